@@ -1,0 +1,1 @@
+//! Nothing of its own: this crate holds the benchmark programs beside it.
