@@ -1,0 +1,124 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::LaneError;
+
+/// Where a hub listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `abstract://name`: a socket without a file, on Linux only.
+    Abstract(String),
+    /// `ipc:///path`: a socket at a path.
+    Ipc(PathBuf),
+}
+
+/// Longest name in bytes: `sun_path` holds 108 on Linux, one of them for the leading NUL.
+const MAX_NAME: usize = 107;
+
+impl Address {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// [`LaneError::Malformed`], or [`LaneError::Unsupported`] for a scheme that this build does not have.
+    pub fn parse(url: &str) -> Result<Address, LaneError> {
+        let malformed = || LaneError::Malformed {
+            url: url.to_owned(),
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(malformed)?;
+        let fits = !rest.is_empty() && rest.len() <= MAX_NAME && !rest.contains('\0');
+        match scheme {
+            "abstract" if fits && cfg!(target_os = "linux") => {
+                Ok(Address::Abstract(rest.to_owned()))
+            }
+            "ipc" if fits && cfg!(unix) => Ok(Address::Ipc(PathBuf::from(rest))),
+            "abstract" | "ipc" if fits => Err(LaneError::Unsupported {
+                url: url.to_owned(),
+            }),
+            "tcp" | "tls+tcp" | "ws" | "wss" | "inproc" if !rest.is_empty() => {
+                Err(LaneError::Unsupported {
+                    url: url.to_owned(),
+                })
+            }
+            _ => Err(malformed()),
+        }
+    }
+
+    /// A new address for daemons of this machine, not in use: 24 hexadecimal digits from the operating system's
+    /// randomness. `directory` holds the socket where there are no abstract ones; it should be private to the user.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn unique(directory: &Path) -> Result<Address, LaneError> {
+        let name = random_name()?;
+        if cfg!(target_os = "linux") {
+            Ok(Address::Abstract(name))
+        } else {
+            Ok(Address::Ipc(directory.join(name)))
+        }
+    }
+}
+
+/// 24 hexadecimal digits.
+fn random_name() -> Result<String, LaneError> {
+    let mut bytes = [0; 12];
+    getrandom::fill(&mut bytes).map_err(|error| LaneError::Os {
+        url: "local".to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Abstract(name) => write!(f, "abstract://{name}"),
+            Address::Ipc(path) => write!(f, "ipc://{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_local_lanes_come_back_as_given() {
+        for url in ["ipc:///tmp/x", "abstract://abc"] {
+            match Address::parse(url) {
+                Ok(address) => assert_eq!(address.to_string(), url),
+                Err(LaneError::Unsupported { .. }) => assert!(!cfg!(target_os = "linux")),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_url_is_malformed_with_code_3() {
+        for url in [
+            "",
+            "host",
+            "://x",
+            "abstract://",
+            "gopher://x",
+            &format!("ipc://{}", "x".repeat(200)),
+        ] {
+            let error = Address::parse(url).unwrap_err();
+            assert_eq!(error.code(), 3, "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn schemes_of_other_lanes_are_unsupported_with_code_9() {
+        for url in ["tcp://127.0.0.1:0", "wss://x:1", "inproc://a"] {
+            assert_eq!(Address::parse(url).unwrap_err().code(), 9, "{url}");
+        }
+    }
+
+    #[test]
+    fn unique_addresses_differ_and_parse() {
+        let directory = Path::new("/tmp");
+        let a = Address::unique(directory).unwrap();
+        assert_ne!(a, Address::unique(directory).unwrap());
+        assert_eq!(Address::parse(&a.to_string()).unwrap(), a);
+    }
+}

@@ -1,0 +1,55 @@
+use std::io;
+
+use thiserror::Error;
+
+/// Why listening or dialling failed.
+#[derive(Debug, Error)]
+pub enum LaneError {
+    /// The URL cannot be parsed.
+    #[error("`{url}` is not a URL of the form abstract://name or ipc:///path")]
+    Malformed {
+        /// The URL as given.
+        url: String,
+    },
+    /// The URL is well formed, but this build or platform has no such lane.
+    #[error("`{url}`: this scheme is not supported here")]
+    Unsupported {
+        /// The URL as given.
+        url: String,
+    },
+    /// The operating system refused.
+    #[error("`{url}`: {source}")]
+    Os {
+        /// The URL as given.
+        url: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The peer belongs to another user.
+    #[error("the peer runs as another user (uid {uid})")]
+    Stranger {
+        /// The peer's user id.
+        uid: u32,
+    },
+}
+
+impl LaneError {
+    /// The number R users know this error by: that of NNG's error of the same meaning.
+    pub fn code(&self) -> i32 {
+        match self {
+            LaneError::Malformed { .. } => 3,
+            LaneError::Unsupported { .. } => 9,
+            LaneError::Stranger { .. } => 16,
+            LaneError::Os { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => 10,
+                io::ErrorKind::AddrNotAvailable => 15,
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => 6,
+                io::ErrorKind::PermissionDenied => 16,
+                io::ErrorKind::OutOfMemory => 2,
+                io::ErrorKind::StorageFull => 22,
+                _ if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => 21,
+                _ => 0x1000_0000 | source.raw_os_error().unwrap_or(0),
+            },
+        }
+    }
+}

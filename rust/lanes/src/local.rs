@@ -1,0 +1,241 @@
+//! The local lane: Unix stream sockets.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net as std_net;
+use std::path::PathBuf;
+use std::task::{Context, Poll};
+
+use bytes::BufMut;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::{Address, Connection, LaneError};
+
+/// Descriptors of the hub start here where the limit allows it: R's own sockets use `select()`, which fails for
+/// descriptors from 1024 on, so those below are left to R.
+const FIRST_DESCRIPTOR: i32 = 1024;
+
+/// A listening Unix socket. A socket file goes away with it.
+#[derive(Debug)]
+pub struct LocalListener {
+    socket: UnixListener,
+    address: Address,
+    file: Option<PathBuf>,
+}
+
+impl LocalListener {
+    /// Listens at `address`. A socket file that nobody listens at any more is replaced.
+    pub(crate) fn bind(address: &Address) -> Result<Self, LaneError> {
+        let os = |source| LaneError::Os {
+            url: address.to_string(),
+            source,
+        };
+        raise_descriptor_limit();
+        let (socket, file) = match address {
+            Address::Abstract(name) => (bind_abstract(name).map_err(os)?, None),
+            Address::Ipc(path) => {
+                remove_stale(path);
+                let socket = std_net::UnixListener::bind(path).map_err(os)?;
+                restrict(path).map_err(os)?;
+                (socket, Some(path.clone()))
+            }
+        };
+        let socket = std_net::UnixListener::from(move_up(socket.into()));
+        socket.set_nonblocking(true).map_err(os)?;
+        let socket = UnixListener::from_std(socket).map_err(os)?;
+        Ok(LocalListener {
+            socket,
+            address: address.clone(),
+            file,
+        })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) async fn accept(&self) -> Result<Box<dyn Connection>, LaneError> {
+        let os = |source| LaneError::Os {
+            url: self.address.to_string(),
+            source,
+        };
+        let (stream, _) = self.socket.accept().await.map_err(os)?;
+        let peer = stream.peer_cred().map_err(os)?;
+        check_user(peer.uid())?;
+        let stream = stream.into_std().map_err(os)?;
+        let stream =
+            UnixStream::from_std(std_net::UnixStream::from(move_up(stream.into()))).map_err(os)?;
+        let pid = peer
+            .pid()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid != 0);
+        Ok(Box::new(LocalConnection { stream, pid }))
+    }
+}
+
+impl Drop for LocalListener {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn bind_abstract(name: &str) -> io::Result<std_net::UnixListener> {
+    use std::os::linux::net::SocketAddrExt;
+    std_net::UnixListener::bind_addr(&std_net::SocketAddr::from_abstract_name(name)?)
+}
+
+#[cfg(target_os = "linux")]
+fn dial_abstract(name: &str) -> io::Result<std_net::UnixStream> {
+    use std::os::linux::net::SocketAddrExt;
+    std_net::UnixStream::connect_addr(&std_net::SocketAddr::from_abstract_name(name)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_abstract(_: &str) -> io::Result<std_net::UnixListener> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn dial_abstract(_: &str) -> io::Result<std_net::UnixStream> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A socket file of a hub that was killed would make its address unusable for good.
+fn remove_stale(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket
+        && let Err(error) = std_net::UnixStream::connect(path)
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Only the owner may connect; the uid check of `accept` holds besides.
+fn restrict(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+/// Peers of another user are turned away; root may connect to anything on the machine anyhow.
+fn check_user(uid: u32) -> Result<(), LaneError> {
+    if uid == rustix::process::geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(LaneError::Stranger { uid })
+    }
+}
+
+/// Moves a descriptor out of the range that `select()` can use; where the limit forbids it, it stays.
+fn move_up(fd: OwnedFd) -> OwnedFd {
+    rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), FIRST_DESCRIPTOR).unwrap_or(fd)
+}
+
+/// Hundreds of daemons take two descriptors each: use what the system grants without asking.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        );
+    }
+}
+
+/// A daemon's connection at the hub.
+#[derive(Debug)]
+struct LocalConnection {
+    stream: UnixStream,
+    pid: Option<u32>,
+}
+
+impl Connection for LocalConnection {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
+    }
+
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(into)
+    }
+
+    fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+        self.stream.try_read_buf(&mut into.limit(limit))
+    }
+
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.try_write_vectored(parts)
+    }
+
+    fn shutdown(&self) {
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+    }
+
+    fn peer_pid(&self) -> Option<u32> {
+        self.pid
+    }
+}
+
+pub(crate) fn dial(address: &Address) -> Result<std_net::UnixStream, LaneError> {
+    let os = |source| LaneError::Os {
+        url: address.to_string(),
+        source,
+    };
+    let stream = match address {
+        Address::Abstract(name) => dial_abstract(name),
+        Address::Ipc(path) => std_net::UnixStream::connect(path),
+    }
+    .map_err(os)?;
+    check_hub(address, &stream)?;
+    Ok(stream)
+}
+
+/// A daemon evaluates whatever its hub sends: the hub has to belong to the same user.
+#[cfg(target_os = "linux")]
+fn check_hub(address: &Address, stream: &std_net::UnixStream) -> Result<(), LaneError> {
+    let hub = rustix::net::sockopt::socket_peercred(stream).map_err(|error| LaneError::Os {
+        url: address.to_string(),
+        source: error.into(),
+    })?;
+    check_user(hub.uid.as_raw())
+}
+
+/// Where the socket cannot be asked, the owner of its file stands for the hub.
+#[cfg(not(target_os = "linux"))]
+fn check_hub(address: &Address, _: &std_net::UnixStream) -> Result<(), LaneError> {
+    use std::os::unix::fs::MetadataExt;
+    let Address::Ipc(path) = address else {
+        return Ok(());
+    };
+    let owner = std::fs::metadata(path)
+        .map_err(|source| LaneError::Os {
+            url: address.to_string(),
+            source,
+        })?
+        .uid();
+    check_user(owner)
+}
+
+/// Process id of the hub at the other end, where the system tells it.
+#[cfg(target_os = "linux")]
+pub fn hub_pid(stream: &std_net::UnixStream) -> Option<u32> {
+    let pid = rustix::net::sockopt::socket_peercred(stream).ok()?.pid;
+    u32::try_from(pid.as_raw_nonzero().get()).ok()
+}
+
+/// Process id of the hub at the other end, where the system tells it.
+#[cfg(not(target_os = "linux"))]
+pub fn hub_pid(_: &std_net::UnixStream) -> Option<u32> {
+    None
+}

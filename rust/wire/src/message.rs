@@ -1,0 +1,143 @@
+use serde::{Deserialize, Serialize};
+
+/// Joins the data and the control connection of one daemon: 16 random bytes chosen by the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PairKey(pub [u8; 16]);
+
+impl std::fmt::Debug for PairKey {
+    // The key lets a peer claim the other half of a connection: it stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PairKey(..)")
+    }
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Tasks and results.
+    Data,
+    /// Cancellation, exit and the end of the host; read by a thread of its own in the daemon.
+    Control,
+}
+
+/// First message of a daemon on each of its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What this connection is for.
+    pub role: Role,
+    /// The same on both connections of a daemon.
+    pub pair: PairKey,
+    /// The daemon was told that tasks are dealt to it directly (`dispatcher = FALSE`).
+    pub direct: bool,
+}
+
+/// Why a hub does not take a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefuseReason {
+    /// The daemon's `dispatcher` setting is not the hub's.
+    Mode {
+        /// The hub deals tasks directly.
+        hub_is_direct: bool,
+    },
+    /// The protocol version differs.
+    Version,
+    /// The hub is closing.
+    Closing,
+}
+
+/// Bits that travel with a task and are given to the evaluator unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskFlags(pub u8);
+
+impl TaskFlags {
+    /// The task belongs to an `everywhere()`: its effects become the daemon's clean state.
+    pub const EVERYWHERE: TaskFlags = TaskFlags(1);
+    /// The task belongs to a map: local daemons may not be launched from within.
+    pub const MAP: TaskFlags = TaskFlags(2);
+
+    /// Whether all bits of `other` are set.
+    pub fn contains(self, other: TaskFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// How a run of a task ended, as its daemon reports it. The payload of the report is the value or the error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunEnd {
+    /// The evaluation returned; the payload is its value.
+    Value,
+    /// The evaluation failed; the payload describes the error.
+    Failed,
+    /// The evaluation was interrupted; there is no payload.
+    Interrupted,
+}
+
+/// Why a daemon leaves by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaveReason {
+    /// It was idle for its `idletime`.
+    IdleTime,
+    /// It has lived for its `walltime`.
+    WallTime,
+    /// It has evaluated its `maxtasks`.
+    MaxTasks,
+    /// It was told to exit.
+    Told,
+}
+
+/// Messages from the hub. `Welcome`, `Refuse`, `Task`, `Shared` and `Forget` travel on the data connection,
+/// `Cancel` and `Exit` on the control connection; a control connection is welcomed too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToDaemon {
+    /// The daemon is taken. The payload holds settings for the evaluator.
+    Welcome {
+        /// Number of the daemon in the life of the hub, from 1.
+        daemon: u32,
+    },
+    /// The daemon is not taken; the connection ends.
+    Refuse(RefuseReason),
+    /// Evaluate the payload.
+    Task {
+        /// Identifies this run in the report and in `Cancel`.
+        run: u64,
+        /// A part of the task sent before with `Shared`.
+        shared: Option<u64>,
+        /// For the evaluator.
+        flags: TaskFlags,
+    },
+    /// Keep the payload: tasks refer to it.
+    Shared {
+        /// Number of the part.
+        id: u64,
+    },
+    /// No further task refers to this part.
+    Forget {
+        /// Number of the part.
+        id: u64,
+    },
+    /// Interrupt this run if it is still being evaluated.
+    Cancel {
+        /// The run meant: a late message never hits the next one.
+        run: u64,
+    },
+    /// Leave, whatever `autoexit` says, after the task in progress.
+    Exit,
+}
+
+/// Messages from a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromDaemon {
+    /// First message of each connection.
+    Hello(Hello),
+    /// A run has ended; the payload is what [`RunEnd`] says.
+    Ended {
+        /// The run.
+        run: u64,
+        /// How it ended.
+        end: RunEnd,
+        /// The daemon leaves now; what was sent meanwhile is not begun.
+        last: Option<LeaveReason>,
+    },
+    /// The daemon leaves while idle; what was sent meanwhile is not begun.
+    Leaving(LeaveReason),
+}
