@@ -1,0 +1,70 @@
+#!/bin/sh
+# Installs what building and testing mirai needs and this machine lacks: R, build tools, Rust, R packages for the
+# tests. Through apt, as root or by sudo; asks nothing, and does nothing where nothing is missing.
+#
+#   tools/setup.sh       for `make demo` and `make test`
+#   tools/setup.sh ci    also what .ci/run needs
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+r_packages="cli later promises testthat knitr rmarkdown future"
+
+missing=
+lacks() { missing="$missing $*"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+look() {
+  missing=
+  has gcc && has g++ && has make && has ar || lacks build-essential
+  has cmake || lacks cmake
+  has xz || lacks xz-utils
+  has git || lacks git
+  "$top/tools/find-rust.sh" >/dev/null 2>&1 || lacks rustc-web cargo-web
+  if has R; then
+    # Headers and compilers as R wants them; it says so by its own means.
+    test -f "$(R --no-echo --vanilla -e 'cat(R.home("include"))' 2>/dev/null)/R.h" || lacks r-base-dev
+    absent=$(R --no-echo --vanilla -e \
+      'for (p in commandArgs(TRUE)) if (!nzchar(system.file(package = p))) cat(p, "")' --args $r_packages)
+  else
+    lacks r-base-core r-base-dev
+    absent=$r_packages
+  fi
+  for package in $absent; do lacks "r-cran-$package"; done
+  if test "${1-}" = ci; then
+    has pandoc || lacks pandoc
+    has unshare || lacks util-linux
+    has rustfmt || "$("$top/tools/find-rust.sh" 2>/dev/null)/cargo" fmt --version >/dev/null 2>&1 || lacks rustfmt-web
+  fi
+}
+
+give_up() {
+  echo "setup: $1" >&2
+  echo "setup: wanted, by Debian's names:$missing" >&2
+  exit 1
+}
+
+look "${1-}"
+test -n "$missing" || exit 0
+
+has apt-get || give_up "this machine has no apt-get; install what is missing by its own means, then try again."
+as_root=
+if test "$(id -u)" != 0; then
+  has sudo && sudo -n true 2>/dev/null ||
+    give_up "not root, and sudo would ask for a password; run this as root: apt-get install$missing"
+  as_root="sudo -n"
+fi
+
+echo "Installing:$missing"
+apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 "$@"; }
+mkdir -p "$top/target"
+log=$top/target/setup.log
+{
+  apt update
+  # shellcheck disable=SC2086
+  apt install --no-install-recommends $missing
+} </dev/null >"$log" 2>&1 || {
+  tail -n 30 "$log" >&2
+  give_up "apt-get could not install it (all of its output: target/setup.log)."
+}
+
+look "${1-}"
+test -z "$missing" || give_up "installed, but still not usable: $("$top/tools/find-rust.sh" 2>&1 | tr '\n' ' ')(see https://rustup.rs)"

@@ -1,0 +1,16 @@
+# Runs the R tests against the installed package and writes "<passed> <failed> <skipped>", counted in test_that()
+# blocks, to the file named by the first argument.
+
+counts <- commandArgs(TRUE)[1L]
+results <- testthat::test_dir(
+  "tests/testthat",
+  package = "mirai",
+  load_package = "installed",
+  reporter = "summary",
+  stop_on_failure = FALSE
+)
+results <- as.data.frame(results)
+failed <- results$failed > 0L | results$error
+skipped <- !failed & results$skipped
+writeLines(paste(sum(!failed & !skipped), sum(failed), sum(skipped)), counts)
+if (any(failed)) quit(status = 1L)
