@@ -1,1 +1,114 @@
-//! Skeleton.
+//! Starts the R processes that become daemons on this machine.
+//!
+//! Booting R takes a good tenth of a second, so daemons are *forked, not booted*: the program
+//! `mirai-daemon` of this package embeds R, starts it once as a fresh `Rscript` would start
+//! (start-up files, library paths, working directory and environment of the host), loads
+//! mirai, and forks a daemon in about a millisecond whenever the host asks for one. Where that
+//! cannot be, `Rscript -e 'mirai::daemon(…)'` does the same job.
+//!
+//! This library holds both ends: [`Launcher`] for the host's R session, [`serve`] for the R
+//! process in `mirai-daemon`, and [`report_tempdir`] and [`adopt_stdio`] for the daemons. It
+//! knows neither R's C interface nor the hub: what it hands on is R code as text, and what it
+//! tells is [`DaemonEvent`]s. A process being there says nothing about its connection, which
+//! is for the hub to see.
+//!
+//! # The host
+//!
+//! ```no_run
+//! use mirai_launcher::{Context, DaemonEvent, LaunchRequest, Launcher, LauncherConfig};
+//! use std::path::PathBuf;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = LauncherConfig::new("/usr/lib/R");       // R.home()
+//! config.binary = Some("/library/mirai/bin/mirai-daemon".into());
+//! let launcher = Launcher::new(config);
+//!
+//! // On R's main thread, at each launch: the session's state is read here and now.
+//! let package = Some(PathBuf::from("/library/mirai"));      // None if loaded from source
+//! let context = Context::capture(vec!["/library".into()], package)?;
+//! let daemons = vec![r#"mirai::daemon("abstract://a1b2c3")"#.to_owned(); 4];
+//! // Returns at once; the events arrive on threads of the launcher.
+//! launcher.launch(
+//!     LaunchRequest { context, daemons },
+//!     Arc::new(|event| match event {
+//!         DaemonEvent::Started { .. } => {}
+//!         DaemonEvent::Exited { pid, status, .. } => eprintln!("{pid} ended with {status}"),
+//!         DaemonEvent::Failed { failure, .. } => eprintln!("{failure}\n{}", failure.output),
+//!     }),
+//! )?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Threads of the launcher run code of this library until their processes have ended, so the
+//! shared library that holds it must not be unloaded.
+//!
+//! # The fork server
+//!
+//! It is started as `R CMD mirai-daemon … -e <script>`, where the script is this one line (see
+//! [`server_script`]; `3` is [`SERVER_FD`]):
+//!
+//! ```r
+//! {.libPaths(c("/library"));loadNamespace("mirai",lib.loc="/library");mirai:::serve_forks(3L)}
+//! ```
+//!
+//! `mirai:::serve_forks(fd)` prepares the R process for being forked, then calls [`serve`] by
+//! way of `.Call`. In the server that returns [`Served::Finished`] at the very end; in each
+//! forked child it returns [`Served::Child`] with the R code to run. In R terms:
+//!
+//! ```r
+//! serve_forks <- function(fd) {
+//!   # all daemons would share the server's folder and draw the same random numbers
+//!   unlink(tempdir(), recursive = TRUE)
+//!   rm(list = intersect(".Random.seed", names(globalenv())), envir = globalenv())
+//!   gc()                                   # so that the children need not do it soon
+//!   code <- .Call(mirai_serve, fd)         # NULL in the server, text in a child
+//!   if (is.null(code)) quit("no")
+//!   .Call(mirai_report_tempdir, tempdir(check = TRUE))
+//!   eval(parse(text = code, keep.source = FALSE), globalenv())
+//!   quit("no")
+//! }
+//! ```
+//!
+//! An R error in a child must end the process with status 1, as it does under `Rscript`; it
+//! does so by itself, as the process is not interactive.
+//!
+//! # The daemon
+//!
+//! `mirai::daemon()` calls [`adopt_stdio`] on the main thread as soon as it is connected, and
+//! before any task: until then, what a daemon started by `Rscript` writes is kept for the
+//! report of a failed start. In a forked daemon that does nothing.
+
+#![deny(unsafe_code)]
+
+mod child;
+mod context;
+mod event;
+mod launcher;
+mod quote;
+mod rscript;
+mod serve;
+mod sys;
+
+#[cfg(target_os = "linux")]
+mod boot;
+#[cfg(target_os = "linux")]
+mod channel;
+#[cfg(target_os = "linux")]
+mod message;
+#[cfg(target_os = "linux")]
+mod server;
+
+// Elsewhere the pool is one without fork servers.
+#[cfg_attr(not(target_os = "linux"), path = "pool_rscript.rs")]
+mod pool;
+
+#[cfg(target_os = "linux")]
+pub use boot::{Boot, BootError, boot};
+pub use child::{ChildError, adopt_stdio, report_tempdir};
+pub use context::Context;
+pub use event::{DaemonEvent, ExitStatus, FailureReason, LaunchError, LaunchFailure};
+pub use launcher::{EventHandler, LaunchRequest, Launcher, LauncherConfig};
+pub use quote::{SERVER_FD, server_script};
+pub use serve::{ServeError, Served, serve};

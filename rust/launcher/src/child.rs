@@ -1,0 +1,55 @@
+//! What a daemon calls from its own process.
+
+use crate::sys;
+use std::io;
+use std::path::Path;
+use thiserror::Error;
+
+/// Names the descriptors of the host's stdout and stderr in a daemon started by `Rscript`.
+pub(crate) const STDIO_VARIABLE: &str = "MIRAI_DAEMON_STDIO";
+
+/// Errors of [`report_tempdir`] and [`adopt_stdio`].
+#[derive(Debug, Error)]
+pub enum ChildError {
+    /// `MIRAI_DAEMON_STDIO` does not hold two descriptors.
+    #[error("MIRAI_DAEMON_STDIO must be two descriptors, not \"{0}\"")]
+    Variable(String),
+    /// The operating system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Tells the fork server which folder to remove when this process has ended without doing so.
+/// Only a folder of this user whose name starts with `Rtmp` is ever removed. Does nothing in a
+/// process that no fork server made, and after the first call.
+///
+/// # Errors
+/// When the server is gone or the path is longer than 4,000 bytes.
+pub fn report_tempdir(path: &Path) -> Result<(), ChildError> {
+    #[cfg(target_os = "linux")]
+    crate::server::report_tempdir(path)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = path;
+    Ok(())
+}
+
+/// Makes the host's stdout and stderr those of this process, as named by the environment
+/// variable `MIRAI_DAEMON_STDIO`, and removes that variable. Call it once connected, on R's
+/// main thread. Without the variable it does nothing.
+///
+/// # Errors
+/// When the variable is malformed or its descriptors are not open.
+pub fn adopt_stdio() -> Result<(), ChildError> {
+    let Some(value) = std::env::var_os(STDIO_VARIABLE) else {
+        return Ok(());
+    };
+    sys::remove_variable(STDIO_VARIABLE);
+    let value = value.to_string_lossy();
+    let pair = value
+        .split_once(',')
+        .and_then(|(out, err)| Some((out.parse::<i32>().ok()?, err.parse::<i32>().ok()?)));
+    match pair {
+        Some((out, err)) if out > 2 && err > 2 => Ok(sys::adopt_stdio(out, err)?),
+        _ => Err(ChildError::Variable(value.into_owned())),
+    }
+}

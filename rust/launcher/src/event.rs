@@ -1,0 +1,114 @@
+//! What the launcher reports, and why a daemon could not be started.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// It ended by itself with this exit code.
+    Code(i32),
+    /// A signal of this number ended it.
+    Signal(i32),
+    /// It is gone, and nobody is left who was told how: its fork server died before it, or
+    /// the host ignores the signal of ending children.
+    Unknown,
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("an unknown exit status"),
+        }
+    }
+}
+
+/// News of one daemon of a launch. `daemon` is its position in [`LaunchRequest::daemons`].
+///
+/// For each position there is either one `Failed`, or one `Started` and, when the process has
+/// gone, one `Exited`.
+///
+/// [`LaunchRequest::daemons`]: crate::LaunchRequest::daemons
+#[derive(Debug, Clone)]
+pub enum DaemonEvent {
+    /// The process exists. It has not connected yet: that is for the hub to see.
+    Started {
+        /// Position in the request.
+        daemon: usize,
+        /// Process id.
+        pid: u32,
+    },
+    /// The process is gone.
+    Exited {
+        /// Position in the request.
+        daemon: usize,
+        /// Process id it had.
+        pid: u32,
+        /// Exit code or signal.
+        status: ExitStatus,
+        /// The command, as one would type it in a shell.
+        command: String,
+        /// What it wrote to stdout and stderr before it took over the host's own (see
+        /// [`adopt_stdio`](crate::adopt_stdio)); the last part if long. Of use when it ended
+        /// without ever connecting. Forked daemons write to the host's from the start, so
+        /// theirs is empty.
+        early: String,
+    },
+    /// The process could not be started.
+    Failed {
+        /// Position in the request.
+        daemon: usize,
+        /// Shared by all daemons that failed for the same reason.
+        failure: Arc<LaunchFailure>,
+    },
+}
+
+/// Why daemons could not be started, with all that helps to find out more.
+#[derive(Debug, Clone, Error)]
+#[error("{reason}")]
+pub struct LaunchFailure {
+    /// The command that was run, as one would type it in a shell to see the same.
+    pub command: String,
+    /// What went wrong.
+    #[source]
+    pub reason: FailureReason,
+    /// What the command wrote to stdout and stderr; the last part if long.
+    pub output: String,
+}
+
+/// The kinds of [`LaunchFailure`].
+#[derive(Debug, Clone, Error)]
+pub enum FailureReason {
+    /// The operating system refused a process: no such program, no permission, or no room
+    /// for another process.
+    #[error("cannot start a process: {0}")]
+    Spawn(#[source] Arc<io::Error>),
+    /// R ended while it was starting, as with a failing start-up file.
+    #[error("R ended while starting up, with {0}")]
+    StartUp(ExitStatus),
+    /// The fork server was lost while it was to make a daemon.
+    #[error("the fork server ended, with {0}")]
+    ServerLost(ExitStatus),
+    /// The launcher was closed before the daemon was started.
+    #[error("the launcher was closed")]
+    Closed,
+}
+
+/// Errors of [`Launcher::launch`](crate::Launcher::launch) itself.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The calling process is a fork of the one that made the launcher.
+    #[error("this process is a forked copy of the session that set up the launcher")]
+    ForkedCopy,
+    /// The launcher was closed before.
+    #[error("the launcher is closed")]
+    Closed,
+    /// A descriptor or a thread could not be had.
+    #[error("cannot prepare a launch: {0}")]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,89 @@
+//! Texts for other interpreters: R code, and commands as one types them in a shell.
+
+use crate::context::Context;
+use std::path::Path;
+
+/// The descriptor at which the fork server finds its socket to the host.
+pub const SERVER_FD: i32 = 3;
+
+/// The R code a fork server runs: library paths of the host, mirai from where the host has
+/// it, and the loop.
+pub fn server_script(context: &Context) -> String {
+    let load = match context.package.as_deref().and_then(Path::parent) {
+        Some(library) => format!("loadNamespace(\"mirai\",lib.loc={});", r_string(library)),
+        None => String::new(),
+    };
+    format!(
+        "{{{};{load}mirai:::serve_forks({SERVER_FD}L)}}",
+        library_paths(context)
+    )
+}
+
+/// The R code that goes before that of a daemon started by `Rscript`.
+pub(crate) fn rscript_prelude(context: &Context) -> String {
+    library_paths(context)
+}
+
+fn library_paths(context: &Context) -> String {
+    let paths: Vec<String> = context.library_paths.iter().map(|p| r_string(p)).collect();
+    format!(".libPaths(c({}))", paths.join(","))
+}
+
+/// An R string literal.
+fn r_string(text: &Path) -> String {
+    let mut literal = String::from("\"");
+    for c in text.to_string_lossy().chars() {
+        match c {
+            '"' | '\\' => literal.extend(['\\', c]),
+            '\n' => literal.push_str("\\n"),
+            c => literal.push(c),
+        }
+    }
+    literal.push('"');
+    literal
+}
+
+/// A command line as one would type it in a shell.
+pub(crate) fn shell_line(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+    quoted.join(" ")
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_r_strings() {
+        assert_eq!(r_string(Path::new(r#"/a "b"\c"#)), r#""/a \"b\"\\c""#);
+    }
+
+    #[test]
+    fn words_survive_a_shell() {
+        let words = ["a b".to_owned(), "it's".to_owned(), "x=1".to_owned()];
+        assert_eq!(shell_line(&words), r"'a b' 'it'\''s' x=1");
+    }
+
+    #[test]
+    fn the_script_loads_mirai_from_the_hosts_library() {
+        let context = Context {
+            environment: Vec::new(),
+            working_dir: "/".into(),
+            library_paths: vec!["/a".into(), "/b".into()],
+            package: Some("/a/mirai".into()),
+        };
+        assert_eq!(
+            server_script(&context),
+            r#"{.libPaths(c("/a","/b"));loadNamespace("mirai",lib.loc="/a");mirai:::serve_forks(3L)}"#
+        );
+    }
+}
