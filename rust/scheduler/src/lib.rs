@@ -1,1 +1,49 @@
-//! Skeleton.
+//! The dispatcher as a pure state machine: typed events in, typed effects out.
+//!
+//! [`Scheduler`] owns every decision about which daemon evaluates which task and when a task has its outcome: the one
+//! FIFO queue, dealing in turn, the barrier of `everywhere()`, cancellation, timeouts, the memory gate, and what becomes
+//! of tasks whose daemon dies or leaves. It knows no clock (`now` is passed in), no socket, thread, payload or R; a task
+//! is an id and a number of bytes to it. All state has changed when [`Scheduler::handle`] returns; the iterator it
+//! returns only drains the effects.
+//!
+//! # The life of a task
+//!
+//! [`Scheduler::reserve`] gives its id, [`Event::TaskSubmitted`] opens it. It waits, is sent under a [`RunId`], and is
+//! *settled* exactly once ([`Effect::Settle`]) and *released* exactly once ([`Effect::Release`]), the latter never
+//! before the former. Between the two lies the time in which nobody waits for the task any more, while a daemon
+//! still evaluates it.
+//!
+//! # Cost
+//!
+//! Tasks and daemons live in slabs and are chained through their slots, deadlines in a hierarchical wheel, so each
+//! operation takes constant time, cancellation included. One exception: putting back a task that crossed with its
+//! daemon's goodbye is logarithmic in the number of tasks so put back and not yet sent again.
+//!
+//! Start reading at `scheduler.rs`, then `dispatch.rs`.
+#![forbid(unsafe_code)]
+
+mod daemons;
+mod departure;
+mod dispatch;
+mod effect;
+mod ending;
+mod event;
+mod ids;
+#[cfg(test)]
+mod invariants;
+mod list;
+mod memory;
+mod queue;
+mod scheduler;
+mod submission;
+mod tally;
+mod tasks;
+mod timers;
+
+pub use effect::{Effect, Effects, Settled};
+pub use event::{Event, Mode, Options, TaskOptions};
+pub use ids::{DaemonId, RunId, TaskId, Tick};
+pub use memory::Memory;
+pub use scheduler::Scheduler;
+pub use tally::Counts;
+pub use tasks::TaskState;

@@ -1,0 +1,110 @@
+//! Daemons that come and go.
+
+use crate::daemons::{Daemons, Duty};
+use crate::list::Slot;
+use crate::queue::{Bequest, Queue};
+use crate::tasks::Phase;
+use crate::{DaemonId, Scheduler, Settled};
+
+impl Scheduler {
+    pub(crate) fn on_daemon_joined(&mut self, id: DaemonId) {
+        if self.daemons.find(id).is_some() {
+            self.ignored += 1;
+            return;
+        }
+        self.tally.cumulative += 1;
+        self.daemons.join(id, self.queue.last_barrier());
+    }
+
+    pub(crate) fn on_daemon_lost(&mut self, id: DaemonId) {
+        let Some(daemon) = self.daemons.find(id) else {
+            self.ignored += 1;
+            return;
+        };
+        if self.daemons.get(daemon).duty != Duty::Leaving {
+            self.disconnect(daemon);
+            while let Some(task) = self.take_sent(daemon) {
+                self.finish(task, Settled::Lost);
+            }
+            self.settle_membership(daemon, Bequest::Dropped);
+        }
+        self.daemons.forget(daemon);
+    }
+
+    pub(crate) fn on_daemon_leaving(&mut self, id: DaemonId) {
+        match self.daemons.find(id) {
+            Some(daemon) if self.daemons.get(daemon).duty != Duty::Leaving => self.depart(daemon),
+            Some(_) | None => self.ignored += 1,
+        }
+    }
+
+    /// A daemon goes in peace: what it was sent and has not begun is put back. An evaluation was for this daemon, so it
+    /// is over when others remain, rather than hold them up; with nobody left to hold up it waits for the next to join.
+    pub(crate) fn depart(&mut self, daemon: Slot) {
+        self.disconnect(daemon);
+        let bequest = match self.daemons.connected() {
+            0 => Bequest::Open,
+            _ => Bequest::Dropped,
+        };
+        while let Some(task) = self.take_sent(daemon) {
+            self.put_back(task, bequest);
+        }
+        self.settle_membership(daemon, bequest);
+    }
+
+    /// All open tasks settle, in order of slots; daemons that report later are unknown.
+    pub(crate) fn on_reset(&mut self) {
+        for slot in 0..self.tasks.slots.len() as Slot {
+            match self.tasks.get(slot).phase {
+                Phase::Free { .. } | Phase::Reserved => {}
+                Phase::Waiting { .. } => self.end_waiting(slot, Settled::Reset),
+                Phase::Sent { .. } => self.finish(slot, Settled::Reset),
+            }
+        }
+        self.queue = Queue::default();
+        self.daemons = Daemons::default();
+    }
+
+    fn disconnect(&mut self, daemon: Slot) {
+        if self.daemons.get(daemon).duty == Duty::Resting {
+            self.rouse(daemon);
+        }
+        self.daemons.leave(daemon);
+    }
+
+    fn take_sent(&mut self, daemon: Slot) -> Option<Slot> {
+        self.daemons
+            .get_mut(daemon)
+            .sent
+            .pop_front(&mut self.tasks.slots)
+    }
+
+    /// A task that was sent and not begun waits again, unless nobody waits for it.
+    fn put_back(&mut self, task: Slot, bequest: Bequest) {
+        let entry = self.tasks.get(task);
+        let for_members = entry.barrier != 0 && bequest == Bequest::Dropped;
+        if entry.settled() == Some(true) || for_members {
+            self.finish(task, Settled::Lost);
+            return;
+        }
+        self.memory.take(entry.bytes);
+        self.tally.executing -= 1;
+        self.tally.awaiting += 1;
+        self.queue.push_returned(&mut self.tasks.slots, task);
+    }
+
+    /// Barriers do not wait for a daemon that is gone.
+    fn settle_membership(&mut self, daemon: Slot, bequest: Bequest) {
+        let entry = self.daemons.get(daemon);
+        let passed = entry.passed.max(entry.joined_after);
+        for barrier in self.queue.barriers_above(passed) {
+            let over = self
+                .queue
+                .member_gone(&mut self.tasks.slots, barrier, bequest);
+            if let Some(task) = over {
+                self.end_waiting(task, Settled::Lost);
+            }
+        }
+        self.note_barrier();
+    }
+}

@@ -1,0 +1,125 @@
+//! Bringing waiting tasks and resting daemons together.
+
+use crate::daemons::Duty;
+use crate::list::Slot;
+use crate::tasks::Phase;
+use crate::{Effect, RunId, Scheduler};
+
+impl Scheduler {
+    /// Sends from the head of the queue until nothing waits there or no daemon may take it.
+    pub(crate) fn dispatch(&mut self) {
+        while self.dispatch_returned() || self.dispatch_front() {}
+    }
+
+    /// Sends a task to the daemon whose turn it is, whatever that has to do. False if there is no daemon.
+    pub(crate) fn deal(&mut self, task: Slot) -> bool {
+        let Some(daemon) = self.daemons.next_in_turn() else {
+            return false;
+        };
+        if self.daemons.get(daemon).duty == Duty::Resting {
+            self.rouse(daemon);
+        }
+        self.send(task, daemon, false);
+        true
+    }
+
+    /// Whether a resting daemon is among the parked: it is done with the barrier that holds the queue.
+    pub(crate) fn is_parked(&self, daemon: Slot) -> bool {
+        self.queue.barrier() == Some(self.daemons.get(daemon).passed)
+    }
+
+    /// A resting daemon gets something to do, or goes.
+    pub(crate) fn rouse(&mut self, daemon: Slot) {
+        let parked = self.is_parked(daemon);
+        self.daemons.rouse(daemon, parked);
+    }
+
+    /// A daemon has nothing more to do.
+    pub(crate) fn rest(&mut self, daemon: Slot) {
+        let parked = self.is_parked(daemon);
+        self.daemons.rest(daemon, parked);
+    }
+
+    /// To be called when evaluations have left the queue: the end of the barrier at its head frees the parked.
+    pub(crate) fn note_barrier(&mut self) {
+        if self.queue.barrier().is_none() {
+            self.daemons.unpark();
+        }
+    }
+
+    /// What was put back precedes any barrier, so the parked may take it, and do so first: they have nothing else to do.
+    fn dispatch_returned(&mut self) -> bool {
+        if self.queue.returned.is_empty() {
+            return false;
+        }
+        let parked = self.daemons.parked.front();
+        let Some(daemon) = parked.or(self.daemons.idle.front()) else {
+            return false;
+        };
+        let Some(task) = self.queue.pop_returned() else {
+            return false;
+        };
+        self.rouse(daemon);
+        self.send(task, daemon, true);
+        true
+    }
+
+    fn dispatch_front(&mut self) -> bool {
+        let Some(daemon) = self.daemons.idle.front() else {
+            return false;
+        };
+        if let Some(barrier) = self.queue.barrier() {
+            self.dispatch_evaluation(daemon, barrier);
+            return true;
+        }
+        match self.queue.pop_task(&mut self.tasks.slots) {
+            Some(task) => {
+                self.rouse(daemon);
+                self.send(task, daemon, true);
+                true
+            }
+            None => self.queue.advance(),
+        }
+    }
+
+    /// Hands an idle daemon its evaluation or, if there is none for it, parks it.
+    fn dispatch_evaluation(&mut self, daemon: Slot, barrier: u64) {
+        let member = self.daemons.get(daemon).joined_after < barrier;
+        match self.queue.pop_evaluation(&mut self.tasks.slots, member) {
+            Some(task) => {
+                self.daemons.rouse(daemon, false);
+                self.send(task, daemon, true);
+                self.note_barrier();
+            }
+            None => self.daemons.park(daemon, barrier),
+        }
+    }
+
+    /// Sends a task that is in no list to a busy daemon.
+    fn send(&mut self, slot: Slot, daemon: Slot, waited: bool) {
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        let task = self.tasks.get_mut(slot);
+        let settled = task.settled() == Some(true);
+        if waited {
+            self.memory.give_back(task.bytes);
+            self.tally.awaiting -= u64::from(!settled);
+        }
+        self.tally.executing += 1;
+        task.phase = Phase::Sent {
+            daemon,
+            run,
+            settled,
+        };
+        let barrier = task.barrier;
+        let entry = self.daemons.get_mut(daemon);
+        entry.passed = entry.passed.max(barrier);
+        entry.sent.push_back(&mut self.tasks.slots, slot);
+        let to = entry.id;
+        self.outbox.push_back(Effect::Send {
+            to,
+            task: self.tasks.id(slot),
+            run,
+        });
+    }
+}

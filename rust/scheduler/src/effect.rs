@@ -1,0 +1,81 @@
+//! What the scheduler wants done.
+
+use std::collections::VecDeque;
+
+use crate::{DaemonId, RunId, TaskId, Tick};
+
+/// Something the caller is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Send a task to a daemon.
+    Send {
+        /// The daemon.
+        to: DaemonId,
+        /// The task.
+        task: TaskId,
+        /// The run it is to report on.
+        run: RunId,
+    },
+    /// Interrupt an evaluation nobody waits for any more ([`Mode::Queue`](crate::Mode::Queue) only). The daemon still
+    /// reports on it.
+    Interrupt {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The run that is to be interrupted, and no other.
+        run: RunId,
+    },
+    /// The task has its outcome. Comes exactly once per submitted task.
+    Settle {
+        /// The task.
+        task: TaskId,
+        /// What became of it.
+        how: Settled,
+    },
+    /// The task is over for daemons too and its id matches nothing any more. Comes exactly once per submitted task, after
+    /// [`Effect::Settle`].
+    Release {
+        /// The task.
+        task: TaskId,
+    },
+    /// Tell [`Event::TimerFired`](crate::Event::TimerFired) at or soon after this time; replaces what was armed before.
+    ArmTimer {
+        /// No deadline is earlier than this.
+        at: Tick,
+    },
+}
+
+/// What became of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Settled {
+    /// Its daemon has reported: the outcome is what came with the report.
+    Ended,
+    /// Its time ran out.
+    TimedOut,
+    /// It was cancelled.
+    Cancelled,
+    /// Its daemon died or, for an evaluation of `everywhere()`, went away before it was handed over.
+    Lost,
+    /// The pool was reset.
+    Reset,
+}
+
+/// The effects of one event, in the order in which they are to be done. To be drained before the next event.
+#[derive(Debug)]
+#[must_use = "effects have to be carried out"]
+pub struct Effects<'a> {
+    pub(crate) outbox: &'a mut VecDeque<Effect>,
+}
+
+impl Iterator for Effects<'_> {
+    type Item = Effect;
+
+    fn next(&mut self) -> Option<Effect> {
+        self.outbox.pop_front()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.outbox.len(), Some(self.outbox.len()))
+    }
+}
+
+impl ExactSizeIterator for Effects<'_> {}

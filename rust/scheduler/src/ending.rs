@@ -1,0 +1,91 @@
+//! Tasks coming to an end: reports, cancellation, deadlines.
+
+use crate::list::Slot;
+use crate::tasks::{Phase, Place};
+use crate::{DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
+
+impl Scheduler {
+    pub(crate) fn on_task_ended(&mut self, id: DaemonId, run: RunId, last: bool) {
+        let Some((daemon, task)) = self.current(id, run) else {
+            self.ignored += 1;
+            return;
+        };
+        self.daemons
+            .get_mut(daemon)
+            .sent
+            .remove(&mut self.tasks.slots, task);
+        self.finish(task, Settled::Ended);
+        if last {
+            self.depart(daemon);
+        } else if self.daemons.get(daemon).sent.is_empty() {
+            self.rest(daemon);
+        }
+    }
+
+    pub(crate) fn on_cancel_asked(&mut self, task: TaskId) {
+        if let Some(slot) = self.tasks.find(task) {
+            self.give_up(slot, Settled::Cancelled);
+        }
+    }
+
+    pub(crate) fn on_timer_fired(&mut self) {
+        self.armed = None;
+        while let Some(slot) = self.wheel.pop_due(&mut self.tasks.slots, self.now) {
+            self.give_up(slot, Settled::TimedOut);
+        }
+        self.arm();
+    }
+
+    /// Each launch answers for one task, so the oldest goes even if it has its outcome: others have their own launch.
+    pub(crate) fn on_launch_failed(&mut self) {
+        let oldest = self.queue.returned.values().next().copied();
+        match oldest.or(self.queue.front().tasks.front()) {
+            Some(slot) if self.mode == Mode::Single => self.drop_waiting(slot, Settled::Lost),
+            Some(_) | None => self.ignored += 1,
+        }
+    }
+
+    /// Ends a task that waits, taking it out of the queue.
+    fn drop_waiting(&mut self, slot: Slot, how: Settled) {
+        let Phase::Waiting { place, .. } = self.tasks.get(slot).phase else {
+            return;
+        };
+        self.queue.remove(&mut self.tasks.slots, slot, place);
+        self.end_waiting(slot, how);
+        if let Place::Evaluation { .. } = place {
+            self.note_barrier();
+        }
+    }
+
+    /// Ends a task that waited and is out of the queue.
+    pub(crate) fn end_waiting(&mut self, slot: Slot, how: Settled) {
+        self.memory.give_back(self.tasks.get(slot).bytes);
+        self.finish(slot, how);
+    }
+
+    /// Nobody waits for a task any more. Only in queue mode does its evaluation stop, too.
+    fn give_up(&mut self, slot: Slot, how: Settled) {
+        if self.tasks.get(slot).settled() != Some(false) {
+            return;
+        }
+        match (self.mode, self.tasks.get(slot).phase) {
+            (Mode::Queue, Phase::Waiting { .. }) => self.drop_waiting(slot, how),
+            (Mode::Queue, Phase::Sent { daemon, run, .. }) => {
+                self.settle(slot, how);
+                let daemon = self.daemons.get(daemon).id;
+                self.outbox.push_back(Effect::Interrupt { daemon, run });
+            }
+            (Mode::Direct | Mode::Single, Phase::Waiting { .. } | Phase::Sent { .. }) => {
+                self.settle(slot, how);
+            }
+            (_, Phase::Free { .. } | Phase::Reserved) => {}
+        }
+    }
+
+    /// The daemon of this name and the task it evaluates, if that is this run.
+    fn current(&self, id: DaemonId, run: RunId) -> Option<(Slot, Slot)> {
+        let daemon = self.daemons.find(id)?;
+        let task = self.daemons.get(daemon).sent.front()?;
+        (self.run_of(task) == Some(run)).then_some((daemon, task))
+    }
+}

@@ -1,0 +1,89 @@
+//! What the scheduler is told.
+
+use crate::{DaemonId, RunId, TaskId};
+
+/// How tasks find their daemons.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// One FIFO queue; each daemon has at most one task. Cancelled and timed-out tasks are interrupted.
+    #[default]
+    Queue,
+    /// Tasks are dealt to the daemons in turn at submission and wait there. Cancelling only ends the waiting for a task.
+    Direct,
+    /// One FIFO queue, as with [`Mode::Queue`], for daemons that evaluate a single task. Cancelling only ends the
+    /// waiting for a task.
+    Single,
+}
+
+/// Fixed properties of a scheduler.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How tasks find their daemons.
+    pub mode: Mode,
+    /// Bytes of queued tasks from which on [`Scheduler::admits`](crate::Scheduler::admits) says no; `None` is no limit.
+    pub capacity: Option<u64>,
+}
+
+/// Properties of a task.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TaskOptions {
+    /// Bytes the task occupies while it is queued.
+    pub bytes: u64,
+    /// Milliseconds from submission until it is given up; `None` is never, 0 is at once.
+    pub timeout: Option<u64>,
+}
+
+/// Something that has happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A daemon has connected and is ready.
+    DaemonJoined {
+        /// A name not used before.
+        daemon: DaemonId,
+    },
+    /// A daemon has died or its connection has ended.
+    DaemonLost {
+        /// The daemon; one that was leaving is forgotten without a trace.
+        daemon: DaemonId,
+    },
+    /// A daemon has said goodbye while it was idle. What was sent to it meanwhile was not begun and goes back to the head
+    /// of the queue. Its end of connection may follow as [`Event::DaemonLost`].
+    DaemonLeaving {
+        /// The daemon.
+        daemon: DaemonId,
+    },
+    /// A task asks to be evaluated.
+    TaskSubmitted {
+        /// An id from [`Scheduler::reserve`](crate::Scheduler::reserve).
+        task: TaskId,
+        /// Its properties.
+        options: TaskOptions,
+    },
+    /// One evaluation per daemon, and a barrier for what is submitted afterwards.
+    EverywhereSubmitted {
+        /// Reserved ids, as many as [`Scheduler::everywhere_count`](crate::Scheduler::everywhere_count) says.
+        tasks: Vec<TaskId>,
+        /// Properties of each.
+        options: TaskOptions,
+    },
+    /// A daemon has reported on a task.
+    TaskEnded {
+        /// The daemon that reports.
+        daemon: DaemonId,
+        /// The run it reports on.
+        run: RunId,
+        /// The daemon leaves after this one. Further tasks sent to it were not begun and go back to the head of the queue.
+        last: bool,
+    },
+    /// Nobody wants the outcome of this task any more.
+    CancelAsked {
+        /// The task; one that has its outcome stays as it is.
+        task: TaskId,
+    },
+    /// The time of the last [`Effect::ArmTimer`](crate::Effect::ArmTimer) has come.
+    TimerFired,
+    /// A daemon launched for one task will never come ([`Mode::Single`]): the oldest waiting task is lost.
+    LaunchFailed,
+    /// The pool ends: all open tasks settle as reset, all daemons are forgotten.
+    Reset,
+}

@@ -1,0 +1,210 @@
+//! The queue: tasks in FIFO order, cut into segments by the barriers of `everywhere()`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::list::{List, Slot};
+use crate::tasks::{InLine, Phase, Place, Task};
+
+/// A barrier with what was submitted after it. Those of the front segment with evaluations left make the head of the
+/// queue; the segment numbered 0 has none.
+#[derive(Debug, Default)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    /// Evaluations not yet handed to a daemon.
+    pub(crate) evaluations: List<InLine>,
+    /// How many of these are for daemons that join after the submission; all others are for members, daemons that were
+    /// connected at submission.
+    pub(crate) open: u32,
+    /// Members that have not got theirs and are still connected; at least as many as evaluations for members.
+    pub(crate) waiting: u32,
+    /// Tasks behind the barrier.
+    pub(crate) tasks: List<InLine>,
+}
+
+/// What a member that goes leaves behind in a barrier it had not passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bequest {
+    /// Its evaluation is over.
+    Dropped,
+    /// The next daemon to join gets it.
+    Open,
+}
+
+/// All waiting tasks.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Never empty: the front one is being worked off, the back one takes new tasks.
+    pub(crate) segments: VecDeque<Segment>,
+    /// Tasks put back by daemons that left, by order of submission. All were at the head of the queue once, so they
+    /// precede what is in the segments, barriers included.
+    pub(crate) returned: BTreeMap<u64, Slot>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            segments: VecDeque::from([Segment::default()]),
+            returned: BTreeMap::new(),
+        }
+    }
+}
+
+impl Queue {
+    /// Whether nothing waits; without barriers there is a single segment.
+    pub(crate) fn is_empty(&self) -> bool {
+        let front = self.front();
+        self.returned.is_empty()
+            && self.segments.len() == 1
+            && front.evaluations.is_empty()
+            && front.tasks.is_empty()
+    }
+
+    pub(crate) fn front(&self) -> &Segment {
+        &self.segments[0]
+    }
+
+    pub(crate) fn front_mut(&mut self) -> &mut Segment {
+        &mut self.segments[0]
+    }
+
+    /// Number of the last barrier submitted.
+    pub(crate) fn last_barrier(&self) -> u64 {
+        self.front().number + self.segments.len() as u64 - 1
+    }
+
+    /// Number of the barrier that holds the queue, if one is at its head.
+    pub(crate) fn barrier(&self) -> Option<u64> {
+        let front = self.front();
+        (!front.evaluations.is_empty()).then_some(front.number)
+    }
+
+    /// Moves on to the next segment when the front one is worked off.
+    pub(crate) fn advance(&mut self) -> bool {
+        let front = self.front();
+        let over = front.evaluations.is_empty() && front.tasks.is_empty();
+        if over && self.segments.len() > 1 {
+            self.segments.pop_front();
+            return true;
+        }
+        false
+    }
+
+    pub(crate) fn push_task(&mut self, tasks: &mut [Task], slot: Slot) {
+        let number = self.last_barrier();
+        let back = self.segments.len() - 1;
+        self.segments[back].tasks.push_back(tasks, slot);
+        wait(tasks, slot, Place::Task { segment: number });
+    }
+
+    /// Opens a segment whose barrier has no evaluations yet.
+    pub(crate) fn push_barrier(&mut self, members: u32) {
+        let number = self.last_barrier() + 1;
+        self.segments.push_back(Segment {
+            number,
+            waiting: members,
+            ..Segment::default()
+        });
+    }
+
+    /// Adds an evaluation to the last barrier.
+    pub(crate) fn push_evaluation(&mut self, tasks: &mut [Task], slot: Slot) {
+        let number = self.last_barrier();
+        let back = self.segments.len() - 1;
+        let segment = &mut self.segments[back];
+        segment.evaluations.push_back(tasks, slot);
+        segment.open = segment.evaluations.len().saturating_sub(segment.waiting);
+        tasks[slot as usize].barrier = number;
+        wait(tasks, slot, Place::Evaluation { segment: number });
+    }
+
+    /// Puts back a task that was sent and not begun.
+    pub(crate) fn push_returned(&mut self, tasks: &mut [Task], slot: Slot) {
+        let before = self.returned.insert(tasks[slot as usize].order, slot);
+        debug_assert!(before.is_none(), "orders of submission differ");
+        if let Phase::Sent { settled, .. } = tasks[slot as usize].phase {
+            tasks[slot as usize].phase = Phase::Waiting {
+                place: Place::Returned,
+                settled,
+            };
+        }
+    }
+
+    pub(crate) fn pop_returned(&mut self) -> Option<Slot> {
+        self.returned.pop_first().map(|(_, slot)| slot)
+    }
+
+    /// Takes the first evaluation of the front barrier, for a member or for a daemon that joined later.
+    pub(crate) fn pop_evaluation(&mut self, tasks: &mut [Task], member: bool) -> Option<Slot> {
+        let front = self.front_mut();
+        let count = if member {
+            &mut front.waiting
+        } else {
+            &mut front.open
+        };
+        *count = count.checked_sub(1)?;
+        front.evaluations.pop_front(tasks)
+    }
+
+    pub(crate) fn pop_task(&mut self, tasks: &mut [Task]) -> Option<Slot> {
+        self.front_mut().tasks.pop_front(tasks)
+    }
+
+    /// Takes out a task from wherever it waits.
+    pub(crate) fn remove(&mut self, tasks: &mut [Task], slot: Slot, place: Place) {
+        match place {
+            Place::Returned => {
+                self.returned.remove(&tasks[slot as usize].order);
+            }
+            Place::Task { segment } => self.segment(segment).tasks.remove(tasks, slot),
+            Place::Evaluation { segment } => {
+                let segment = self.segment(segment);
+                segment.evaluations.remove(tasks, slot);
+                // Members go first: they are there, while those to join may never come.
+                segment.open = segment.open.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Numbers of the waiting barriers above `passed`.
+    pub(crate) fn barriers_above(&self, passed: u64) -> std::ops::RangeInclusive<u64> {
+        let first = (passed + 1).max(self.front().number).max(1);
+        first..=self.last_barrier()
+    }
+
+    /// A member has gone that had not passed this barrier. Returns the evaluation that is over with it, if any.
+    pub(crate) fn member_gone(
+        &mut self,
+        tasks: &mut [Task],
+        barrier: u64,
+        bequest: Bequest,
+    ) -> Option<Slot> {
+        let segment = self.segment(barrier);
+        segment.waiting -= 1;
+        if segment.evaluations.len() <= segment.waiting + segment.open {
+            return None;
+        }
+        match bequest {
+            Bequest::Open => {
+                segment.open += 1;
+                None
+            }
+            Bequest::Dropped => {
+                let slot = segment.evaluations.back()?;
+                segment.evaluations.remove(tasks, slot);
+                Some(slot)
+            }
+        }
+    }
+
+    fn segment(&mut self, number: u64) -> &mut Segment {
+        let index = number - self.front().number;
+        &mut self.segments[index as usize]
+    }
+}
+
+fn wait(tasks: &mut [Task], slot: Slot, place: Place) {
+    tasks[slot as usize].phase = Phase::Waiting {
+        place,
+        settled: false,
+    };
+}

@@ -1,0 +1,216 @@
+//! The scheduler: its state, its door, and what can be asked of it.
+
+use std::collections::VecDeque;
+
+use crate::daemons::Daemons;
+use crate::list::Slot;
+use crate::memory::Memory;
+use crate::queue::Queue;
+use crate::tally::Tally;
+use crate::tasks::{Phase, Tasks};
+use crate::timers::Wheel;
+use crate::{
+    Counts, DaemonId, Effect, Effects, Event, Mode, Options, RunId, Settled, TaskId, TaskState,
+    Tick,
+};
+
+/// The dispatcher of one pool of daemons.
+///
+/// ```
+/// use mirai_scheduler::{DaemonId, Effect, Event, Options, RunId, Scheduler, TaskOptions, Tick};
+///
+/// let mut scheduler = Scheduler::new(Options::default());
+/// let daemon = DaemonId(1);
+/// let task = scheduler.reserve();
+/// let options = TaskOptions::default();
+/// assert_eq!(scheduler.handle(Tick(0), Event::TaskSubmitted { task, options }).count(), 0);
+/// let effects: Vec<_> = scheduler.handle(Tick(5), Event::DaemonJoined { daemon }).collect();
+/// assert_eq!(effects, [Effect::Send { to: daemon, task, run: RunId(1) }]);
+/// ```
+#[derive(Debug)]
+pub struct Scheduler {
+    pub(crate) mode: Mode,
+    pub(crate) now: Tick,
+    pub(crate) tasks: Tasks,
+    pub(crate) daemons: Daemons,
+    pub(crate) queue: Queue,
+    pub(crate) wheel: Wheel,
+    pub(crate) memory: Memory,
+    pub(crate) tally: Tally,
+    pub(crate) last_run: u64,
+    /// What the caller's timer is set to.
+    pub(crate) armed: Option<Tick>,
+    pub(crate) ignored: u64,
+    pub(crate) outbox: VecDeque<Effect>,
+}
+
+impl Scheduler {
+    /// A scheduler with no tasks and no daemons.
+    pub fn new(options: Options) -> Self {
+        Self {
+            mode: options.mode,
+            now: Tick::default(),
+            tasks: Tasks::default(),
+            daemons: Daemons::default(),
+            queue: Queue::default(),
+            wheel: Wheel::default(),
+            memory: Memory::new(options.capacity),
+            tally: Tally::default(),
+            last_run: 0,
+            armed: None,
+            ignored: 0,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// An id for a task that is about to be submitted.
+    pub fn reserve(&mut self) -> TaskId {
+        self.tasks.reserve()
+    }
+
+    /// Takes in an event at time `now` and returns what is to be done. All state has changed when this returns.
+    pub fn handle(&mut self, now: Tick, event: Event) -> Effects<'_> {
+        debug_assert!(
+            self.outbox.is_empty(),
+            "the effects of the last event were drained"
+        );
+        self.now = self.now.max(now);
+        match event {
+            Event::DaemonJoined { daemon } => self.on_daemon_joined(daemon),
+            Event::DaemonLost { daemon } => self.on_daemon_lost(daemon),
+            Event::DaemonLeaving { daemon } => self.on_daemon_leaving(daemon),
+            Event::TaskSubmitted { task, options } => self.on_task_submitted(task, options),
+            Event::EverywhereSubmitted { tasks, options } => {
+                self.on_everywhere_submitted(&tasks, options);
+            }
+            Event::TaskEnded { daemon, run, last } => self.on_task_ended(daemon, run, last),
+            Event::CancelAsked { task } => self.on_cancel_asked(task),
+            Event::TimerFired => self.on_timer_fired(),
+            Event::LaunchFailed => self.on_launch_failed(),
+            Event::Reset => self.on_reset(),
+        }
+        self.dispatch();
+        self.memory.note_peak();
+        #[cfg(test)]
+        self.check_invariants();
+        Effects {
+            outbox: &mut self.outbox,
+        }
+    }
+
+    /// Numbers of daemons and tasks.
+    pub fn counts(&self) -> Counts {
+        self.tally.counts(self.daemons.connected())
+    }
+
+    /// Bytes of queued tasks.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// Whether a further task should be submitted: the bytes of queued tasks are below the capacity. To be asked by the
+    /// caller, as a task submitted all the same is taken.
+    pub fn admits(&self) -> bool {
+        self.memory.admits()
+    }
+
+    /// How many evaluations [`Event::EverywhereSubmitted`] needs now: one per connected daemon, and at least `min`; in
+    /// other modes than [`Mode::Direct`] at least 1.
+    pub fn everywhere_count(&self, min: u32) -> u32 {
+        let least = match self.mode {
+            Mode::Direct => min,
+            Mode::Queue | Mode::Single => min.max(1),
+        };
+        self.daemons.connected().max(least)
+    }
+
+    /// Where a task is; `None` once it is released.
+    pub fn task_state(&self, task: TaskId) -> Option<TaskState> {
+        match self.tasks.get(self.tasks.find(task)?).phase {
+            Phase::Free { .. } => None,
+            Phase::Reserved => Some(TaskState::Reserved),
+            Phase::Waiting { settled, .. } => Some(TaskState::Queued { settled }),
+            Phase::Sent {
+                daemon,
+                run,
+                settled,
+            } => {
+                let daemon = self.daemons.get(daemon).id;
+                Some(TaskState::Running {
+                    daemon,
+                    run,
+                    settled,
+                })
+            }
+        }
+    }
+
+    /// Whether [`Event::CancelAsked`] would take the task off the queue or interrupt it: what `stop_mirai()` answers.
+    pub fn is_cancellable(&self, task: TaskId) -> bool {
+        let slot = self.tasks.find(task);
+        let open = slot.is_some_and(|slot| self.tasks.get(slot).settled() == Some(false));
+        open && self.mode == Mode::Queue
+    }
+
+    /// What a daemon evaluates: the first of the tasks sent to it.
+    pub fn daemon_task(&self, daemon: DaemonId) -> Option<(TaskId, RunId)> {
+        let slot = self.daemons.find(daemon)?;
+        let task = self.daemons.get(slot).sent.front()?;
+        let run = self.run_of(task)?;
+        Some((self.tasks.id(task), run))
+    }
+
+    /// How many reports were ignored as they named a run, a daemon or a task that is not, or no longer, there.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    pub(crate) fn run_of(&self, task: Slot) -> Option<RunId> {
+        match self.tasks.get(task).phase {
+            Phase::Sent { run, .. } => Some(run),
+            Phase::Free { .. } | Phase::Reserved | Phase::Waiting { .. } => None,
+        }
+    }
+
+    /// Gives an open task its outcome, and no more: it stays where it is.
+    pub(crate) fn settle(&mut self, slot: Slot, how: Settled) {
+        self.wheel.remove(&mut self.tasks.slots, slot);
+        match &mut self.tasks.get_mut(slot).phase {
+            Phase::Free { .. } | Phase::Reserved => {}
+            Phase::Waiting { settled, .. } => {
+                *settled = true;
+                self.tally.awaiting -= 1;
+            }
+            Phase::Sent { settled, .. } => *settled = true,
+        }
+        self.outbox.push_back(Effect::Settle {
+            task: self.tasks.id(slot),
+            how,
+        });
+    }
+
+    /// Ends a task that is in no list any more, with this outcome if it had none.
+    pub(crate) fn finish(&mut self, slot: Slot, how: Settled) {
+        if self.tasks.get(slot).settled() == Some(false) {
+            self.settle(slot, how);
+        }
+        if matches!(self.tasks.get(slot).phase, Phase::Sent { .. }) {
+            self.tally.executing -= 1;
+        }
+        self.outbox.push_back(Effect::Release {
+            task: self.tasks.id(slot),
+        });
+        self.tasks.release(slot);
+    }
+
+    /// Sets the caller's timer if what it is set to would be too late.
+    pub(crate) fn arm(&mut self) {
+        let Some(at) = self.wheel.next_look() else {
+            return;
+        };
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.armed = Some(at);
+            self.outbox.push_back(Effect::ArmTimer { at });
+        }
+    }
+}

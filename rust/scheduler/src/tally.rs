@@ -1,0 +1,37 @@
+//! Counts of tasks and daemons.
+
+/// What `info()` shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Daemons connected now; one that has said goodbye is not.
+    pub connections: u64,
+    /// Daemons that ever connected.
+    pub cumulative: u64,
+    /// Tasks queued that have no outcome yet.
+    pub awaiting: u64,
+    /// Tasks sent to a daemon that has not reported yet, whether or not anyone still waits for them.
+    pub executing: u64,
+    /// All others ever submitted.
+    pub completed: u64,
+}
+
+/// The counts kept along the way.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) cumulative: u64,
+    pub(crate) submitted: u64,
+    pub(crate) awaiting: u64,
+    pub(crate) executing: u64,
+}
+
+impl Tally {
+    pub(crate) fn counts(&self, connections: u32) -> Counts {
+        Counts {
+            connections: connections.into(),
+            cumulative: self.cumulative,
+            awaiting: self.awaiting,
+            executing: self.executing,
+            completed: self.submitted - self.awaiting - self.executing,
+        }
+    }
+}
