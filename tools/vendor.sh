@@ -42,12 +42,14 @@ vendored() {
 # name-version of the crates whose source the package needs, with cargo reading the registry or, with
 # arguments, the folder they configure.
 needed() {
-  # shellcheck disable=SC2086
+  : >"$work/crates"
   for platform in $PLATFORMS; do
+    # shellcheck disable=SC2086
     cargo tree --manifest-path "$top/Cargo.toml" --locked "$@" --target "$platform" -e normal,build \
       $PACKAGES --prefix none --format '{p}' >"$work/tree"
-    sed -nE '/\(\//d; s/^([^ ]+) v([^ ]+).*/\1-\2/p' "$work/tree"
-  done | sort -u
+    sed -nE '/\(\//d; s/^([^ ]+) v([^ ]+).*/\1-\2/p' "$work/tree" >>"$work/crates"
+  done
+  sort -u "$work/crates"
 }
 
 from_folder() {
