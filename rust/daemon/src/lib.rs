@@ -1,1 +1,25 @@
-//! Skeleton.
+//! The worker side: connects to a hub, evaluates its tasks one at a time, and knows when to leave.
+//!
+//! [`run`] blocks the calling thread: it reads tasks from the data connection, hands them to an [`Evaluator`], and writes
+//! the replies. A small second thread reads the control connection, so that a cancellation reaches a busy daemon, and
+//! the end of the hub's process one that waits. What tasks mean is the evaluator's business; nothing here knows R.
+//!
+//! Where to start: `run.rs` is the loop over hubs and tasks, `current.rs` the lock that keeps a late interrupt from
+//! hitting the next task, `control.rs` the second thread, `session.rs` the handshake.
+#![forbid(unsafe_code)]
+
+mod control;
+mod current;
+mod error;
+mod evaluator;
+mod limits;
+mod options;
+mod run;
+mod session;
+
+pub use error::DaemonError;
+pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
+pub use mirai_lanes::Address;
+pub use mirai_wire::{RunEnd, TaskFlags};
+pub use options::{AutoExit, ExitReason, Options};
+pub use run::run;

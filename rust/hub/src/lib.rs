@@ -1,1 +1,40 @@
-//! Skeleton.
+//! The hub: listens, queues, hands tasks to the daemons that dial in, and settles each task exactly once.
+//!
+//! A [`Hub`] runs the pure state machine of `mirai-scheduler` on real connections, clocks and one thread of its own.
+//! Tasks and results are opaque bytes; what they mean is between the submitter and the daemon's evaluator. Nothing here
+//! knows R.
+//!
+//! ```no_run
+//! use mirai_hub::{Address, Hub, HubOptions, Task};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let hub = Hub::open(HubOptions::new(Address::parse("ipc:///tmp/example")?))?;
+//! let task = hub.submit(Task::new(b"payload for a daemon".to_vec()))?;
+//! let outcome = task.wait();   // needs a daemon at that address: see the example `hub_and_workers`
+//! println!("{outcome:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where to start: [`Hub`] (`hub.rs`) is the door; `core.rs` performs what the scheduler decides; `daemons.rs` takes
+//! daemons in and reads from them; `link.rs` writes to them.
+#![forbid(unsafe_code)]
+
+mod core;
+mod daemons;
+mod error;
+mod hub;
+mod link;
+mod outcome;
+mod task;
+mod timer;
+mod watch;
+
+pub use error::{HubError, SubmitError};
+pub use hub::{Hub, HubHandle, HubOptions, Welcome, Worker};
+pub use mirai_lanes::{Address, LaneError};
+pub use mirai_scheduler::{Counts, Memory, Mode};
+pub use mirai_wire::TaskFlags;
+pub use outcome::Outcome;
+pub use task::{SharedPart, Task, TaskHandle};
+pub use watch::{Progress, Watch};

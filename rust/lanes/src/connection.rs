@@ -96,3 +96,14 @@ pub fn dial(address: &Address) -> Result<Dialled, LaneError> {
         url: address.to_string(),
     });
 }
+
+/// Writes to a dialled connection, blocking, and never raises SIGPIPE; gives the number of bytes taken.
+///
+/// # Errors
+/// As the operating system gives them.
+pub fn send(stream: &Dialled, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    #[cfg(unix)]
+    return crate::local::send(stream, parts);
+    #[cfg(not(unix))]
+    return io::Write::write_vectored(&mut &*stream, parts);
+}

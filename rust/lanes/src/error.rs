@@ -34,6 +34,11 @@ pub enum LaneError {
 }
 
 impl LaneError {
+    /// Whether nobody listens there now: a later attempt may succeed.
+    pub fn is_absence(&self) -> bool {
+        self.code() == 6
+    }
+
     /// The number R users know this error by: that of NNG's error of the same meaning.
     pub fn code(&self) -> i32 {
         match self {

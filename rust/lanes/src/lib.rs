@@ -16,6 +16,6 @@ pub mod local;
 mod process;
 
 pub use address::Address;
-pub use connection::{Connection, Dialled, Listener, dial, listen};
+pub use connection::{Connection, Dialled, Listener, dial, listen, send};
 pub use error::LaneError;
-pub use process::ProcessEnd;
+pub use process::{HostWatch, ProcessEnd, Wake};

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
+use rustix::net::SendFlags;
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::{Address, Connection, LaneError};
@@ -175,7 +177,9 @@ impl Connection for LocalConnection {
     }
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream.try_write_vectored(parts)
+        self.stream.try_io(Interest::WRITABLE, || {
+            send_flagged(&self.stream, parts, SendFlags::DONTWAIT)
+        })
     }
 
     fn shutdown(&self) {
@@ -238,4 +242,29 @@ pub fn hub_pid(stream: &std_net::UnixStream) -> Option<u32> {
 #[cfg(not(target_os = "linux"))]
 pub fn hub_pid(_: &std_net::UnixStream) -> Option<u32> {
     None
+}
+
+/// A broken connection must not raise SIGPIPE: R's handler for it jumps.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// Apple's sockets have an option for this instead, which the standard library sets on each of them.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+fn send_flagged(socket: impl AsFd, parts: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+    let mut no_ancillary = rustix::net::SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(
+        socket,
+        parts,
+        &mut no_ancillary,
+        flags | NO_SIGNAL,
+    )?)
+}
+
+/// Writes to a dialled connection, blocking, without raising SIGPIPE.
+///
+/// # Errors
+/// As the operating system gives them.
+pub(crate) fn send(stream: &std_net::UnixStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    send_flagged(stream, parts, SendFlags::empty())
 }

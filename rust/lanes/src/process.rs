@@ -55,3 +55,62 @@ impl ProcessEnd {
         Ok(())
     }
 }
+
+/// Why [`HostWatch::wait`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// There is something to read, if only the end of the stream.
+    Readable,
+    /// The host's process has ended.
+    HostEnded,
+}
+
+/// A daemon's watch over the process of its hub.
+#[derive(Debug)]
+pub struct HostWatch {
+    host: Option<ProcessEnd>,
+}
+
+impl HostWatch {
+    /// Watches the process at the other end of `stream`, where the system can; elsewhere the end of the stream has to do.
+    pub fn new(stream: &crate::Dialled) -> HostWatch {
+        #[cfg(unix)]
+        let host = crate::local::hub_pid(stream).and_then(ProcessEnd::watch);
+        #[cfg(not(unix))]
+        let host = {
+            let _ = stream;
+            None
+        };
+        HostWatch { host }
+    }
+
+    /// Blocks until `stream` can be read or the host's process has ended; what can be read comes first.
+    pub fn wait(&self, stream: &crate::Dialled) -> Wake {
+        #[cfg(target_os = "linux")]
+        if let Some(host) = &self.host {
+            return wait_either(stream, host);
+        }
+        // The caller's read blocks.
+        let _ = stream;
+        Wake::Readable
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wait_either(stream: &crate::Dialled, host: &ProcessEnd) -> Wake {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
+    loop {
+        let mut fds = [
+            PollFd::new(stream, PollFlags::IN),
+            PollFd::new(host, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) if !fds[0].revents().is_empty() => return Wake::Readable,
+            Ok(_) if !fds[1].revents().is_empty() => return Wake::HostEnded,
+            Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
+            // The descriptors are ours and open: the caller's read will tell.
+            Err(_) => return Wake::Readable,
+        }
+    }
+}

@@ -85,8 +85,8 @@ pub enum LeaveReason {
     Told,
 }
 
-/// Messages from the hub. `Welcome`, `Refuse`, `Task`, `Shared` and `Forget` travel on the data connection,
-/// `Cancel` and `Exit` on the control connection; a control connection is welcomed too.
+/// Messages from the hub. `Welcome`, `Task`, `Shared` and `Forget` travel on the data connection, `ControlTaken`, `Cancel`
+/// and `Exit` on the control connection, `Refuse` on either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDaemon {
     /// The daemon is taken. The payload holds settings for the evaluator.
@@ -94,6 +94,8 @@ pub enum ToDaemon {
         /// Number of the daemon in the life of the hub, from 1.
         daemon: u32,
     },
+    /// The control connection is taken; the daemon may open its data connection.
+    ControlTaken,
     /// The daemon is not taken; the connection ends.
     Refuse(RefuseReason),
     /// Evaluate the payload.

@@ -1,0 +1,115 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mirai_lanes::{Dialled, HostWatch, Wake};
+use mirai_wire::{Frame, ToDaemon};
+
+use crate::current::Current;
+use crate::session::{Channel, Next};
+use crate::{AutoExit, DaemonError, Interrupter};
+
+/// What a busy daemon has left when its hub is gone; the figure is mirai's from its first releases.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The control thread, and what it tells the evaluating one.
+#[derive(Debug)]
+pub(crate) struct Control {
+    told: Arc<AtomicBool>,
+    connection: Dialled,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the control thread works with.
+struct Watcher {
+    channel: Channel,
+    data: Dialled,
+    host: HostWatch,
+    current: Arc<Current>,
+    interrupter: Arc<dyn Interrupter>,
+    autoexit: AutoExit,
+    told: Arc<AtomicBool>,
+}
+
+impl Control {
+    pub(crate) fn start(
+        channel: Channel,
+        data: &Dialled,
+        current: Arc<Current>,
+        interrupter: Arc<dyn Interrupter>,
+        autoexit: AutoExit,
+    ) -> Result<Control, DaemonError> {
+        let told = Arc::new(AtomicBool::new(false));
+        let connection = channel.stream.try_clone()?;
+        let watcher = Watcher {
+            host: HostWatch::new(data),
+            data: data.try_clone()?,
+            channel,
+            current,
+            interrupter,
+            autoexit,
+            told: Arc::clone(&told),
+        };
+        let thread = std::thread::Builder::new()
+            .name("mirai-control".to_owned())
+            .spawn(move || watcher.run())?;
+        Ok(Control {
+            told,
+            connection,
+            thread: Some(thread),
+        })
+    }
+
+    /// Ends the thread, once it has read what the hub sent; whether the hub has told the daemon to leave.
+    pub(crate) fn finish(mut self, hub_is_gone: bool) -> bool {
+        if !hub_is_gone {
+            let _ = self.connection.shutdown(std::net::Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.told.load(Ordering::Acquire)
+    }
+}
+
+impl Watcher {
+    fn run(mut self) {
+        self.interrupter.on_control_thread();
+        while let Wake::Readable = self.host.wait(&self.channel.stream) {
+            // The buffer may hold several messages of one read.
+            match self.channel.next(None) {
+                Ok(Next::Message(frame)) => self.obey(frame),
+                Ok(Next::Late) => {}
+                Ok(Next::End) | Err(_) => break,
+            }
+            while let Some(frame) = self.channel.buffered() {
+                self.obey(frame);
+            }
+        }
+        self.hub_is_gone();
+    }
+
+    fn obey(&self, frame: Frame<ToDaemon>) {
+        match frame.message {
+            ToDaemon::Cancel { run } => self.current.cancel(run, &*self.interrupter),
+            ToDaemon::Exit => {
+                self.told.store(true, Ordering::Release);
+                self.end_reading();
+            }
+            _ => {}
+        }
+    }
+
+    /// An idle daemon that waits for tasks sees the end of them; a busy one can still reply.
+    fn end_reading(&self) {
+        let _ = self.data.shutdown(std::net::Shutdown::Read);
+    }
+
+    fn hub_is_gone(&self) {
+        self.end_reading();
+        if self.autoexit == AutoExit::Yes && !self.current.wait_idle(GRACE) {
+            self.interrupter.end_process();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::Interrupter;
+
+/// Cancellations of runs that have not arrived yet: the two connections of a daemon overtake each other. A hub has few
+/// runs under way at one daemon; more than this is nonsense and is dropped.
+const MAX_EARLY: usize = 1024;
+
+/// The run in progress, shared by the evaluating and the control thread.
+///
+/// One lock decides between the end of a run and its interrupt: an interrupt is sent under it and only to the run it
+/// names, and a run ends under it. So an interrupt belongs to the run that has just ended, if it is late, and
+/// [`Interrupter::settle`] can take it away before the next one begins.
+#[derive(Debug, Default)]
+pub(crate) struct Current {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    run: Option<u64>,
+    is_interrupted: bool,
+    last_begun: u64,
+    early: Vec<u64>,
+}
+
+impl Current {
+    /// Begins a run; `false` when it has been cancelled already.
+    pub(crate) fn begin(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        let is_cancelled = state.early.contains(&run);
+        state.early.retain(|early| *early > run);
+        state.last_begun = run;
+        state.is_interrupted = false;
+        if !is_cancelled {
+            state.run = Some(run);
+        }
+        !is_cancelled
+    }
+
+    /// Ends the run in progress; whether an interrupt was sent to it.
+    pub(crate) fn end(&self) -> bool {
+        let mut state = self.state.lock();
+        state.run = None;
+        self.ended.notify_all();
+        std::mem::take(&mut state.is_interrupted)
+    }
+
+    /// Interrupts `run` if it is in progress, or remembers it if it is yet to come.
+    pub(crate) fn cancel(&self, run: u64, interrupter: &dyn Interrupter) {
+        let mut state = self.state.lock();
+        if state.run == Some(run) {
+            state.is_interrupted = true;
+            interrupter.interrupt();
+        } else if run > state.last_begun && state.early.len() < MAX_EARLY {
+            state.early.push(run);
+        }
+    }
+
+    /// Waits until no run is in progress, at most for `grace`; whether that is so.
+    pub(crate) fn wait_idle(&self, grace: Duration) -> bool {
+        let until = Instant::now() + grace;
+        let mut state = self.state.lock();
+        while state.run.is_some() {
+            if self.ended.wait_until(&mut state, until).timed_out() {
+                return state.run.is_none();
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Interrupter for Count {
+        fn interrupt(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn settle(&self) {}
+    }
+
+    #[test]
+    fn a_cancel_hits_the_run_it_names_and_no_other() {
+        let (current, count) = (Current::default(), Count::default());
+        assert!(current.begin(1));
+        current.cancel(1, &count);
+        assert!(current.end());
+        assert!(current.begin(2));
+        current.cancel(1, &count);
+        assert!(!current.end());
+        assert_eq!(count.0.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_cancel_that_comes_before_its_run_is_kept() {
+        let (current, count) = (Current::default(), Count::default());
+        current.cancel(5, &count);
+        assert!(current.begin(4));
+        assert!(!current.end());
+        assert!(!current.begin(5));
+        assert!(current.begin(6));
+        assert_eq!(count.0.into_inner(), 0);
+    }
+
+    #[test]
+    fn early_cancels_are_bounded() {
+        let (current, count) = (Current::default(), Count::default());
+        (1..5000).for_each(|run| current.cancel(run, &count));
+        assert_eq!(current.state.lock().early.len(), MAX_EARLY);
+    }
+}

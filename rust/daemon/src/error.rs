@@ -1,0 +1,55 @@
+use std::io;
+
+use mirai_lanes::LaneError;
+use mirai_wire::{RefuseReason, WireError};
+use thiserror::Error;
+
+/// Why a daemon did not become one, or could not go on.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The hub cannot be reached.
+    #[error(transparent)]
+    Dial(#[from] LaneError),
+    /// The hub turned the daemon away because the two disagree about the dispatcher.
+    #[error("the host's daemons are set up with dispatcher = {}: use the same here", if *hub_is_direct { "FALSE" } else { "TRUE" })]
+    Mode {
+        /// The hub deals tasks directly.
+        hub_is_direct: bool,
+    },
+    /// The hub turned the daemon away because it speaks another version of the protocol.
+    #[error("the host runs another version of mirai")]
+    Version,
+    /// What the hub sent is no message.
+    #[error("the host sent what is no message: {0}")]
+    Wire(#[from] WireError),
+    /// A message came that has no place there.
+    #[error("the host sent a message out of turn")]
+    OutOfTurn,
+    /// The operating system failed.
+    #[error("the daemon's connection failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl DaemonError {
+    /// The number R users know this error by.
+    pub fn code(&self) -> i32 {
+        match self {
+            DaemonError::Dial(error) => error.code(),
+            DaemonError::Mode { .. }
+            | DaemonError::Version
+            | DaemonError::Wire(_)
+            | DaemonError::OutOfTurn => 13,
+            DaemonError::Io(_) => 18,
+        }
+    }
+}
+
+impl From<RefuseReason> for DaemonError {
+    fn from(reason: RefuseReason) -> Self {
+        match reason {
+            RefuseReason::Mode { hub_is_direct } => DaemonError::Mode { hub_is_direct },
+            RefuseReason::Version => DaemonError::Version,
+            RefuseReason::Closing => DaemonError::Io(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+}

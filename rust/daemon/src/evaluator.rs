@@ -1,0 +1,52 @@
+use mirai_wire::{RunEnd, TaskFlags};
+
+/// A task as the evaluator gets it.
+#[derive(Debug)]
+pub struct Task<'a> {
+    /// The bytes that were submitted.
+    pub body: &'a [u8],
+    /// Number of a part given before with [`Evaluator::keep_part`].
+    pub part: Option<u64>,
+    /// Flags that were submitted.
+    pub flags: TaskFlags,
+}
+
+/// How an evaluation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    /// Value, failure or interrupt.
+    pub end: RunEnd,
+    /// The value or a description of the error; ignored after an interrupt.
+    pub payload: Vec<u8>,
+}
+
+/// Evaluates tasks, on the thread that called [`run`](crate::run).
+pub trait Evaluator {
+    /// The daemon has been taken in by a hub, whose settings these are; once for each connection.
+    fn welcome(&mut self, settings: &[u8]);
+    /// Evaluates a task. It must not panic; an interrupt makes it return early.
+    fn evaluate(&mut self, task: Task<'_>) -> Evaluation;
+    /// The reply to a task is on its way: time to clean up. Not called after the last task.
+    fn after(&mut self, flags: TaskFlags);
+    /// Keeps a part that tasks refer to by its number.
+    fn keep_part(&mut self, id: u64, bytes: Vec<u8>);
+    /// No further task refers to this part.
+    fn forget_part(&mut self, id: u64);
+}
+
+/// Reaches the evaluating thread from the control thread.
+pub trait Interrupter: Send + Sync {
+    /// Interrupts the evaluation. Called on the control thread while a lock is held that also ends an evaluation: it
+    /// must not block.
+    fn interrupt(&self);
+    /// An interrupt was sent and the evaluation has ended: whatever of it is still pending must not reach the next one.
+    /// Called on the evaluating thread.
+    fn settle(&self);
+    /// The control thread begins. It should take no signals that are meant for the evaluating thread.
+    fn on_control_thread(&self) {}
+    /// The hub is gone and a task has outlived its grace: ends the process. Called on the control thread.
+    fn end_process(&self) {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+    }
+}

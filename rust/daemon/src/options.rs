@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use mirai_lanes::Address;
+use mirai_wire::LeaveReason;
+
+/// What a daemon does when its hub is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoExit {
+    /// Leave at once; a task in progress has 200 ms, then the process is ended.
+    #[default]
+    Yes,
+    /// Finish the task in progress, then leave.
+    Finish,
+    /// Stay, and wait for a hub to listen at the same address.
+    No,
+}
+
+/// How a daemon runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the hub listens.
+    pub address: Address,
+    /// Tasks are dealt to the daemon directly; has to agree with the hub.
+    pub direct: bool,
+    /// Keep trying until a hub listens, instead of failing at once.
+    pub asyncdial: bool,
+    /// What to do when the hub is gone.
+    pub autoexit: AutoExit,
+    /// Leave after this long without a task.
+    pub idletime: Option<Duration>,
+    /// Leave this long after the start; a task in progress is finished.
+    pub walltime: Option<Duration>,
+    /// Leave after this many tasks; 0 counts as 1.
+    pub maxtasks: Option<u64>,
+}
+
+impl Options {
+    /// A daemon without limits.
+    pub fn new(address: Address) -> Options {
+        Options {
+            address,
+            direct: false,
+            asyncdial: false,
+            autoexit: AutoExit::default(),
+            idletime: None,
+            walltime: None,
+            maxtasks: None,
+        }
+    }
+}
+
+/// Why a daemon has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitReason {
+    /// Its connection ended, or it was told to leave.
+    Ended,
+    /// Its idle time was reached.
+    IdleTime,
+    /// Its wall time was reached.
+    WallTime,
+    /// Its number of tasks was reached.
+    MaxTasks,
+}
+
+impl ExitReason {
+    /// The number `daemon()` returns in R.
+    pub fn code(self) -> i32 {
+        match self {
+            ExitReason::Ended => 0,
+            ExitReason::IdleTime => 1,
+            ExitReason::WallTime => 2,
+            ExitReason::MaxTasks => 3,
+        }
+    }
+}
+
+impl From<LeaveReason> for ExitReason {
+    fn from(reason: LeaveReason) -> Self {
+        match reason {
+            LeaveReason::IdleTime => ExitReason::IdleTime,
+            LeaveReason::WallTime => ExitReason::WallTime,
+            LeaveReason::MaxTasks => ExitReason::MaxTasks,
+            LeaveReason::Told => ExitReason::Ended,
+        }
+    }
+}

@@ -1,0 +1,481 @@
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mirai_scheduler::{
+    Counts, DaemonId, Effect, Event, Memory, Mode, Options, RunId, Scheduler, Settled, TaskId,
+    TaskOptions,
+};
+use mirai_wire::{RunEnd, TaskFlags, ToDaemon};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use crate::link::Link;
+use crate::task::{Cell, SharedPart};
+use crate::timer::Timer;
+use crate::{Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
+
+/// What hub, handles and the hub's thread have in common.
+///
+/// One lock, `state`, guards the scheduler and its tables. It is held while effects are translated, never while bytes
+/// are written, callbacks run or payloads are freed: those are collected in [`Work`] and done after it is let go. A
+/// link's queue may be locked under it, nothing else.
+pub(crate) struct Core {
+    state: Mutex<State>,
+    /// Signalled under `state` when a daemon comes or goes.
+    presence: Condvar,
+    /// Signalled under `state` when queued bytes may have fallen.
+    room: Condvar,
+    pub timer: Timer,
+    pub stop: Notify,
+    pub mode: Mode,
+}
+
+struct State {
+    scheduler: Scheduler,
+    /// Open tasks by slot of their id.
+    tasks: Vec<Option<Open>>,
+    peers: BTreeMap<DaemonId, Peer>,
+    welcome: Option<Welcome>,
+    last_daemon: u32,
+    changes: u64,
+    is_closed: bool,
+}
+
+struct Open {
+    cell: Arc<Cell>,
+    parts: Parts,
+}
+
+/// What is sent of a task. Kept until the task is released: a daemon may leave before it has begun.
+#[derive(Clone)]
+struct Parts {
+    body: Arc<Vec<u8>>,
+    shared: Option<SharedPart>,
+    flags: TaskFlags,
+}
+
+impl From<Task> for Parts {
+    fn from(task: Task) -> Parts {
+        Parts {
+            body: Arc::new(task.body),
+            shared: task.shared,
+            flags: task.flags,
+        }
+    }
+}
+
+/// A daemon as the hub knows it.
+struct Peer {
+    links: Links,
+    /// Shared parts that it has been sent.
+    parts: HashSet<u64>,
+}
+
+/// The two connections of a daemon.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub data: Arc<Link>,
+    pub control: Arc<Link>,
+}
+
+/// What a daemon's report carries besides the ids.
+struct Report {
+    end: RunEnd,
+    payload: Vec<u8>,
+}
+
+/// What is left to do once the state is unlocked.
+#[derive(Default)]
+struct Work {
+    flush: Vec<Arc<Link>>,
+    settle: Vec<(Arc<Cell>, Outcome)>,
+    released: Vec<Open>,
+}
+
+impl Work {
+    fn finish(self) {
+        for link in self.flush {
+            link.flush();
+        }
+        for (cell, outcome) in self.settle {
+            cell.settle(outcome);
+        }
+        // Dropped here, without the lock: the last user of a shared part takes it to tell the daemons.
+        drop(self.released);
+    }
+}
+
+impl Core {
+    pub(crate) fn new(mode: Mode, capacity: Option<u64>, welcome: Option<Welcome>) -> Core {
+        let state = State {
+            scheduler: Scheduler::new(Options { mode, capacity }),
+            tasks: Vec::new(),
+            peers: BTreeMap::new(),
+            welcome,
+            last_daemon: 0,
+            changes: 0,
+            is_closed: false,
+        };
+        Core {
+            state: Mutex::new(state),
+            presence: Condvar::new(),
+            room: Condvar::new(),
+            timer: Timer::new(),
+            stop: Notify::new(),
+            mode,
+        }
+    }
+
+    /// Lets `change` act on the state, then does what follows from it.
+    fn with_state<T>(&self, change: impl FnOnce(&mut State, &Timer, &mut Work) -> T) -> T {
+        let mut work = Work::default();
+        let result = change(&mut self.state.lock(), &self.timer, &mut work);
+        self.room.notify_all();
+        work.finish();
+        result
+    }
+
+    pub(crate) fn submit(self: &Arc<Self>, task: Task) -> Result<TaskHandle, SubmitError> {
+        self.with_state(|state, timer, work| {
+            if state.is_closed {
+                return Err(SubmitError::Closed);
+            }
+            if !state.scheduler.admits() {
+                return Err(SubmitError::Full(Box::new(task)));
+            }
+            let options = options_of(&task);
+            let id = state.scheduler.reserve();
+            let handle = state.open(self, id, task.into());
+            state.handle(
+                timer,
+                work,
+                Event::TaskSubmitted { task: id, options },
+                None,
+            );
+            Ok(handle)
+        })
+    }
+
+    pub(crate) fn everywhere(
+        self: &Arc<Self>,
+        task: Task,
+        min: u32,
+    ) -> Result<Vec<TaskHandle>, SubmitError> {
+        self.with_state(|state, timer, work| {
+            if state.is_closed {
+                return Err(SubmitError::Closed);
+            }
+            let options = options_of(&task);
+            let parts = Parts::from(task);
+            let count = state.scheduler.everywhere_count(min);
+            let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
+            let handles = ids
+                .iter()
+                .map(|id| state.open(self, *id, parts.clone()))
+                .collect();
+            state.handle(
+                timer,
+                work,
+                Event::EverywhereSubmitted {
+                    tasks: ids,
+                    options,
+                },
+                None,
+            );
+            Ok(handles)
+        })
+    }
+
+    pub(crate) fn cancel(&self, key: TaskId, handle: &TaskHandle) -> bool {
+        self.with_state(|state, timer, work| {
+            if handle.outcome().is_some() {
+                return false;
+            }
+            state.handle(timer, work, Event::CancelAsked { task: key }, None);
+            // Only in a queue a daemon can be told; elsewhere the task runs on, and callers are told so.
+            self.mode == Mode::Queue
+                && work
+                    .settle
+                    .iter()
+                    .any(|(cell, _)| Arc::ptr_eq(cell, &handle.0))
+        })
+    }
+
+    pub(crate) fn timer_fired(&self) {
+        self.with_state(|state, timer, work| state.handle(timer, work, Event::TimerFired, None));
+    }
+
+    /// A daemon that was launched for one task will never come.
+    pub(crate) fn launch_failed(&self, reason: String) {
+        self.with_state(|state, timer, work| {
+            state.handle(timer, work, Event::LaunchFailed, None);
+            for (_, outcome) in &mut work.settle {
+                *outcome = Outcome::Lost(reason.clone());
+            }
+        });
+        self.note_change();
+    }
+
+    /// Takes a daemon in; its welcome goes out before any task.
+    pub(crate) fn join(&self, links: Links) -> Option<DaemonId> {
+        let id = self.with_state(|state, timer, work| {
+            if state.is_closed {
+                return None;
+            }
+            let nth = u64::from(state.last_daemon);
+            state.last_daemon += 1;
+            let id = DaemonId(state.last_daemon);
+            let settings = state.welcome.as_mut().map(|welcome| Arc::new(welcome(nth)));
+            links
+                .data
+                .queue(&ToDaemon::Welcome { daemon: id.0 }, settings);
+            work.flush.push(Arc::clone(&links.data));
+            state.peers.insert(
+                id,
+                Peer {
+                    links,
+                    parts: HashSet::new(),
+                },
+            );
+            state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
+            Some(id)
+        });
+        self.note_change();
+        id
+    }
+
+    pub(crate) fn ended(
+        &self,
+        daemon: DaemonId,
+        run: u64,
+        end: RunEnd,
+        last: bool,
+        payload: Vec<u8>,
+    ) {
+        let event = Event::TaskEnded {
+            daemon,
+            run: RunId(run),
+            last,
+        };
+        self.with_state(|state, timer, work| {
+            state.handle(timer, work, event, Some(Report { end, payload }))
+        });
+    }
+
+    pub(crate) fn leaving(&self, daemon: DaemonId) {
+        self.with_state(|state, timer, work| {
+            state.handle(timer, work, Event::DaemonLeaving { daemon }, None);
+        });
+    }
+
+    pub(crate) fn lost(&self, daemon: DaemonId) {
+        self.with_state(|state, timer, work| {
+            state.handle(timer, work, Event::DaemonLost { daemon }, None);
+            state.peers.remove(&daemon);
+        });
+        self.note_change();
+    }
+
+    /// No task and no handle refers to this part any more.
+    pub(crate) fn note_unused_part(&self, id: u64) {
+        self.with_state(|state, _, work| {
+            for peer in state
+                .peers
+                .values_mut()
+                .filter_map(|peer| peer.parts.remove(&id).then_some(peer))
+            {
+                peer.links.data.queue(&ToDaemon::Forget { id }, None);
+                work.flush.push(Arc::clone(&peer.links.data));
+            }
+        });
+    }
+
+    /// Settles everything and ends all connections; with `exit` the daemons are told to exit first.
+    pub(crate) fn close(&self, exit: bool) {
+        let peers = self.with_state(|state, timer, work| {
+            if state.is_closed {
+                return BTreeMap::new();
+            }
+            state.is_closed = true;
+            state.handle(timer, work, Event::Reset, None);
+            std::mem::take(&mut state.peers)
+        });
+        for Peer { links, .. } in peers.values() {
+            if exit {
+                links.control.queue(&ToDaemon::Exit, None);
+                links.control.flush();
+            }
+            links.data.connection.shutdown();
+            links.control.connection.shutdown();
+        }
+        self.stop.notify_one();
+        self.note_change();
+    }
+
+    pub(crate) fn note_change(&self) {
+        self.state.lock().changes += 1;
+        self.presence.notify_all();
+    }
+
+    /// Waits until daemons have come or gone since `seen`, at most for `slice`; gives the new state of the count.
+    pub(crate) fn wait_change(&self, seen: u64, slice: Duration) -> u64 {
+        let until = Instant::now() + slice;
+        let mut state = self.state.lock();
+        while state.changes == seen && !self.presence.wait_until(&mut state, until).timed_out() {}
+        state.changes
+    }
+
+    /// Waits until the queue admits a task, at most for `slice`; says whether it does, or the hub has closed.
+    pub(crate) fn wait_admission(&self, slice: Duration) -> bool {
+        let until = Instant::now() + slice;
+        let mut state = self.state.lock();
+        while !state.scheduler.admits() && !state.is_closed {
+            if self.room.wait_until(&mut state, until).timed_out() {
+                return state.scheduler.admits();
+            }
+        }
+        true
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.state.lock().scheduler.counts()
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        self.state.lock().scheduler.memory()
+    }
+
+    pub(crate) fn workers(&self) -> Vec<Worker> {
+        let state = self.state.lock();
+        let worker = |(id, peer): (&DaemonId, &Peer)| Worker {
+            id: id.0,
+            pid: peer.links.data.connection.peer_pid(),
+        };
+        state.peers.iter().map(worker).collect()
+    }
+}
+
+fn options_of(task: &Task) -> TaskOptions {
+    let timeout =
+        task.timeout.map(
+            |timeout| match u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) {
+                0 => 0,
+                // The clock is cut to whole milliseconds: one more, so that none resolves early.
+                millis => millis.saturating_add(1),
+            },
+        );
+    TaskOptions {
+        bytes: task.body.len() as u64,
+        timeout,
+    }
+}
+
+impl State {
+    fn open(&mut self, core: &Arc<Core>, id: TaskId, parts: Parts) -> TaskHandle {
+        let cell = Cell::new(id, Arc::downgrade(core));
+        let open = Open {
+            cell: Arc::clone(&cell),
+            parts,
+        };
+        if self.tasks.len() <= id.index() {
+            self.tasks.resize_with(id.index() + 1, || None);
+        }
+        self.tasks[id.index()] = Some(open);
+        TaskHandle(cell)
+    }
+
+    /// Tells the scheduler, and turns its effects into work.
+    fn handle(&mut self, timer: &Timer, work: &mut Work, event: Event, mut report: Option<Report>) {
+        let State {
+            scheduler,
+            tasks,
+            peers,
+            ..
+        } = self;
+        for effect in scheduler.handle(timer.now(), event) {
+            match effect {
+                Effect::Send { to, task, run } => {
+                    if let (Some(peer), Some(Some(open))) =
+                        (peers.get_mut(&to), tasks.get(task.index()))
+                    {
+                        peer.send(&open.parts, run);
+                        work.flush.push(Arc::clone(&peer.links.data));
+                    }
+                }
+                Effect::Interrupt { daemon, run } => {
+                    if let Some(peer) = peers.get(&daemon) {
+                        peer.links
+                            .control
+                            .queue(&ToDaemon::Cancel { run: run.0 }, None);
+                        work.flush.push(Arc::clone(&peer.links.control));
+                    }
+                }
+                Effect::Settle { task, how } => {
+                    if let Some(Some(open)) = tasks.get(task.index()) {
+                        work.settle
+                            .push((Arc::clone(&open.cell), outcome(how, report.take())));
+                    }
+                }
+                Effect::Release { task } => {
+                    work.released
+                        .extend(tasks.get_mut(task.index()).and_then(Option::take));
+                }
+                Effect::ArmTimer { at } => timer.arm(at),
+            }
+        }
+    }
+}
+
+impl Peer {
+    fn send(&mut self, parts: &Parts, run: RunId) {
+        let data = &self.links.data;
+        let shared = parts.shared.as_ref().map(|SharedPart(part)| {
+            if self.parts.insert(part.id) {
+                data.queue(
+                    &ToDaemon::Shared { id: part.id },
+                    Some(Arc::clone(&part.bytes)),
+                );
+            }
+            part.id
+        });
+        data.queue(
+            &ToDaemon::Task {
+                run: run.0,
+                shared,
+                flags: parts.flags,
+            },
+            Some(Arc::clone(&parts.body)),
+        );
+    }
+}
+
+fn outcome(how: Settled, report: Option<Report>) -> Outcome {
+    match (how, report) {
+        (
+            Settled::Ended,
+            Some(Report {
+                end: RunEnd::Value,
+                payload,
+            }),
+        ) => Outcome::Value(payload),
+        (
+            Settled::Ended,
+            Some(Report {
+                end: RunEnd::Failed,
+                payload,
+            }),
+        ) => Outcome::Failed(payload),
+        (
+            Settled::Ended,
+            Some(Report {
+                end: RunEnd::Interrupted,
+                ..
+            }),
+        ) => Outcome::Interrupted,
+        (Settled::TimedOut, _) => Outcome::TimedOut,
+        (Settled::Cancelled, _) => Outcome::Cancelled,
+        (Settled::Lost | Settled::Ended, _) => Outcome::Lost("its daemon died".to_owned()),
+        (Settled::Reset, _) => Outcome::Reset,
+    }
+}

@@ -1,0 +1,265 @@
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mirai_lanes::{LaneError, Listener, ProcessEnd};
+use mirai_scheduler::{DaemonId, Mode};
+use mirai_wire::{
+    Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, ToDaemon, Want,
+    WireError,
+};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::core::{Core, Links};
+use crate::link::Link;
+
+/// A peer that has not said who it is by then is turned away. Daemons say so within a millisecond; a machine under heavy
+/// load may take its time.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Peers that may be saying hello at the same time; more wait in the system's own queue. Thousands of daemons come in
+/// waves smaller than this.
+const GREETINGS: usize = 256;
+
+/// Pause when accepting itself fails: descriptors have run out, and come back when daemons leave.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a peer did not become a daemon.
+#[derive(Debug, Error)]
+enum GreetError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it closed the connection before it said hello")]
+    Gone,
+    #[error("its first message is no hello")]
+    NoHello,
+    #[error("it has no control connection")]
+    NoControl,
+    #[error("its dispatcher setting differs from the hub's")]
+    Mode,
+    #[error("it did not say hello in time")]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// Control connections that wait for their data connection.
+type Controls = Arc<Mutex<BTreeMap<PairKey, Arc<Link>>>>;
+
+/// Takes daemons in, for ever.
+pub(crate) async fn accept_all(core: Arc<Core>, listener: Listener) {
+    let controls = Controls::default();
+    let greetings = Arc::new(tokio::sync::Semaphore::new(GREETINGS));
+    loop {
+        let Ok(permit) = Arc::clone(&greetings).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok(connection) => {
+                let (core, controls) = (Arc::clone(&core), Arc::clone(&controls));
+                tokio::spawn(async move {
+                    let link = Arc::new(Link::new(connection));
+                    let mut buffer = FrameBuffer::new(Limits::STRANGER);
+                    let hello =
+                        tokio::time::timeout(HELLO_WITHIN, hear_hello(&link, &mut buffer)).await;
+                    drop(permit);
+                    let greeted = hello.map_err(GreetError::from).flatten();
+                    if let Err(error) = serve(&core, &controls, &link, buffer, greeted).await {
+                        log::debug!("a connection was dropped: {error}");
+                    }
+                    link.connection.shutdown();
+                });
+            }
+            Err(error @ LaneError::Stranger { .. }) => {
+                log::debug!("a connection was refused: {error}")
+            }
+            Err(error) => {
+                log::debug!("accepting failed: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Reads what the peer has sent next; `false` at the end of the stream. Giving up in between loses nothing.
+async fn fill(link: &Link, buffer: &mut FrameBuffer) -> Result<bool, GreetError> {
+    loop {
+        poll_fn(|cx| link.connection.poll_readable(cx)).await?;
+        if let Some(open) = fill_now(link, buffer)? {
+            return Ok(open);
+        }
+    }
+}
+
+/// Reads what is there: `None` when nothing is, `Some(false)` at the end of the stream.
+fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<bool>, GreetError> {
+    let read = match buffer.want()? {
+        Want::Window(window) => link
+            .connection
+            .try_read(window)
+            .inspect(|count| buffer.filled(*count)),
+        Want::Payload { into, missing } => link.connection.try_read_append(into, missing),
+    };
+    match read {
+        Ok(count) => Ok(Some(count > 0)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn hear_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, GreetError> {
+    loop {
+        match buffer.next_preamble() {
+            Ok(Some(())) => break,
+            Ok(None) => {}
+            Err(error @ WireError::Version { .. }) => {
+                refuse(link, RefuseReason::Version);
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !fill(link, buffer).await? {
+            return Err(GreetError::Gone);
+        }
+    }
+    loop {
+        if let Some(Frame { message, .. }) = buffer.next_frame()? {
+            let FromDaemon::Hello(hello) = message else {
+                return Err(GreetError::NoHello);
+            };
+            return Ok(hello);
+        }
+        if !fill(link, buffer).await? {
+            return Err(GreetError::Gone);
+        }
+    }
+}
+
+fn refuse(link: &Link, reason: RefuseReason) {
+    link.queue(&ToDaemon::Refuse(reason), None);
+    link.flush();
+}
+
+/// Serves a connection to its end.
+async fn serve(
+    core: &Arc<Core>,
+    controls: &Controls,
+    link: &Arc<Link>,
+    mut buffer: FrameBuffer,
+    hello: Result<Hello, GreetError>,
+) -> Result<(), GreetError> {
+    let hello = hello?;
+    let hub_is_direct = core.mode == Mode::Direct;
+    if hello.direct != hub_is_direct {
+        refuse(link, RefuseReason::Mode { hub_is_direct });
+        return Err(GreetError::Mode);
+    }
+    match hello.role {
+        Role::Control => {
+            controls.lock().insert(hello.pair, Arc::clone(link));
+            link.queue(&ToDaemon::ControlTaken, None);
+            link.flush();
+            // A daemon sends nothing more here; its end clears what never found its other half.
+            tokio::select! {
+                () = link.run() => {}
+                _ = fill(link, &mut buffer) => {}
+            }
+            controls.lock().remove(&hello.pair);
+            Ok(())
+        }
+        Role::Data => {
+            let control = controls
+                .lock()
+                .remove(&hello.pair)
+                .ok_or(GreetError::NoControl)?;
+            buffer.set_limits(Limits::PEER);
+            let links = Links {
+                data: Arc::clone(link),
+                control: Arc::clone(&control),
+            };
+            match core.join(links) {
+                Some(daemon) => attend(core, daemon, link, buffer).await,
+                None => refuse(link, RefuseReason::Closing),
+            }
+            control.connection.shutdown();
+            Ok(())
+        }
+    }
+}
+
+/// Attends to a daemon until it is gone. The end of its process counts, not only that of its connection: a copy of the
+/// descriptor in a grandchild keeps that open.
+async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuffer) {
+    let process = link.connection.peer_pid().and_then(ProcessEnd::watch);
+    let ended = async {
+        match process {
+            Some(process) => drop(process.wait().await),
+            None => std::future::pending().await,
+        }
+    };
+    let result = tokio::select! {
+        result = hear_all(core, daemon, link, &mut buffer) => result,
+        () = link.run() => Ok(()),
+        () = ended => {
+            // What it wrote before its end still counts.
+            while let Ok(Some(true)) = fill_now(link, &mut buffer) {
+                if !matches!(hear(core, daemon, &mut buffer), Ok(ControlFlow::Continue(()))) {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    };
+    if let Err(error) = result {
+        log::debug!("daemon {} is dropped: {error}", daemon.0);
+    }
+    core.lost(daemon);
+}
+
+async fn hear_all(
+    core: &Core,
+    daemon: DaemonId,
+    link: &Link,
+    buffer: &mut FrameBuffer,
+) -> Result<(), GreetError> {
+    loop {
+        if hear(core, daemon, buffer)?.is_break() || !fill(link, buffer).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes in the messages that are complete; breaks off when the daemon says goodbye.
+fn hear(
+    core: &Core,
+    daemon: DaemonId,
+    buffer: &mut FrameBuffer,
+) -> Result<ControlFlow<()>, GreetError> {
+    while let Some(Frame { message, payload }) = buffer.next_frame()? {
+        match message {
+            FromDaemon::Ended { run, end, last } => {
+                core.ended(daemon, run, end, last.is_some(), payload);
+                if last.is_some() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            FromDaemon::Leaving(_) => {
+                core.leaving(daemon);
+                return Ok(ControlFlow::Break(()));
+            }
+            FromDaemon::Hello(_) => return Err(GreetError::NoHello),
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,39 @@
+use std::io;
+
+use mirai_lanes::LaneError;
+use thiserror::Error;
+
+use crate::Task;
+
+/// Why a hub could not be opened.
+#[derive(Debug, Error)]
+pub enum HubError {
+    /// Listening failed.
+    #[error(transparent)]
+    Listen(#[from] LaneError),
+    /// The hub's thread or its runtime could not be started.
+    #[error("the hub's thread could not be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl HubError {
+    /// The number R users know this error by.
+    pub fn code(&self) -> i32 {
+        match self {
+            HubError::Listen(error) => error.code(),
+            HubError::Thread(_) => 2,
+        }
+    }
+}
+
+/// Why a task was not taken.
+#[derive(Debug, Error)]
+pub enum SubmitError {
+    /// Queued tasks have reached the hub's capacity; the task is given back. Try again after
+    /// [`wait_admission`](crate::Hub::wait_admission).
+    #[error("the queue is at its capacity")]
+    Full(Box<Task>),
+    /// The hub is closed: no later try will succeed.
+    #[error("the hub is closed")]
+    Closed,
+}

@@ -1,0 +1,227 @@
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mirai_lanes::{Address, LaneError};
+use mirai_scheduler::{Counts, Memory, Mode};
+
+use crate::core::Core;
+use crate::task::SharedPart;
+use crate::{HubError, SubmitError, Task, TaskHandle, daemons};
+
+/// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
+/// the hub's thread.
+pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
+
+/// How to open a hub.
+pub struct HubOptions {
+    /// Where to listen.
+    pub address: Address,
+    /// How tasks find their daemons.
+    pub mode: Mode,
+    /// Bytes of queued tasks from which on submissions are refused; `None` is no limit.
+    pub capacity: Option<u64>,
+    /// Settings for daemons; `None` for none.
+    pub welcome: Option<Welcome>,
+}
+
+impl HubOptions {
+    /// A hub with one FIFO queue and no limits.
+    pub fn new(address: Address) -> HubOptions {
+        HubOptions {
+            address,
+            mode: Mode::Queue,
+            capacity: None,
+            welcome: None,
+        }
+    }
+}
+
+/// A daemon that is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// Number in the life of the hub, from 1.
+    pub id: u32,
+    /// Process id, where the lane knows it.
+    pub pid: Option<u32>,
+}
+
+/// A listening dispatcher with a thread of its own. Dropping it closes it.
+pub struct Hub {
+    core: Arc<Core>,
+    address: Address,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Reports to a hub from elsewhere, and does not keep it open.
+#[derive(Clone)]
+pub struct HubHandle(Arc<Core>);
+
+impl HubHandle {
+    /// A daemon that was launched will not come, for this reason. In [`Mode::Single`] the task that has waited longest
+    /// is lost with it; in all modes those who wait for daemons look again.
+    pub fn launch_failed(&self, reason: String) {
+        self.0.launch_failed(reason);
+    }
+
+    /// Wakes those who [wait for a change](Hub::wait_change).
+    pub fn note_change(&self) {
+        self.0.note_change();
+    }
+}
+
+impl Hub {
+    /// Listens, and starts the hub's thread. The thread inherits the caller's signal mask: a caller with signal handlers
+    /// of its own blocks all signals around this call.
+    ///
+    /// # Errors
+    /// [`HubError`], when listening fails or no thread can be started.
+    pub fn open(options: HubOptions) -> Result<Hub, HubError> {
+        let HubOptions {
+            address,
+            mode,
+            capacity,
+            welcome,
+        } = options;
+        let core = Arc::new(Core::new(mode, capacity, welcome));
+        let (tell, told) = mpsc::channel();
+        let thread = {
+            let core = Arc::clone(&core);
+            let run = move || run(core, &address, &tell);
+            std::thread::Builder::new()
+                .name("mirai-hub".to_owned())
+                .spawn(run)
+                .map_err(HubError::Thread)?
+        };
+        match told.recv() {
+            Ok(Ok(address)) => Ok(Hub {
+                core,
+                address,
+                thread: Some(thread),
+            }),
+            Ok(Err(error)) => {
+                let _ = thread.join();
+                Err(error)
+            }
+            Err(_) => Err(HubError::Thread(std::io::Error::other(
+                "it ended at its start",
+            ))),
+        }
+    }
+
+    /// Where the hub listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Submits a task. Never blocks: what the socket of a free daemon does not take is written by the hub's thread.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] gives the task back; [`SubmitError::Closed`].
+    pub fn submit(&self, task: Task) -> Result<TaskHandle, SubmitError> {
+        self.core.submit(task)
+    }
+
+    /// Submits one evaluation for each connected daemon, at least `min` of them, which later tasks wait for.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`].
+    pub fn everywhere(&self, task: Task, min: u32) -> Result<Vec<TaskHandle>, SubmitError> {
+        self.core.everywhere(task, min)
+    }
+
+    /// Makes a part that many tasks have in common.
+    pub fn share(&self, bytes: Vec<u8>) -> SharedPart {
+        SharedPart::new(bytes, Arc::downgrade(&self.core))
+    }
+
+    /// Waits until the queue is below its capacity, at most for `slice`; says whether it is (or the hub has closed).
+    pub fn wait_admission(&self, slice: Duration) -> bool {
+        self.core.wait_admission(slice)
+    }
+
+    /// Waits until daemons have come or gone, or a launch has failed, since this call last gave `seen` (0 at first), at
+    /// most for `slice`.
+    pub fn wait_change(&self, seen: u64, slice: Duration) -> u64 {
+        self.core.wait_change(seen, slice)
+    }
+
+    /// Numbers of daemons and tasks.
+    pub fn counts(&self) -> Counts {
+        self.core.counts()
+    }
+
+    /// Bytes of queued tasks.
+    pub fn memory(&self) -> Memory {
+        self.core.memory()
+    }
+
+    /// The connected daemons, in the order in which they joined.
+    pub fn workers(&self) -> Vec<Worker> {
+        self.core.workers()
+    }
+
+    /// For those who report to the hub from other threads.
+    pub fn handle(&self) -> HubHandle {
+        HubHandle(Arc::clone(&self.core))
+    }
+
+    /// Resolves all open tasks as reset and ends all connections. With `exit`, daemons are told to leave first, also
+    /// those that would stay to wait for another hub.
+    pub fn close(&mut self, exit: bool) {
+        self.core.close(exit);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The hub's thread.
+fn run(core: Arc<Core>, address: &Address, tell: &mpsc::Sender<Result<Address, HubError>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(tell.send(Err(HubError::Thread(error)))),
+    };
+    runtime.block_on(async {
+        let listener = match mirai_lanes::listen(address) {
+            Ok(listener) => listener,
+            Err(error) => return drop(tell.send(Err(listening(error)))),
+        };
+        let _ = tell.send(Ok(listener.address().clone()));
+        let stopped = Arc::clone(&core);
+        tokio::select! {
+            () = stopped.stop.notified() => {}
+            () = daemons::accept_all(Arc::clone(&core), listener) => {}
+            () = fire_timers(&core) => {}
+        }
+    });
+}
+
+fn listening(error: LaneError) -> HubError {
+    HubError::Listen(error)
+}
+
+async fn fire_timers(core: &Core) {
+    loop {
+        core.timer.due().await;
+        core.timer_fired();
+    }
+}

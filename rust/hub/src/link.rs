@@ -1,0 +1,137 @@
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mirai_lanes::Connection;
+use mirai_wire::{ToDaemon, encode_head};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Frames written with one system call.
+const BATCH: usize = 16;
+
+/// The writing side of one connection. Frames go out in the order they were queued, written by whichever thread
+/// flushes; what does not fit the socket now is left to [`run`](Self::run) on the hub's thread.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub connection: Box<dyn Connection>,
+    queue: Mutex<VecDeque<Outgoing>>,
+    full: Notify,
+    broken: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    head: Vec<u8>,
+    payload: Option<Arc<Vec<u8>>>,
+    written: usize,
+}
+
+impl Outgoing {
+    fn payload(&self) -> &[u8] {
+        self.payload
+            .as_ref()
+            .map_or(&[], |payload| payload.as_slice())
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.payload().len()
+    }
+
+    fn rest(&self) -> [&[u8]; 2] {
+        let in_head = self.written.min(self.head.len());
+        [
+            &self.head[in_head..],
+            &self.payload()[self.written - in_head..],
+        ]
+    }
+}
+
+impl Link {
+    pub(crate) fn new(connection: Box<dyn Connection>) -> Link {
+        Link {
+            connection,
+            queue: Mutex::default(),
+            full: Notify::new(),
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    /// Queues a frame; [`flush`](Self::flush) sends it.
+    pub(crate) fn queue(&self, message: &ToDaemon, payload: Option<Arc<Vec<u8>>>) {
+        let len = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+        self.queue.lock().push_back(Outgoing {
+            head: encode_head(message, len),
+            payload,
+            written: 0,
+        });
+    }
+
+    /// Writes what fits without blocking. A broken connection drops what is queued: its reader sees the end of the
+    /// stream, and the scheduler learns of the loss there.
+    pub(crate) fn flush(&self) {
+        let mut queue = self.queue.lock();
+        while !queue.is_empty() {
+            match write_some(&*self.connection, &queue) {
+                Ok(count) => advance(&mut queue, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full.notify_one();
+                    return;
+                }
+                Err(_) => {
+                    queue.clear();
+                    self.broken.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes the rest whenever the socket takes more; ends when the connection breaks.
+    pub(crate) async fn run(&self) {
+        while !self.broken.load(Ordering::Relaxed) {
+            self.full.notified().await;
+            if poll_fn(|cx| self.connection.poll_writable(cx))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            self.flush();
+        }
+    }
+}
+
+/// The lock over the queue is held during this write: it cannot block.
+fn write_some(connection: &dyn Connection, queue: &VecDeque<Outgoing>) -> io::Result<usize> {
+    let mut parts = [IoSlice::new(&[]); 2 * BATCH];
+    let mut used = 0;
+    for part in queue
+        .iter()
+        .take(BATCH)
+        .flat_map(Outgoing::rest)
+        .filter(|part| !part.is_empty())
+    {
+        parts[used] = IoSlice::new(part);
+        used += 1;
+    }
+    match connection.try_write(&parts[..used])? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
+}
+
+fn advance(queue: &mut VecDeque<Outgoing>, mut count: usize) {
+    while let Some(first) = queue.front_mut() {
+        let rest = first.len() - first.written;
+        if count < rest {
+            first.written += count;
+            return;
+        }
+        count -= rest;
+        queue.pop_front();
+    }
+}

@@ -1,0 +1,189 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use mirai_scheduler::TaskId;
+use mirai_wire::TaskFlags;
+use parking_lot::{Condvar, Mutex};
+
+use crate::Outcome;
+use crate::core::Core;
+
+/// Numbers tasks over all hubs of the process, from 1.
+static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Numbers shared parts over all hubs of the process, from 1.
+static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
+
+/// A unit of work to submit.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What the daemon's evaluator gets.
+    pub body: Vec<u8>,
+    /// A part that many tasks have in common; it is sent once to each daemon.
+    pub shared: Option<SharedPart>,
+    /// Given to the evaluator unread.
+    pub flags: TaskFlags,
+    /// Longest time from submission until the task resolves, if by nothing else then to [`Outcome::TimedOut`].
+    /// Resolution one millisecond, rounded down.
+    pub timeout: Option<Duration>,
+}
+
+impl Task {
+    /// A task without shared part, flags and timeout.
+    pub fn new(body: Vec<u8>) -> Task {
+        Task {
+            body,
+            shared: None,
+            flags: TaskFlags::default(),
+            timeout: None,
+        }
+    }
+}
+
+/// Bytes that many tasks refer to. A daemon receives them before the first of these tasks and forgets them when the
+/// last handle and the last such task are gone.
+#[derive(Debug, Clone)]
+pub struct SharedPart(pub(crate) Arc<SharedBytes>);
+
+#[derive(Debug)]
+pub(crate) struct SharedBytes {
+    pub id: u64,
+    pub bytes: Arc<Vec<u8>>,
+    pub core: Weak<Core>,
+}
+
+impl SharedPart {
+    pub(crate) fn new(bytes: Vec<u8>, core: Weak<Core>) -> SharedPart {
+        let id = LAST_SHARED.fetch_add(1, Ordering::Relaxed) + 1;
+        SharedPart(Arc::new(SharedBytes {
+            id,
+            bytes: Arc::new(bytes),
+            core,
+        }))
+    }
+}
+
+impl Drop for SharedBytes {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.note_unused_part(self.id);
+        }
+    }
+}
+
+type Callback = Box<dyn FnOnce() + Send>;
+
+/// Where the outcome of a task appears. Whoever settles it holds no lock of the hub while waiters and callbacks are
+/// told.
+pub(crate) struct Cell {
+    number: u64,
+    key: TaskId,
+    core: Weak<Core>,
+    outcome: OnceLock<Outcome>,
+    waiters: Mutex<Vec<Callback>>,
+    settled: Condvar,
+}
+
+impl Cell {
+    pub(crate) fn new(key: TaskId, core: Weak<Core>) -> Arc<Cell> {
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(Cell {
+            number,
+            key,
+            core,
+            outcome: OnceLock::new(),
+            waiters: Mutex::new(Vec::new()),
+            settled: Condvar::new(),
+        })
+    }
+
+    /// Sets the outcome, once.
+    pub(crate) fn settle(&self, outcome: Outcome) {
+        let callbacks = {
+            let mut waiters = self.waiters.lock();
+            let first = self.outcome.set(outcome).is_ok();
+            debug_assert!(first, "invariant: a task settles once");
+            std::mem::take(&mut *waiters)
+        };
+        self.settled.notify_all();
+        for callback in callbacks {
+            callback();
+        }
+    }
+}
+
+/// A submitted task: look at it, wait for it, cancel it. Dropping the handle does not stop the task.
+#[derive(Clone)]
+pub struct TaskHandle(pub(crate) Arc<Cell>);
+
+impl TaskHandle {
+    /// Number of the task: rises over the life of the process, over all hubs.
+    pub fn id(&self) -> u64 {
+        self.0.number
+    }
+
+    /// The outcome, once there is one.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.0.outcome.get()
+    }
+
+    /// Waits for the outcome.
+    pub fn wait(&self) -> &Outcome {
+        let cell = &*self.0;
+        let mut waiters = cell.waiters.lock();
+        loop {
+            match cell.outcome.get() {
+                Some(outcome) => return outcome,
+                None => cell.settled.wait(&mut waiters),
+            }
+        }
+    }
+
+    /// Waits for the outcome, at most for `slice`; says whether it is there.
+    pub fn wait_for(&self, slice: Duration) -> bool {
+        let cell = &*self.0;
+        if cell.outcome.get().is_some() {
+            return true;
+        }
+        let until = Instant::now() + slice;
+        let mut waiters = cell.waiters.lock();
+        while cell.outcome.get().is_none() {
+            if cell.settled.wait_until(&mut waiters, until).timed_out() {
+                return cell.outcome.get().is_some();
+            }
+        }
+        true
+    }
+
+    /// Cancels the task: it resolves to [`Outcome::Cancelled`] at once, if it was still open. Says whether it has been
+    /// taken out of the queue or its daemon told to stop; in modes where a daemon cannot be told, the answer is `false`
+    /// although the task resolves.
+    pub fn cancel(&self) -> bool {
+        match self.0.core.upgrade() {
+            Some(core) => core.cancel(self.0.key, self),
+            None => false,
+        }
+    }
+
+    /// Calls back when the task resolves, on the thread that settles it; at once if it has resolved. The callback must
+    /// neither block nor panic.
+    pub fn on_settle(&self, callback: impl FnOnce() + Send + 'static) {
+        let mut waiters = self.0.waiters.lock();
+        if self.0.outcome.get().is_none() {
+            waiters.push(Box::new(callback));
+            return;
+        }
+        drop(waiters);
+        callback();
+    }
+}
+
+impl std::fmt::Debug for TaskHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskHandle")
+            .field("id", &self.id())
+            .field("outcome", &self.outcome())
+            .finish()
+    }
+}

@@ -1,0 +1,56 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mirai_scheduler::Tick;
+use tokio::sync::Notify;
+
+/// No deadline is armed.
+const NEVER: u64 = u64::MAX;
+
+/// The hub's clock, and the one deadline that the scheduler has asked for.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    start: Instant,
+    armed: AtomicU64,
+    changed: Notify,
+}
+
+impl Timer {
+    pub(crate) fn new() -> Timer {
+        Timer {
+            start: Instant::now(),
+            armed: AtomicU64::new(NEVER),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        Tick(self.start.elapsed().as_millis() as u64)
+    }
+
+    pub(crate) fn arm(&self, at: Tick) {
+        self.armed.store(at.0, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits for the deadline, whatever it is by then.
+    pub(crate) async fn due(&self) {
+        loop {
+            let armed = self.armed.load(Ordering::Relaxed);
+            if armed == NEVER {
+                self.changed.notified().await;
+                continue;
+            }
+            let at = self.start + Duration::from_millis(armed);
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {
+                    // Only the deadline that was waited for is taken: a new one may have come meanwhile.
+                    if self.armed.compare_exchange(armed, NEVER, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                        return;
+                    }
+                }
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::TaskHandle;
+
+/// How far a set of tasks has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Number of resolved tasks.
+    pub done: usize,
+    /// Index of the first task to resolve to anything but a value, in order of time; of those already resolved when
+    /// the watch began, the lowest.
+    pub first_failure: Option<usize>,
+    /// Index of the first task to resolve, in the same sense.
+    pub first_done: Option<usize>,
+}
+
+/// Watches a set of tasks: one registration for each, one wake-up for the waiter when what it waits for has happened.
+#[derive(Debug)]
+pub struct Watch {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Seen {
+    progress: Progress,
+    /// What the waiter sleeps for, so that others resolve without waking it.
+    wanted: usize,
+    wakes_on_failure: bool,
+}
+
+impl Seen {
+    fn note(&mut self, index: usize, failed: bool) {
+        self.progress.done += 1;
+        self.progress.first_done.get_or_insert(index);
+        if failed {
+            self.progress.first_failure.get_or_insert(index);
+        }
+    }
+
+    fn is_reached(&self) -> bool {
+        self.progress.done >= self.wanted
+            || (self.wakes_on_failure && self.progress.first_failure.is_some())
+    }
+}
+
+impl Watch {
+    /// Begins to watch. Indices of [`Progress`] are positions in `tasks`.
+    pub fn new(tasks: &[TaskHandle]) -> Watch {
+        let seen = Seen {
+            progress: Progress::default(),
+            wanted: usize::MAX,
+            wakes_on_failure: false,
+        };
+        let shared = Arc::new(Shared {
+            seen: Mutex::new(seen),
+            changed: Condvar::new(),
+        });
+        for (index, task) in tasks.iter().enumerate() {
+            let shared = Arc::clone(&shared);
+            // The cell outlives its own callback: a handle inside it would be a cycle while the task is open.
+            let cell = Arc::downgrade(&task.0);
+            task.on_settle(move || {
+                let failed = cell.upgrade().is_some_and(|cell| {
+                    TaskHandle(cell)
+                        .outcome()
+                        .is_some_and(crate::Outcome::is_failure)
+                });
+                let mut seen = shared.seen.lock();
+                seen.note(index, failed);
+                if seen.is_reached() {
+                    shared.changed.notify_all();
+                }
+            });
+        }
+        Watch { shared }
+    }
+
+    /// Waits until `at_least` tasks have resolved, or, with `stop_on_failure`, one has failed; at most for `slice`.
+    pub fn wait(&self, at_least: usize, stop_on_failure: bool, slice: Duration) -> Progress {
+        let until = Instant::now() + slice;
+        let mut seen = self.shared.seen.lock();
+        seen.wanted = at_least;
+        seen.wakes_on_failure = stop_on_failure;
+        while !seen.is_reached() && !self.shared.changed.wait_until(&mut seen, until).timed_out() {}
+        seen.progress
+    }
+}
