@@ -96,7 +96,11 @@ mod boot;
 #[cfg(target_os = "linux")]
 mod channel;
 #[cfg(target_os = "linux")]
+mod fork_server;
+#[cfg(target_os = "linux")]
 mod message;
+#[cfg(target_os = "linux")]
+mod orphans;
 #[cfg(target_os = "linux")]
 mod server;
 

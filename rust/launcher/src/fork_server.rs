@@ -1,0 +1,362 @@
+//! The host's view of one fork server.
+
+use crate::channel::{self, Received};
+use crate::context::{ServerKey, Stamp};
+use crate::event::{DaemonEvent, ExitStatus, FailureReason, LaunchFailure};
+use crate::launcher::{Batch, Launch, LauncherConfig, Request};
+use crate::message::{FromServer, Job, ToServer};
+use crate::pool::News;
+use crate::quote::{server_script, shell_line};
+use crate::sys::{self, Capture, Command, Process};
+use crossbeam_channel::Sender;
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Arguments of the server's program leave this much room for the command line of a daemon.
+const TITLE_BYTES: usize = 2048;
+
+/// One message holds jobs of about this size together, or one that is larger.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A server that takes no message for this long is stuck or stopped.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A process that makes daemons for launches of one key.
+pub(crate) struct ForkServer {
+    pub(crate) id: u64,
+    pub(crate) key: ServerKey,
+    pub(crate) state: ServerState,
+    /// No new launches: it ends after its last daemon.
+    pub(crate) retired: bool,
+    process: Process,
+    socket: Arc<OwnedFd>,
+    command: String,
+    output: Capture,
+    /// Asked for, not answered. By number, so that all are reported in order.
+    batches: HashMap<u64, Batch>,
+    next_batch: u64,
+    /// Daemons that run, by process id.
+    daemons: HashMap<u32, Daemon>,
+}
+
+pub(crate) enum ServerState {
+    /// The program is not known to work here.
+    Loading(Vec<Batch>),
+    /// R starts.
+    Booting(Vec<Batch>),
+    /// R is up, with these files loaded.
+    Ready(Vec<(PathBuf, Option<Stamp>)>),
+    /// It has threads that a copy would lack. Kept so as not to start another.
+    Threaded,
+}
+
+/// A running daemon: position in its launch.
+pub(crate) struct Daemon {
+    launch: Arc<Launch>,
+    position: usize,
+}
+
+impl Daemon {
+    pub(crate) fn exited(&self, pid: u32, status: ExitStatus) {
+        (self.launch.handler)(DaemonEvent::Exited {
+            daemon: self.position,
+            pid,
+            status,
+            command: self.launch.daemons[self.position].clone(),
+            early: String::new(),
+        });
+    }
+}
+
+impl ForkServer {
+    /// Starts the program, and a thread that passes on what it says until it has ended.
+    pub(crate) fn start(
+        id: u64,
+        config: &LauncherConfig,
+        launch: &Launch,
+        requests: &Sender<Request>,
+    ) -> Result<Self, LaunchFailure> {
+        let script = server_script(&launch.context);
+        let words = program(config);
+        let by_hand = [words.as_slice(), &["-e".to_owned(), script.clone()]].concat();
+        let command = shell_line(&by_hand);
+        let result = Self::start_program(id, words, script, launch, requests);
+        let (socket, process, output) = result.map_err(|error| LaunchFailure {
+            command: command.clone(),
+            reason: FailureReason::Spawn(Arc::new(error)),
+            output: String::new(),
+        })?;
+        Ok(Self {
+            id,
+            key: launch.key.clone(),
+            state: ServerState::Loading(Vec::new()),
+            retired: false,
+            process,
+            socket,
+            command,
+            output,
+            batches: HashMap::new(),
+            next_batch: 0,
+            daemons: HashMap::new(),
+        })
+    }
+
+    fn start_program(
+        id: u64,
+        mut words: Vec<String>,
+        script: String,
+        launch: &Launch,
+        requests: &Sender<Request>,
+    ) -> io::Result<(Arc<OwnedFd>, Process, Capture)> {
+        let room = format!("--room={}", "-".repeat(TITLE_BYTES));
+        words.extend(["--serve".to_owned(), room, "-e".to_owned(), script]);
+        let (ours, theirs) = channel::pair()?;
+        let timeout = rustix::net::sockopt::Timeout::Send;
+        rustix::net::sockopt::set_socket_timeout(&ours, timeout, Some(SEND_TIMEOUT))?;
+        let environment = environment_file(launch)?;
+        channel::send(&ours, &ToServer::Boot, &[environment.as_fd()])?;
+        // Where there are no pidfds, the end of the stream must tell.
+        let host = pidfd_open(getpid(), PidfdFlags::empty()).ok();
+        let host: Vec<_> = host.iter().map(AsFd::as_fd).collect();
+        channel::send(&ours, &ToServer::Attend, &host)?;
+        let output = Capture::new()?;
+        let socket = Arc::new(ours);
+        // The thread comes first: a process that nobody waits for could not be taken back.
+        let (start, started) = crossbeam_channel::bounded(1);
+        let (heard, requests) = (Arc::clone(&socket), requests.clone());
+        sys::spawn_thread("mirai-fork-server", move || {
+            if let Ok(process) = started.recv() {
+                listen(id, &heard, process, &requests);
+            }
+        })?;
+        let command = Command {
+            words: &words,
+            environment: launch.context.environment.clone(),
+            dir: &launch.context.working_dir,
+        };
+        let early = output.as_fd();
+        let process = Process::spawn(&command, &[theirs.as_fd(), early, early])?;
+        start.send(process).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok((socket, process, output))
+    }
+
+    /// Has the daemons of a batch made, now or when R is up.
+    ///
+    /// # Errors
+    /// Gives those back that the server could not be asked for.
+    pub(crate) fn ask(&mut self, batch: Batch) -> Result<(), Batch> {
+        match &mut self.state {
+            ServerState::Loading(waiting) | ServerState::Booting(waiting) => {
+                waiting.push(batch);
+                Ok(())
+            }
+            ServerState::Threaded => Err(batch),
+            ServerState::Ready(_) => self.ask_now(batch),
+        }
+    }
+
+    fn ask_now(&mut self, batch: Batch) -> Result<(), Batch> {
+        for part in split(&batch) {
+            let number = self.next_batch;
+            let jobs = part.range.clone().map(|i| job(&part.launch, i)).collect();
+            let message = ToServer::Fork { batch: number, jobs };
+            let output = &part.launch.output;
+            let descriptors = [output.out.as_fd(), output.err.as_fd()];
+            if let Err(error) = channel::send(&*self.socket, &message, &descriptors) {
+                log::debug!("fork server {}: {error}", self.process.id());
+                return Err(batch.after(part.range.start - batch.range.start));
+            }
+            self.batches.insert(number, part);
+            self.next_batch += 1;
+        }
+        Ok(())
+    }
+
+    /// R is up: what has been waiting is asked for. Gives back what could not be.
+    pub(crate) fn become_ready(&mut self, loaded: Vec<(PathBuf, Option<Stamp>)>) -> Vec<Batch> {
+        let waiting = self.take_waiting();
+        self.state = ServerState::Ready(loaded);
+        let refused = waiting.into_iter().filter_map(|batch| self.ask(batch).err());
+        let refused = refused.collect();
+        if self.retired {
+            self.say_close();
+        }
+        refused
+    }
+
+    pub(crate) fn become_booting(&mut self) {
+        let waiting = self.take_waiting();
+        self.state = ServerState::Booting(waiting);
+    }
+
+    pub(crate) fn take_waiting(&mut self) -> Vec<Batch> {
+        match &mut self.state {
+            ServerState::Loading(waiting) | ServerState::Booting(waiting) => {
+                std::mem::take(waiting)
+            }
+            ServerState::Ready(_) | ServerState::Threaded => Vec::new(),
+        }
+    }
+
+    pub(crate) fn take_batch(&mut self, number: u64) -> Option<Batch> {
+        self.batches.remove(&number)
+    }
+
+    /// All that was asked for and never answered.
+    pub(crate) fn take_batches(&mut self) -> Vec<Batch> {
+        let mut batches: Vec<_> = self.batches.drain().collect();
+        batches.sort_by_key(|(number, _)| *number);
+        batches.into_iter().map(|(_, batch)| batch).collect()
+    }
+
+    /// The answer to a batch.
+    pub(crate) fn forked(&mut self, batch: &Batch, pids: &[u32], error: Option<i32>) {
+        for (position, &pid) in batch.range.clone().zip(pids) {
+            let launch = Arc::clone(&batch.launch);
+            self.daemons.insert(pid, Daemon { launch, position });
+            batch.report(DaemonEvent::Started {
+                daemon: position,
+                pid,
+            });
+        }
+        let error = error.map_or_else(
+            || io::ErrorKind::Other.into(),
+            io::Error::from_raw_os_error,
+        );
+        let reason = FailureReason::Spawn(Arc::new(error));
+        batch.after(pids.len()).fail(&self.failure(reason));
+    }
+
+    pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus) {
+        if let Some(daemon) = self.daemons.remove(&pid) {
+            daemon.exited(pid, status);
+        }
+    }
+
+    /// The daemons that nobody waits for once this server has ended.
+    pub(crate) fn take_daemons(&mut self) -> HashMap<u32, Daemon> {
+        std::mem::take(&mut self.daemons)
+    }
+
+    pub(crate) fn failure(&self, reason: FailureReason) -> LaunchFailure {
+        LaunchFailure {
+            command: self.command.clone(),
+            reason,
+            output: self.output.text(),
+        }
+    }
+
+    /// Whether a package that the server has loaded was changed since.
+    pub(crate) fn is_stale(&self) -> bool {
+        match &self.state {
+            ServerState::Ready(loaded) => {
+                loaded.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+            }
+            ServerState::Loading(_) | ServerState::Booting(_) | ServerState::Threaded => false,
+        }
+    }
+
+    /// No more daemons of this one.
+    pub(crate) fn retire(&mut self) {
+        self.retired = true;
+        match self.state {
+            ServerState::Ready(_) | ServerState::Threaded => self.say_close(),
+            // Its daemons come first.
+            ServerState::Loading(_) | ServerState::Booting(_) => {}
+        }
+    }
+
+    /// The host is leaving: a server that is not up yet has nothing to live for.
+    pub(crate) fn close(&mut self) {
+        self.retire();
+        if matches!(self.state, ServerState::Loading(_) | ServerState::Booting(_)) {
+            self.process.terminate_group();
+        }
+    }
+
+    fn say_close(&self) {
+        // Full or broken: the end of the stream says the same.
+        if channel::send_now(&*self.socket, &ToServer::Close).is_err() {
+            let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Write);
+        }
+    }
+}
+
+fn program(config: &LauncherConfig) -> Vec<String> {
+    if let Some(words) = &config.server_command {
+        return words.clone();
+    }
+    let r = config.r_home.join("bin/R");
+    let binary = config.binary.clone().unwrap_or_default();
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    vec![text(r), "CMD".to_owned(), text(binary)]
+}
+
+fn environment_file(launch: &Launch) -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    let mut text = Vec::new();
+    for (name, value) in &launch.context.environment {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'=');
+        text.extend_from_slice(value.as_bytes());
+        text.push(0);
+    }
+    let mut file = File::from(memfd_create("mirai-environment", MemfdFlags::CLOEXEC)?);
+    file.write_all(&text)?;
+    Ok(file)
+}
+
+fn job(launch: &Launch, position: usize) -> Job {
+    let code = launch.daemons[position].clone();
+    // What `Rscript -e` would show.
+    let title = format!("R --no-echo --no-restore -e {code}");
+    Job { code, title }
+}
+
+fn split(batch: &Batch) -> Vec<Batch> {
+    let mut parts: Vec<Batch> = Vec::new();
+    let mut bytes = BATCH_BYTES;
+    for position in batch.range.clone() {
+        let size = 2 * batch.launch.daemons[position].len();
+        match parts.last_mut() {
+            Some(part) if bytes + size <= BATCH_BYTES => part.range.end = position + 1,
+            _ => {
+                bytes = 0;
+                parts.push(Batch {
+                    launch: Arc::clone(&batch.launch),
+                    range: position..position + 1,
+                });
+            }
+        }
+        bytes += size;
+    }
+    parts
+}
+
+/// The thread of a server: passes on what it says, then how it ended.
+fn listen(server: u64, socket: &OwnedFd, process: Process, requests: &Sender<Request>) {
+    loop {
+        let news = match channel::receive::<FromServer>(socket, true) {
+            Ok(Received::Message(message, _)) => News::Said { server, message },
+            Ok(Received::Nothing) => continue,
+            Ok(Received::End) => break,
+            Err(error) => {
+                log::warn!("fork server {}: {error}", process.id());
+                break;
+            }
+        };
+        if requests.send(Request::News(news)).is_err() {
+            break;
+        }
+    }
+    let status = process.wait();
+    // Without a listener the launcher is gone, and so is any interest.
+    let _ = requests.send(Request::News(News::Ended { server, status }));
+}

@@ -1,0 +1,33 @@
+//! The pool of a platform without fork servers.
+
+use crate::launcher::{Batch, LauncherConfig, Request};
+use crate::rscript;
+use crossbeam_channel::Sender;
+use std::sync::Arc;
+
+/// Has no servers, so there is none to hear of.
+pub(crate) enum News {}
+
+pub(crate) struct Pool {
+    config: Arc<LauncherConfig>,
+}
+
+impl Pool {
+    pub(crate) fn new(config: Arc<LauncherConfig>, _requests: Sender<Request>) -> Self {
+        Self { config }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn launch(&mut self, batch: Batch) {
+        rscript::start(&self.config, &batch);
+    }
+
+    pub(crate) fn handle(&mut self, news: News) {
+        match news {}
+    }
+
+    pub(crate) fn close(&mut self) {}
+}

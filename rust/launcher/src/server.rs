@@ -1,0 +1,304 @@
+//! The fork server: an R process that makes a copy of itself for each daemon.
+
+use crate::channel::{self, Received};
+use crate::context::stamped;
+use crate::event::ExitStatus;
+use crate::message::{FromServer, Job, Report, ToServer};
+use crate::serve::{ServeError, Served};
+use crate::sys::linux as sys;
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How often to look for ended children where the kernel has no pidfds, or no more of them.
+const LOOK_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+
+/// A path longer than the system allows is none.
+const PATH_BYTES: usize = 4096;
+
+/// In a forked daemon: the way to tell the server of its folder.
+static TO_SERVER: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// See [`crate::serve`].
+pub(crate) fn serve(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError> {
+    let socket = sys::take_socket(fd).ok_or(ServeError::NotStarted(fd))?;
+    let host = match channel::receive(&socket, true)? {
+        Received::Message(ToServer::Attend, mut files) => files.pop(),
+        Received::Message(..) => return Err(ServeError::Protocol),
+        Received::End | Received::Nothing => return Ok(Served::Finished),
+    };
+    let loaded = loaded.into_iter().filter(|path| path.to_str().is_some());
+    let ready = FromServer::Ready {
+        loaded: stamped(loaded.collect()),
+    };
+    if channel::send(&socket, &ready, &[]).is_err() {
+        return Ok(Served::Finished);
+    }
+    let (reports, reporting) = channel::pair()?;
+    let server = Server {
+        socket: Some(socket),
+        host,
+        leaving: false,
+        reports,
+        reporting,
+        children: Vec::new(),
+    };
+    server.run()
+}
+
+/// See [`crate::report_tempdir`].
+pub(crate) fn report_tempdir(path: &Path) -> io::Result<()> {
+    let Some(socket) = TO_SERVER.lock().take() else {
+        return Ok(());
+    };
+    let tempdir = path.as_os_str().as_bytes().to_vec();
+    if tempdir.len() > PATH_BYTES {
+        return Err(Errno::NAMETOOLONG.into());
+    }
+    let pid = std::process::id();
+    channel::send(&socket, &Report { pid, tempdir }, &[])
+}
+
+struct Server {
+    /// `None` once the host has closed its end.
+    socket: Option<OwnedFd>,
+    /// Readable when the host is dead. `None` once it is, or where there are no pidfds.
+    host: Option<OwnedFd>,
+    /// No more daemons are asked for: to end after the last one.
+    leaving: bool,
+    /// The daemons' reports arrive here …
+    reports: OwnedFd,
+    /// … from copies of this.
+    reporting: OwnedFd,
+    children: Vec<Child>,
+}
+
+/// A forked daemon that has not been waited for.
+struct Child {
+    pid: Pid,
+    /// Readable when it has ended.
+    pidfd: Option<OwnedFd>,
+    tempdir: Option<PathBuf>,
+}
+
+/// What a round of polling found.
+struct Found {
+    message: bool,
+    host_gone: bool,
+    children: bool,
+}
+
+impl Server {
+    fn run(mut self) -> Result<Served, ServeError> {
+        loop {
+            if self.leaving && self.children.is_empty() {
+                return Ok(Served::Finished);
+            }
+            let found = self.wait()?;
+            if found.host_gone {
+                self.host = None;
+                self.socket = None;
+                self.leaving = true;
+            }
+            if found.children {
+                self.collect();
+            }
+            if found.message
+                && let Some(code) = self.listen()?
+            {
+                return Ok(Served::Child { code });
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Found> {
+        let pidfds: Vec<_> = self.children.iter().filter_map(|c| c.pidfd.as_ref()).collect();
+        let all_seen = pidfds.len() == self.children.len();
+        let mut fds = Vec::with_capacity(pidfds.len() + 3);
+        fds.push(PollFd::new(&self.reports, PollFlags::IN));
+        fds.extend(pidfds.into_iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let children = fds.len();
+        fds.extend(self.socket.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let socket = fds.len();
+        fds.extend(self.host.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        match poll(&mut fds, (!all_seen).then_some(&LOOK_EVERY)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let any = |fds: &[PollFd<'_>]| fds.iter().any(|fd| !fd.revents().is_empty());
+        Ok(Found {
+            message: any(&fds[children..socket]),
+            host_gone: any(&fds[socket..]),
+            children: !all_seen || any(&fds[..children]),
+        })
+    }
+
+    /// Takes one message from the host. `Some` in a new daemon, with its code.
+    fn listen(&mut self) -> Result<Option<String>, ServeError> {
+        let Some(socket) = &self.socket else {
+            return Ok(None);
+        };
+        match channel::receive(socket, false)? {
+            Received::Nothing => Ok(None),
+            Received::End => {
+                self.socket = None;
+                self.leaving = true;
+                Ok(None)
+            }
+            Received::Message(ToServer::Close, _) => {
+                self.leaving = true;
+                Ok(None)
+            }
+            Received::Message(ToServer::Fork { batch, jobs }, output) => {
+                self.fork_all(batch, jobs, output)
+            }
+            Received::Message(..) => Err(ServeError::Protocol),
+        }
+    }
+
+    fn fork_all(
+        &mut self,
+        batch: u64,
+        jobs: Vec<Job>,
+        output: Vec<OwnedFd>,
+    ) -> Result<Option<String>, ServeError> {
+        let Ok([out, err]) = <[OwnedFd; 2]>::try_from(output) else {
+            return Err(ServeError::Protocol);
+        };
+        let threads = lasting_threads()?;
+        if threads > 1 {
+            self.tell(&FromServer::CannotFork { batch, threads });
+            return Ok(None);
+        }
+        let (mut pids, mut error) = (Vec::new(), None);
+        for job in jobs {
+            match sys::fork() {
+                Ok(None) => {
+                    // All else of the server's is closed as it is dropped on the way out.
+                    *TO_SERVER.lock() = Some(self.reporting.try_clone()?);
+                    become_daemon(&job.title, &out, &err)?;
+                    return Ok(Some(job.code));
+                }
+                Ok(Some(pid)) => pids.push(self.adopt(pid)),
+                Err(refused) => {
+                    error = refused.raw_os_error();
+                    break;
+                }
+            }
+        }
+        self.tell(&FromServer::Forked { batch, pids, error });
+        Ok(None)
+    }
+
+    fn adopt(&mut self, pid: Pid) -> u32 {
+        self.children.push(Child {
+            pid,
+            // Without one, it is looked for in intervals.
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(),
+            tempdir: None,
+        });
+        number(pid)
+    }
+
+    /// Sees to reports and to children that have ended. Reports come first: a child that has
+    /// ended may have sent one just before.
+    fn collect(&mut self) {
+        self.take_reports();
+        let mut ended = Vec::new();
+        self.children.retain(|child| {
+            let status = match waitpid(Some(child.pid), WaitOptions::NOHANG) {
+                Ok(None) | Err(Errno::INTR) => return true,
+                Ok(Some((_, status))) => status.into(),
+                Err(_) => ExitStatus::Unknown,
+            };
+            ended.push((number(child.pid), status, child.tempdir.clone()));
+            false
+        });
+        for (pid, status, tempdir) in ended {
+            if let Some(folder) = tempdir {
+                remove_tempdir(&folder);
+            }
+            self.tell(&FromServer::Exited { pid, status });
+        }
+    }
+
+    fn take_reports(&mut self) {
+        loop {
+            match channel::receive::<Report>(&self.reports, false) {
+                Ok(Received::Message(report, _)) => {
+                    let child = self.children.iter_mut().find(|c| number(c.pid) == report.pid);
+                    if let Some(child) = child {
+                        child.tempdir = Some(Path::new(OsStr::from_bytes(&report.tempdir)).into());
+                    }
+                }
+                // What a daemon's own code may have sent is not a report.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn tell(&self, message: &FromServer) {
+        // A host that is gone shows at the next poll.
+        if let Some(socket) = &self.socket
+            && let Err(error) = channel::send(socket, message, &[])
+        {
+            log::debug!("fork server: host not told: {error}");
+        }
+    }
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+/// The threads that are there even after a fork's handlers have run.
+fn lasting_threads() -> io::Result<u32> {
+    match sys::threads()? {
+        1 => Ok(1),
+        _ => {
+            sys::rehearse_fork()?;
+            sys::threads()
+        }
+    }
+}
+
+/// In a new daemon: what sets it apart from the server.
+fn become_daemon(title: &str, out: &OwnedFd, err: &OwnedFd) -> io::Result<()> {
+    // A session of its own: the terminal's Ctrl-C and hang-up are not for it.
+    rustix::process::setsid()?;
+    sys::unblock_signals();
+    sys::redirect(out.as_fd(), 1, false)?;
+    sys::redirect(err.as_fd(), 2, false)?;
+    // Only for those who look at the list of processes.
+    let _ = sys::set_title(title);
+    Ok(())
+}
+
+/// Removes what R calls a session's temporary folder, and nothing else: the path was told by
+/// code that ran a user's tasks.
+fn remove_tempdir(folder: &Path) {
+    let is_r_s = folder
+        .file_name()
+        .is_some_and(|name| name.as_bytes().starts_with(b"Rtmp"));
+    let is_ours = fs::symlink_metadata(folder)
+        .is_ok_and(|data| data.is_dir() && data.uid() == rustix::process::geteuid().as_raw());
+    if is_r_s
+        && is_ours
+        && folder.is_absolute()
+        && let Err(error) = fs::remove_dir_all(folder)
+    {
+        log::debug!("fork server: {} not removed: {error}", folder.display());
+    }
+}

@@ -1,0 +1,26 @@
+//! All that differs between operating systems, and all `unsafe` code of this library.
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) mod linux;
+#[cfg(unix)]
+#[allow(unsafe_code)]
+mod spawn;
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "other.rs")]
+#[allow(unsafe_code)]
+mod os;
+
+pub(crate) use os::*;
+
+use std::path::Path;
+
+/// A program to be run as a process that is independent of the host's terminal.
+pub(crate) struct Command<'a> {
+    /// Program and arguments.
+    pub(crate) words: &'a [String],
+    /// All of its environment.
+    pub(crate) environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    pub(crate) dir: &'a Path,
+}

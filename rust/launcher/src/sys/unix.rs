@@ -1,0 +1,187 @@
+//! Processes, output and threads on Unix.
+
+use super::{Command, spawn};
+use crate::child::STDIO_VARIABLE;
+use crate::event::ExitStatus;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+/// Of a long early output only the end is kept, where the error is.
+const KEPT_BYTES: u64 = 8192;
+
+/// What is stdout and stderr of the host.
+pub(crate) struct HostOutput {
+    pub(crate) out: OwnedFd,
+    pub(crate) err: OwnedFd,
+}
+
+impl HostOutput {
+    pub(crate) fn current() -> io::Result<Self> {
+        Ok(Self {
+            out: duplicate(1)?,
+            err: duplicate(2)?,
+        })
+    }
+}
+
+/// A program with no terminal may have closed them; writing then goes nowhere.
+fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: only duplicated here and now; if the number is not open, that fails.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    match rustix::io::fcntl_dupfd_cloexec(fd, 3) {
+        Err(Errno::BADF) => Ok(File::options().write(true).open("/dev/null")?.into()),
+        result => Ok(result?),
+    }
+}
+
+/// A file without a name that takes the early output of a process.
+pub(crate) struct Capture(File);
+
+impl Capture {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(nameless_file()?))
+    }
+
+    /// What was written so far, or its end.
+    pub(crate) fn text(&self) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let length = self.0.metadata()?.len();
+            let mut bytes = vec![0; length.min(KEPT_BYTES) as usize];
+            self.0.read_exact_at(&mut bytes, length.saturating_sub(KEPT_BYTES))?;
+            Ok(bytes)
+        };
+        read().map_or_else(
+            |error| format!("(output not readable: {error})"),
+            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+        )
+    }
+}
+
+impl AsFd for Capture {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn nameless_file() -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
+    let fd = memfd_create("mirai-start-up", MemfdFlags::CLOEXEC)?;
+    // stdout and stderr share the offset, but not with what the program opens anew.
+    fcntl_setfl(&fd, OFlags::APPEND)?;
+    Ok(fd.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless_file() -> io::Result<File> {
+    let name = format!("mirai-{}-{:?}", std::process::id(), std::time::Instant::now());
+    let path = std::env::temp_dir().join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// A process this one has started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Process(Pid);
+
+impl Process {
+    /// Starts a daemon whose early output is kept, and that finds the host's output at the
+    /// descriptors 3 and 4.
+    pub(crate) fn daemon(
+        mut command: Command<'_>,
+        early: &Capture,
+        output: &HostOutput,
+    ) -> io::Result<Self> {
+        let null = File::open("/dev/null")?;
+        command.environment.retain(|(name, _)| name != STDIO_VARIABLE);
+        command.environment.push((STDIO_VARIABLE.into(), "3,4".into()));
+        let early = early.as_fd();
+        let descriptors = [null.as_fd(), early, early, output.out.as_fd(), output.err.as_fd()];
+        Self::spawn(&command, &descriptors)
+    }
+
+    /// Starts a program with these as its descriptors 0, 1, 2 ….
+    pub(crate) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<Self> {
+        let pid = spawn::spawn(command, descriptors)?;
+        Pid::from_raw(pid).map(Self).ok_or_else(|| io::ErrorKind::Other.into())
+    }
+
+    pub(crate) fn id(self) -> u32 {
+        self.0.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits until it has ended, and lets its process id go: call it once.
+    pub(crate) fn wait(self) -> ExitStatus {
+        loop {
+            match rustix::process::waitpid(Some(self.0), WaitOptions::empty()) {
+                Ok(Some((_, status))) => return status.into(),
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(_) => return ExitStatus::Unknown,
+            }
+        }
+    }
+
+    /// Asks its whole session's first process group to end.
+    pub(crate) fn terminate_group(self) {
+        // It may have ended just now.
+        let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
+    }
+}
+
+impl From<WaitStatus> for ExitStatus {
+    fn from(status: WaitStatus) -> Self {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Self::Code(code),
+            (_, Some(signal)) => Self::Signal(signal),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Starts a thread that blocks all signals, as R's handlers must run on R's thread.
+pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: sigfillset writes `all` before it is read; `before` is written by the call.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    // A thread inherits the mask, so that there is no moment without it.
+    let started = std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(256 * 1024)
+        .spawn(body);
+    // SAFETY: `before` was written above: the arguments cannot be refused.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    started.map(drop)
+}
+
+/// Makes `out` and `err` stdout and stderr of this process, and closes them.
+pub(crate) fn adopt_stdio(out: i32, err: i32) -> io::Result<()> {
+    // SAFETY: flushes what C code has buffered for the early output, R's console included.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+    for (fd, target) in [(out, 1), (err, 2)] {
+        // SAFETY: the caller names descriptors that were passed to this process for this.
+        if unsafe { libc::dup2(fd, target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    for fd in [out, err] {
+        // SAFETY: as above; nothing else knows them.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// Removes an environment variable.
+pub(crate) fn remove_variable(name: &str) {
+    // SAFETY: callers are on R's main thread, the only one to read or write the environment.
+    unsafe { std::env::remove_var(name) };
+}
