@@ -67,7 +67,7 @@ pub(crate) async fn accept_all(core: Arc<Core>, listener: Listener) {
                     let hello =
                         tokio::time::timeout(HELLO_WITHIN, hear_hello(&link, &mut buffer)).await;
                     drop(permit);
-                    let greeted = hello.map_err(GreetError::from).flatten();
+                    let greeted = hello.map_err(GreetError::from).and_then(|heard| heard);
                     if let Err(error) = serve(&core, &controls, &link, buffer, greeted).await {
                         log::debug!("a connection was dropped: {error}");
                     }

@@ -83,12 +83,12 @@ mod tests {
 
     #[test]
     fn urls_of_local_lanes_come_back_as_given() {
-        for url in ["ipc:///tmp/x", "abstract://abc"] {
-            match Address::parse(url) {
-                Ok(address) => assert_eq!(address.to_string(), url),
-                Err(LaneError::Unsupported { .. }) => assert!(!cfg!(target_os = "linux")),
-                Err(error) => panic!("{error}"),
-            }
+        let mut urls = vec!["ipc:///tmp/x"];
+        if cfg!(target_os = "linux") {
+            urls.push("abstract://abc");
+        }
+        for url in urls {
+            assert_eq!(Address::parse(url).unwrap().to_string(), url);
         }
     }
 

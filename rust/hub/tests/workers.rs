@@ -1,0 +1,482 @@
+//! A hub with real worker processes: this test program, started again as the test `worker_process`.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mirai_daemon::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd};
+use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle};
+
+/// A test that waits longer than this hangs.
+const HANG: Duration = Duration::from_secs(30);
+
+// The worker: a task is a word of command, then its argument.
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Interrupter for Flag {
+    fn interrupt(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+    fn settle(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+struct Commands {
+    interrupted: Arc<Flag>,
+    settings: Vec<u8>,
+    parts: Vec<(u64, Vec<u8>)>,
+    received_parts: usize,
+}
+
+impl Commands {
+    fn obey(&mut self, command: &str, task: &mirai_daemon::Task<'_>) -> Evaluation {
+        let argument = command.split_once(' ').map_or("", |(_, argument)| argument);
+        let value = match command.split(' ').next() {
+            Some("echo") => argument.as_bytes().to_vec(),
+            Some("pid") => std::process::id().to_string().into_bytes(),
+            Some("settings") => self.settings.clone(),
+            Some("big") => vec![7; argument.parse().unwrap()],
+            Some("part") => {
+                let id = task.part.expect("a part");
+                self.parts
+                    .iter()
+                    .find(|part| part.0 == id)
+                    .expect("the part was kept")
+                    .1
+                    .clone()
+            }
+            Some("parts") => format!("{} {}", self.parts.len(), self.received_parts).into_bytes(),
+            Some("fail") => {
+                return Evaluation {
+                    end: RunEnd::Failed,
+                    payload: argument.as_bytes().to_vec(),
+                };
+            }
+            Some("touch-and-hang") => {
+                std::fs::write(argument, b"begun").unwrap();
+                while !self.interrupted.0.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                return Evaluation {
+                    end: RunEnd::Interrupted,
+                    payload: Vec::new(),
+                };
+            }
+            _ => format!("{} bytes", task.body.len()).into_bytes(),
+        };
+        Evaluation {
+            end: RunEnd::Value,
+            payload: value,
+        }
+    }
+}
+
+impl Evaluator for Commands {
+    fn welcome(&mut self, settings: &[u8]) {
+        self.settings = settings.to_vec();
+    }
+    fn evaluate(&mut self, task: mirai_daemon::Task<'_>) -> Evaluation {
+        let command = String::from_utf8_lossy(&task.body[..task.body.len().min(1000)]).into_owned();
+        self.obey(&command, &task)
+    }
+    fn after(&mut self, _flags: TaskFlags) {}
+    fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {
+        self.received_parts += 1;
+        self.parts.push((id, bytes));
+    }
+    fn forget_part(&mut self, id: u64) {
+        self.parts.retain(|part| part.0 != id);
+    }
+}
+
+/// No test: what the other tests start as their worker. Without its variable it does nothing.
+#[test]
+fn worker_process() {
+    let Ok(url) = std::env::var("MIRAI_TEST_WORKER") else {
+        return;
+    };
+    let setting = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse().ok())
+    };
+    let options = mirai_daemon::Options {
+        direct: setting("MIRAI_TEST_DIRECT").is_some_and(|value: u64| value == 1),
+        asyncdial: true,
+        autoexit: if setting("MIRAI_TEST_STAY") == Some(1) {
+            AutoExit::No
+        } else {
+            AutoExit::Yes
+        },
+        idletime: setting("MIRAI_TEST_IDLE").map(Duration::from_millis),
+        maxtasks: setting("MIRAI_TEST_TASKS"),
+        ..mirai_daemon::Options::new(Address::parse(&url).unwrap())
+    };
+    let interrupted = Arc::new(Flag::default());
+    let mut commands = Commands {
+        interrupted: Arc::clone(&interrupted),
+        settings: Vec::new(),
+        parts: Vec::new(),
+        received_parts: 0,
+    };
+    let code = match mirai_daemon::run(&options, &mut commands, interrupted) {
+        Ok(reason) => reason.code(),
+        Err(error) => 100 + error.code(),
+    };
+    std::process::exit(code);
+}
+
+/// Worker processes that end with the test.
+struct Workers(Vec<Child>);
+
+impl Workers {
+    fn start(hub: &Hub, count: usize, settings: &[(&str, &str)]) -> Workers {
+        let start = |_| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "worker_process", "--nocapture"])
+                .env("MIRAI_TEST_WORKER", hub.address().to_string())
+                .envs(settings.iter().copied())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        Workers((0..count).map(start).collect())
+    }
+
+    fn exit_code(&mut self, index: usize) -> Option<i32> {
+        let until = Instant::now() + HANG;
+        while Instant::now() < until {
+            if let Some(status) = self.0[index].try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::yield_now();
+        }
+        panic!("the worker is still there");
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn options(mode: Mode) -> HubOptions {
+    let address = Address::unique(&std::env::temp_dir()).unwrap();
+    HubOptions {
+        mode,
+        ..HubOptions::new(address)
+    }
+}
+
+fn open() -> Hub {
+    Hub::open(options(Mode::Queue)).unwrap()
+}
+
+fn wait_connected(hub: &Hub, count: u64) {
+    let until = Instant::now() + HANG;
+    let mut seen = 0;
+    while hub.counts().connections != count {
+        assert!(Instant::now() < until, "{:?}", hub.counts());
+        seen = hub.wait_change(seen, Duration::from_secs(1));
+    }
+}
+
+fn wait_for_file(path: &Path) {
+    let until = Instant::now() + HANG;
+    while !path.exists() {
+        assert!(Instant::now() < until, "the task never began");
+        std::thread::yield_now();
+    }
+}
+
+fn submit(hub: &Hub, command: impl Into<Vec<u8>>) -> TaskHandle {
+    hub.submit(Task::new(command.into())).unwrap()
+}
+
+#[track_caller]
+fn outcome(task: &TaskHandle) -> Outcome {
+    assert!(task.wait_for(HANG), "the task never resolved");
+    task.outcome().unwrap().clone()
+}
+
+#[track_caller]
+fn text(task: &TaskHandle) -> String {
+    match outcome(task) {
+        Outcome::Value(bytes) => String::from_utf8(bytes).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tasks_wait_for_workers_and_resolve_to_values_and_failures() {
+    let hub = open();
+    let tasks: Vec<_> = (0..100)
+        .map(|i| submit(&hub, format!("echo {i}")))
+        .collect();
+    let failing = submit(&hub, "fail no luck");
+    assert_eq!(hub.counts().awaiting, 101);
+    let _workers = Workers::start(&hub, 2, &[]);
+    for (i, task) in tasks.iter().enumerate() {
+        assert_eq!(text(task), i.to_string());
+    }
+    assert_eq!(outcome(&failing), Outcome::Failed(b"no luck".to_vec()));
+    assert_eq!(hub.counts().completed, 101);
+}
+
+#[test]
+fn large_payloads_travel_whole_in_both_directions() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    let up = submit(&hub, vec![b'x'; 40_000_000]);
+    let down = submit(&hub, "big 40000000");
+    assert_eq!(text(&up), "40000000 bytes");
+    assert_eq!(outcome(&down), Outcome::Value(vec![7; 40_000_000]));
+}
+
+#[test]
+fn a_killed_worker_loses_only_the_task_it_evaluates() {
+    let hub = open();
+    let mut workers = Workers::start(&hub, 1, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let doomed = submit(&hub, format!("touch-and-hang {}", begun.display()));
+    let queued = submit(&hub, "echo still here");
+    wait_for_file(&begun);
+    workers.0[0].kill().unwrap();
+    assert!(matches!(outcome(&doomed), Outcome::Lost(_)));
+    assert_eq!(queued.outcome(), None);
+    let _more = Workers::start(&hub, 1, &[]);
+    assert_eq!(text(&queued), "still here");
+}
+
+#[test]
+fn cancelling_interrupts_the_running_task_and_spares_the_next() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let begun = folder.path().join(round.to_string());
+        let running = submit(&hub, format!("touch-and-hang {}", begun.display()));
+        let queued = submit(&hub, "echo never");
+        let next = submit(&hub, "echo next");
+        wait_for_file(&begun);
+        assert!(queued.cancel());
+        assert!(running.cancel());
+        assert!(!running.cancel(), "a second time it is resolved already");
+        assert_eq!(outcome(&queued), Outcome::Cancelled);
+        assert_eq!(outcome(&running), Outcome::Cancelled);
+        assert_eq!(text(&next), "next");
+    }
+}
+
+#[test]
+fn a_cancellation_that_overtakes_its_task_still_frees_the_worker() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    wait_connected(&hub, 1);
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..200 {
+        let task = submit(
+            &hub,
+            format!(
+                "touch-and-hang {}",
+                folder.path().join(round.to_string()).display()
+            ),
+        );
+        assert!(task.cancel());
+    }
+    assert_eq!(text(&submit(&hub, "echo free")), "free");
+}
+
+#[test]
+fn a_timeout_resolves_waiting_and_running_tasks() {
+    let hub = open();
+    let folder = tempfile::tempdir().unwrap();
+    let limited = |command: String| Task {
+        timeout: Some(Duration::from_millis(50)),
+        ..Task::new(command.into())
+    };
+    let waiting = hub.submit(limited("echo never".to_owned())).unwrap();
+    assert_eq!(outcome(&waiting), Outcome::TimedOut);
+    let _workers = Workers::start(&hub, 1, &[]);
+    wait_connected(&hub, 1);
+    let begun = folder.path().join("begun");
+    let running = hub
+        .submit(limited(format!("touch-and-hang {}", begun.display())))
+        .unwrap();
+    assert_eq!(outcome(&running), Outcome::TimedOut);
+    assert_eq!(text(&submit(&hub, "echo free")), "free");
+    let at_once = hub
+        .submit(Task {
+            timeout: Some(Duration::ZERO),
+            ..Task::new(b"echo".to_vec())
+        })
+        .unwrap();
+    assert_eq!(at_once.outcome(), Some(&Outcome::TimedOut));
+}
+
+#[test]
+fn a_shared_part_is_sent_once_to_each_worker_and_forgotten_after_its_last_user() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    let part = hub.share(b"constants".to_vec());
+    let task = || Task {
+        shared: Some(part.clone()),
+        ..Task::new(b"part".to_vec())
+    };
+    let tasks: Vec<_> = (0..20).map(|_| hub.submit(task()).unwrap()).collect();
+    assert!(tasks.iter().all(|task| text(task) == "constants"));
+    assert_eq!(text(&submit(&hub, "parts")), "1 1");
+    drop(part);
+    assert_eq!(text(&submit(&hub, "parts")), "0 1");
+}
+
+#[test]
+fn garbage_connections_harm_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let hub = Hub::open(HubOptions::new(Address::Ipc(socket.clone()))).unwrap();
+    let mut open_ones = Vec::new();
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 4096],
+        b"mirai\0\x01\0\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"",
+    ] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(garbage).unwrap();
+        open_ones.push(stream);
+    }
+    let _workers = Workers::start(&hub, 1, &[]);
+    assert_eq!(text(&submit(&hub, "echo unharmed")), "unharmed");
+    assert_eq!(hub.counts().connections, 1);
+}
+
+#[test]
+fn closing_resolves_everything_and_workers_leave() {
+    let mut hub = open();
+    let mut workers = Workers::start(&hub, 2, &[]);
+    wait_connected(&hub, 2);
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let running = submit(&hub, format!("touch-and-hang {}", begun.display()));
+    wait_for_file(&begun);
+    hub.close(false);
+    assert_eq!(outcome(&running), Outcome::Reset);
+    assert!(hub.submit(Task::new(Vec::new())).is_err());
+    let codes = [workers.exit_code(0), workers.exit_code(1)];
+    // The idle one returns; the busy one is ended by a signal after its grace.
+    assert!(
+        codes.contains(&Some(0)) && codes.contains(&None),
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn a_worker_that_stays_serves_the_next_hub_at_the_address_until_told() {
+    let mut hub = open();
+    let address = hub.address().clone();
+    let mut workers = Workers::start(&hub, 1, &[("MIRAI_TEST_STAY", "1")]);
+    let pid = text(&submit(&hub, "pid"));
+    hub.close(false);
+    let mut next = Hub::open(HubOptions::new(address)).unwrap();
+    assert_eq!(text(&submit(&next, "pid")), pid);
+    next.close(true);
+    assert_eq!(workers.exit_code(0), Some(0));
+}
+
+#[test]
+fn limits_end_workers_and_lose_no_task() {
+    let hub = open();
+    let tasks: Vec<_> = (0..10).map(|i| submit(&hub, format!("echo {i}"))).collect();
+    let mut workers = Workers::start(&hub, 5, &[("MIRAI_TEST_TASKS", "2")]);
+    for (i, task) in tasks.iter().enumerate() {
+        assert_eq!(text(task), i.to_string());
+    }
+    assert!((0..5).all(|i| workers.exit_code(i) == Some(3)));
+    wait_connected(&hub, 0);
+    let mut idle = Workers::start(&hub, 1, &[("MIRAI_TEST_IDLE", "10")]);
+    assert_eq!(idle.exit_code(0), Some(1));
+    wait_connected(&hub, 0);
+}
+
+#[test]
+fn a_worker_of_another_mode_is_turned_away() {
+    let hub = Hub::open(options(Mode::Direct)).unwrap();
+    let mut wrong = Workers::start(&hub, 1, &[]);
+    assert_eq!(wrong.exit_code(0), Some(113));
+    let _right = Workers::start(&hub, 1, &[("MIRAI_TEST_DIRECT", "1")]);
+    assert_eq!(text(&submit(&hub, "echo dealt")), "dealt");
+}
+
+#[test]
+fn workers_get_settings_in_the_order_in_which_they_join() {
+    let welcome = Box::new(|nth: u64| format!("settings {nth}").into_bytes());
+    let hub = Hub::open(HubOptions {
+        welcome: Some(welcome),
+        ..options(Mode::Queue)
+    })
+    .unwrap();
+    let _first = Workers::start(&hub, 1, &[]);
+    assert_eq!(text(&submit(&hub, "settings")), "settings 0");
+    let _second = Workers::start(&hub, 1, &[]);
+    wait_connected(&hub, 2);
+    let everywhere = hub.everywhere(Task::new(b"settings".to_vec()), 1).unwrap();
+    let mut all: Vec<_> = everywhere.iter().map(text).collect();
+    all.sort();
+    assert_eq!(all, ["settings 0", "settings 1"]);
+}
+
+#[test]
+fn a_full_queue_refuses_tasks_until_it_has_room() {
+    let hub = Hub::open(HubOptions {
+        capacity: Some(100),
+        ..options(Mode::Queue)
+    })
+    .unwrap();
+    let first = submit(&hub, vec![b'x'; 150]);
+    let refused = hub.submit(Task::new(b"echo".to_vec()));
+    assert!(matches!(refused, Err(mirai_hub::SubmitError::Full(_))));
+    assert!(!hub.wait_admission(Duration::ZERO));
+    assert!(first.cancel());
+    assert!(hub.wait_admission(HANG));
+    assert_eq!(hub.memory().used, 0);
+}
+
+#[test]
+fn callbacks_and_watches_see_every_resolution() {
+    use mirai_hub::{Progress, Watch};
+    let hub = open();
+    let tasks = [
+        submit(&hub, "echo a"),
+        submit(&hub, "fail b"),
+        submit(&hub, "echo c"),
+    ];
+    let (tell, told) = std::sync::mpsc::channel();
+    tasks[2].on_settle(move || tell.send(()).unwrap());
+    let watch = Watch::new(&tasks);
+    assert_eq!(watch.wait(1, false, Duration::ZERO), Progress::default());
+    let _workers = Workers::start(&hub, 1, &[]);
+    told.recv_timeout(HANG).unwrap();
+    assert_eq!(watch.wait(3, true, HANG).first_failure, Some(1));
+    let seen = watch.wait(3, false, HANG);
+    assert_eq!(
+        seen,
+        Progress {
+            done: 3,
+            first_failure: Some(1),
+            first_done: Some(0)
+        }
+    );
+}
