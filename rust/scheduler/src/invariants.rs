@@ -1,7 +1,247 @@
-//! What holds after every event, checked in test builds.
+//! What holds after every event. Tests ask after each one; it takes time in proportion to all there is.
 
-use crate::Scheduler;
+use std::collections::BTreeMap;
+
+use crate::daemons::{Daemon, Duty};
+use crate::list::Slot;
+use crate::queue::Segment;
+use crate::tasks::{Phase, Place};
+use crate::timers::Timer;
+use crate::{Mode, Scheduler};
+
+/// Where the lists say a task is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Found {
+    Waiting(Place),
+    Sent { daemon: Slot },
+}
 
 impl Scheduler {
-    pub(crate) fn check_invariants(&self) {}
+    pub(crate) fn check_invariants(&self) {
+        self.check_places();
+        self.check_sums();
+        self.check_timers();
+        self.check_daemons();
+        self.check_segments();
+        self.check_nothing_left_to_do();
+        if self.mode != Mode::Direct {
+            self.check_order();
+        }
+    }
+
+    /// The slab is empty: nothing was leaked.
+    pub(crate) fn check_empty(&self) {
+        self.check_invariants();
+        for task in &self.tasks.slots {
+            assert!(
+                matches!(task.phase, Phase::Free { .. }),
+                "no task is left: {task:?}"
+            );
+        }
+        assert_eq!(self.memory.used, 0, "no bytes are left");
+        assert_eq!(self.queue.segments.len(), 1, "no barrier is left");
+    }
+
+    /// Each task is in the one list its phase says, and in no other.
+    fn check_places(&self) {
+        let mut found = BTreeMap::new();
+        let mut note = |slot: Slot, place: Found| {
+            assert_eq!(found.insert(slot, place), None, "a task is in one list");
+        };
+        let entries = &self.tasks.slots;
+        self.queue
+            .returned
+            .values()
+            .for_each(|&slot| note(slot, Found::Waiting(Place::Returned)));
+        for segment in &self.queue.segments {
+            let number = segment.number;
+            for slot in segment.evaluations.slots(entries) {
+                note(slot, Found::Waiting(Place::Evaluation { segment: number }));
+            }
+            for slot in segment.tasks.slots(entries) {
+                note(slot, Found::Waiting(Place::Task { segment: number }));
+            }
+        }
+        for (daemon, entry) in self.daemons.slots.iter().enumerate() {
+            for slot in entry.sent.slots(entries) {
+                note(
+                    slot,
+                    Found::Sent {
+                        daemon: daemon as Slot,
+                    },
+                );
+            }
+        }
+        for (slot, task) in entries.iter().enumerate() {
+            let expected = match task.phase {
+                Phase::Free { .. } | Phase::Reserved => None,
+                Phase::Waiting { place, .. } => Some(Found::Waiting(place)),
+                Phase::Sent { daemon, .. } => Some(Found::Sent { daemon }),
+            };
+            assert_eq!(
+                found.get(&(slot as Slot)).copied(),
+                expected,
+                "the lists agree: {task:?}"
+            );
+        }
+    }
+
+    fn check_sums(&self) {
+        let (mut bytes, mut awaiting, mut executing) = (0, 0, 0);
+        for task in &self.tasks.slots {
+            match task.phase {
+                Phase::Free { .. } | Phase::Reserved => {}
+                Phase::Waiting { settled, .. } => {
+                    bytes += task.bytes;
+                    awaiting += u64::from(!settled);
+                    assert!(
+                        !settled || self.mode != Mode::Queue,
+                        "the queue has open tasks only"
+                    );
+                }
+                Phase::Sent { .. } => executing += 1,
+            }
+        }
+        assert_eq!(self.memory.used, bytes, "memory is exact");
+        assert!(self.memory.peak >= bytes, "the peak is the most there was");
+        assert_eq!(self.tally.awaiting, awaiting, "awaiting is exact");
+        assert_eq!(self.tally.executing, executing, "executing is exact");
+        assert!(
+            self.tally.submitted >= awaiting + executing,
+            "completed is not negative"
+        );
+    }
+
+    fn check_timers(&self) {
+        let timed = self
+            .tasks
+            .slots
+            .iter()
+            .filter(|task| matches!(task.timer, Timer::On { .. }));
+        let open = timed
+            .inspect(|task| assert_eq!(task.settled(), Some(false), "{task:?}"))
+            .count();
+        assert_eq!(
+            self.wheel.check_invariants(&self.tasks.slots),
+            open,
+            "deadlines are in the wheel"
+        );
+        if let Some(look) = self.wheel.next_look() {
+            assert!(
+                self.armed.is_some_and(|armed| armed <= look),
+                "the timer is not too late"
+            );
+        }
+    }
+
+    fn check_daemons(&self) {
+        let entries = &self.daemons.slots;
+        let (idle, parked) = (
+            self.daemons.idle.slots(entries),
+            self.daemons.parked.slots(entries),
+        );
+        let turns = self.daemons.turns.slots(entries);
+        for (slot, daemon) in entries.iter().enumerate() {
+            let slot = slot as Slot;
+            let resting = idle.contains(&slot) || parked.contains(&slot);
+            assert_eq!(
+                resting,
+                daemon.duty == Duty::Resting,
+                "resting daemons are listed"
+            );
+            assert_eq!(
+                turns.contains(&slot),
+                connected(daemon),
+                "connected daemons take turns"
+            );
+            assert_eq!(
+                !daemon.sent.is_empty(),
+                daemon.duty == Duty::Busy,
+                "the busy have tasks"
+            );
+            let named = self.daemons.find(daemon.id) == Some(slot);
+            assert_eq!(
+                named,
+                !matches!(daemon.duty, Duty::Free { .. }),
+                "daemons are found"
+            );
+            if self.mode != Mode::Direct {
+                assert!(daemon.sent.len() <= 1, "one task at a time");
+            }
+        }
+        let barrier = self.queue.barrier();
+        let passed = |slot: &Slot| Some(self.daemons.get(*slot).passed) == barrier;
+        assert!(
+            parked.iter().all(passed),
+            "the parked have passed the barrier"
+        );
+        assert!(!idle.iter().any(passed), "the idle have not");
+    }
+
+    fn check_segments(&self) {
+        for (index, segment) in self.queue.segments.iter().enumerate() {
+            let Segment {
+                number,
+                evaluations,
+                open,
+                waiting,
+                ..
+            } = segment;
+            assert_eq!(
+                *number,
+                self.queue.front().number + index as u64,
+                "numbers have no gap"
+            );
+            let waits = |daemon: &&Daemon| {
+                connected(daemon) && daemon.joined_after < *number && daemon.passed < *number
+            };
+            let members = self.daemons.slots.iter().filter(waits).count();
+            assert_eq!(*waiting as usize, members, "members that wait are counted");
+            assert!(
+                *open <= evaluations.len(),
+                "open evaluations are evaluations"
+            );
+            let reserved = evaluations.len() - open;
+            assert!(reserved <= *waiting, "evaluations for members find one");
+            assert!(*open == 0 || reserved == *waiting, "members go first");
+        }
+    }
+
+    /// Nothing waits that could be sent.
+    fn check_nothing_left_to_do(&self) {
+        let front = self.queue.front();
+        let ready = !front.evaluations.is_empty() || !front.tasks.is_empty();
+        assert!(
+            !ready || self.daemons.idle.is_empty(),
+            "no daemon idles while tasks wait"
+        );
+        let resting = !self.daemons.idle.is_empty() || !self.daemons.parked.is_empty();
+        assert!(
+            self.queue.returned.is_empty() || !resting,
+            "nothing put back waits in vain"
+        );
+    }
+
+    /// The queue is in order of submission.
+    fn check_order(&self) {
+        let entries = &self.tasks.slots;
+        let mut last = 0;
+        let mut next = |slot: Slot| {
+            assert!(last < self.tasks.get(slot).order, "the queue is in order");
+            last = self.tasks.get(slot).order;
+        };
+        self.queue.returned.values().for_each(|&slot| next(slot));
+        for segment in &self.queue.segments {
+            segment
+                .evaluations
+                .slots(entries)
+                .into_iter()
+                .for_each(&mut next);
+            segment.tasks.slots(entries).into_iter().for_each(&mut next);
+        }
+    }
+}
+
+fn connected(daemon: &Daemon) -> bool {
+    matches!(daemon.duty, Duty::Resting | Duty::Busy)
 }

@@ -38,6 +38,8 @@ mod scheduler;
 mod submission;
 mod tally;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use effect::{Effect, Effects, Settled};

@@ -91,8 +91,6 @@ impl Scheduler {
         }
         self.dispatch();
         self.memory.note_peak();
-        #[cfg(test)]
-        self.check_invariants();
         Effects {
             outbox: &mut self.outbox,
         }

@@ -88,15 +88,12 @@ impl Wheel {
                 break;
             }
             self.elapsed = start;
-            let slot = self.spots[spot].pop_front(tasks)?;
-            self.note_removal(spot);
             if spot < SPOTS {
-                tasks[slot as usize].timer = Timer::Off;
+                let slot = self.spots[spot].front()?;
+                self.remove(tasks, slot);
                 return Some(slot);
             }
-            if let Timer::On { deadline, .. } = tasks[slot as usize].timer {
-                self.place(tasks, slot, deadline);
-            }
+            self.move_down(tasks, spot);
         }
         self.elapsed = self.elapsed.max(now.0);
         None
@@ -105,6 +102,17 @@ impl Wheel {
     /// A time no later than the earliest deadline, at which to look again.
     pub(crate) fn next_look(&self) -> Option<Tick> {
         self.earliest().map(|(_, start)| Tick(start))
+    }
+
+    /// Deadlines of a spot that has begun go to the levels below, in their order.
+    fn move_down(&mut self, tasks: &mut [Task], spot: usize) {
+        while let Some(slot) = self.spots[spot].front() {
+            let Timer::On { deadline, .. } = tasks[slot as usize].timer else {
+                unreachable!("a task in the wheel has a deadline");
+            };
+            self.remove(tasks, slot);
+            self.place(tasks, slot, deadline);
+        }
     }
 
     fn place(&mut self, tasks: &mut [Task], slot: Slot, deadline: Tick) {

@@ -1,0 +1,14 @@
+//! Plain values only: given, event, effects.
+
+mod barrier;
+mod cancelling;
+mod deadlines;
+mod direct;
+mod leaving;
+mod model;
+mod properties;
+mod queueing;
+mod recorder;
+mod simulator;
+mod single;
+mod wheel;

@@ -1,0 +1,212 @@
+//! A scheduler whose effects are recorded, and have to be claimed.
+
+use std::collections::VecDeque;
+
+use crate::{
+    Counts, DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, Settled, TaskId, TaskOptions,
+    Tick,
+};
+
+/// Feeds events to a scheduler. Every effect is to be claimed by [`Recorder::expect`] before the next event and before
+/// the end of the test.
+pub(crate) struct Recorder {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) now: u64,
+    unclaimed: VecDeque<Effect>,
+}
+
+impl Recorder {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self::with_capacity(mode, None)
+    }
+
+    pub(crate) fn with_capacity(mode: Mode, capacity: Option<u64>) -> Self {
+        let scheduler = Scheduler::new(Options { mode, capacity });
+        Self {
+            scheduler,
+            now: 0,
+            unclaimed: VecDeque::new(),
+        }
+    }
+
+    /// With daemons 1 to `n` connected.
+    pub(crate) fn with_daemons(mode: Mode, n: u32) -> Self {
+        let mut recorder = Self::new(mode);
+        (1..=n).for_each(|daemon| recorder.join(daemon));
+        recorder
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        assert!(
+            self.unclaimed.is_empty(),
+            "unclaimed before {event:?}: {:?}",
+            self.unclaimed
+        );
+        self.unclaimed
+            .extend(self.scheduler.handle(Tick(self.now), event));
+        self.scheduler.check_invariants();
+    }
+
+    /// Claims all effects of the last event, in their order.
+    #[track_caller]
+    pub(crate) fn expect<const N: usize>(&mut self, effects: [Effect; N]) {
+        let recorded: Vec<_> = self.unclaimed.drain(..).collect();
+        assert_eq!(recorded, effects);
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_nothing(&mut self) {
+        self.expect([]);
+    }
+
+    /// Claims effects that an earlier test has looked at.
+    pub(crate) fn skip(&mut self) -> Vec<Effect> {
+        self.unclaimed.drain(..).collect()
+    }
+
+    pub(crate) fn join(&mut self, daemon: u32) {
+        self.event(Event::DaemonJoined {
+            daemon: DaemonId(daemon),
+        });
+    }
+
+    pub(crate) fn lose(&mut self, daemon: u32) {
+        self.event(Event::DaemonLost {
+            daemon: DaemonId(daemon),
+        });
+    }
+
+    pub(crate) fn leave(&mut self, daemon: u32) {
+        self.event(Event::DaemonLeaving {
+            daemon: DaemonId(daemon),
+        });
+    }
+
+    pub(crate) fn submit(&mut self) -> TaskId {
+        self.submit_with(TaskOptions::default())
+    }
+
+    pub(crate) fn submit_bytes(&mut self, bytes: u64) -> TaskId {
+        self.submit_with(TaskOptions {
+            bytes,
+            timeout: None,
+        })
+    }
+
+    pub(crate) fn submit_timed(&mut self, timeout: u64) -> TaskId {
+        self.submit_with(TaskOptions {
+            bytes: 0,
+            timeout: Some(timeout),
+        })
+    }
+
+    pub(crate) fn submit_with(&mut self, options: TaskOptions) -> TaskId {
+        let task = self.scheduler.reserve();
+        self.event(Event::TaskSubmitted { task, options });
+        task
+    }
+
+    /// `N` is what the caller expects `everywhere_count(min)` to be.
+    #[track_caller]
+    pub(crate) fn everywhere<const N: usize>(&mut self, min: u32) -> [TaskId; N] {
+        assert_eq!(self.scheduler.everywhere_count(min) as usize, N);
+        let tasks = std::array::from_fn(|_| self.scheduler.reserve());
+        let options = TaskOptions::default();
+        self.event(Event::EverywhereSubmitted {
+            tasks: tasks.to_vec(),
+            options,
+        });
+        tasks
+    }
+
+    pub(crate) fn end(&mut self, daemon: u32, run: u64) {
+        self.event(Event::TaskEnded {
+            daemon: DaemonId(daemon),
+            run: RunId(run),
+            last: false,
+        });
+    }
+
+    pub(crate) fn end_last(&mut self, daemon: u32, run: u64) {
+        self.event(Event::TaskEnded {
+            daemon: DaemonId(daemon),
+            run: RunId(run),
+            last: true,
+        });
+    }
+
+    pub(crate) fn cancel(&mut self, task: TaskId) {
+        self.event(Event::CancelAsked { task });
+    }
+
+    pub(crate) fn fire_at(&mut self, now: u64) {
+        self.now = now;
+        self.event(Event::TimerFired);
+    }
+
+    /// Awaiting, executing, completed.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let Counts {
+            awaiting,
+            executing,
+            completed,
+            ..
+        } = self.scheduler.counts();
+        (awaiting, executing, completed)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(
+                self.unclaimed.is_empty(),
+                "unclaimed at the end: {:?}",
+                self.unclaimed
+            );
+        }
+    }
+}
+
+pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
+    Effect::Send {
+        to: DaemonId(to),
+        task,
+        run: RunId(run),
+    }
+}
+
+pub(crate) fn interrupt(daemon: u32, run: u64) -> Effect {
+    Effect::Interrupt {
+        daemon: DaemonId(daemon),
+        run: RunId(run),
+    }
+}
+
+pub(crate) fn settle(task: TaskId, how: Settled) -> Effect {
+    Effect::Settle { task, how }
+}
+
+pub(crate) fn ended(task: TaskId) -> Effect {
+    settle(task, Settled::Ended)
+}
+
+pub(crate) fn lost(task: TaskId) -> Effect {
+    settle(task, Settled::Lost)
+}
+
+pub(crate) fn cancelled(task: TaskId) -> Effect {
+    settle(task, Settled::Cancelled)
+}
+
+pub(crate) fn timed_out(task: TaskId) -> Effect {
+    settle(task, Settled::TimedOut)
+}
+
+pub(crate) fn release(task: TaskId) -> Effect {
+    Effect::Release { task }
+}
+
+pub(crate) fn arm(at: u64) -> Effect {
+    Effect::ArmTimer { at: Tick(at) }
+}
