@@ -1,0 +1,46 @@
+# Predicates on arguments. Each check that fails raises an error whose call is the user's.
+
+is_string <- function(x) is.character(x) && length(x) == 1L && !is.na(x) && nzchar(x)
+
+is_flag <- function(x) is.logical(x) && length(x) == 1L && !is.na(x)
+
+# One number of at least 0, `Inf` included.
+is_limit <- function(x) is.numeric(x) && length(x) == 1L && !is.na(x) && x >= 0
+
+# A value as it stands in a message: `"two"`, `c(1, 2)`, cut where it is long.
+shown <- function(x) {
+  text <- deparse(x, nlines = 1L)[1L]
+  if (nchar(text) > 40L) text <- paste0(substr(text, 1L, 37L), "...")
+  text
+}
+
+# The number of daemons asked for.
+check_count <- function(n, call) {
+  if (!is.numeric(n) || length(n) != 1L || is.na(n) || abs(n) > .Machine$integer.max)
+    abort("`n` must be numeric, did you mean to provide `url`?", call)
+  n <- as.integer(n)
+  if (n < 0L) abort("the number of daemons must be zero or greater", call)
+  n
+}
+
+# Milliseconds; NULL for no limit.
+check_timeout <- function(timeout, call) {
+  first <- if (is.numeric(timeout) && length(timeout)) timeout[1L] else NA
+  if (is.na(first) || first < 0)
+    abort(sprintf("`.timeout` must be a number of milliseconds of at least 0, or `Inf` or `NULL` for none, not `%s`.",
+                  shown(timeout)), call)
+  if (is.finite(first)) trunc(as.double(first))
+}
+
+check_flag <- function(x, name, call) {
+  if (!is_flag(x)) abort(sprintf("`%s` must be `TRUE` or `FALSE`, not `%s`.", name, shown(x)), call)
+  x
+}
+
+# Arguments of the interface that this version does not act upon.
+check_absent <- function(call, ...) {
+  given <- list(...)
+  for (name in names(given))
+    if (!is.null(given[[name]]) && !isFALSE(given[[name]]))
+      abort(sprintf("`%s` is not available in this version of mirai.", name), call)
+}

@@ -1,0 +1,133 @@
+# daemon(): this process as a worker, and what it does when the native loop calls.
+
+daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TRUE, cleanup = TRUE, output = FALSE,
+                   idletime = Inf, walltime = Inf, maxtasks = Inf, tlscert = NULL, rs = NULL) {
+  force(url)
+  call <- sys.call()
+  if (!is.character(url) || !length(url) || is.na(url[1L]))
+    abort(sprintf("`url` must be of type character, not %s", typeof(url)), call)
+  check_absent(call, tlscert = tlscert)
+  check_flag(dispatcher, "dispatcher", call)
+  check_flag(asyncdial, "asyncdial", call)
+  check_flag(cleanup, "cleanup", call)
+  check_flag(output, "output", call)
+  check_limit(idletime, "idletime", call)
+  check_limit(walltime, "walltime", call)
+  check_limit(maxtasks, "maxtasks", call)
+  if (session$on_daemon) abort("this process is a daemon already", call)
+  if (!output) {
+    discard_output()
+    on.exit(restore_output(), add = TRUE)
+  }
+  on.exit(leave_daemon(), add = TRUE)
+  code <- rust(
+    .Call(wrap__daemon_run, url[1L], !dispatcher, asyncdial, autoexit_code(autoexit, call), as.double(idletime),
+          as.double(walltime), as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
+    call
+  )
+  invisible(code)
+}
+
+check_limit <- function(x, name, call) {
+  if (!is_limit(x)) abort(sprintf("`%s` must be a number of at least 0, or `Inf`, not `%s`.", name, shown(x)), call)
+}
+
+# TRUE leaves at once, NA finishes the task, FALSE stays. Numbers are signals to others, and mean TRUE.
+autoexit_code <- function(autoexit, call) {
+  if (!(is.logical(autoexit) || is.numeric(autoexit)) || length(autoexit) != 1L)
+    abort(sprintf("`autoexit` must be `TRUE`, `FALSE` or `NA`, not `%s`.", shown(autoexit)), call)
+  as.integer(as.logical(autoexit))
+}
+
+on_daemon <- function() session$on_daemon
+
+# Called by the native loop. None of them may raise an error: there is no one above to take it.
+daemon_handlers <- function(cleanup, rs) {
+  snapshot <- NULL
+  own_stream <- if (is.numeric(rs) && length(rs)) as.integer(rs)
+  list(
+    welcome = function(stream) {
+      session$on_daemon <- TRUE
+      # The stream given to daemon() is for the start; another pool later brings its own.
+      stream <- if (is.null(own_stream)) stream else own_stream
+      own_stream <<- NULL
+      if (!is.null(stream)) assign(".Random.seed", stream, envir = globalenv())
+      if (cleanup) snapshot <<- take_snapshot()
+      NULL
+    },
+    evaluate = evaluate,
+    failed = function(message) plain_error(message),
+    after = function(flags) {
+      delayedAssign("leave", return(NULL))
+      session$in_map <- FALSE
+      if (session$streamed) restore_own_stream()
+      withCallingHandlers(
+        if (cleanup) if (flags == flag_everywhere) snapshot <<- take_snapshot() else restore_snapshot(snapshot),
+        error = function(e) leave
+      )
+      NULL
+    }
+  )
+}
+
+# Tasks with a stream of their own don't touch that of the daemon.
+restore_own_stream <- function() {
+  session$streamed <- FALSE
+  if (!is.null(session$seed)) assign(".Random.seed", session$seed, envir = globalenv()) else
+    if (exists(".Random.seed", globalenv(), inherits = FALSE)) rm(".Random.seed", envir = globalenv())
+}
+
+leave_daemon <- function() {
+  session$on_daemon <- FALSE
+  session$in_map <- FALSE
+  session$streamed <- FALSE
+  session$seed <- NULL
+}
+
+# ---- output
+
+discard_output <- function() {
+  session$sinks <- sink.number()
+  session$messages <- sink.number("message")
+  sink(discard())
+  sink(discard(), type = "message")
+}
+
+restore_output <- function() {
+  while (sink.number() > session$sinks) sink()
+  if (sink.number("message") != session$messages) {
+    sink(type = "message")
+    if (session$messages != 2L) try(sink(getConnection(session$messages), type = "message"), silent = TRUE)
+  }
+  try(close(session$discard), silent = TRUE)
+  session$discard <- NULL
+}
+
+# ---- for packages that launch daemons themselves
+
+nextcode <- function(xc) {
+  if (!is.numeric(xc) || length(xc) != 1L || is.na(xc))
+    abort(sprintf("`xc` must be an exit code of `daemon()`, not `%s`.", shown(xc)))
+  texts <- c("Daemon connection terminated", "Daemon idletime limit reached", "Daemon walltime limit reached",
+             "Daemon task limit reached")
+  text <- if (xc %in% 0:3) texts[xc + 1L] else "unknown"
+  paste(as.integer(xc), text, sep = " | ")
+}
+
+nextstream <- function(.compute = NULL) {
+  pool <- find_pool(.compute, sys.call())
+  if (!is.null(pool)) take_stream(pool)
+}
+
+nextget <- function(x, .compute = NULL) {
+  if (!is_string(x)) abort(sprintf("`x` must be a string, not `%s`.", shown(x)))
+  pool <- find_pool(.compute, sys.call())
+  if (is.null(pool)) return(NULL)
+  switch(x,
+    n = pool$n,
+    url = pool$url,
+    dispatcher = if (pool$dispatcher) pool$url,
+    stream = pool$stream,
+    seed = pool$seed
+  )
+}

@@ -1,0 +1,104 @@
+# daemons(): setting, replacing and resetting the pool of a profile.
+
+daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
+                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL) {
+  call <- sys.call()
+  name <- profile_name(.compute, call)
+  check_absent(call, remote = remote, sync = sync, serial = serial, tls = tls, pass = pass)
+  if (is.null(url)) {
+    n <- if (!is.null(n)) check_count(n, call)
+    if (is.null(n) || n == 0L) {
+      close_pool(name, exit = is.null(n))
+      return(invisible(FALSE))
+    }
+    if (session$in_map) abort("cannot create local daemons from within mirai map", call)
+    url <- local_url()
+  } else {
+    if (!is.character(url)) abort(sprintf("`url` must be of type character, not %s", typeof(url)), call)
+    if (!length(url) || is.na(url[1L])) abort(coded(3L), call)
+    n <- 0L
+  }
+  check_flag(dispatcher, "dispatcher", call)
+  arguments <- daemon_arguments(list(...), call)
+  capacity <- memory_capacity(memory, call)
+  if (!dispatcher && !is.null(memory)) warn("`memory` needs dispatcher, so it is ignored", call)
+  seed <- check_seed(seed, call)
+
+  pool <- open_pool(name, url[1L], n, dispatcher, arguments, seed, capacity, call)
+  if (n > 0L) start_daemons(pool, n, call)
+  invisible(structure(TRUE, class = c("miraiDaemons", name)))
+}
+
+# The new hub is opened before the old one goes, so that a call that fails leaves the old one in place; except for the
+# same address, which only one can have.
+open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, call) {
+  old <- profiles[[name]]
+  if (!is.null(old) && identical(old$url, url)) close_pool(name)
+  stream <- base_stream(seed)
+  hub <- rust(
+    .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,
+          daemon_stream(stream, dispatcher, seed)),
+    call
+  )
+  close_pool(name)
+  pool <- new_pool(hub, name, if (n > 0L) n else 1L, dispatcher, arguments, seed, stream)
+  profiles[[name]] <- pool
+  pool
+}
+
+# Launches local daemons and waits for them. Nothing is left behind when that fails, or is interrupted.
+start_daemons <- function(pool, n, call) {
+  started <- FALSE
+  on.exit(if (!started) close_pool(pool$name))
+  ticket <- launch_daemons(pool, n, pool$arguments, call)
+  outcome <- rust(.Call(wrap__hub_wait_connected, pool$hub, n, ticket), call)
+  if (outcome$connected == 0L) abort(paste("daemons could not be started.", launch_report(outcome), sep = "\n"), call)
+  started <- TRUE
+  if (outcome$failed > 0L)
+    warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
+}
+
+launch_report <- function(outcome) {
+  paste0(outcome$reason, if (nzchar(outcome$command)) paste0("\nThe command was: ", outcome$command))
+}
+
+# Bytes; NULL for no limit.
+memory_capacity <- function(memory, call) {
+  if (is.null(memory) || (length(memory) == 1L && is.atomic(memory) && is.na(memory))) return(NULL)
+  if (!is.numeric(memory) || length(memory) != 1L)
+    abort(sprintf("`memory` must be a number of megabytes, not `%s`.", shown(memory)), call)
+  if (memory > 0 && is.finite(memory)) memory * 1e6
+}
+
+# ---- random numbers
+
+# A seed is whatever set.seed() takes.
+check_seed <- function(seed, call) {
+  if (is.null(seed)) return(NULL)
+  number <- suppressWarnings(if (is.numeric(seed) && length(seed)) as.integer(seed[1L]) else NA)
+  if (is.na(number)) abort(sprintf("`seed` must be an integer, not `%s`.", shown(seed)), call)
+  number
+}
+
+# The first stream of a pool. The host's generator moves on by one draw, and is otherwise left as it was.
+base_stream <- function(seed) {
+  stats::rexp(1L)
+  state <- globalenv()[[".Random.seed"]]
+  on.exit(assign(".Random.seed", state, envir = globalenv()))
+  RNGkind("L'Ecuyer-CMRG")
+  if (!is.null(seed)) set.seed(seed)
+  globalenv()[[".Random.seed"]]
+}
+
+# The first one of the streams that the hub hands out to daemons as they connect. With a seed, tasks have their own
+# streams, S1, S2, ... : daemons get sub-streams of these, which no task reaches. Direct daemons without a seed are
+# launched with theirs.
+daemon_stream <- function(stream, dispatcher, seed) {
+  if (!is.null(seed)) return(parallel::nextRNGSubStream(stream))
+  if (dispatcher) rust(.Call(wrap__next_rng_stream, stream))
+}
+
+print.miraiDaemons <- function(x, ...) {
+  print(as.logical(unclass(x)))
+  invisible(x)
+}

@@ -1,0 +1,103 @@
+# Failures as values: codes, evaluation errors, interrupts. All inherit "errorValue" and "try-error".
+
+is_error_value <- function(x) inherits(x, "errorValue")
+
+is_mirai_error <- function(x) inherits(x, "miraiError")
+
+is_mirai_interrupt <- function(x) inherits(x, "miraiInterrupt")
+
+# Texts of the codes 0 to 31.
+code_texts <- c(
+  "Hunky dory", "Interrupted", "Out of memory", "Invalid argument", "Resource busy", "Timed out",
+  "Connection refused", "Object closed", "Try again", "Not supported", "Address in use", "Incorrect state",
+  "Entry not found", "Protocol error", "Destination unreachable", "Address invalid", "Permission denied",
+  "Message too large", "Connection aborted", "Connection reset", "Operation canceled", "Out of files",
+  "Out of space", "Resource already exists", "Read only resource", "Write only resource", "Cryptographic error",
+  "Peer could not be authenticated", "Option requires argument", "Ambiguous option", "Incorrect type",
+  "Connection shutdown"
+)
+
+# Above this bit a code is an operating system's error number, above the next one a transport's own.
+system_bit <- 0x10000000
+transport_bit <- 0x20000000
+
+code_text <- function(code) {
+  if (is.na(code)) return("Unknown error")
+  if (code >= 0 && code < length(code_texts)) return(code_texts[code + 1L])
+  if (code >= transport_bit && code < 2 * transport_bit) return(sprintf("Transport error #%d", as.integer(code - transport_bit)))
+  if (code > system_bit && code < transport_bit) return(rust(.Call(wrap__system_error_text, as.integer(code - system_bit))))
+  sprintf("Unknown error #%d", as.integer(code))
+}
+
+coded <- function(code) paste(code, code_text(code), sep = " | ")
+
+# ---- evaluation errors
+
+# The attributes of a string that R gives a meaning of its own: a field of that name cannot be kept.
+reserved_fields <- c("names", "dim", "dimnames", "tsp", "row.names", "class", "message", "call")
+
+# `trace`: calls, innermost first.
+mirai_error <- function(condition, trace) {
+  call <- .subset2(condition, "call")
+  if (is.call(call)) call <- plain_call(call)
+  if (identical(call, task_call)) call <- NULL else if (is_map_call(call)) call <- map_call_shown
+  fields <- unclass(condition)
+  fields <- fields[all_kept(names(fields))]
+  error <- paste0("Error", if (!is.null(call)) " in ", if (!is.null(call)) first_line(call), ": ", full_message(condition))
+  attributes(error) <- c(
+    list(message = .subset2(condition, "message"), call = call), fields,
+    list(condition.class = class(condition), stack.trace = trace, class = error_class)
+  )
+  error
+}
+
+error_class <- c("miraiError", "errorValue", "try-error")
+
+all_kept <- function(names) nzchar(names) & !names %in% reserved_fields & !duplicated(names)
+
+# An error that no condition was signalled for: a payload or a result that cannot travel.
+plain_error <- function(message) mirai_error(simpleError(message), list())
+
+mirai_interrupt <- structure("", class = c("miraiInterrupt", "errorValue", "try-error"))
+
+# Classes may make their message up when asked for it, out of code that may fail in turn.
+full_message <- function(condition) {
+  text <- tryCatch(conditionMessage(condition), error = function(e) .subset2(condition, "message"))
+  paste(as.character(text), collapse = "\n")
+}
+
+first_line <- function(call) deparse(call, nlines = 1L)[1L]
+
+# A call without source references, at any depth.
+plain_call <- function(call) {
+  if (!is.call(call)) return(call)
+  if (!inherits(call, "formula")) attributes(call) <- attributes(call)["names"]
+  if (identical(call[[1L]], quote(`function`))) call <- call[-4L]
+  for (i in seq_along(call)) if (is.call(call[[i]])) call[[i]] <- plain_call(call[[i]])
+  call
+}
+
+`$.miraiError` <- function(x, name) attr(x, name, exact = TRUE)
+
+conditionMessage.miraiError <- function(c) attr(c, "message", exact = TRUE)
+
+conditionCall.miraiError <- function(c) attr(c, "call", exact = TRUE)
+
+.DollarNames.miraiError <- function(x, pattern = "") grep(pattern, names(attributes(x)), value = TRUE)
+
+# The condition that a miraiError was made from, as far as it could travel.
+original_condition <- function(x) {
+  fields <- attributes(x)
+  kept <- setdiff(names(fields), c("class", "call", "message", "condition.class", "stack.trace"))
+  condition <- c(list(message = fields$message, call = fields$call), fields[kept])
+  structure(c(condition, fields[c("condition.class", "stack.trace")]),
+            class = unique(c(fields$condition.class, "error", "condition")))
+}
+
+# Any error value as a condition.
+as_condition <- function(x) {
+  if (is_mirai_error(x)) return(original_condition(x))
+  message <- if (is_mirai_interrupt(x)) "Interrupted" else
+    if (is.numeric(x) && length(x) == 1L) coded(as.integer(unclass(x))) else paste(format(unclass(x)), collapse = " ")
+  structure(list(message = message, call = NULL), class = c("error", "condition"))
+}

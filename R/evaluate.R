@@ -1,0 +1,129 @@
+# Evaluation of one task in a daemon.
+
+# The call that errors at the top of a task are reported for: it is ours, in evaluate(), not the user's.
+task_call <- quote(eval(.__task_expr__., .__task_env__.))
+
+# Flags of a task.
+flag_everywhere <- 1L
+flag_map <- 2L
+
+ended_value <- 1L
+ended_error <- 2L
+ended_interrupt <- 3L
+
+# One task: `list(end, value)`. Calling handlers see the frames of an error, and leave by a promise to return (as base
+# R's callCC() does), which costs a third of a tryCatch(). That one is for a stack overflow, which calling handlers
+# don't get to see.
+evaluate <- function(object, shared, flags, stream) {
+  delayedAssign("leave", return(outcome))
+  outcome <- NULL
+  failed <- function(condition) {
+    calls <- sys.calls()
+    outcome <<- list(ended_error, error_here(condition, calls))
+    leave
+  }
+  interrupted <- function(condition) {
+    outcome <<- list(ended_interrupt, mirai_interrupt)
+    leave
+  }
+  tryCatch(
+    withCallingHandlers(
+      {
+        session$seed <- .subset2(globalenv(), ".Random.seed")
+        map <- flags == flag_map
+        if (map) session$in_map <- TRUE
+        globals <- if (map) shared[[4L]] else object[[3L]]
+        if (length(globals)) list2env(globals, globalenv())
+        if (!is.null(stream)) {
+          session$streamed <- TRUE
+          assign(".Random.seed", stream, envir = globalenv())
+        }
+        .__task_env__. <- if (map) map_env(object, shared) else local_env(object[[2L]])
+        .__task_expr__. <- if (map) shared[[1L]] else object[[1L]]
+        list(ended_value, eval(.__task_expr__., .__task_env__.))
+      },
+      error = failed,
+      interrupt = interrupted
+    ),
+    error = function(condition) list(ended_error, mirai_error(condition, list()))
+  )
+}
+
+local_env <- function(args) {
+  env <- new.env(parent = globalenv())
+  if (length(args)) list2env(args, env)
+  env
+}
+
+# ---- maps
+
+# The call of a mapped function refers to its arguments by name, so that they are values to it, never evaluated, and an
+# error's call stays small: `.f(.x)`, or for a row and constants `.f(a = .x[[1L]], b = .x[[2L]], k = .args[[1L]])`.
+map_call <- function(cells, names, args) {
+  x <- if (is.null(cells)) list(quote(.x)) else item_calls(quote(.x), cells, names)
+  as.call(c(quote(.f), x, item_calls(quote(.args), length(args), names(args))))
+}
+
+item_calls <- function(list, n, names) {
+  items <- lapply(seq_len(n), function(i) call("[[", list, i))
+  names(items) <- names
+  items
+}
+
+# `shared`: the call, the function, its constants, the globals.
+map_env <- function(element, shared) {
+  env <- new.env(parent = globalenv())
+  env$.f <- shared[[2L]]
+  env$.args <- shared[[3L]]
+  assign(".x", element, envir = env)
+  env
+}
+
+# How the call of a mapped function is shown.
+map_call_shown <- quote(.f())
+
+is_map_call <- function(call) is.call(call) && identical(call[[1L]], quote(.f))
+
+# ---- where an error came from
+
+# The error with the frames between the top of the expression and the signalling.
+error_here <- function(condition, calls) {
+  tryCatch(
+    mirai_error(condition, trace_of(calls)),
+    error = function(e) mirai_error(condition, list())
+  )
+}
+
+# `calls`: sys.calls() in the handler. The outermost ones lead to our eval(), which is listed twice.
+trace_of <- function(calls) {
+  top <- 0L
+  for (i in seq_along(calls)) if (identical(calls[[i]], task_call)) {
+    top <- i
+    break
+  }
+  while (top < length(calls) && identical(calls[[top + 1L]], task_call)) top <- top + 1L
+  frames <- as.list(calls)[seq_along(calls) > top]
+  # The last one is the handler.
+  frames <- without_machinery(frames[-length(frames)])
+  frames <- lapply(rev(frames), plain_call)
+  if (length(frames) && is_map_call(frames[[length(frames)]])) frames[[length(frames)]] <- map_call_shown
+  frames
+}
+
+# Frames that signal, not fail, and do nothing but that.
+machinery <- c(".handleSimpleError", "signalCondition", "signal_abort")
+
+without_machinery <- function(frames) {
+  # A warning that became an error has been raised by R's own way of warning.
+  warned <- vapply(frames, calls_to, NA, names = ".signalSimpleWarning")
+  if (any(warned)) return(list())
+  while (length(frames) && calls_to(frames[[length(frames)]], machinery)) frames <- frames[-length(frames)]
+  frames
+}
+
+# Is this a call of a function of one of these names, also as `package::name`?
+calls_to <- function(call, names) {
+  head <- call[[1L]]
+  if (is.call(head) && length(head) == 3L && as.character(head[[1L]]) %in% c("::", ":::")) head <- head[[3L]]
+  is.symbol(head) && as.character(head) %in% names
+}

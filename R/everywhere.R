@@ -1,0 +1,13 @@
+# An expression evaluated once on each daemon.
+
+everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .timeout = NULL) {
+  if (missing(.expr)) abort(no_expression, sys.call())
+  pool <- find_pool(.compute, sys.call())
+  if (is.null(pool)) raise_no_daemons(.compute, environment())
+  object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
+  if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
+  # Without dispatcher, daemons that are on their way count.
+  min <- if (pool$dispatcher) check_count(.min, sys.call()) else pool$n
+  tasks <- rust(.Call(wrap__hub_everywhere, pool$hub, object, min, .timeout))
+  invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))
+}

@@ -1,0 +1,71 @@
+# Starting daemons on this machine.
+
+launch_local <- function(n = 1L, ..., .compute = NULL) {
+  call <- sys.call()
+  pool <- find_pool(.compute, call)
+  if (is.null(pool)) abort("daemons must be set to use this function", call)
+  n <- check_count(n, call)
+  given <- daemon_arguments(list(...), call)
+  arguments <- pool$arguments
+  arguments[names(given)] <- given
+  launch_daemons(pool, n, arguments, call)
+  n
+}
+
+# A ticket to wait for them with.
+launch_daemons <- function(pool, n, arguments, call) {
+  if (n == 0L) return(invisible())
+  launch(pool$hub, vapply(seq_len(n), function(i) pool_call(pool, arguments), ""), call)
+}
+
+launch <- function(hub, calls, call) {
+  rust(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), FALSE), call)
+}
+
+# The call that makes a process a daemon of the pool. Without dispatcher it brings its stream with it.
+pool_call <- function(pool, arguments) {
+  daemon_call(
+    pool$url,
+    c(if (!pool$dispatcher) list(dispatcher = FALSE), arguments,
+      if (!pool$dispatcher && !pool$seeded) list(rs = take_stream(pool)))
+  )
+}
+
+daemon_call <- function(url, arguments) {
+  values <- vapply(arguments, call_text, "")
+  paste0("mirai::daemon(", encodeString(url, quote = "\""),
+         if (length(values)) paste0(",", names(arguments), "=", values, collapse = ""), ")")
+}
+
+call_text <- function(x) if (length(x) == 1L) as.character(x) else paste0("c(", paste(x, collapse = ","), ")")
+
+daemon_argument_names <- c("asyncdial", "autoexit", "cleanup", "output", "maxtasks", "idletime", "walltime", "tlscert")
+
+# Those of `...` that daemon() has a use for; it is said which it has not.
+daemon_arguments <- function(dots, call) {
+  if (!length(dots)) return(list())
+  names <- names(dots)
+  if (is.null(names)) names <- character(length(dots))
+  if ("tlscert" %in% names) check_absent(call, tlscert = dots[["tlscert"]])
+  known <- names %in% daemon_argument_names
+  if (!all(known)) warn(sprintf("not an argument of `daemon()`, so ignored: %s",
+    paste(ifelse(nzchar(names), sprintf("`%s`", names), sprintf("`%s`", vapply(dots, shown, "")))[!known], collapse = ", ")), call)
+  usable <- vapply(dots, function(x) (is.logical(x) || is.numeric(x)) && length(x) == 1L, NA)
+  if (any(known & !usable)) warn(sprintf("neither a logical nor a number, so ignored: %s",
+    paste0("`", names[known & !usable], "`", collapse = ", ")), call)
+  dots[known & usable]
+}
+
+local_url <- function(tcp = FALSE, port = 0) {
+  check_flag(tcp, "tcp", sys.call())
+  if (tcp) {
+    if (!is_limit(port) || port > 65535)
+      abort(sprintf("`port` must be a number between 0 and 65535, not `%s`.", shown(port)))
+    return(sprintf("tcp://127.0.0.1:%d", as.integer(port)))
+  }
+  paste0(local_prefix(), rust(.Call(wrap__local_url_name)))
+}
+
+local_prefix <- function() {
+  switch(Sys.info()[["sysname"]], Linux = "abstract://", Windows = "ipc://", "ipc:///tmp/")
+}

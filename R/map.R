@@ -1,0 +1,74 @@
+# mirai_map(): a task for each element, or each row.
+
+mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = NULL, .timeout = NULL) {
+  call <- sys.call()
+  pool <- find_pool(.compute, call)
+  if (is.null(pool)) raise_no_daemons(.compute, environment())
+  if (!is.function(.f)) abort(sprintf("`.f` must be of type function, not %s", typeof(.f)), call)
+  check_absent(call, .promise = .promise)
+  if (!(is.list(.args) || is.atomic(.args)))
+    abort(sprintf("`.args` must be a list or a vector, not of type %s", typeof(.args)), call)
+  if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, call)
+  globals <- if (...length()) global_part(list(...), call)
+  units <- map_units(.x, call)
+
+  .args <- as.list(.args)
+  # What all tasks have in common travels once to each daemon.
+  shared <- list(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
+  structure(
+    submit_units(pool, units, rust(.Call(wrap__hub_share, pool$hub, shared), call), .timeout, call),
+    names = units$names,
+    class = "mirai_map"
+  ) |> invisible()
+}
+
+# If that fails, or is interrupted, nobody has a hold on those already submitted, so they are stopped.
+submit_units <- function(pool, units, shared, timeout, call) {
+  mirai <- vector("list", units$n)
+  i <- 0L
+  on.exit(if (i < units$n) stop_all(mirai[seq_len(i)]))
+  unit <- units$unit
+  while (i < units$n) {
+    mirai[[i + 1L]] <- new_mirai(submit(pool, unit(i + 1L), shared, timeout, flag_map, TRUE, call))
+    i <- i + 1L
+  }
+  mirai
+}
+
+# What is mapped over: `n` units, `unit(i)` to get one, their names. Rows are lists of cells (how many, and their names),
+# elements have NULL there.
+map_units <- function(x, call) {
+  if (is.data.frame(x)) return(frame_units(x))
+  size <- dim(x)
+  if (is.null(size)) return(element_units(x))
+  if (length(size) != 2L)
+    abort(sprintf("`.x` must have 2 dimensions, if any, not %d: its rows are mapped over.", length(size)), call)
+  if (is.vector(x) || is.matrix(x)) matrix_units(x) else table_units(x)
+}
+
+element_units <- function(x) {
+  if (!is.vector(x) || is.object(x)) x <- as.list(x)
+  list(n = length(x), unit = function(i) x[[i]], names = names(x))
+}
+
+frame_units <- function(x) {
+  n <- dim(x)[1L]
+  names <- attr(x, "row.names")
+  columns <- unclass(x)
+  list(
+    n = n,
+    unit = function(i) lapply(columns, function(column) column[[i]]),
+    names = if (is.character(names)) names,
+    cells = length(columns),
+    cell_names = names(columns)
+  )
+}
+
+matrix_units <- function(x) {
+  list(n = nrow(x), unit = function(i) as.list(x[i, ]), names = rownames(x), cells = ncol(x), cell_names = colnames(x))
+}
+
+# Other tables, whose rows come by the same index.
+table_units <- function(x) {
+  list(n = nrow(x), unit = function(i) as.list(x[i, ]), names = NULL, cells = ncol(x), cell_names = colnames(x))
+}

@@ -1,0 +1,154 @@
+# mirai(): from an expression to a task, and the object that stands for its outcome.
+
+mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) {
+  if (missing(.expr)) abort(no_expression, sys.call())
+  object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
+  invisible(new_mirai(request(object, .timeout, .compute, TRUE, sys.call())))
+}
+
+try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) {
+  if (missing(.expr)) abort(no_expression, sys.call())
+  object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
+  task <- request(object, .timeout, .compute, FALSE, sys.call())
+  invisible(if (!is.null(task)) new_mirai(task))
+}
+
+# What a daemon gets: the expression, the local variables and the global ones. `call`, here and below, is the user's
+# call, looked at only if there is something to complain about.
+task_object <- function(expr, frame, args, dots, call) {
+  list(
+    if (is.call(expr)) plain_block(expr) else expression_of(expr, frame, call),
+    if (length(args)) local_part(args, call),
+    if (!is.null(dots)) global_part(dots, call)
+  )
+}
+
+request <- function(object, timeout, .compute, wait, call) {
+  if (!is.null(timeout)) timeout <- check_timeout(timeout, call)
+  pool <- profiles[[if (is.null(.compute)) session$profile else profile_name(.compute, call)]]
+  if (is.null(pool)) submit_ephemeral(object, timeout, .compute, call) else
+    submit(pool, object, NULL, timeout, 0L, wait, call)
+}
+
+no_expression <- "missing expression, perhaps wrap in {}?"
+
+# A block that was typed in carries its source file as an attribute, which there is no use in sending.
+plain_block <- function(expr) {
+  if (!is.null(attr(expr, "srcref", TRUE))) attributes(expr) <- NULL
+  expr
+}
+
+# A bare symbol whose value is a language object stands for that object.
+expression_of <- function(expr, frame, call) {
+  if (!is.symbol(expr)) return(expr)
+  name <- as.character(expr)
+  if (!exists(name, envir = frame)) return(expr)
+  value <- tryCatch(get(name, envir = frame), error = function(e)
+    abort(sprintf("%s\n`.expr` is the symbol `%s`, which was evaluated locally: its value may be a language object.",
+                  conditionMessage(e), name), call))
+  if (is.language(value)) value else expr
+}
+
+# `.args`: a named list of what the expression finds as local variables.
+local_part <- function(args, call) {
+  if (is.environment(args)) return(as.list.environment(args, all.names = TRUE))
+  if ((is.list(args) || is.atomic(args)) && all_named(names(args))) return(as.list(args))
+  abort("all items in `.args` must be named, unless supplying an environment", call)
+}
+
+# `...`: a named list of what is assigned in the daemon's global environment.
+global_part <- function(dots, call) {
+  if (length(dots) == 1L && is.null(names(dots)) && is.environment(dots[[1L]])) {
+    globals <- as.list.environment(dots[[1L]], all.names = TRUE)
+    return(globals[names(globals) != ".Random.seed"])
+  }
+  if (!all_named(names(dots))) abort("all `...` arguments must be named, unless supplying an environment", call)
+  dots
+}
+
+all_named <- function(names) !is.null(names) && !anyNA(names) && all(nzchar(names))
+
+# A task for a pool, or NULL if its queue is full and `wait` is FALSE. A stream is consumed only by what is accepted.
+submit <- function(pool, object, shared, timeout, flags, wait, call) {
+  stream <- if (pool$seeded) pool$stream
+  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait)
+  if (inherits(task, "mirai_failure")) raise_failure(task, call)
+  if (!is.null(stream) && !is.null(task)) take_stream(pool)
+  task
+}
+
+# Without daemons: a hidden hub, and one new daemon for each task.
+submit_ephemeral <- function(object, timeout, .compute, call) {
+  if (!is.null(.compute))
+    warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
+  hub <- session$ephemeral
+  if (is.null(hub)) {
+    hub <- rust(.Call(wrap__hub_open, local_url(), "single", NULL, NULL), call)
+    session$ephemeral <- hub
+  }
+  task <- rust(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
+  launch(hub, daemon_call(rust(.Call(wrap__hub_url, hub)), list(maxtasks = 1)), call)
+  task
+}
+
+mirai_class <- c("mirai", "recvAio")
+
+# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`. The task is an attribute until the
+# value has been read; then it goes, with the bytes that it holds.
+new_mirai <- function(task) {
+  m <- new.env(hash = FALSE, parent = emptyenv())
+  makeActiveBinding("data", function(value) peek(m), m)
+  attributes(m) <- list(id = .Call(wrap__task_id, task), task = task, class = mirai_class)
+  # The closure above keeps this frame, which must not keep the task.
+  task <- NULL
+  m
+}
+
+# The value, or the unresolved value.
+peek <- function(m) {
+  task <- attr(m, "task", TRUE)
+  if (is.null(task)) .subset2(m, "value") else
+    if (.Call(wrap__task_state, task) == 0L) unresolved_value else settle(m, task)
+}
+
+# Takes the value of a task that has ended.
+settle <- function(m, task) {
+  value <- .Call(wrap__task_value, task)
+  if (inherits(value, "mirai_failure")) value <- undecodable(value)
+  assign("value", value, envir = m)
+  attr(m, "task") <- NULL
+  value
+}
+
+undecodable <- function(failure) {
+  if (failure$kind != "error") raise_failure(failure, NULL)
+  plain_error(failure$message)
+}
+
+is_pending <- function(m) {
+  task <- attr(m, "task", TRUE)
+  !is.null(task) && .Call(wrap__task_state, task) == 0L
+}
+
+# The tasks of those elements of a list that are mirai without a value so far.
+open_tasks <- function(x) {
+  tasks <- lapply(x, function(m) if (inherits(m, "mirai")) attr(m, "task", TRUE))
+  tasks[!vapply(tasks, is.null, NA)]
+}
+
+unresolved <- function(x) {
+  if (inherits(x, "mirai")) is_pending(x) else
+    if (is.list(x)) length(x) > 0L && rust(.Call(wrap__tasks_pending, open_tasks(unclass(x)))) > 0L else
+      inherits(x, "unresolvedValue") && rust(.Call(wrap__is_unresolved, x))
+}
+
+is_mirai <- function(x) inherits(x, "mirai")
+
+is_mirai_map <- function(x) inherits(x, "mirai_map")
+
+# A mirai is not changed by assignment.
+`$<-.mirai` <- function(x, name, value) invisible(x)
+
+`[[<-.mirai` <- `$<-.mirai`
+
+.DollarNames.mirai <- function(x, pattern = "") grep(pattern, "data", value = TRUE)

@@ -1,0 +1,16 @@
+# Run-time set-up.
+
+# The one unresolved value of the session: it is known by identity.
+unresolved_value <- NULL
+
+.onLoad <- function(libname, pkgname) {
+  reset_session()
+  unresolved_value <<- structure(NA, class = "unresolvedValue")
+  rust(.Call(wrap__set_unresolved, unresolved_value))
+}
+
+# The library stays loaded: its threads may still be at work. But no pool is left open.
+.onUnload <- function(libpath) {
+  for (name in names(profiles)) close_pool(name)
+  if (!is.null(session$ephemeral)) .Call(wrap__hub_close, session$ephemeral, FALSE)
+}

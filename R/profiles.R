@@ -1,0 +1,109 @@
+# The one registry of compute profiles: name -> pool, an environment with
+#   hub (native), name, url, n, dispatcher, arguments (of daemon()), seed, stream (the next RNG stream), seeded.
+
+profiles <- new.env()
+
+# What this session is at: the current profile, the hub of ephemeral daemons, what it is as a daemon.
+session <- new.env()
+
+reset_session <- function() {
+  session$profile <- "default"
+  session$ephemeral <- NULL
+  session$on_daemon <- FALSE
+  session$in_map <- FALSE
+  session$streamed <- FALSE
+}
+
+# The name of a profile; NULL is the current one.
+profile_name <- function(.compute, call = sys.call(-1L)) {
+  if (is.null(.compute)) return(session$profile)
+  if (!is_string(.compute)) abort(sprintf("`.compute` must be a string, not `%s`.", shown(.compute)), call)
+  .compute
+}
+
+# The pool of a profile, or NULL if it has none.
+find_pool <- function(.compute, call = sys.call(-1L)) profiles[[profile_name(.compute, call)]]
+
+new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
+  pool <- new.env(parent = emptyenv())
+  pool$hub <- hub
+  pool$name <- name
+  pool$url <- rust(.Call(wrap__hub_url, hub))
+  pool$n <- n
+  pool$dispatcher <- dispatcher
+  pool$arguments <- arguments
+  pool$seed <- seed
+  pool$seeded <- !is.null(seed)
+  pool$stream <- stream
+  pool
+}
+
+# The next unused stream of a pool, which moves on.
+take_stream <- function(pool) {
+  stream <- pool$stream
+  pool$stream <- rust(.Call(wrap__next_rng_stream, stream))
+  stream
+}
+
+close_pool <- function(name, exit = FALSE) {
+  pool <- profiles[[name]]
+  if (is.null(pool)) return(invisible())
+  rm(list = name, envir = profiles)
+  rust(.Call(wrap__hub_close, pool$hub, exit))
+  invisible()
+}
+
+daemons_set <- function(.compute = NULL) !is.null(find_pool(.compute))
+
+require_daemons <- function(.compute = NULL, call = environment()) {
+  if (!is.null(find_pool(.compute, sys.call()))) return(invisible(TRUE))
+  raise_no_daemons(.compute, call)
+}
+
+# `call`: the frame that the error is reported for.
+raise_no_daemons <- function(.compute, call) {
+  code <- if (is.null(.compute)) "mirai::daemons(6)" else sprintf("mirai::daemons(6, .compute = \"%s\")", .compute)
+  problem <- if (is.null(.compute)) "No daemons set." else
+    sprintf("No daemons set for the '%s' compute profile.", .compute)
+  if (has_cli()) {
+    cli::cli_abort(c("{problem}", "Use e.g. {.run {code}} to set 6 local daemons."), call = call)
+  }
+  stop(simpleError(sprintf("%s\nUse e.g. %s to set 6 local daemons.", problem, code)))
+}
+
+# cli makes errors by means of rlang, which it does not bring along itself.
+has_cli <- function() requireNamespace("cli", quietly = TRUE) && requireNamespace("rlang", quietly = TRUE)
+
+with_daemons <- function(.compute, expr) {
+  name <- profile_name(.compute)
+  if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
+  previous <- session$profile
+  on.exit(session$profile <- previous)
+  session$profile <- name
+  expr
+}
+
+local_daemons <- function(.compute, frame = parent.frame()) {
+  name <- profile_name(.compute)
+  if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
+  previous <- session$profile
+  session$profile <- name
+  # There is no exit from top level, so there it stays.
+  if (!identical(frame, globalenv())) {
+    restore <- function() session$profile <- previous
+    do.call(base::on.exit, list(as.call(list(restore)), TRUE, FALSE), envir = frame)
+  }
+  invisible()
+}
+
+with.miraiDaemons <- function(data, expr, ...) {
+  name <- class(data)[2L]
+  if (is.null(profiles[[name]])) raise_no_daemons(name, environment())
+  previous <- session$profile
+  on.exit({
+    session$profile <- previous
+    close_pool(name)
+  })
+  session$profile <- name
+  expr
+}

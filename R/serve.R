@@ -1,0 +1,24 @@
+# The fork server and its children: R code that the worker binary runs, in the server once, in a child from its fork to
+# its end.
+
+serve_forks <- function(fd) {
+  # Children must not draw alike, nor share a temporary folder that the first one to end takes away.
+  suppressWarnings(rm(".Random.seed", envir = globalenv()))
+  unlink(tempdir(), recursive = TRUE)
+  child <- rust(.Call(wrap__serve_forks, fd))
+  if (is.null(child)) return(invisible())
+  status <- run_child(child$code)
+  quit("no", status = status, runLast = FALSE)
+}
+
+run_child <- function(code) {
+  tryCatch({
+    rust(.Call(wrap__report_tempdir, tempdir(check = TRUE)))
+    eval(parse(text = code, keep.source = FALSE), globalenv())
+    0L
+  }, error = function(e) {
+    call <- conditionCall(e)
+    message(if (is.null(call)) "Error: " else sprintf("Error in %s : ", first_line(call)), conditionMessage(e))
+    1L
+  })
+}
