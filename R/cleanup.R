@@ -1,24 +1,36 @@
-# The state of a daemon between tasks: a snapshot taken when it is in order, and what puts it back after a task.
-# Looking costs a few microseconds, as nothing but identity is looked at; only what differs is worked on.
+# The state of a daemon between tasks: a snapshot taken when it is in order, and what puts it back after a task. The
+# native library tells what may have changed, which costs a few microseconds; only that is worked on here.
+
+# Areas, as bits of what the native library says.
+changed_globals <- 1L
+changed_search <- 2L
+changed_options <- 4L
+changed_environment <- 8L
+changed_folder <- 16L
+changed_sinks <- 32L
+changed_devices <- 64L
+changed_kind <- 128L
 
 # An environment, so that its parts can be renewed in place.
 take_snapshot <- function() {
   s <- new.env(parent = emptyenv())
   s$active <- active_globals()
-  s$globals <- plain_globals()
+  s$globals <- plain_globals(s$active)
   s$search <- search()
   s$options <- as.list(.Options)
-  s$directory <- getwd()
+  s$folder <- getwd()
   s$variables <- Sys.getenv(names = TRUE)
-  s$stamp <- environment_stamp()
-  s$stdout <- stdout()
   s$sinks <- sink.number()
   s$messages <- sink.number("message")
   s$devices <- .Devices
   s$kinds <- RNGkind()
-  s$kind_code <- kind_code()
   s$namespaces <- length(loadedNamespaces())
+  look_anew(s)
   s
+}
+
+look_anew <- function(s) {
+  s$native <- .Call(wrap__session_snapshot, .Options, search(), stdout(), sink.number("message"), kind_code(s$kinds))
 }
 
 restore_snapshot <- function(s) {
@@ -27,23 +39,34 @@ restore_snapshot <- function(s) {
   loaded <- length(loadedNamespaces())
   keep <- loaded != s$namespaces
   s$namespaces <- loaded
-  restore_globals(s)
-  if (!identical(search(), s$search)) restore_search(s)
-  if (!identical(as.list(.Options), s$options)) restore_options(s, keep)
-  if (!identical(getwd(), s$directory)) restore_directory(s)
-  if (!identical(environment_stamp(), s$stamp)) restore_variables(s, keep)
-  if (!identical(stdout(), s$stdout) || sink.number("message") != s$messages) restore_sinks(s)
-  if (!identical(.Devices, s$devices)) restore_devices(s)
-  if (!identical(kind_code(), s$kind_code)) restore_kind(s)
+  changed <- .Call(wrap__session_changed, s$native, .Options, search(), stdout(), sink.number("message"),
+                   .subset2(globalenv(), ".Random.seed"))
+  if (changed == changed_globals) return(remove_new_globals(s))
+  if (length(s$globals)) restore_globals(s)
+  if (changed == 0L) return()
+  has <- function(area) bitwAnd(changed, area) != 0L
+  if (has(changed_globals)) remove_new_globals(s)
+  if (has(changed_search)) restore_search(s)
+  if (has(changed_options)) restore_options(s, keep)
+  if (has(changed_environment)) restore_variables(s, keep)
+  if (has(changed_folder)) restore_folder(s)
+  if (has(changed_sinks)) restore_sinks(s)
+  if (has(changed_devices)) restore_devices(s)
+  if (has(changed_kind)) restore_kind(s)
+  look_anew(s)
 }
 
 # ---- global variables
 
+remove_new_globals <- function(s) {
+  rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
+  if (length(s$globals)) restore_globals(s)
+}
+
 # Names and values. Active bindings are left alone: looking at one would run it. The random seed runs on.
-plain_globals <- function() {
-  globals <- if (length(active <- active_globals())) {
-    mget(setdiff(names(globalenv()), active), envir = globalenv())
-  } else as.list.environment(globalenv(), all.names = TRUE)
+plain_globals <- function(active) {
+  globals <- if (length(active)) mget(setdiff(names(globalenv()), active), envir = globalenv()) else
+    as.list.environment(globalenv(), all.names = TRUE)
   globals[[".Random.seed"]] <- NULL
   globals
 }
@@ -53,25 +76,20 @@ active_globals <- function() {
   names[vapply(names, bindingIsActive, NA, env = globalenv())]
 }
 
+# Gives variables their values back, also those that were removed. Unchanged ones are found by identity, so that large
+# ones are not gone through.
 restore_globals <- function(s) {
-  now <- if (length(s$active)) plain_globals() else {
-    globals <- as.list.environment(globalenv(), all.names = TRUE)
-    globals[[".Random.seed"]] <- NULL
-    globals
-  }
+  now <- plain_globals(s$active)
   if (identical(now, s$globals)) return()
-  names <- setdiff(names(globalenv()), c(".Random.seed", s$active))
-  added <- setdiff(names, names(s$globals))
-  if (length(added)) rm(list = added, envir = globalenv())
   for (name in names(s$globals))
-    if (!name %in% names || !identical(now[[name]], s$globals[[name]])) restore_global(name, s$globals[[name]])
+    if (!name %in% names(now) || !identical(now[[name]], s$globals[[name]])) restore_global(name, s$globals[[name]])
   # In the order that they have now, so that the next look finds them identical.
-  s$globals <- plain_globals()
+  s$globals <- plain_globals(s$active)
 }
 
 restore_global <- function(name, value) {
-  if (exists(name, envir = globalenv(), inherits = FALSE) && bindingIsLocked(name, globalenv())) return()
-  assign(name, value, envir = globalenv())
+  locked <- exists(name, envir = globalenv(), inherits = FALSE) && bindingIsLocked(name, globalenv())
+  if (!locked) assign(name, value, envir = globalenv())
 }
 
 # ---- search path, options, folder, environment variables
@@ -92,9 +110,9 @@ restore_options <- function(s, keep_added) {
   s$options <- as.list(.Options)
 }
 
-restore_directory <- function(s) {
-  if (!is.null(s$directory)) try(setwd(s$directory), silent = TRUE)
-  s$directory <- getwd()
+restore_folder <- function(s) {
+  if (!is.null(s$folder)) try(setwd(s$folder), silent = TRUE)
+  s$folder <- getwd()
 }
 
 restore_variables <- function(s, keep_added) {
@@ -104,7 +122,6 @@ restore_variables <- function(s, keep_added) {
   changed <- names(s$variables)[is.na(now[names(s$variables)]) | now[names(s$variables)] != s$variables]
   if (length(changed)) do.call(Sys.setenv, as.list(s$variables[changed]))
   s$variables <- Sys.getenv(names = TRUE)
-  s$stamp <- environment_stamp()
 }
 
 # ---- sinks and graphics devices
@@ -117,7 +134,6 @@ restore_sinks <- function(s) {
     # 2 is the process's own stderr; anything else is where daemon() sends messages to.
     if (s$messages != 2L) sink(discard(), type = "message")
   }
-  s$stdout <- stdout()
   s$sinks <- sink.number()
   s$messages <- sink.number("message")
 }
@@ -142,28 +158,24 @@ open_devices <- function(devices) {
 
 # ---- random numbers
 
-# The kinds, as the seed tells them; NA without a seed.
-kind_code <- function() {
-  seed <- .subset2(globalenv(), ".Random.seed")
-  if (is.null(seed)) NA_integer_ else seed[1L]
+random_kinds <- c("Wichmann-Hill", "Marsaglia-Multicarry", "Super-Duper", "Mersenne-Twister", "Knuth-TAOCP",
+                  "user-supplied", "Knuth-TAOCP-2002", "L'Ecuyer-CMRG")
+normal_kinds <- c("Buggy Kinderman-Ramage", "Ahrens-Dieter", "Box-Muller", "Inversion", "Kinderman-Ramage",
+                  "user-supplied")
+sample_kinds <- c("Rounding", "Rejection")
+
+# What `.Random.seed` starts with, or would.
+kind_code <- function(kinds) {
+  match(kinds[1L], random_kinds) - 1L + 100L * (match(kinds[2L], normal_kinds) - 1L) +
+    10000L * (match(kinds[3L], sample_kinds) - 1L)
 }
 
 # Another generator has no business here: back to the one before the task, as it stood then.
 restore_kind <- function(s) {
-  if (is.na(s$kind_code)) {
-    # There was no seed at the snapshot, so the kinds cannot be told by it.
-    if (!identical(RNGkind(), s$kinds)) {
-      set_kinds(s$kinds)
-      rm(".Random.seed", envir = globalenv())
-    }
-    return()
-  }
-  if (is.null(session$seed)) set_kinds(s$kinds) else
-    assign(".Random.seed", session$seed, envir = globalenv())
+  if (!is.null(session$seed)) return(assign(".Random.seed", session$seed, envir = globalenv()))
+  set_kinds(s$kinds)
+  rm(".Random.seed", envir = globalenv())
 }
 
-# Rounding, the old way to sample, is warned about.
+# "Rounding", the old way to sample, is warned about.
 set_kinds <- function(kinds) suppressWarnings(RNGkind(kinds[1L], kinds[2L], kinds[3L]))
-
-# Changes when an environment variable does.
-environment_stamp <- function() .Call(wrap__environment_stamp)

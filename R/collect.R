@@ -81,46 +81,78 @@ collect_options <- function(options, call) {
 # The values of a list of mirai. `.flat` stops at an error value too, as there is no way to flatten it.
 collect_values <- function(x, options, call) {
   mirai <- unclass(x)
-  n <- length(mirai)
-  failing <- options$stop || options$flat
-  show <- progress(options$progress, n)
-  on.exit(show$end())
-  if (failing || !isFALSE(options$progress)) await_watched(mirai, failing, options$flat, show) else
-    if (length(tasks <- open_tasks(mirai))) rust(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE), call)
+  if (options$flat || options$stop || !isFALSE(options$progress)) {
+    show <- progress(options$progress, length(mirai))
+    on.exit(show$end())
+    await(mirai, options$flat || options$stop, options$flat, show, call)
+  } else if (length(tasks <- open_tasks(mirai))) rust(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE), call)
   values <- lapply(mirai, peek)
-  if (options$flat) flatten(values) else values
+  if (options$flat) unlist(values, recursive = FALSE) else values
 }
 
-# Waits for all, and has a look each time that another one is done.
-await_watched <- function(mirai, failing, flat, show) {
+# Waits until all are done, or, if `failing`, until one has failed, which raises an error. Values are looked at in list
+# order as they come; `seen` is up to where. Those behind may be done as well.
+await <- function(mirai, failing, flat, show, call) {
   n <- length(mirai)
-  tasks <- lapply(mirai, attr, "task", TRUE)
-  # Up to `seen` all values have been looked at. Those behind may be done as well.
+  open <- which(vapply(mirai, function(m) !is.null(attr(m, "task", TRUE)), NA))
+  if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i)
+  tasks <- lapply(mirai[open], attr, "task", TRUE)
+  stepwise <- flat || show$active
   seen <- 0L
+  done <- 0L
   type <- NULL
   repeat {
     while (seen < n && !is_pending(mirai[[seen + 1L]])) {
       seen <- seen + 1L
-      if (!failing) next
-      value <- peek(mirai[[seen]])
-      if (is_error_value(value)) stop_map(mirai, seen, value)
+      if (failing) value <- stop_at_error(mirai, seen)
       if (!flat) next
-      if (is.null(type)) type <- typeof(value) else
-        if (typeof(value) != type) stop_flat(mirai, seen, type, typeof(value))
+      if (is.null(type)) type <- typeof(value)
+      if (typeof(value) != type) stop_flat(mirai, seen, type, typeof(value))
     }
-    left <- open_tasks(mirai[seq_len(n) > seen])
-    done <- if (length(left)) rust(.Call(wrap__tasks_wait, left, 0L, FALSE)) else c(0L, 0L, 0L)
-    show$at(n - length(left) + done[1L])
-    if (seen == n) return()
-    if (failing) {
-      # Values read before are not among the tasks.
-      read <- Find(function(m) is.null(attr(m, "task", TRUE)) && is_error_value(.subset2(m, "value")), mirai[seq_len(n) > seen])
-      first <- if (!is.null(read)) read else if (done[2L] > 0L) failed_mirai(mirai, left[[done[2L]]])
-      if (!is.null(first)) {
-        i <- index_of(mirai, first)
-        stop_map(mirai, i, peek(first))
-      }
-    }
-    rust(.Call(wrap__tasks_wait, left, done[1L] + 1L, failing))
+    behind <- open > seen
+    done <- max(done - sum(!behind), 0L)
+    open <- open[behind]
+    tasks <- tasks[behind]
+    show$at(n - length(tasks) + done)
+    if (!length(tasks)) return()
+    state <- rust(.Call(wrap__tasks_wait, tasks, if (stepwise) done + 1L else length(tasks), failing), call)
+    done <- state[1L]
+    if (failing && state[2L] > 0L) stop_at_error(mirai, open[state[2L]])
   }
+}
+
+# The value at `i`, unless it is an error value: then all others are stopped and the error is raised.
+stop_at_error <- function(mirai, i) {
+  value <- peek(mirai[[i]])
+  if (!is_error_value(value)) return(value)
+  stop_all(mirai)
+  name <- name_at(mirai, i)
+  parent <- as_condition(value)
+  if (has_cli()) cli::cli_abort(
+    c(i = "In index: {i}.", i = if (!is.null(name)) "With name: {name}."),
+    location = i, name = name, parent = parent, call = quote(mirai_map())
+  )
+  raise_located(sprintf("In index %d:\n%s", i, conditionMessage(parent)), i, name, parent)
+}
+
+stop_flat <- function(mirai, i, type, found) {
+  stop_all(mirai)
+  name <- name_at(mirai, i)
+  if (has_cli()) cli::cli_abort(
+    "cannot flatten outputs of differing type: {type} / {found}",
+    location = i, name = name, call = quote(mirai_map())
+  )
+  raise_located(sprintf("Cannot flatten outputs of differing type: %s / %s", type, found), i, name, NULL)
+}
+
+raise_located <- function(message, location, name, parent) {
+  fields <- list(message = message, call = NULL, location = location)
+  # NULL fields would be dropped by c(), which is as good as having them.
+  stop(structure(c(fields, list(name = name)[!is.null(name)], list(parent = parent)[!is.null(parent)]),
+                 class = c("simpleError", "error", "condition")))
+}
+
+name_at <- function(mirai, i) {
+  name <- names(mirai)[i]
+  if (!is.null(name) && !is.na(name) && nzchar(name)) name
 }
