@@ -26,7 +26,7 @@ test: local
 	@R_LIBS="$(RLIB):$$R_LIBS" tools/test.sh
 
 bench: local
-	cargo bench --workspace
+	PATH="$$(tools/find-rust.sh):$$PATH" cargo bench --workspace
 	R_LIBS="$(RLIB):$$R_LIBS" Rscript benches/peers.R
 
 setup:
