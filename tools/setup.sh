@@ -49,7 +49,7 @@ has apt-get || give_up "this machine has no apt-get; install what is missing by 
 as_root=
 if test "$(id -u)" != 0; then
   has sudo && sudo -n true 2>/dev/null ||
-    give_up "not root, and sudo would ask for a password; run this as root: apt-get install$missing"
+    give_up "not root, and sudo is missing or would ask for a password: as root, run apt-get install for the following."
   as_root="sudo -n"
 fi
 
