@@ -1,0 +1,160 @@
+# What a task costs here, beside base R's parallel and, where installed, future: one table, in one run.
+#
+#   make bench        (or: Rscript benches/peers.R [scale])
+#
+# Each figure is the median over the repeats; `ratio` is the peer's median over ours, so above 1 we are the faster (or
+# lighter). `scale` below 1 makes everything smaller, for a quick look.
+
+library(mirai)
+
+scale <- commandArgs(trailingOnly = TRUE)
+scale <- if (length(scale)) as.numeric(scale[[1L]]) else 1
+n_tasks <- max(100L, as.integer(20000 * scale))
+n_daemons <- 8L
+has_future <- requireNamespace("future", quietly = TRUE)
+
+seconds <- function(expr) {
+  gc(FALSE)
+  start <- proc.time()[["elapsed"]]
+  force(expr)
+  proc.time()[["elapsed"]] - start
+}
+
+# The clock of proc.time() ticks in milliseconds: short things are repeated within one reading.
+per_call <- function(f, times) {
+  seconds(for (i in seq_len(times)) f()) / times
+}
+
+median_of <- function(repeats, f) stats::median(vapply(seq_len(repeats), function(i) f(), 0))
+
+# Proportional set size: shared pages count once over all processes. MB.
+pss <- function(pid) {
+  lines <- tryCatch(readLines(sprintf("/proc/%d/smaps_rollup", pid)), error = function(e) character())
+  kb <- sub("^Pss: *([0-9]+) kB$", "\\1", grep("^Pss:", lines, value = TRUE))
+  if (length(kb)) as.numeric(kb) / 1000 else NA_real_
+}
+
+square <- function(x) x * x
+big <- as.numeric(seq_len(12.5e6 * min(1, scale)))
+
+measure_mirai <- function() {
+  out <- list()
+  out$start <- median_of(5L, function() {
+    elapsed <- seconds(daemons(n_daemons))
+    daemons(0)
+    elapsed
+  })
+  out$stop <- median_of(5L, function() {
+    daemons(n_daemons)
+    seconds(daemons(0))
+  })
+  daemons(1)
+  on.exit(daemons(0))
+  invisible(mirai(1)[])
+  out$round_trip <- median_of(21L, function() per_call(function() mirai(1)[], 200L))
+  daemons(2)
+  out$singly <- median_of(3L, function() {
+    seconds({
+      tasks <- lapply(seq_len(n_tasks), function(i) mirai(x * x, .args = list(x = i)))
+      invisible(collect_mirai(tasks))
+    })
+  })
+  out$map <- median_of(3L, function() seconds(mirai_map(seq_len(n_tasks), square)[]))
+  out$argument <- median_of(5L, function() seconds(mirai(length(x), .args = list(x = big))[]))
+  daemons(n_daemons)
+  out$memory <- stats::median(vapply(everywhere(Sys.getpid())[], pss, 0))
+  out
+}
+
+measure_parallel <- function() {
+  out <- list()
+  cluster <- NULL
+  out$start <- median_of(3L, function() {
+    elapsed <- seconds(cluster <<- parallel::makePSOCKcluster(n_daemons))
+    out$stop <<- c(out$stop, seconds(parallel::stopCluster(cluster)))
+    elapsed
+  })
+  out$stop <- stats::median(out$stop)
+  cluster <- parallel::makePSOCKcluster(1L)
+  out$round_trip <- median_of(21L, function() per_call(function() parallel::clusterCall(cluster, identity, 1), 50L))
+  parallel::stopCluster(cluster)
+  cluster <- parallel::makePSOCKcluster(2L)
+  out$singly <- median_of(3L, function() seconds(parallel::clusterApplyLB(cluster, seq_len(n_tasks), square)))
+  out$map <- median_of(3L, function() seconds(parallel::parLapply(cluster, seq_len(n_tasks), square)))
+  out$argument <- median_of(3L, function() seconds(parallel::clusterCall(cluster[1L], length, big)))
+  parallel::stopCluster(cluster)
+  cluster <- parallel::makePSOCKcluster(n_daemons)
+  out$memory <- stats::median(vapply(parallel::clusterCall(cluster, Sys.getpid), pss, 0))
+  parallel::stopCluster(cluster)
+  out
+}
+
+measure_future <- function() {
+  out <- list()
+  # Its overhead is of another order: fewer tasks, scaled up below.
+  few <- max(20L, n_tasks %/% 100L)
+  options(future.globals.maxSize = 1e9)
+  out$start <- median_of(3L, function() {
+    elapsed <- seconds(future::plan(future::multisession, workers = n_daemons))
+    future::plan(future::sequential)
+    elapsed
+  })
+  out$stop <- median_of(3L, function() {
+    future::plan(future::multisession, workers = n_daemons)
+    seconds(future::plan(future::sequential))
+  })
+  future::plan(future::multisession, workers = 2L)
+  on.exit(future::plan(future::sequential))
+  round_trip <- function() future::value(future::future(1))
+  out$round_trip <- median_of(5L, function() per_call(round_trip, 10L))
+  out$singly <- median_of(1L, function() {
+    seconds({
+      tasks <- lapply(seq_len(few), function(i) future::future(i * i))
+      invisible(lapply(tasks, future::value))
+    })
+  }) * n_tasks / few
+  out$map <- NA_real_
+  if (requireNamespace("future.apply", quietly = TRUE)) {
+    out$map <- median_of(3L, function() seconds(future.apply::future_lapply(seq_len(n_tasks), square)))
+  }
+  out$argument <- median_of(3L, function() seconds(future::value(future::future(length(big)))))
+  pids <- lapply(1:2, function(i) future::future(Sys.getpid()))
+  out$memory <- stats::median(vapply(pids, function(f) pss(future::value(f)), 0))
+  out
+}
+
+rows <- data.frame(
+  key = c("round_trip", "singly", "map", "start", "stop", "argument", "memory"),
+  what = c(
+    "round trip of a trivial task, 1 daemon",
+    sprintf("%s tasks submitted singly, 2 daemons, each", format(n_tasks, big.mark = ",")),
+    sprintf("map over %s elements, 2 daemons, each", format(n_tasks, big.mark = ",")),
+    "start of 8 daemons",
+    "stop of 8 idle daemons",
+    sprintf("argument of %.0f MB", length(big) * 8 / 1e6),
+    "memory of a daemon (PSS)"
+  ),
+  unit = c("us", "us", "us", "ms", "ms", "ms", "MB"),
+  factor = c(1e6, 1e6 / n_tasks, 1e6 / n_tasks, 1e3, 1e3, 1e3, 1)
+)
+
+column <- function(measured) vapply(rows$key, function(key) measured[[key]], 0) * rows$factor
+
+ours <- column(measure_mirai())
+table <- data.frame(what = rows$what, unit = rows$unit, mirai = ours)
+peers <- list(parallel = measure_parallel)
+if (has_future) peers$future <- measure_future
+for (peer in names(peers)) {
+  theirs <- column(peers[[peer]]())
+  table[[peer]] <- theirs
+  table[[paste(peer, "ratio")]] <- theirs / ours
+}
+numeric <- vapply(table, is.numeric, NA)
+table[numeric] <- lapply(table[numeric], function(x) format(signif(x, 3L), digits = 3L, drop0trailing = TRUE))
+
+cat(
+  R.version.string, "| mirai", format(utils::packageVersion("mirai")),
+  if (has_future) paste("| future", format(utils::packageVersion("future"))),
+  "|", parallel::detectCores(), "cores |", format(Sys.Date()), "\n\n"
+)
+print(table, row.names = FALSE, right = FALSE)
