@@ -28,6 +28,7 @@ if test "$CRATES" = vendored; then
     xz -dc rust/vendor.tar.xz | (cd "$unpacked" && tar -xf -)
     mv "$unpacked/vendor" "$vendor" 2>/dev/null || test -d "$vendor"
     rm -rf "$unpacked"
+    for old in "$TARGET"/vendor-*; do test "$old" = "$vendor" || rm -rf "$old"; done
   fi
   CARGO_HOME=$TARGET/cargo-home
   export CARGO_HOME
