@@ -19,7 +19,7 @@ take_snapshot <- function() {
   s$search <- search()
   s$options <- as.list(.Options)
   s$folder <- getwd()
-  s$variables <- Sys.getenv(names = TRUE)
+  s$variables <- unclass(Sys.getenv(names = TRUE))
   s$sinks <- sink.number()
   s$messages <- sink.number("message")
   s$devices <- .Devices
@@ -116,12 +116,12 @@ restore_folder <- function(s) {
 }
 
 restore_variables <- function(s, keep_added) {
-  now <- Sys.getenv(names = TRUE)
+  now <- unclass(Sys.getenv(names = TRUE))
   added <- setdiff(names(now), names(s$variables))
   if (length(added) && !keep_added) Sys.unsetenv(added)
   changed <- names(s$variables)[is.na(now[names(s$variables)]) | now[names(s$variables)] != s$variables]
   if (length(changed)) do.call(Sys.setenv, as.list(s$variables[changed]))
-  s$variables <- Sys.getenv(names = TRUE)
+  s$variables <- unclass(Sys.getenv(names = TRUE))
 }
 
 # ---- sinks and graphics devices

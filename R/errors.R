@@ -88,9 +88,10 @@ conditionCall.miraiError <- function(c) attr(c, "call", exact = TRUE)
 # The condition that a miraiError was made from, as far as it could travel.
 original_condition <- function(x) {
   fields <- attributes(x)
-  kept <- setdiff(names(fields), c("class", "call", "message", "condition.class", "stack.trace"))
-  condition <- c(list(message = fields$message, call = fields$call), fields[kept])
-  structure(c(condition, fields[c("condition.class", "stack.trace")]),
+  # The call of a mapped function says nothing that its place in the map doesn't.
+  call <- if (!is_map_call(fields$call)) fields$call
+  kept <- setdiff(names(fields), c("class", "call", "message"))
+  structure(c(list(message = fields$message, call = call), fields[kept]),
             class = unique(c(fields$condition.class, "error", "condition")))
 }
 
