@@ -1,1 +1,38 @@
-//! Skeleton.
+//! Everything that touches the C interface of R: the library that R loads as mirai.so.
+//!
+//! Start at `entries`, the list of what R can call. `host`, `tasks` and `launch` are the host's side over `mirai-hub` and
+//! `mirai-launcher`; `daemon` is the worker's side over `mirai-daemon`, with `session` for its clean-up. `payload` says
+//! what travels. `rapi` owns every call of R's interface and states the rules for it.
+//!
+//! This crate decides nothing about scheduling, connections or processes, and R code decides nothing about bytes.
+#![deny(unsafe_code)]
+
+mod daemon;
+mod entries;
+mod failure;
+mod host;
+mod launch;
+mod payload;
+mod probe;
+#[allow(unsafe_code)]
+mod rapi;
+mod rng;
+mod session;
+mod sys;
+mod tasks;
+
+/// Log messages go to standard error from level `MIRAI_LOG` (`debug` shows dropped connections); by default none do.
+fn start_log() {
+    let level = env_logger::Env::new().filter("MIRAI_LOG");
+    // Fails when the process has a logger already, as when R loads the library again after unloading it.
+    let _ = env_logger::Builder::from_env(level).try_init();
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // On R's thread a panic becomes an R error, which says it all; elsewhere nobody else would tell.
+        if rapi::is_main_thread() {
+            log::debug!("{panic}");
+        } else {
+            report(panic);
+        }
+    }));
+}

@@ -1,0 +1,272 @@
+//! The daemon's side: evaluates tasks by R functions, and can be interrupted.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mirai_daemon::{
+    Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, Options, RunEnd, Task,
+    TaskFlags, run,
+};
+
+use crate::failure::Failure;
+use crate::launch::adopt_stdio;
+use crate::payload::{decode_seed, decode_task, encode_result, split_part};
+use crate::rapi::{Jump, Kept, Scope, Sexp, unpickle};
+use crate::rng::Seed;
+use crate::sys::{Interruptible, block_signals, enter_kernel, terminate_process};
+
+/// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
+/// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
+/// `Inf` for no limit. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of four R
+/// functions, which catch errors themselves:
+///
+/// - `welcome(stream)`: a hub has taken the daemon; `stream` is a seed or `NULL`.
+/// - `evaluate(object, shared, flags, stream)`: a list of how it ended (1 value, 2 error, 3 interrupt) and the value.
+/// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when the error
+///   was R's: the caller of this entry has noted it; without one noted, the result is `NULL` (an interrupt).
+/// - `after(flags)`: the reply has been sent.
+///
+/// The caller runs this under handlers of its own for errors and interrupts, so that one outside of a task is not R's to
+/// report: they are never reached, as jumps end here.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn daemon_run<'r>(
+    scope: &'r Scope,
+    url: Sexp<'r>,
+    direct: Sexp<'r>,
+    asyncdial: Sexp<'r>,
+    autoexit: Sexp<'r>,
+    idletime: Sexp<'r>,
+    walltime: Sexp<'r>,
+    maxtasks: Sexp<'r>,
+    handlers: Sexp<'r>,
+    tempdir: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let url = url.string(scope, "url")?;
+    let autoexit = autoexit.number(scope, "autoexit")?;
+    let options = Options {
+        address: Address::parse(&url).map_err(DaemonError::Dial)?,
+        direct: direct.flag(scope, "direct")?,
+        asyncdial: asyncdial.flag(scope, "asyncdial")?,
+        autoexit: match autoexit {
+            code if code.is_nan() => AutoExit::Finish,
+            0.0 => AutoExit::No,
+            _ => AutoExit::Yes,
+        },
+        idletime: millis(idletime.number(scope, "idletime")?),
+        walltime: millis(walltime.number(scope, "walltime")?),
+        maxtasks: tasks(maxtasks.number(scope, "maxtasks")?),
+    };
+    let mut evaluator = REvaluator::new(scope, handlers)?;
+    let interrupter = RInterrupter {
+        thread: Interruptible::this(),
+        tempdir: PathBuf::from(tempdir.string(scope, "tempdir")?),
+    };
+    let reason = run(&options, &mut evaluator, Arc::new(interrupter))?;
+    drop(evaluator);
+    Ok(scope.integer(reason.code())?)
+}
+
+/// A limit in milliseconds; what no clock reaches is none.
+fn millis(limit: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(limit / 1000.0).ok()
+}
+
+fn tasks(limit: f64) -> Option<u64> {
+    (limit < u64::MAX as f64).then_some(limit as u64)
+}
+
+/// A shared part: as it came, or unserialized for all tasks.
+enum Part {
+    Bytes(Vec<u8>),
+    Object(Kept),
+}
+
+/// Evaluates by R functions. While no task is here, it holds nothing of R's but these and unserialized parts.
+struct REvaluator<'r> {
+    scope: &'r Scope,
+    welcome: Sexp<'r>,
+    evaluate: Sexp<'r>,
+    failed: Sexp<'r>,
+    after: Sexp<'r>,
+    parts: HashMap<u64, Part>,
+}
+
+impl<'r> REvaluator<'r> {
+    fn new(scope: &'r Scope, handlers: Sexp<'r>) -> Result<REvaluator<'r>, Failure> {
+        let functions: Vec<Sexp<'r>> = handlers
+            .elements(scope, "handlers")?
+            .filter(|f| f.is_function())
+            .collect();
+        let &[welcome, evaluate, failed, after] = &functions[..] else {
+            return Err(Failure::error("`handlers` must be four functions"));
+        };
+        Ok(REvaluator {
+            scope,
+            welcome,
+            evaluate,
+            failed,
+            after,
+            parts: HashMap::new(),
+        })
+    }
+
+    fn attempt(&mut self, scope: &Scope, task: &Task<'_>) -> Result<Evaluation, Failure> {
+        let (seed, object) = decode_task(scope, task.body)?;
+        let part = match task.part {
+            Some(id) => self.part(scope, id)?,
+            None => scope.null(),
+        };
+        let flags = scope.integer(task.flags.0.into())?;
+        let stream = seed_or_null(scope, seed)?;
+        let outcome = scope.call(self.evaluate, &[object, part, flags, stream])?;
+        let mut outcome = outcome.elements(scope, "the evaluation's outcome")?;
+        let (Some(end), Some(value)) = (outcome.next(), outcome.next()) else {
+            return Err(Failure::error("the evaluation has no outcome"));
+        };
+        let end = match end.first_integer(scope)? {
+            Some(1) => RunEnd::Value,
+            Some(2) => RunEnd::Failed,
+            _ => return Ok(interrupted()),
+        };
+        Ok(Evaluation {
+            end,
+            payload: encode_result(scope, value)?,
+        })
+    }
+
+    /// A part as an object. One without references is kept unserialized from its first use on.
+    fn part<'s>(&mut self, scope: &'s Scope, id: u64) -> Result<Sexp<'s>, Failure> {
+        let part = self
+            .parts
+            .get_mut(&id)
+            .ok_or_else(|| Failure::error("a part of the task is missing"))?;
+        let bytes = match part {
+            Part::Object(kept) => return Ok(scope.hold(kept.get())?),
+            Part::Bytes(bytes) => bytes,
+        };
+        let (is_cacheable, bytes) = split_part(bytes)?;
+        let object = unpickle(scope, bytes)?;
+        if is_cacheable {
+            *part = Part::Object(Kept::new(scope, object)?);
+        }
+        Ok(object)
+    }
+
+    /// The evaluation of a task that has failed outside of `evaluate`, as in reading it or in serializing its value.
+    fn failure(&self, scope: &Scope, failure: Failure) -> Result<Evaluation, Failure> {
+        let message = match failure {
+            Failure::Jump(jump) => {
+                jump.abandon();
+                scope.null()
+            }
+            Failure::Error(message) | Failure::Panic(message) => scope.string(&message)?,
+            Failure::Forked(what) => scope.string(what)?,
+        };
+        let error = scope.call(self.failed, &[message])?;
+        if error.is_null() {
+            return Ok(interrupted());
+        }
+        Ok(Evaluation {
+            end: RunEnd::Failed,
+            payload: encode_result(scope, error)?,
+        })
+    }
+}
+
+impl Evaluator for REvaluator<'_> {
+    fn welcome(&mut self, settings: &[u8]) {
+        adopt_stdio();
+        let scope = self.scope.inner();
+        let called = seed_or_null(&scope, decode_seed(settings))
+            .and_then(|stream| scope.call(self.welcome, &[stream]).map(drop));
+        give_up("welcome", called);
+    }
+
+    fn evaluate(&mut self, task: Task<'_>) -> Evaluation {
+        let scope = self.scope.inner();
+        // Of a SIGINT that came while there was nothing to interrupt.
+        scope.swallow_interrupts();
+        let evaluation = self.attempt(&scope, &task);
+        evaluation
+            .or_else(|failure| self.failure(&scope, failure))
+            .unwrap_or_else(|failure| {
+                if let Failure::Jump(jump) = failure {
+                    jump.abandon();
+                }
+                interrupted()
+            })
+    }
+
+    fn after(&mut self, flags: TaskFlags) {
+        let scope = self.scope.inner();
+        let called = scope
+            .integer(flags.0.into())
+            .and_then(|flags| scope.call(self.after, &[flags]).map(drop));
+        give_up("after", called);
+    }
+
+    fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {
+        self.parts.insert(id, Part::Bytes(bytes));
+    }
+
+    fn forget_part(&mut self, id: u64) {
+        self.parts.remove(&id);
+    }
+}
+
+fn seed_or_null(scope: &Scope, seed: Option<Seed>) -> Result<Sexp<'_>, Jump> {
+    seed.map_or(Ok(scope.null()), |seed| scope.integers(&seed))
+}
+
+fn interrupted() -> Evaluation {
+    Evaluation {
+        end: RunEnd::Interrupted,
+        payload: Vec::new(),
+    }
+}
+
+/// A jump out of a handler whose result is of no interest.
+fn give_up(handler: &str, called: Result<(), Jump>) {
+    if let Err(jump) = called {
+        jump.abandon();
+        log::warn!("the daemon's handler `{handler}` was left by an error or an interrupt");
+    }
+}
+
+/// Interrupts R by the signal that Ctrl-C sends: `R_interrupts_pending` is R's alone to write.
+struct RInterrupter {
+    thread: Interruptible,
+    tempdir: PathBuf,
+}
+
+impl Interrupter for RInterrupter {
+    fn interrupt(&self) {
+        self.thread.interrupt();
+    }
+
+    fn settle(&self) {
+        if let Some(scope) = Scope::here() {
+            // The signal has been sent, but perhaps not delivered: that happens on the way back from the kernel.
+            enter_kernel();
+            scope.swallow_interrupts();
+        }
+    }
+
+    fn on_control_thread(&self) {
+        block_signals();
+    }
+
+    fn end_process(&self) {
+        // A process that a signal ends leaves its folder behind.
+        let _ = std::fs::remove_dir_all(&self.tempdir);
+        terminate_process();
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Failure {
+        Failure::coded_with(error.code(), &error)
+    }
+}

@@ -1,0 +1,51 @@
+//! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
+
+use crate::{daemon, failure, host, launch, probe, rapi, rng, session, tasks};
+
+rapi::entries! {
+    host::hub_open => hub_open(url, mode, capacity, daemon_stream);
+    host::hub_url => hub_url(hub);
+    host::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
+    host::hub_everywhere => hub_everywhere(hub, object, min, timeout);
+    host::hub_share => hub_share(hub, object);
+    host::hub_info => hub_info(hub);
+    host::hub_memory => hub_memory(hub);
+    host::hub_workers => hub_workers(hub);
+    host::hub_close => hub_close(hub, exit);
+    host::local_url_name => local_url_name();
+
+    tasks::set_unresolved => set_unresolved(x);
+    tasks::is_unresolved => is_unresolved(x);
+    tasks::task_id => task_id(task);
+    tasks::task_state => task_state(task);
+    tasks::task_value => task_value(task);
+    tasks::task_reason => task_reason(task);
+    tasks::task_wait => task_wait(task);
+    tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);
+    tasks::tasks_pending => tasks_pending(tasks);
+    tasks::task_cancel => task_cancel(task);
+
+    launch::launch => launch(hub, calls, libpaths, package_path, force_rscript);
+    launch::hub_wait_connected => hub_wait_connected(hub, n, ticket);
+    launch::serve_forks => serve_forks(fd, loaded);
+    launch::report_tempdir => report_tempdir(path);
+
+    daemon::daemon_run => daemon_run(
+        url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, handlers, tempdir
+    );
+
+    session::session_snapshot => session_snapshot(
+        globals, options, search, output, messages, kind
+    );
+    session::session_changed => session_changed(
+        snapshot, globals, options, search, output, messages, seed
+    );
+    session::environment_stamp => environment_stamp();
+
+    rng::next_rng_stream => next_rng_stream(seed);
+    failure::system_error_text => system_error_text(number);
+
+    probe::test_serialize => test_serialize(object);
+    probe::test_unserialize => test_unserialize(bytes);
+    probe::test_boundary => test_boundary(what, f);
+}

@@ -1,0 +1,266 @@
+//! The host's hubs: opening, submitting, asking, closing.
+
+use std::cell::{Ref, RefCell};
+use std::time::Duration;
+
+use mirai_hub::{
+    Address, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags, Welcome,
+};
+
+use crate::failure::Failure;
+use crate::payload::{encode_part, encode_settings, encode_task};
+use crate::rapi::{Handle, Scope, Sexp};
+use crate::rng::{Seed, next_stream, optional_seed};
+use crate::sys;
+use crate::tasks::SLICE;
+
+/// A hub of this session, until it is closed.
+pub(crate) struct Host {
+    hub: RefCell<Option<Hub>>,
+    /// Launched daemons serve one task each.
+    pub is_single: bool,
+}
+
+impl Handle for Host {
+    const NAME: &'static str = "hub";
+    // Daemons of a session that ends are told at once.
+    const DROP_AT_EXIT: bool = true;
+}
+
+impl Host {
+    /// The hub behind an argument.
+    pub(crate) fn open<'r>(scope: &Scope, hub: Sexp<'r>) -> Result<Ref<'r, Hub>, Failure> {
+        let host: &Host = hub.handle(scope, "hub")?;
+        Ref::filter_map(host.hub.borrow(), Option::as_ref).map_err(|_| Failure::coded(7))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
+        if let Some(hub) = self.hub.get_mut().take() {
+            let close = move || drop(hub);
+            let _ = sys::with_signals_blocked(|| {
+                std::thread::Builder::new()
+                    .name("mirai-close".to_owned())
+                    .spawn(close)
+            });
+        }
+    }
+}
+
+impl Handle for SharedPart {
+    const NAME: &'static str = "shared part";
+}
+
+/// Entry: opens a hub that listens at `url`. `mode` is `"queue"`, `"direct"` or `"single"`, `capacity` the bytes of
+/// queued tasks from which on it takes no more (`NULL` for no limit), `daemon_stream` the seed of the first daemon to
+/// connect (`NULL` for none); each later one gets the next stream.
+pub(crate) fn hub_open<'r>(
+    scope: &'r Scope,
+    url: Sexp<'r>,
+    mode: Sexp<'r>,
+    capacity: Sexp<'r>,
+    daemon_stream: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let address = Address::parse(&url.string(scope, "url")?).map_err(HubError::Listen)?;
+    let mode = match mode.string(scope, "mode")?.as_str() {
+        "queue" => Mode::Queue,
+        "direct" => Mode::Direct,
+        "single" => Mode::Single,
+        _ => {
+            return Err(Failure::error(
+                "`mode` must be \"queue\", \"direct\" or \"single\"",
+            ));
+        }
+    };
+    let capacity = capacity
+        .optional_number(scope, "capacity")?
+        .map(|bytes| bytes as u64);
+    let welcome = optional_seed(scope, daemon_stream, "daemon_stream")?.map(welcome_with);
+    let options = HubOptions {
+        address,
+        mode,
+        capacity,
+        welcome,
+    };
+    let hub = sys::with_signals_blocked(|| Hub::open(options))?;
+    let host = Host {
+        hub: RefCell::new(Some(hub)),
+        is_single: mode == Mode::Single,
+    };
+    Ok(scope.pointer(host, None)?)
+}
+
+/// Daemons get streams in the order in which they connect, whatever becomes of the one before.
+fn welcome_with(first: Seed) -> Welcome {
+    let mut next = first;
+    Box::new(move |_| {
+        let settings = encode_settings(next);
+        next = next_stream(next);
+        settings
+    })
+}
+
+/// Entry: where the hub listens.
+pub(crate) fn hub_url<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let url = Host::open(scope, hub)?.address().to_string();
+    Ok(scope.string(&url)?)
+}
+
+/// Entry: a name for an address on this machine, 24 hexadecimal digits of the operating system's randomness.
+pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
+    let address = Address::unique(std::path::Path::new("/"))
+        .map_err(HubError::Listen)?
+        .to_string();
+    let name = address.rsplit('/').next().unwrap_or_default();
+    Ok(scope.string(name)?)
+}
+
+/// Entry: submits a task; its pointer. `object` is what the daemon's evaluator gets, `shared` a part made by `hub_share`
+/// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` the sum of 1 everywhere and 2 map, `stream` the task's own seed
+/// or `NULL`. While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn hub_submit<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    object: Sexp<'r>,
+    shared: Sexp<'r>,
+    timeout: Sexp<'r>,
+    flags: Sexp<'r>,
+    stream: Sexp<'r>,
+    wait: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let shared = if shared.is_null() {
+        None
+    } else {
+        Some(shared.handle::<SharedPart>(scope, "shared")?.clone())
+    };
+    let timeout = read_timeout(scope, timeout)?;
+    let flags = TaskFlags(flags.count(scope, "flags")? as u8);
+    let stream = optional_seed(scope, stream, "stream")?;
+    let wait = wait.flag(scope, "wait")?;
+    let body = encode_task(scope, object, stream)?;
+    // Borrowed after the serializer has run, which may run R code.
+    let hub = Host::open(scope, hub)?;
+    let mut task = Task {
+        body,
+        shared,
+        flags,
+        timeout,
+    };
+    loop {
+        match hub.submit(task) {
+            Ok(handle) => return Ok(scope.pointer(handle, None)?),
+            Err(SubmitError::Closed) => return Err(Failure::coded(7)),
+            Err(SubmitError::Full(_)) if !wait => return Ok(scope.null()),
+            Err(SubmitError::Full(refused)) => task = *refused,
+        }
+        while !hub.wait_admission(SLICE) {
+            scope.check_interrupt()?;
+        }
+    }
+}
+
+fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Failure> {
+    let millis = timeout.optional_number(scope, "timeout")?;
+    Ok(millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()))
+}
+
+/// Entry: submits an evaluation for each connected daemon, at least `min` of them; a list of tasks.
+pub(crate) fn hub_everywhere<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    object: Sexp<'r>,
+    min: Sexp<'r>,
+    timeout: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let min = u32::try_from(min.count(scope, "min")?).unwrap_or(u32::MAX);
+    let timeout = read_timeout(scope, timeout)?;
+    let body = encode_task(scope, object, None)?;
+    let task = Task {
+        body,
+        shared: None,
+        flags: TaskFlags::EVERYWHERE,
+        timeout,
+    };
+    let tasks = Host::open(scope, hub)?
+        .everywhere(task, min)
+        .map_err(|_| Failure::coded(7))?;
+    let tasks = tasks
+        .into_iter()
+        .map(|task| scope.pointer(task, None))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(scope.list(&tasks)?)
+}
+
+/// Entry: serializes an object once for many tasks of a hub; its pointer.
+pub(crate) fn hub_share<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    object: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let bytes = encode_part(scope, object)?;
+    let part = Host::open(scope, hub)?.share(bytes);
+    Ok(scope.pointer(part, None)?)
+}
+
+/// Entry: numbers of daemons connected and ever connected, and of tasks awaiting, executing and completed.
+pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let counts = Host::open(scope, hub)?.counts();
+    let numbers = [
+        counts.connections,
+        counts.cumulative,
+        counts.awaiting,
+        counts.executing,
+        counts.completed,
+    ];
+    Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
+}
+
+/// Entry: bytes of queued tasks: now, at most so far, and the limit or `NA`.
+pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let memory = Host::open(scope, hub)?.memory();
+    let capacity = memory
+        .capacity
+        .map_or(scope.na_real(), |bytes| bytes as f64);
+    Ok(scope.doubles(&[memory.used as f64, memory.peak as f64, capacity])?)
+}
+
+/// Entry: the connected daemons: a list of their numbers and, `NA` where unknown, process ids.
+pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let workers = Host::open(scope, hub)?.workers();
+    let ids: Vec<i32> = workers.iter().map(|worker| worker.id as i32).collect();
+    let pids: Vec<i32> = workers
+        .iter()
+        .map(|worker| worker.pid.map_or(i32::MIN, |pid| pid as i32))
+        .collect();
+    let columns = [scope.integers(&ids)?, scope.integers(&pids)?];
+    Ok(scope.named_list(&["id", "pid"], &columns)?)
+}
+
+/// Entry: closes a hub: open tasks resolve as reset. With `exit`, daemons are told to leave, also those that would wait
+/// for another hub. Closing a closed one does nothing.
+pub(crate) fn hub_close<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    exit: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let exit = exit.flag(scope, "exit")?;
+    let host: &Host = hub.handle(scope, "hub")?;
+    // In use further down the stack, as when a serializer's R code asks for it.
+    let mut open = host
+        .hub
+        .try_borrow_mut()
+        .map_err(|_| Failure::error("the hub is in use and cannot be closed now"))?;
+    if let Some(mut hub) = open.take() {
+        hub.close(exit);
+    }
+    Ok(scope.null())
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Failure {
+        Failure::coded_with(error.code(), &error)
+    }
+}

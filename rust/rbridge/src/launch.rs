@@ -1,0 +1,268 @@
+//! Launching daemons on this machine, and being the process that forks them.
+
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+
+use mirai_hub::HubHandle;
+use mirai_launcher::{
+    Context, DaemonEvent, LaunchError, LaunchRequest, Launcher, LauncherConfig, Served,
+    adopt_stdio as adopt, report_tempdir as report, serve,
+};
+use parking_lot::Mutex;
+
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::rapi::{Handle, Scope, Sexp};
+use crate::tasks::SLICE;
+
+/// One launch: what has become of its daemons.
+struct Ticket {
+    /// Number of daemons that had ever joined the hub at the time.
+    before: u64,
+    losses: Arc<Mutex<Losses>>,
+}
+
+impl Handle for Ticket {
+    const NAME: &'static str = "launch ticket";
+}
+
+/// Daemons of a launch that will never come.
+#[derive(Default)]
+struct Losses {
+    count: u64,
+    /// Why the first of them will not, and the command to see the same.
+    reason: String,
+    command: String,
+}
+
+/// Entry: launches daemons, one for each of the R calls, from the state that the session has now. Returns at once, with a
+/// ticket for `hub_wait_connected`. In a hub of mode `"single"`, a daemon that does not come costs the task that has
+/// waited longest. `package_path` is the folder that mirai was loaded from.
+pub(crate) fn launch<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    calls: Sexp<'r>,
+    libpaths: Sexp<'r>,
+    package_path: Sexp<'r>,
+    force_rscript: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let daemons = calls.strings(scope, "calls")?;
+    let libpaths = libpaths
+        .strings(scope, "libpaths")?
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    let package = PathBuf::from(package_path.string(scope, "package_path")?);
+    let force_rscript = force_rscript.flag(scope, "force_rscript")?;
+    let is_single = hub.handle::<Host>(scope, "hub")?.is_single;
+    let hub = Host::open(scope, hub)?;
+
+    let ticket = Ticket {
+        before: hub.counts().cumulative,
+        losses: Arc::default(),
+    };
+    let watcher = Watcher {
+        hub: hub.handle(),
+        losses: Arc::clone(&ticket.losses),
+        is_single,
+    };
+    let context = Context::capture(libpaths, installed(&package)).map_err(|error| {
+        Failure::error(format!(
+            "daemons cannot start in the working directory: {error}"
+        ))
+    })?;
+    with_launcher(&package, force_rscript, |launcher| {
+        let request = LaunchRequest { context, daemons };
+        launcher.launch(request, Arc::new(move |event| watcher.take(event)))
+    })??;
+    Ok(scope.pointer(ticket, None)?)
+}
+
+/// The folder of the package, if it is an installed one: a daemon cannot load it from source.
+fn installed(package: &Path) -> Option<PathBuf> {
+    package
+        .join("Meta/package.rds")
+        .exists()
+        .then(|| package.to_owned())
+}
+
+/// The launchers of this process, made at the first launch.
+struct Launchers {
+    owner: u32,
+    forking: Launcher,
+    /// Uses `Rscript` alone.
+    booting: Launcher,
+}
+
+fn with_launcher<T>(
+    package: &Path,
+    force_rscript: bool,
+    act: impl FnOnce(&Launcher) -> T,
+) -> Result<T, Failure> {
+    static LAUNCHERS: Mutex<Option<Launchers>> = Mutex::new(None);
+    let mut launchers = LAUNCHERS.lock();
+    // A forked child has a copy of its parent's, which is of no use to it.
+    if launchers
+        .as_ref()
+        .is_none_or(|launchers| launchers.owner != process::id())
+    {
+        let home = std::env::var_os("R_HOME")
+            .ok_or_else(|| Failure::error("the environment variable R_HOME is not set"))?;
+        let booting = LauncherConfig::new(home);
+        let mut forking = booting.clone();
+        forking.binary = Some(package.join("bin/mirai-daemon"));
+        let owner = process::id();
+        let made = Launchers {
+            owner,
+            forking: Launcher::new(forking),
+            booting: Launcher::new(booting),
+        };
+        drop(launchers.replace(made));
+    }
+    let Some(launchers) = &*launchers else {
+        unreachable!("made above")
+    };
+    Ok(act(if force_rscript {
+        &launchers.booting
+    } else {
+        &launchers.forking
+    }))
+}
+
+/// Takes the launcher's news of one launch, on its threads.
+struct Watcher {
+    hub: HubHandle,
+    losses: Arc<Mutex<Losses>>,
+    is_single: bool,
+}
+
+impl Watcher {
+    fn take(&self, event: DaemonEvent) {
+        match event {
+            DaemonEvent::Started { .. } => {}
+            DaemonEvent::Exited {
+                pid,
+                status,
+                command,
+                early,
+                ..
+            } => {
+                // One that has been there is no loss of the launch: the hub knows what became of it.
+                if !self.hub.take_joined(pid) {
+                    let reason = format!("R ended before it connected, with {status}");
+                    self.lost(with_output(reason, &early), &command);
+                }
+            }
+            DaemonEvent::Failed { failure, .. } => {
+                self.lost(
+                    with_output(failure.to_string(), &failure.output),
+                    &failure.command,
+                );
+            }
+        }
+    }
+
+    fn lost(&self, reason: String, command: &str) {
+        log::debug!("a launched daemon does not come: {reason}");
+        {
+            let mut losses = self.losses.lock();
+            losses.count += 1;
+            if losses.count == 1 {
+                losses.reason.clone_from(&reason);
+                command.clone_into(&mut losses.command);
+            }
+        }
+        if self.is_single {
+            self.hub.launch_failed(reason);
+        } else {
+            self.hub.note_change();
+        }
+    }
+}
+
+fn with_output(reason: String, output: &str) -> String {
+    match output.trim_end() {
+        "" => reason,
+        output => format!("{reason}. Its output:\n{output}"),
+    }
+}
+
+/// Entry: waits until `n` daemons have connected since a launch, or as many have connected or been lost. A list: their
+/// numbers, `connected` at most `n` and `failed`, and why the first one was lost (`reason`) and how to see it (`command`).
+pub(crate) fn hub_wait_connected<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    n: Sexp<'r>,
+    ticket: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let n = n.count(scope, "n")?;
+    let ticket: &Ticket = ticket.handle(scope, "ticket")?;
+    let hub = Host::open(scope, hub)?;
+    let mut seen = 0;
+    let connected = loop {
+        let connected = hub.counts().cumulative.saturating_sub(ticket.before);
+        if connected + ticket.losses.lock().count >= n {
+            break connected.min(n);
+        }
+        seen = hub.wait_change(seen, SLICE);
+        scope.check_interrupt()?;
+    };
+    let (count, reason, command) = {
+        let losses = ticket.losses.lock();
+        (losses.count, losses.reason.clone(), losses.command.clone())
+    };
+    let values = [
+        scope.integer(connected as i32)?,
+        scope.integer(count as i32)?,
+        scope.string(&reason)?,
+        scope.string(&command)?,
+    ];
+    Ok(scope.named_list(&["connected", "failed", "reason", "command"], &values)?)
+}
+
+/// Entry: runs the fork server at descriptor `fd` until it is over: `NULL`. Returns in each forked child too, with a list
+/// of the R `code` to run. `loaded` are files of loaded packages, whose change makes the host start a new server.
+pub(crate) fn serve_forks<'r>(
+    scope: &'r Scope,
+    fd: Sexp<'r>,
+    loaded: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let fd = i32::try_from(fd.count(scope, "fd")?)
+        .map_err(|_| Failure::error("`fd` must be a descriptor"))?;
+    let loaded = loaded
+        .strings(scope, "loaded")?
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    match serve(fd, loaded).map_err(|error| Failure::error(error.to_string()))? {
+        Served::Finished => Ok(scope.null()),
+        Served::Child { code } => {
+            let code = [scope.string(&code)?];
+            Ok(scope.named_list(&["code"], &code)?)
+        }
+    }
+}
+
+/// Entry: in a forked daemon, tells the server which folder to remove if this process cannot.
+pub(crate) fn report_tempdir<'r>(scope: &'r Scope, path: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let path = path.string(scope, "path")?;
+    report(Path::new(&path)).map_err(|error| Failure::error(error.to_string()))?;
+    Ok(scope.null())
+}
+
+/// In a daemon that has connected: its output is the host's from now on.
+pub(crate) fn adopt_stdio() {
+    if let Err(error) = adopt() {
+        log::error!("output stays where it was: {error}");
+    }
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Failure {
+        match error {
+            LaunchError::ForkedCopy => Failure::Forked("launcher"),
+            error => Failure::error(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Entries for the tests of the boundary itself (tests/testthat/test-bridge.R).
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crate::failure::Failure;
+use crate::rapi::{Kept, Scope, Sexp, pickle, unpickle};
+
+/// Entry: the bytes of an object, and whether it holds references.
+pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let pickled = pickle(scope, object, Vec::new())?;
+    let values = [
+        scope.raw(&pickled.bytes)?,
+        scope.logical(pickled.has_references)?,
+    ];
+    Ok(scope.list(&values)?)
+}
+
+/// Entry: the object of these bytes.
+pub(crate) fn test_unserialize<'r>(scope: &'r Scope, bytes: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let bytes = bytes.bytes(scope, "bytes")?;
+    unpickle(scope, &bytes)
+}
+
+/// Number of [`Counted`] values alive.
+static ALIVE: AtomicI32 = AtomicI32::new(0);
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Entry: holds values that must be dropped while it does something that goes wrong: calls `f`, which may jump
+/// (`"call"`), calls it and gives a jump up, with `"abandoned"` as the result (`"abandon"`), panics (`"panic"`), or
+/// nothing (`"alive"`). Unless that goes wrong, the result is the number of such values before the call.
+pub(crate) fn test_boundary<'r>(
+    scope: &'r Scope,
+    what: Sexp<'r>,
+    f: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let alive = ALIVE.load(Ordering::Relaxed);
+    let _counted = [Counted::new(), Counted::new()];
+    let _kept = Kept::new(scope, f)?;
+    match what.string(scope, "what")?.as_str() {
+        "call" => drop(scope.call(f, &[])?),
+        "abandon" => {
+            if let Err(jump) = scope.call(f, &[]) {
+                jump.abandon();
+                return Ok(scope.string("abandoned")?);
+            }
+        }
+        "panic" => panic!("asked for"),
+        _ => {}
+    }
+    Ok(scope.integer(alive)?)
+}

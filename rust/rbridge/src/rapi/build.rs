@@ -1,0 +1,190 @@
+//! Making values of R, and calling its functions.
+
+use super::ffi::{self, SEXP};
+use super::{Jump, Scope, Sexp};
+
+impl Scope {
+    /// `NULL`.
+    pub(crate) fn null(&self) -> Sexp<'static> {
+        // SAFETY: a constant of R.
+        unsafe { Sexp::new(ffi::R_NilValue) }
+    }
+
+    /// `NA_real_`.
+    pub(crate) fn na_real(&self) -> f64 {
+        // SAFETY: a constant of R.
+        unsafe { ffi::R_NaReal }
+    }
+
+    /// `x`, protected for as long as this scope.
+    pub(crate) fn hold(&self, x: Sexp<'_>) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a pointer to an object that is alive.
+        unsafe { self.fresh(|| x.raw()) }
+    }
+
+    /// A logical scalar.
+    pub(crate) fn logical(&self, value: bool) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds plain data; the vector has one element.
+        unsafe {
+            self.fresh(|| {
+                let x = ffi::Rf_allocVector(ffi::LGLSXP, 1);
+                *ffi::LOGICAL(x) = value.into();
+                x
+            })
+        }
+    }
+
+    /// An integer scalar.
+    pub(crate) fn integer(&self, value: i32) -> Result<Sexp<'_>, Jump> {
+        self.integers(&[value])
+    }
+
+    /// An integer vector.
+    pub(crate) fn integers(&self, values: &[i32]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a borrowed slice; the vector has its length, and both do not overlap.
+        unsafe {
+            self.fresh(|| {
+                let x = ffi::Rf_allocVector(ffi::INTSXP, values.len() as ffi::Length);
+                ffi::INTEGER(x).copy_from_nonoverlapping(values.as_ptr(), values.len());
+                x
+            })
+        }
+    }
+
+    /// A double vector.
+    pub(crate) fn doubles(&self, values: &[f64]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: as for `integers`.
+        unsafe {
+            self.fresh(|| {
+                let x = ffi::Rf_allocVector(ffi::REALSXP, values.len() as ffi::Length);
+                ffi::REAL(x).copy_from_nonoverlapping(values.as_ptr(), values.len());
+                x
+            })
+        }
+    }
+
+    /// A raw vector.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: as for `integers`.
+        unsafe {
+            self.fresh(|| {
+                let x = ffi::Rf_allocVector(ffi::RAWSXP, bytes.len() as ffi::Length);
+                ffi::RAW(x).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+                x
+            })
+        }
+    }
+
+    /// A character vector, in UTF-8.
+    pub(crate) fn strings(&self, values: &[&str]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a borrowed slice.
+        unsafe { self.fresh(|| strings(values)) }
+    }
+
+    /// A character scalar, in UTF-8.
+    pub(crate) fn string(&self, value: &str) -> Result<Sexp<'_>, Jump> {
+        self.strings(&[value])
+    }
+
+    /// A list.
+    pub(crate) fn list(&self, values: &[Sexp<'_>]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a borrowed slice; its elements are protected, and the list has its length.
+        unsafe {
+            self.fresh(|| {
+                let list = ffi::Rf_allocVector(ffi::VECSXP, values.len() as ffi::Length);
+                for (i, value) in values.iter().enumerate() {
+                    ffi::SET_VECTOR_ELT(list, i as ffi::Length, value.raw());
+                }
+                list
+            })
+        }
+    }
+
+    /// A list with names.
+    pub(crate) fn named_list(&self, names: &[&str], values: &[Sexp<'_>]) -> Result<Sexp<'_>, Jump> {
+        let list = self.list(values)?;
+        // SAFETY: a constant of R.
+        self.set_attribute(list, unsafe { ffi::R_NamesSymbol }, names)?;
+        Ok(list)
+    }
+
+    /// Gives `x`, which nobody else has seen yet, a class.
+    pub(crate) fn set_class(&self, x: Sexp<'_>, classes: &[&str]) -> Result<(), Jump> {
+        // SAFETY: a constant of R.
+        self.set_attribute(x, unsafe { ffi::R_ClassSymbol }, classes)
+    }
+
+    fn set_attribute(&self, x: Sexp<'_>, name: SEXP, values: &[&str]) -> Result<(), Jump> {
+        // SAFETY: the closure holds pointers and a borrowed slice; the fresh vector is protected while it is set.
+        unsafe {
+            self.protected(|| {
+                let values = ffi::Rf_protect(strings(values));
+                ffi::Rf_setAttrib(x.raw(), name, values);
+                ffi::Rf_unprotect(1);
+            })
+        }
+    }
+
+    /// Calls an R function with these arguments, as they are: language among them is not evaluated.
+    pub(crate) fn call(
+        &self,
+        function: Sexp<'_>,
+        arguments: &[Sexp<'_>],
+    ) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds protected objects by a borrowed slice; what it makes is protected at once.
+        unsafe {
+            self.fresh(|| {
+                let mut call = ffi::Rf_protect(ffi::R_NilValue);
+                for argument in arguments.iter().rev() {
+                    let argument = ffi::Rf_protect(quoted(argument.raw()));
+                    let longer = ffi::Rf_cons(argument, call);
+                    ffi::Rf_unprotect(2);
+                    call = ffi::Rf_protect(longer);
+                }
+                let whole = ffi::Rf_protect(ffi::Rf_lcons(function.raw(), call));
+                let result = ffi::Rf_eval(whole, ffi::R_GlobalEnv);
+                ffi::Rf_unprotect(2);
+                result
+            })
+        }
+    }
+}
+
+/// # Safety
+/// Where R may jump.
+unsafe fn strings(values: &[&str]) -> SEXP {
+    // SAFETY: the vector is protected while its elements are made, and has as many. No string is longer than an `int`
+    // holds: they are messages and names.
+    unsafe {
+        let x = ffi::Rf_protect(ffi::Rf_allocVector(
+            ffi::STRSXP,
+            values.len() as ffi::Length,
+        ));
+        for (i, value) in values.iter().enumerate() {
+            let length = value.len().min(i32::MAX as usize) as i32;
+            let string = ffi::Rf_mkCharLenCE(value.as_ptr().cast(), length, ffi::CE_UTF8);
+            ffi::SET_STRING_ELT(x, i as ffi::Length, string);
+        }
+        ffi::Rf_unprotect(1);
+        x
+    }
+}
+
+/// `x` such that its evaluation gives `x`.
+///
+/// # Safety
+/// Where R may jump, with `x` protected. The result is not.
+unsafe fn quoted(x: SEXP) -> SEXP {
+    // SAFETY: the fresh pairlist is protected while the call is made.
+    unsafe {
+        match ffi::TYPEOF(x) {
+            ffi::SYMSXP | ffi::LANGSXP | ffi::PROMSXP | ffi::BCODESXP => {
+                let rest = ffi::Rf_protect(ffi::Rf_cons(x, ffi::R_NilValue));
+                let call = ffi::Rf_lcons(ffi::R_QuoteSymbol, rest);
+                ffi::Rf_unprotect(1);
+                call
+            }
+            _ => x,
+        }
+    }
+}

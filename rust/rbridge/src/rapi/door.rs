@@ -1,0 +1,138 @@
+//! The doors: where R comes in, and the list of them.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::{self, ThreadId};
+
+use extendr_api::metadata::Metadata;
+
+use super::ffi::{self, DllInfo, SEXP};
+use super::protect::make_token;
+use super::{Jump, Scope, Sexp, kept};
+use crate::failure::Failure;
+
+static MAIN: OnceLock<ThreadId> = OnceLock::new();
+
+/// Whether this is the thread that loaded the library.
+pub(crate) fn is_main_thread() -> bool {
+    MAIN.get() == Some(&thread::current().id())
+}
+
+/// Runs the body of an entry. Its result, its failure, a panic in it and a jump of R's all leave through here, in this
+/// order of growing trouble, and nothing of Rust's is alive any more when the last one does.
+///
+/// # Safety
+/// Called by R through `.Call` with `arguments`, as the last act of a function that owns nothing.
+pub(crate) unsafe fn door<const N: usize>(
+    arguments: [SEXP; N],
+    body: impl for<'r> FnOnce(&'r Scope, [Sexp<'r>; N]) -> Result<Sexp<'r>, Failure> + Copy,
+) -> SEXP {
+    // SAFETY: the caller's promise.
+    match unsafe { inside(arguments, body) } {
+        Ok(value) => value,
+        // SAFETY: this frame and the caller's own nothing; `inside` has returned.
+        Err(jump) => unsafe { jump.carry_on() },
+    }
+}
+
+/// # Safety
+/// As for [`door`]. The result is not protected: nothing may allocate before R has it.
+#[inline(never)]
+unsafe fn inside<const N: usize>(
+    arguments: [SEXP; N],
+    body: impl for<'r> FnOnce(&'r Scope, [Sexp<'r>; N]) -> Result<Sexp<'r>, Failure>,
+) -> Result<SEXP, Jump> {
+    if !is_main_thread() {
+        log::error!("an entry of mirai was called from another thread than R's");
+        // SAFETY: a constant of R.
+        return Ok(unsafe { ffi::R_NilValue });
+    }
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: on R's thread, and dropped in this closure.
+        let scope = unsafe { Scope::enter() };
+        // SAFETY: R protects the arguments of a .Call.
+        let arguments = arguments.map(|x| unsafe { Sexp::new(x) });
+        body(&scope, arguments).map(Sexp::raw)
+    }));
+    let failure = match result {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(Failure::Jump(jump))) => return Err(jump),
+        Ok(Err(failure)) => failure,
+        Err(panic) => Failure::Panic(panic_text(&*panic)),
+    };
+    // SAFETY: as above.
+    let scope = unsafe { Scope::enter() };
+    failure.into_r(&scope).map(Sexp::raw)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+        .to_owned()
+}
+
+/// Writes the function that R calls for each entry, and `methods`, their list for registration.
+macro_rules! entries {
+    ($($path:path => $name:ident($($argument:ident),*);)*) => {
+        /// The entries, for registration as `wrap__<name>`.
+        pub(crate) fn methods() -> Vec<extendr_api::metadata::Func> {
+            vec![$({
+                #[allow(unsafe_code)]
+                unsafe extern "C-unwind" fn $name(
+                    $($argument: extendr_api::SEXP),*
+                ) -> extendr_api::SEXP {
+                    // SAFETY: R calls this by .Call, and this is all it does.
+                    unsafe {
+                        $crate::rapi::door(
+                            [$($argument),*],
+                            |scope, [$($argument),*]| $path(scope, $($argument),*),
+                        )
+                    }
+                }
+                extendr_api::metadata::Func {
+                    doc: "",
+                    rust_name: stringify!($name),
+                    mod_name: stringify!($name),
+                    r_name: stringify!($name),
+                    c_name: concat!("wrap__", stringify!($name)),
+                    args: vec![$(extendr_api::metadata::Arg {
+                        name: stringify!($argument),
+                        arg_type: "SEXP",
+                        default: None,
+                    }),*],
+                    return_type: "SEXP",
+                    func_ptr: $name as *const u8,
+                    hidden: false,
+                    invisible: None,
+                }
+            }),*]
+        }
+    };
+}
+pub(crate) use entries;
+
+/// Called by `R_init_mirai` (src/entry.c) when R loads the library.
+///
+/// # Safety
+/// On R's main thread, with the library's own `info`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn R_init_mirai_extendr(info: *mut DllInfo) {
+    MAIN.get_or_init(|| thread::current().id());
+    // SAFETY: this is the init routine. A jump for want of memory leaves it to R; nothing here has to be dropped.
+    unsafe {
+        make_token();
+        kept::make_list();
+    }
+    crate::start_log();
+    let methods = Metadata {
+        name: "mirai",
+        functions: crate::entries::methods(),
+        impls: Vec::new(),
+    };
+    // SAFETY: `info` is R's, and the functions have as many arguments as their descriptions say.
+    unsafe { extendr_api::register_call_methods(info, methods) };
+}

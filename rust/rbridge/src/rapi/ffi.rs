@@ -1,0 +1,151 @@
+//! Declarations of the functions of R that are used, all of them part of its documented C interface. They are declared
+//! here rather than taken from extendr because R leaves most of them by a jump, which `extern "C-unwind"` allows.
+#![allow(missing_docs, non_upper_case_globals, non_snake_case)]
+
+use std::ffi::{c_char, c_int, c_void};
+
+pub use extendr_api::{DllInfo, SEXP};
+
+/// `R_xlen_t`.
+pub type Length = isize;
+
+pub const NILSXP: c_int = 0;
+pub const SYMSXP: c_int = 1;
+pub const LISTSXP: c_int = 2;
+pub const CLOSXP: c_int = 3;
+pub const PROMSXP: c_int = 5;
+pub const LANGSXP: c_int = 6;
+pub const BUILTINSXP: c_int = 8;
+pub const LGLSXP: c_int = 10;
+pub const INTSXP: c_int = 13;
+pub const REALSXP: c_int = 14;
+pub const STRSXP: c_int = 16;
+pub const VECSXP: c_int = 19;
+pub const BCODESXP: c_int = 21;
+pub const EXTPTRSXP: c_int = 22;
+pub const RAWSXP: c_int = 24;
+
+pub const CE_UTF8: c_int = 1;
+
+/// `R_pstream_any_format`.
+pub const STREAM_ANY: c_int = 0;
+/// `R_pstream_binary_format`: native byte order.
+pub const STREAM_BINARY: c_int = 2;
+
+pub type PersistHook = Option<unsafe extern "C-unwind" fn(SEXP, SEXP) -> SEXP>;
+
+/// `struct R_outpstream_st`.
+#[repr(C)]
+pub struct OutStream {
+    pub data: *mut c_void,
+    pub format: c_int,
+    pub version: c_int,
+    pub out_char: Option<unsafe extern "C-unwind" fn(*mut OutStream, c_int)>,
+    pub out_bytes: Option<unsafe extern "C-unwind" fn(*mut OutStream, *mut c_void, c_int)>,
+    pub hook: PersistHook,
+    pub hook_data: SEXP,
+}
+
+/// `struct R_inpstream_st`.
+#[repr(C)]
+pub struct InStream {
+    pub data: *mut c_void,
+    pub format: c_int,
+    pub in_char: Option<unsafe extern "C-unwind" fn(*mut InStream) -> c_int>,
+    pub in_bytes: Option<unsafe extern "C-unwind" fn(*mut InStream, *mut c_void, c_int)>,
+    pub hook: PersistHook,
+    pub hook_data: SEXP,
+    pub native_encoding: [c_char; 64],
+    pub nat2nat: *mut c_void,
+    pub nat2utf8: *mut c_void,
+}
+
+unsafe extern "C-unwind" {
+    pub static R_NilValue: SEXP;
+    pub static R_GlobalEnv: SEXP;
+    pub static R_NaString: SEXP;
+    pub static R_NaReal: f64;
+    pub static R_ClassSymbol: SEXP;
+    pub static R_NamesSymbol: SEXP;
+    pub static R_QuoteSymbol: SEXP;
+
+    // These neither allocate nor jump on the types they are used with.
+    pub fn TYPEOF(x: SEXP) -> c_int;
+    pub fn Rf_xlength(x: SEXP) -> Length;
+    pub fn CAR(x: SEXP) -> SEXP;
+    pub fn CDR(x: SEXP) -> SEXP;
+    pub fn TAG(x: SEXP) -> SEXP;
+    pub fn SETCAR(x: SEXP, value: SEXP) -> SEXP;
+    pub fn SETCDR(x: SEXP, value: SEXP) -> SEXP;
+    pub fn SET_TAG(x: SEXP, value: SEXP);
+    pub fn VECTOR_ELT(x: SEXP, i: Length) -> SEXP;
+    pub fn SET_VECTOR_ELT(x: SEXP, i: Length, value: SEXP) -> SEXP;
+    pub fn SET_STRING_ELT(x: SEXP, i: Length, value: SEXP);
+    pub fn PRINTNAME(x: SEXP) -> SEXP;
+    pub fn Rf_protect(x: SEXP) -> SEXP;
+    pub fn Rf_unprotect(n: c_int);
+    pub fn R_ExternalPtrAddr(x: SEXP) -> *mut c_void;
+    pub fn R_ExternalPtrTag(x: SEXP) -> SEXP;
+    pub fn R_ClearExternalPtr(x: SEXP);
+    pub fn R_SetExternalPtrAddr(x: SEXP, address: *mut c_void);
+    pub fn Rf_NumDevices() -> c_int;
+
+    // These allocate, evaluate or check, so they can jump. Element access of strings and numbers is among them: an
+    // ALTREP vector may compute.
+    pub fn STRING_ELT(x: SEXP, i: Length) -> SEXP;
+    pub fn INTEGER_ELT(x: SEXP, i: Length) -> c_int;
+    pub fn LOGICAL_ELT(x: SEXP, i: Length) -> c_int;
+    pub fn REAL_ELT(x: SEXP, i: Length) -> f64;
+    pub fn INTEGER(x: SEXP) -> *mut c_int;
+    pub fn REAL(x: SEXP) -> *mut f64;
+    pub fn LOGICAL(x: SEXP) -> *mut c_int;
+    pub fn RAW(x: SEXP) -> *mut u8;
+    pub fn Rf_translateCharUTF8(x: SEXP) -> *const c_char;
+    pub fn Rf_allocVector(kind: c_int, length: Length) -> SEXP;
+    pub fn Rf_cons(car: SEXP, cdr: SEXP) -> SEXP;
+    pub fn Rf_lcons(car: SEXP, cdr: SEXP) -> SEXP;
+    pub fn Rf_install(name: *const c_char) -> SEXP;
+    pub fn Rf_mkCharLenCE(bytes: *const c_char, length: c_int, encoding: c_int) -> SEXP;
+    pub fn Rf_getAttrib(x: SEXP, name: SEXP) -> SEXP;
+    pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
+    pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
+    pub fn R_CheckUserInterrupt();
+    pub fn R_MakeExternalPtr(address: *mut c_void, tag: SEXP, kept: SEXP) -> SEXP;
+    pub fn R_RegisterCFinalizerEx(
+        x: SEXP,
+        finalizer: Option<unsafe extern "C-unwind" fn(SEXP)>,
+        on_exit: c_int,
+    );
+    pub fn R_PreserveObject(x: SEXP);
+    pub fn R_MakeUnwindCont() -> SEXP;
+    pub fn R_ContinueUnwind(token: SEXP) -> !;
+
+    pub fn R_InitOutPStream(
+        stream: *mut OutStream,
+        data: *mut c_void,
+        format: c_int,
+        version: c_int,
+        out_char: Option<unsafe extern "C-unwind" fn(*mut OutStream, c_int)>,
+        out_bytes: Option<unsafe extern "C-unwind" fn(*mut OutStream, *mut c_void, c_int)>,
+        hook: PersistHook,
+        hook_data: SEXP,
+    );
+    pub fn R_InitInPStream(
+        stream: *mut InStream,
+        data: *mut c_void,
+        format: c_int,
+        in_char: Option<unsafe extern "C-unwind" fn(*mut InStream) -> c_int>,
+        in_bytes: Option<unsafe extern "C-unwind" fn(*mut InStream, *mut c_void, c_int)>,
+        hook: PersistHook,
+        hook_data: SEXP,
+    );
+    pub fn R_Serialize(x: SEXP, stream: *mut OutStream);
+    pub fn R_Unserialize(stream: *mut InStream) -> SEXP;
+
+    /// Of src/protect.c.
+    pub fn mirai_protected(
+        body: unsafe extern "C-unwind" fn(*mut c_void) -> SEXP,
+        data: *mut c_void,
+        token: SEXP,
+    ) -> c_int;
+}

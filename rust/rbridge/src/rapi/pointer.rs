@@ -1,0 +1,134 @@
+//! Rust values behind external pointers.
+
+use std::any::TypeId;
+use std::panic::catch_unwind;
+use std::process;
+use std::sync::OnceLock;
+
+use super::ffi::{self, SEXP};
+use super::{Jump, Scope, Sexp};
+use crate::failure::Failure;
+
+/// A Rust type that R holds by an external pointer. Dropping one must not wait, join or call R: R does it amid a garbage
+/// collection.
+pub(crate) trait Handle: 'static {
+    /// What it is called in messages.
+    const NAME: &'static str;
+    /// Whether it is dropped when the session ends, if it has not been before.
+    const DROP_AT_EXIT: bool = false;
+}
+
+#[repr(C)]
+struct Content<T> {
+    // First in memory, whatever `T` is.
+    header: Header,
+    value: T,
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    kind: TypeId,
+    /// The process that made it. In a forked child the value is a copy whose threads are missing.
+    process: u32,
+}
+
+impl Scope {
+    /// An external pointer to `value`, which keeps `beside` alive.
+    pub(crate) fn pointer<T: Handle>(
+        &self,
+        value: T,
+        beside: Option<Sexp<'_>>,
+    ) -> Result<Sexp<'_>, Jump> {
+        let tag = tag(self)?;
+        let header = Header {
+            kind: TypeId::of::<T>(),
+            process: process::id(),
+        };
+        // The address is set last, so that nobody owns the box twice when R jumps for want of memory.
+        let beside = beside.unwrap_or(self.null()).raw();
+        // SAFETY: the closure holds pointers; the pointer is protected while its finalizer is registered.
+        let pointer = unsafe {
+            self.fresh(|| {
+                let pointer =
+                    ffi::Rf_protect(ffi::R_MakeExternalPtr(std::ptr::null_mut(), tag, beside));
+                ffi::R_RegisterCFinalizerEx(pointer, Some(finalize::<T>), T::DROP_AT_EXIT.into());
+                ffi::Rf_unprotect(1);
+                pointer
+            })?
+        };
+        let address = Box::into_raw(Box::new(Content { header, value }));
+        // SAFETY: a fresh external pointer of ours.
+        unsafe { ffi::R_SetExternalPtrAddr(pointer.raw(), address.cast()) };
+        Ok(pointer)
+    }
+}
+
+impl<'r> Sexp<'r> {
+    /// The Rust value behind an external pointer given as `argument`.
+    pub(crate) fn handle<T: Handle>(self, scope: &Scope, argument: &str) -> Result<&'r T, Failure> {
+        let wrong = || Failure::error(format!("`{argument}` must be a {} pointer", T::NAME));
+        // SAFETY: on R's thread; the type is looked at before the rest.
+        let (address, tagged) = unsafe {
+            if ffi::TYPEOF(self.raw()) != ffi::EXTPTRSXP {
+                return Err(wrong());
+            }
+            (
+                ffi::R_ExternalPtrAddr(self.raw()),
+                ffi::R_ExternalPtrTag(self.raw()) == tag(scope)?,
+            )
+        };
+        if !tagged {
+            return Err(wrong());
+        }
+        if address.is_null() {
+            return Err(Failure::error(format!(
+                "this {} belongs to an ended session",
+                T::NAME
+            )));
+        }
+        // SAFETY: our tag: the address is that of a `Content` of some type, alive until the finalizer runs, which is not
+        // before R has dropped the pointer. The header is at the same place in each.
+        let header = unsafe { (*address.cast::<Content<()>>()).header };
+        if header.kind != TypeId::of::<T>() {
+            return Err(wrong());
+        }
+        if header.process != process::id() {
+            return Err(Failure::Forked(T::NAME));
+        }
+        // SAFETY: as above, and its type has been checked.
+        Ok(unsafe { &(*address.cast::<Content<T>>()).value })
+    }
+}
+
+/// Marks external pointers as ours: a symbol nobody else installs by accident.
+fn tag(scope: &Scope) -> Result<SEXP, Jump> {
+    struct Tag(SEXP);
+    // SAFETY: only a scope, on R's thread, leads here; a symbol lives for ever.
+    unsafe impl Send for Tag {}
+    // SAFETY: as above.
+    unsafe impl Sync for Tag {}
+    static TAG: OnceLock<Tag> = OnceLock::new();
+    if let Some(tag) = TAG.get() {
+        return Ok(tag.0);
+    }
+    // SAFETY: the closure holds nothing; the name is NUL-terminated.
+    let symbol = unsafe { scope.protected(|| ffi::Rf_install(c"mirai:::handle".as_ptr()))? };
+    Ok(TAG.get_or_init(|| Tag(symbol)).0)
+}
+
+unsafe extern "C-unwind" fn finalize<T: Handle>(pointer: SEXP) {
+    // SAFETY: R calls this once for a pointer made above, on its main thread.
+    let content = unsafe {
+        let address = ffi::R_ExternalPtrAddr(pointer).cast::<Content<T>>();
+        ffi::R_ClearExternalPtr(pointer);
+        if address.is_null() {
+            return;
+        }
+        Box::from_raw(address)
+    };
+    if content.header.process == process::id() {
+        let _ = catch_unwind(std::panic::AssertUnwindSafe(|| drop(content)));
+    } else {
+        std::mem::forget(content);
+    }
+}

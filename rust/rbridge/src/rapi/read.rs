@@ -1,0 +1,204 @@
+//! Reading the arguments of entries. R has checked them for the user; these checks keep a wrong call from doing harm.
+
+use std::ffi::CStr;
+
+use super::ffi;
+use super::{Jump, Scope, Sexp};
+use crate::failure::Failure;
+
+impl<'r> Sexp<'r> {
+    fn kind(self) -> i32 {
+        // SAFETY: on R's thread; any object has a type.
+        unsafe { ffi::TYPEOF(self.raw()) }
+    }
+
+    /// Number of elements.
+    pub(crate) fn len(self, scope: &Scope) -> Result<usize, Jump> {
+        // SAFETY: the closure holds a pointer. An ALTREP vector may compute its length.
+        Ok(unsafe { scope.protected(|| ffi::Rf_xlength(self.raw()))? } as usize)
+    }
+
+    /// Whether this is `NULL`.
+    pub(crate) fn is_null(self) -> bool {
+        self.kind() == ffi::NILSXP
+    }
+
+    /// Whether this is a function.
+    pub(crate) fn is_function(self) -> bool {
+        matches!(self.kind(), ffi::CLOSXP | ffi::BUILTINSXP)
+    }
+
+    /// Whether both are the same object.
+    pub(crate) fn is(self, other: Sexp<'_>) -> bool {
+        self.raw() == other.raw()
+    }
+
+    /// One number, integer or double; an `NA` of either is a NaN.
+    pub(crate) fn number(self, scope: &Scope, argument: &str) -> Result<f64, Failure> {
+        let kind = self.kind();
+        if !matches!(kind, ffi::INTSXP | ffi::REALSXP) || self.len(scope)? != 1 {
+            return Err(Failure::error(format!("`{argument}` must be a number")));
+        }
+        // SAFETY: the closure holds a pointer; the vector has its type and one element.
+        Ok(unsafe {
+            scope.protected(|| {
+                if kind == ffi::REALSXP {
+                    ffi::REAL_ELT(self.raw(), 0)
+                } else {
+                    match ffi::INTEGER_ELT(self.raw(), 0) {
+                        i32::MIN => f64::NAN,
+                        value => value.into(),
+                    }
+                }
+            })?
+        })
+    }
+
+    /// One number or `NULL`.
+    pub(crate) fn optional_number(
+        self,
+        scope: &Scope,
+        argument: &str,
+    ) -> Result<Option<f64>, Failure> {
+        if self.is_null() {
+            Ok(None)
+        } else {
+            self.number(scope, argument).map(Some)
+        }
+    }
+
+    /// One whole number from 0.
+    pub(crate) fn count(self, scope: &Scope, argument: &str) -> Result<u64, Failure> {
+        let number = self.number(scope, argument)?;
+        if number >= 0.0 && number <= u64::MAX as f64 {
+            Ok(number as u64)
+        } else {
+            Err(Failure::error(format!(
+                "`{argument}` must be a number of at least 0"
+            )))
+        }
+    }
+
+    /// `TRUE`, `FALSE` or, as `None`, `NA`.
+    pub(crate) fn logical(self, scope: &Scope, argument: &str) -> Result<Option<bool>, Failure> {
+        if self.kind() != ffi::LGLSXP || self.len(scope)? != 1 {
+            return Err(Failure::error(format!(
+                "`{argument}` must be a logical value"
+            )));
+        }
+        // SAFETY: the closure holds a pointer; the vector has its type and one element.
+        let value = unsafe { scope.protected(|| ffi::LOGICAL_ELT(self.raw(), 0))? };
+        Ok((value != i32::MIN).then_some(value != 0))
+    }
+
+    /// `TRUE` or `FALSE`.
+    pub(crate) fn flag(self, scope: &Scope, argument: &str) -> Result<bool, Failure> {
+        self.logical(scope, argument)?
+            .ok_or_else(|| Failure::error(format!("`{argument}` must be TRUE or FALSE")))
+    }
+
+    /// One string.
+    pub(crate) fn string(self, scope: &Scope, argument: &str) -> Result<String, Failure> {
+        let wrong = || Failure::error(format!("`{argument}` must be a string"));
+        let mut strings = self
+            .strings(scope, argument)
+            .map_err(|failure| match failure {
+                Failure::Error(_) => wrong(),
+                other => other,
+            })?;
+        match strings.pop() {
+            Some(string) if strings.is_empty() => Ok(string),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// Strings, none of them `NA`.
+    pub(crate) fn strings(self, scope: &Scope, argument: &str) -> Result<Vec<String>, Failure> {
+        let wrong = || Failure::error(format!("`{argument}` must be a character vector"));
+        if self.kind() != ffi::STRSXP {
+            return Err(wrong());
+        }
+        let length = self.len(scope)?;
+        let mut strings = Vec::with_capacity(length);
+        for i in 0..length {
+            // SAFETY: the closure holds plain data; `i` is within the vector. The translation lives until R's .Call
+            // returns, and is copied here.
+            let text = unsafe {
+                scope.protected(|| {
+                    let string = ffi::STRING_ELT(self.raw(), i as ffi::Length);
+                    if string == ffi::R_NaString {
+                        std::ptr::null()
+                    } else {
+                        ffi::Rf_translateCharUTF8(string)
+                    }
+                })?
+            };
+            if text.is_null() {
+                return Err(wrong());
+            }
+            // SAFETY: R's strings end in NUL; see above.
+            let text = unsafe { CStr::from_ptr(text) };
+            strings.push(text.to_string_lossy().into_owned());
+        }
+        Ok(strings)
+    }
+
+    /// Whole numbers, exactly `N`.
+    pub(crate) fn integers<const N: usize>(
+        self,
+        scope: &Scope,
+        argument: &str,
+    ) -> Result<[i32; N], Failure> {
+        if self.kind() != ffi::INTSXP || self.len(scope)? != N {
+            return Err(Failure::error(format!("`{argument}` must be {N} integers")));
+        }
+        // SAFETY: the closure holds a pointer; the vector has its type and length.
+        Ok(unsafe {
+            scope.protected(|| {
+                std::array::from_fn(|i| ffi::INTEGER_ELT(self.raw(), i as ffi::Length))
+            })?
+        })
+    }
+
+    /// First element of an integer vector, if there is one.
+    pub(crate) fn first_integer(self, scope: &Scope) -> Result<Option<i32>, Jump> {
+        if self.kind() != ffi::INTSXP || self.len(scope)? == 0 {
+            return Ok(None);
+        }
+        // SAFETY: the closure holds a pointer; the vector has its type and an element.
+        unsafe {
+            scope
+                .protected(|| ffi::INTEGER_ELT(self.raw(), 0))
+                .map(Some)
+        }
+    }
+
+    /// The elements of a list.
+    pub(crate) fn elements(
+        self,
+        scope: &Scope,
+        argument: &str,
+    ) -> Result<impl ExactSizeIterator<Item = Sexp<'r>> + use<'r>, Failure> {
+        if self.kind() != ffi::VECSXP {
+            return Err(Failure::error(format!("`{argument}` must be a list")));
+        }
+        let length = self.len(scope)?;
+        // SAFETY: within the list, whose elements live as long as it does: what entries are given is not changed while
+        // they run. Lists are not computed (no ALTREP lists before R 4.3, and access to those does not jump).
+        Ok((0..length)
+            .map(move |i| unsafe { Sexp::new(ffi::VECTOR_ELT(self.raw(), i as ffi::Length)) }))
+    }
+
+    /// The bytes of a raw vector, copied.
+    pub(crate) fn bytes(self, scope: &Scope, argument: &str) -> Result<Vec<u8>, Failure> {
+        if self.kind() != ffi::RAWSXP {
+            return Err(Failure::error(format!("`{argument}` must be a raw vector")));
+        }
+        let length = self.len(scope)?;
+        // SAFETY: the closure holds a pointer; the address is used before R runs again.
+        Ok(unsafe {
+            let start = scope.protected(|| ffi::RAW(self.raw()))?;
+            std::slice::from_raw_parts(start, length).to_vec()
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! R's serializer, reading and writing Rust's bytes.
+
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+
+use super::ffi::{self, InStream, OutStream, SEXP};
+use super::{Scope, Sexp};
+use crate::failure::Failure;
+
+/// Serialization format: R has read and written it since 3.5.0.
+const VERSION: c_int = 3;
+
+/// What came of serializing.
+pub(crate) struct Pickled {
+    /// What was there before, and then the object.
+    pub bytes: Vec<u8>,
+    /// The object holds environments, external pointers or weak references: whoever changes one of two copies of it
+    /// changes that copy only, and whoever shares one copy shares the changes.
+    pub has_references: bool,
+}
+
+/// Where the serializer writes.
+struct Sink {
+    pickled: Pickled,
+    /// Memory ran out, or a callback panicked: the rest is not stored.
+    broken: bool,
+}
+
+/// Serializes `object` behind the bytes that are there, in native byte order.
+pub(crate) fn pickle(scope: &Scope, object: Sexp<'_>, bytes: Vec<u8>) -> Result<Pickled, Failure> {
+    let mut sink = Sink {
+        pickled: Pickled {
+            bytes,
+            has_references: false,
+        },
+        broken: false,
+    };
+    let data: *mut c_void = (&raw mut sink).cast();
+    // SAFETY: the closure holds pointers; `sink` is outside of it and is dropped also after a jump. The stream is a
+    // local of the frame that R_Serialize runs above.
+    unsafe {
+        scope.protected(|| {
+            let mut stream = MaybeUninit::<OutStream>::uninit();
+            ffi::R_InitOutPStream(
+                stream.as_mut_ptr(),
+                data,
+                ffi::STREAM_BINARY,
+                VERSION,
+                Some(put_char),
+                Some(put_bytes),
+                Some(note_reference),
+                // For our hook only: R passes it on unread.
+                data.cast(),
+            );
+            ffi::R_Serialize(object.raw(), stream.as_mut_ptr());
+        })?;
+    }
+    if sink.broken {
+        return Err(Failure::error(
+            "2 | Out of memory: the object does not fit when serialized",
+        ));
+    }
+    Ok(sink.pickled)
+}
+
+/// Where the serializer reads.
+struct Source {
+    bytes: *const u8,
+    length: usize,
+    at: usize,
+    /// More was asked for than there is.
+    short: bool,
+}
+
+/// Unserializes an object.
+pub(crate) fn unpickle<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Sexp<'r>, Failure> {
+    let mut source = Source {
+        bytes: bytes.as_ptr(),
+        length: bytes.len(),
+        at: 0,
+        short: false,
+    };
+    let data: *mut c_void = (&raw mut source).cast();
+    // SAFETY: as for `pickle`; `bytes` outlives the call.
+    let object = unsafe {
+        scope.fresh(|| {
+            let mut stream = MaybeUninit::<InStream>::zeroed();
+            ffi::R_InitInPStream(
+                stream.as_mut_ptr(),
+                data,
+                ffi::STREAM_ANY,
+                Some(take_char),
+                Some(take_bytes),
+                None,
+                ffi::R_NilValue,
+            );
+            ffi::R_Unserialize(stream.as_mut_ptr())
+        })?
+    };
+    if source.short {
+        return Err(Failure::error("the serialized object ends early"));
+    }
+    Ok(object)
+}
+
+/// # Safety
+/// Called by R with the stream of `pickle`.
+unsafe extern "C-unwind" fn put_char(stream: *mut OutStream, character: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe { put(stream, &[character as u8]) };
+}
+
+/// # Safety
+/// Called by R with the stream of `pickle` and `length` bytes.
+unsafe extern "C-unwind" fn put_bytes(stream: *mut OutStream, bytes: *mut c_void, length: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        put(
+            stream,
+            slice::from_raw_parts(bytes.cast::<u8>(), length as usize),
+        )
+    };
+}
+
+/// # Safety
+/// As for the callbacks.
+unsafe fn put(stream: *mut OutStream, piece: &[u8]) {
+    // SAFETY: `data` is the sink of `pickle`, which touches it again only when R has returned.
+    let sink = unsafe { &mut *(*stream).data.cast::<Sink>() };
+    if sink.broken {
+        return;
+    }
+    let append = AssertUnwindSafe(|| {
+        let bytes = &mut sink.pickled.bytes;
+        // An allocation that fails is noted: `extend` alone would end the process.
+        let fits = bytes.capacity() - bytes.len() >= piece.len();
+        if fits || bytes.try_reserve(piece.len()).is_ok() {
+            bytes.extend_from_slice(piece);
+            true
+        } else {
+            false
+        }
+    });
+    if !matches!(catch_unwind(append), Ok(true)) {
+        sink.broken = true;
+    }
+}
+
+/// Consulted for what is passed by reference, save the environments that every process has.
+///
+/// # Safety
+/// Called by R with the sink of `pickle`.
+unsafe extern "C-unwind" fn note_reference(_: SEXP, data: SEXP) -> SEXP {
+    // SAFETY: the caller's promise, and a constant of R.
+    unsafe {
+        (*data.cast::<Sink>()).pickled.has_references = true;
+        ffi::R_NilValue
+    }
+}
+
+/// # Safety
+/// Called by R with the stream of `unpickle`.
+unsafe extern "C-unwind" fn take_char(stream: *mut InStream) -> c_int {
+    let mut byte = 0_u8;
+    // SAFETY: the caller's promise.
+    unsafe { take(stream, &raw mut byte, 1) };
+    byte.into()
+}
+
+/// # Safety
+/// Called by R with the stream of `unpickle` and room for `length` bytes.
+unsafe extern "C-unwind" fn take_bytes(stream: *mut InStream, room: *mut c_void, length: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe { take(stream, room.cast(), length as usize) };
+}
+
+/// Copies what there is. What is missing becomes zeros, which R takes for an item of no known type, so that it stops.
+///
+/// # Safety
+/// As for the callbacks. Nothing in here panics.
+unsafe fn take(stream: *mut InStream, room: *mut u8, length: usize) {
+    // SAFETY: `data` is the source of `unpickle`; reading stays within its bytes, writing within the room.
+    unsafe {
+        let source = &mut *(*stream).data.cast::<Source>();
+        let there = length.min(source.length - source.at);
+        room.copy_from_nonoverlapping(source.bytes.add(source.at), there);
+        room.add(there).write_bytes(0, length - there);
+        source.at += there;
+        source.short |= there < length;
+    }
+}
