@@ -38,6 +38,8 @@ struct State {
     peers: BTreeMap<DaemonId, Peer>,
     welcome: Option<Welcome>,
     last_daemon: u32,
+    /// Processes that have joined and not been [asked for](Core::take_joined) since.
+    joined: HashSet<u32>,
     changes: u64,
     is_closed: bool,
 }
@@ -114,6 +116,7 @@ impl Core {
             peers: BTreeMap::new(),
             welcome,
             last_daemon: 0,
+            joined: HashSet::new(),
             changes: 0,
             is_closed: false,
         };
@@ -226,6 +229,7 @@ impl Core {
             let nth = u64::from(state.last_daemon);
             state.last_daemon += 1;
             let id = DaemonId(state.last_daemon);
+            state.joined.extend(links.data.connection.peer_pid());
             let settings = state.welcome.as_mut().map(|welcome| Arc::new(welcome(nth)));
             links
                 .data
@@ -261,6 +265,10 @@ impl Core {
         self.with_state(|state, timer, work| {
             state.handle(timer, work, event, Some(Report { end, payload }))
         });
+    }
+
+    pub(crate) fn take_joined(&self, pid: u32) -> bool {
+        self.state.lock().joined.remove(&pid)
     }
 
     pub(crate) fn leaving(&self, daemon: DaemonId) {

@@ -65,6 +65,12 @@ impl HubHandle {
         self.0.launch_failed(reason);
     }
 
+    /// Whether a daemon of this process id has joined, which is said once: whoever sees the end of a process that was
+    /// launched learns whether it ever came.
+    pub fn take_joined(&self, pid: u32) -> bool {
+        self.0.take_joined(pid)
+    }
+
     /// Wakes those who [wait for a change](Hub::wait_change).
     pub fn note_change(&self) {
         self.0.note_change();
