@@ -1,0 +1,123 @@
+# What the tests share. Tests wait for events: for values, or by await() for a file, a process or a count.
+
+defer <- function(expr, frame = parent.frame()) {
+  thunk <- as.call(list(function() expr))
+  do.call(base::on.exit, list(thunk, TRUE, FALSE), envir = frame)
+}
+
+# Daemons until the end of the test.
+local_pool <- function(..., .compute = NULL, frame = parent.frame()) {
+  result <- daemons(..., .compute = .compute)
+  defer(daemons(0, .compute = .compute), frame)
+  invisible(result)
+}
+
+# Waits for a condition. The time only guards against hanging.
+await <- function(condition, seconds = 30) {
+  condition <- substitute(condition)
+  frame <- parent.frame()
+  end <- Sys.time() + seconds
+  while (!isTRUE(eval(condition, frame))) {
+    if (Sys.time() > end) stop("never came true: ", paste(deparse(condition), collapse = " "))
+    Sys.sleep(0.01)
+  }
+  invisible(TRUE)
+}
+
+# Collects, but not for ever.
+value <- function(m, seconds = 60) {
+  await(!unresolved(m), seconds)
+  m[]
+}
+
+# A task that runs until its gate is opened. `started()` waits for it to run.
+hold <- function(.compute = NULL) {
+  started <- tempfile("started")
+  gate <- tempfile("gate")
+  m <- mirai(
+    {
+      file.create(started)
+      while (!file.exists(gate)) Sys.sleep(0.005)
+      "held"
+    },
+    .args = list(started = started, gate = gate),
+    .compute = .compute
+  )
+  list(m = m, started = function() await(file.exists(started)), open = function() file.create(gate))
+}
+
+expect_code <- function(object, code) {
+  expect_s3_class(object, c("errorValue", "try-error"), exact = TRUE)
+  expect_identical(as.integer(unclass(object)), code)
+}
+
+# The message and the call of the error that an expression raises.
+expect_refused <- function(expr, message, fun) {
+  e <- tryCatch(expr, error = identity)
+  expect_s3_class(e, c("simpleError", "error", "condition"), exact = TRUE)
+  expect_match(conditionMessage(e), message, fixed = TRUE)
+  expect_identical(as.character(conditionCall(e)[[1L]]), fun)
+}
+
+printed <- function(x) utils::capture.output(print(x))
+
+# ---- processes
+
+rscript <- file.path(R.home("bin"), "Rscript")
+
+# Variables for a process with the packages of this one.
+child_env <- function(...) c(paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)), ...)
+
+# Starts R code as a process of its own: a list of its pid, the file of its output, and a function that waits for its end.
+spawn <- function(code, env = character(), libs = child_env(), frame = parent.frame()) {
+  folder <- tempfile("spawn")
+  dir.create(folder)
+  script <- file.path(folder, "script.R")
+  pid_file <- file.path(folder, "pid")
+  log <- file.path(folder, "log")
+  done <- file.path(folder, "done")
+  writeLines(c(
+    sprintf("writeLines(as.character(Sys.getpid()), '%s.new')", pid_file),
+    sprintf("invisible(file.rename('%s.new', '%s'))", pid_file, pid_file),
+    sprintf("reg.finalizer(globalenv(), function(e) file.create('%s'), onexit = TRUE)", done),
+    code
+  ), script)
+  system2(rscript, shQuote(script), stdout = log, stderr = log, wait = FALSE, env = c(libs, env))
+  await(file.exists(pid_file))
+  pid <- as.integer(readLines(pid_file))
+  defer(if (alive(pid)) tools::pskill(pid, tools::SIGKILL), frame)
+  list(
+    pid = pid,
+    log = function() if (file.exists(log)) readLines(log, warn = FALSE) else character(),
+    wait = function(seconds = 60) {
+      await(!alive(pid), seconds)
+      readLines(log, warn = FALSE)
+    }
+  )
+}
+
+# Runs R code in a process of its own, to its end, and returns its output.
+run_r <- function(code, ...) spawn(code, ..., frame = environment())$wait()
+
+# Is there such a process, and not only its exit status that nobody has asked for?
+alive <- function(pid) {
+  if (!tools::pskill(pid, 0L)) return(FALSE)
+  stat <- sprintf("/proc/%d/stat", pid)
+  if (!file.exists(stat)) return(Sys.info()[["sysname"]] != "Linux")
+  text <- tryCatch(readLines(stat, warn = FALSE), error = function(e) "0 (x) Z")
+  !grepl("\\) [ZX]", text[1L])
+}
+
+skip_unless_linux <- function() testthat::skip_if_not(Sys.info()[["sysname"]] == "Linux", "needs /proc")
+
+# Processes of the daemons of this session, by their parent's parent or their command line.
+daemon_pids <- function(.compute = NULL) {
+  url <- status(.compute)$daemons
+  pids <- as.integer(grep("^[0-9]+$", list.files("/proc"), value = TRUE))
+  shows <- function(pid) {
+    line <- tryCatch(readBin(sprintf("/proc/%d/cmdline", pid), "raw", 4096L), error = function(e) raw(), warning = function(w) raw())
+    line[line == 0L] <- charToRaw(" ")
+    grepl(sprintf("mirai::daemon(\"%s\"", url), rawToChar(line), fixed = TRUE)
+  }
+  Filter(function(pid) shows(pid) && alive(pid), pids)
+}

@@ -1,0 +1,231 @@
+local_pool(2, frame = testthat::teardown_env())
+
+test_that("collect_mirai() takes a mirai, a list, a map", {
+  expect_identical(collect_mirai(mirai(1)), 1)
+  expect_identical(collect_mirai(list(a = mirai(1), b = mirai("x"))), list(a = 1, b = "x"))
+  expect_identical(collect_mirai(list()), list())
+  expect_identical(collect_mirai(mirai_map(1:2, identity)), list(1L, 2L))
+  expect_identical(collect_mirai(mirai(1), ".flat"), 1)
+})
+
+test_that("collect_mirai() refuses anything else, in words of its own", {
+  for (bad in list(NULL, 1, "a", list(1), list(mirai(1), 2)))
+    expect_refused(collect_mirai(bad), "must be a mirai or a list of mirai", "collect_mirai")
+})
+
+test_that("call_mirai() waits and returns its argument, whatever it is", {
+  m <- mirai(1)
+  expect_invisible(call_mirai(m))
+  expect_identical(call_mirai(m), m)
+  expect_false(unresolved(m))
+  x <- mirai_map(1:3, identity)
+  expect_identical(call_mirai(x), x)
+  expect_false(unresolved(x))
+  mixed <- list(mirai(1), 2)
+  call_mirai(mixed)
+  expect_false(unresolved(mixed))
+  for (other in list(NULL, 1, "a", list(), list(1))) expect_identical(call_mirai(other), other)
+})
+
+test_that("unresolved() knows mirai, lists of them, and the unresolved value", {
+  held <- hold()
+  m <- mirai(1)
+  call_mirai(m)
+  expect_true(unresolved(held$m))
+  expect_false(unresolved(m))
+  expect_true(unresolved(list(m, held$m)))
+  expect_true(unresolved(list(1, held$m)))
+  expect_true(unresolved(held$m$data))
+  for (other in list(NA, NULL, list(), list(1), 5, structure(NA, class = "unresolvedValue"))) expect_false(unresolved(other))
+  expect_visible(unresolved(m))
+  held$open()
+  expect_false(unresolved(list(call_mirai(held$m))))
+})
+
+test_that("options may be strings, named vectors or lists", {
+  x <- mirai_map(c(a = 1, b = 2), identity)
+  flat <- c(a = 1, b = 2)
+  expect_identical(collect_mirai(x, ".flat"), flat)
+  expect_identical(collect_mirai(x, c(".flat", ".stop")), flat)
+  expect_identical(collect_mirai(x, c(.flat = TRUE)), flat)
+  expect_identical(collect_mirai(x, list(.flat = TRUE)), flat)
+  expect_identical(collect_mirai(x, list(.stop = TRUE, .flat = TRUE)), flat)
+  expect_identical(collect_mirai(x, list(.flat = FALSE)), as.list(flat))
+  expect_identical(collect_mirai(x, c(.flat = "FALSE", .stop = "TRUE")), as.list(flat))
+  expect_identical(collect_mirai(x, NULL), as.list(flat))
+  expect_identical(collect_mirai(x, character()), as.list(flat))
+  expect_identical(collect_mirai(unclass(x), ".flat"), flat)
+  expect_refused(collect_mirai(x, "flat"), "unknown option `flat`", "collect_mirai")
+  expect_refused(collect_mirai(x, list(.flat = TRUE, .other = 1)), "unknown option `.other`", "collect_mirai")
+  expect_refused(collect_mirai(x, 5), "`options` must be", "collect_mirai")
+})
+
+test_that("a stop that is switched off does not stop", {
+  x <- mirai_map(1:2, function(x) stop("no"))
+  expect_length(collect_mirai(x, list(.stop = FALSE)), 2L)
+  expect_length(collect_mirai(x, c(.stop = FALSE)), 2L)
+})
+
+test_that("tokens work bare, in any order, whatever the user calls so", {
+  x <- mirai_map(c(a = 1, b = 2), identity)
+  .flat <- "mine"
+  expect_identical(x[.flat], c(a = 1, b = 2))
+  expect_identical(x[.stop, .flat], c(a = 1, b = 2))
+  expect_identical(x[], list(a = 1, b = 2))
+  token <- mirai::.stop
+  expect_identical(x[token], list(a = 1, b = 2))
+})
+
+test_that("tokens work where mirai is not attached", {
+  out <- run_r("mirai::daemons(1); x <- mirai::mirai_map(1:2, identity); print(x[.flat]); mirai::daemons(0)")
+  expect_match(out, "[1] 1 2", fixed = TRUE, all = FALSE)
+})
+
+test_that("any other index makes a smaller map", {
+  x <- mirai_map(c(a = 1, b = 2, c = 3), identity)
+  expect_s3_class(x[1], "mirai_map", exact = TRUE)
+  expect_identical(x[c("a", "c")][], list(a = 1, c = 3))
+  expect_identical(x[-1][], list(b = 2, c = 3))
+  expect_s3_class(x[[1]], "mirai")
+  expect_identical(x$b[], 2)
+  expect_identical(x[["c"]][], 3)
+  expect_refused(x[1, 2], "one index", "[.mirai_map")
+})
+
+test_that(".flat joins as unlist() does, one level", {
+  expect_identical(mirai_map(c(a = 1, b = 2), function(x) c(x, x))[.flat], c(a1 = 1, a2 = 1, b1 = 2, b2 = 2))
+  expect_identical(mirai_map(1:2, function(x) list(x, list(x)))[.flat], list(1L, list(1L), 2L, list(2L)))
+  expect_null(mirai_map(list(), identity)[.flat])
+  expect_identical(mirai_map(as.Date("2026-01-01") + 0:1, identity)[.flat], as.numeric(as.Date("2026-01-01") + 0:1))
+})
+
+test_that(".flat refuses values of different types, naming the place", {
+  x <- mirai_map(list(p = 1L, q = 2.5), identity)
+  e <- tryCatch(x[.flat], error = identity)
+  expect_match(conditionMessage(e), "annot flatten outputs of differing type: integer / double")
+  expect_identical(e$location, 2L)
+  expect_identical(e$name, "q")
+})
+
+test_that(".flat cancels the rest", {
+  held <- hold()
+  x <- structure(list(mirai(1L), mirai(2.5), held$m), class = "mirai_map")
+  expect_error(x[.flat], "differing type")
+  expect_code(held$m$data, 20L)
+})
+
+test_that(".flat fails at an error value wherever it is", {
+  for (bad in 1:3) {
+    x <- mirai_map(1:3, function(x, bad) if (x == bad) stop("this one") else x, .args = list(bad = bad))
+    e <- tryCatch(x[.flat], error = identity)
+    expect_identical(e$location, bad)
+    expect_match(conditionMessage(e$parent), "this one")
+  }
+  e <- tryCatch(mirai_map(1, function(x) stop("single"))[.flat], error = identity)
+  expect_identical(e$location, 1L)
+})
+
+test_that(".stop raises the first error, with its place, name and parent", {
+  x <- mirai_map(list(x = 1, y = "a", z = 3), sum)
+  expect_identical(mirai_map(1:3, identity)[.stop], list(1L, 2L, 3L))
+  e <- tryCatch(x[.stop], error = identity)
+  expect_identical(e$location, 2L)
+  expect_identical(e$name, "y")
+  expect_s3_class(e$parent, c("error", "condition"))
+  expect_s3_class(e$parent, "simpleError")
+  expect_identical(conditionMessage(e$parent), "invalid 'type' (character) of argument")
+  expect_identical(e$parent$condition.class, c("simpleError", "error", "condition"))
+  e <- tryCatch(mirai_map(list(1, "a"), sum)[.stop], error = identity)
+  expect_identical(e$location, 2L)
+  expect_null(e$name)
+})
+
+test_that(".stop prints as documented, with cli", {
+  skip_if_not_installed("cli")
+  skip_if_not_installed("rlang")
+  e <- tryCatch(mirai_map(list(x = 1, y = "a"), sum)[.stop], error = identity)
+  expect_s3_class(e, "rlang_error")
+  expect_identical(rlang::call_name(conditionCall(e)), "mirai_map")
+  text <- cli::ansi_strip(conditionMessage(e))
+  expect_match(text, "In index: 2.", fixed = TRUE)
+  expect_match(text, "With name: y.", fixed = TRUE)
+  expect_match(text, "Caused by error:\n! invalid 'type' (character) of argument", fixed = TRUE)
+  e <- tryCatch(mirai_map(list(1, "a"), sum)[.stop], error = identity)
+  expect_no_match(conditionMessage(e), "With name")
+})
+
+test_that(".stop takes codes and interrupts for errors, with their text", {
+  e <- tryCatch(mirai_map(1, function(x) Sys.sleep(60), .timeout = 20)[.stop], error = identity)
+  expect_identical(e$location, 1L)
+  expect_match(conditionMessage(e$parent), "5 | Timed out", fixed = TRUE)
+  interrupt <- function(x) signalCondition(structure(list(), class = c("interrupt", "condition")))
+  e <- tryCatch(mirai_map(1, interrupt)[.stop], error = identity)
+  expect_match(conditionMessage(e$parent), "nterrupt")
+})
+
+test_that(".stop stops as soon as any element fails, and cancels what is pending", {
+  held <- hold()
+  held$started()
+  x <- structure(list(held$m, mirai(stop("early"))), class = "mirai_map")
+  e <- tryCatch(x[.stop], error = identity)
+  expect_identical(e$location, 2L)
+  expect_code(held$m$data, 20L)
+})
+
+test_that(".stop finds errors among values that were read before", {
+  m <- mirai(stop("known"))
+  call_mirai(m)
+  m$data
+  e <- tryCatch(collect_mirai(list(mirai(1), m), ".stop"), error = identity)
+  expect_identical(e$location, 2L)
+})
+
+test_that("without cli, errors and progress are plain", {
+  skip_unless_linux()
+  lib <- tempfile("lib")
+  dir.create(lib)
+  file.symlink(find.package("mirai"), file.path(lib, "mirai"))
+  code <- c(
+    "stopifnot(!requireNamespace('cli', quietly = TRUE))",
+    "library(mirai)",
+    "e <- tryCatch(require_daemons('foo'), error = identity)",
+    "cat('<1>', conditionMessage(e), '</1>', is.null(conditionCall(e)), class(e), '\\n')",
+    "daemons(1)",
+    "e <- tryCatch(mirai_map(list(x = 1, y = 'a'), sum)[.stop], error = identity)",
+    "cat('<2>', conditionMessage(e), '</2>', is.null(conditionCall(e)), e$location, e$name, '\\n')",
+    "e <- tryCatch(mirai_map(list(1L, 2), identity)[.flat], error = identity)",
+    "cat('<3>', conditionMessage(e), '</3>\\n')",
+    "x <- mirai_map(1:3, identity)[.progress]",
+    "str(x)",
+    "daemons(0)"
+  )
+  libs <- c(paste0("R_LIBS=", lib), "R_LIBS_USER=none", "R_LIBS_SITE=none")
+  only_base <- sprintf("Sys.setenv(R_LIBS_SITE = 'none'); assign('.lib.loc', c('%s', .Library), envir = environment(.libPaths))", lib)
+  out <- paste(run_r(c(only_base, code), libs = libs), collapse = "\n")
+  if (grepl("stopifnot", out)) skip("cli is in R's own library")
+  expect_match(out, "<1> No daemons set for the 'foo' compute profile.\nUse e.g. mirai::daemons(6, .compute = \"foo\") to set 6 local daemons. </1> TRUE simpleError", fixed = TRUE)
+  expect_match(out, "<2> In index 2:\ninvalid 'type' (character) of argument </2> TRUE 2 y", fixed = TRUE)
+  expect_match(out, "<3> Cannot flatten outputs of differing type: integer / double </3>", fixed = TRUE)
+  expect_match(out, "[ 0 / 3 .... ]", fixed = TRUE)
+  expect_match(out, "[ 1 / 3 .... ]", fixed = TRUE)
+  expect_match(out, "[ 2 / 3 .... ]", fixed = TRUE)
+  expect_match(out, "[ 3 / 3 done ]\n", fixed = TRUE)
+  expect_match(out, "List of 3", fixed = TRUE)
+})
+
+test_that("progress changes nothing about the result", {
+  x <- mirai_map(c(a = 1, b = 2), identity)
+  utils::capture.output(type = "message", {
+    expect_identical(x[.progress], list(a = 1, b = 2))
+    expect_identical(x[.flat, .progress], c(a = 1, b = 2))
+    expect_identical(collect_mirai(x, list(.stop = TRUE, .progress = "my bar")), list(a = 1, b = 2))
+    expect_identical(collect_mirai(x, c(.stop = TRUE, .progress = "my bar")), list(a = 1, b = 2))
+    expect_identical(collect_mirai(x, list(.progress = list(name = "bar", type = "tasks"))), list(a = 1, b = 2))
+    expect_identical(mirai_map(list(), identity)[.progress], list())
+  })
+})
+
+test_that("a big map collects with progress in reasonable steps", {
+  utils::capture.output(type = "message", x <- mirai_map(1:2000, identity)[.progress, .flat])
+  expect_identical(x, 1:2000)
+})

@@ -1,0 +1,226 @@
+test_that("daemons(n) starts n processes and returns when they are connected", {
+  expect_invisible(d <- local_pool(3))
+  expect_s3_class(d, c("miraiDaemons", "default"), exact = TRUE)
+  expect_true(isTRUE(as.logical(d)))
+  expect_true(isTRUE(d))
+  expect_false(identical(d, TRUE))
+  expect_identical(printed(d), "[1] TRUE")
+  expect_identical(info()[["connections"]], 3L)
+  expect_true(daemons_set())
+  expect_length(unique(everywhere(Sys.getpid())[.flat]), 3L)
+})
+
+test_that("a reset returns FALSE, and there is nothing left", {
+  local_pool(1)
+  pid <- mirai(Sys.getpid())[]
+  expect_identical(daemons(0), FALSE)
+  expect_invisible(daemons(0))
+  expect_identical(daemons(NULL), FALSE)
+  expect_false(daemons_set())
+  expect_null(info())
+  expect_null(nextget("url"))
+  await(!alive(pid))
+})
+
+test_that("n is truncated", {
+  local_pool(1.9)
+  expect_identical(info()[["connections"]], 1L)
+  expect_identical(nextget("n"), 1L)
+})
+
+test_that("wrong arguments are errors of the user's call", {
+  numeric <- "`n` must be numeric, did you mean to provide `url`?"
+  expect_error(daemons(), "argument \"n\" is missing, with no default", fixed = TRUE)
+  for (bad in list(TRUE, NA, "4", NA_real_, list(1))) expect_refused(daemons(bad), numeric, "daemons")
+  expect_refused(daemons(-1), "the number of daemons must be zero or greater", "daemons")
+  expect_refused(daemons(url = 5), "`url` must be of type character, not double", "daemons")
+  expect_refused(daemons(url = 5L), "`url` must be of type character, not integer", "daemons")
+  expect_refused(daemons(url = "nonsense"), "3 | Invalid argument", "daemons")
+  expect_refused(daemons(1, dispatcher = "yes"), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
+  expect_refused(daemons(1, dispatcher = NA), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
+  expect_refused(daemons(1, seed = "a"), "`seed` must be", "daemons")
+  expect_refused(daemons(1, memory = "5"), "`memory` must be", "daemons")
+  expect_refused(daemons(1, .compute = 5), "`.compute` must be a string", "daemons")
+  expect_refused(daemons(1, .compute = c("a", "b")), "`.compute` must be a string", "daemons")
+  expect_false(daemons_set())
+})
+
+test_that("arguments of later versions say so", {
+  expect_refused(daemons(sync = TRUE), "`sync` is not available", "daemons")
+  expect_refused(daemons(1, remote = list()), "`remote` is not available", "daemons")
+  expect_refused(daemons(1, serial = list()), "`serial` is not available", "daemons")
+  expect_refused(daemons(url = local_url(), tls = "x"), "`tls` is not available", "daemons")
+  expect_refused(daemons(url = local_url(), pass = "x"), "`pass` is not available", "daemons")
+})
+
+test_that("a call that fails leaves the pool in place", {
+  local_pool(1)
+  pid <- mirai(Sys.getpid())[]
+  expect_error(daemons(2, seed = "a"))
+  expect_error(daemons(2, memory = "a"))
+  expect_error(daemons("2"))
+  expect_error(daemons(url = "nonsense"))
+  expect_identical(mirai(Sys.getpid())[], pid)
+})
+
+test_that("a new call replaces the pool", {
+  local_pool(1)
+  pid <- mirai(Sys.getpid())[]
+  pending <- hold()$m
+  daemons(2)
+  expect_code(pending[], 19L)
+  expect_identical(info()[["connections"]], 2L)
+  await(!alive(pid))
+})
+
+test_that("arguments for daemons are passed on, unusable ones are warned about", {
+  local_pool(1, cleanup = FALSE)
+  mirai(left <<- 1)[]
+  expect_identical(mirai(left)[], 1)
+  expect_warning(daemons(1, nonsense = 5), "`nonsense`")
+  expect_warning(daemons(1, cleanup = "no"), "`cleanup`")
+})
+
+test_that("a reset resolves what is pending to 19 and kills a busy daemon", {
+  local_pool(1)
+  pid <- mirai(Sys.getpid())[]
+  held <- hold()
+  held$started()
+  queued <- mirai(1)
+  done <- mirai(2, .compute = NULL)
+  daemons(0)
+  expect_code(held$m$data, 19L)
+  expect_code(queued$data, 19L)
+  expect_identical(printed(queued$data), "'errorValue' int 19 | Connection reset")
+  await(!alive(pid))
+})
+
+test_that("resolved mirai keep their values through a reset", {
+  local_pool(1)
+  read <- mirai(1)
+  read[]
+  unread <- mirai(2)
+  call_mirai(unread)
+  daemons(0)
+  expect_identical(read[], 1)
+  expect_identical(unread[], 2)
+})
+
+test_that("pools by url take daemons that come and go", {
+  url <- local_url()
+  local_pool(url = url)
+  expect_identical(status()$daemons, url)
+  expect_identical(nextget("url"), url)
+  expect_identical(info()[["connections"]], 0L)
+  m <- mirai("waited")
+  expect_true(unresolved(m))
+  expect_identical(launch_local(2), 2L)
+  expect_identical(value(m), "waited")
+  await(info()[["connections"]] == 2L)
+})
+
+test_that("the second argument is url, the first element of it", {
+  url <- local_url()
+  local_pool(0, c(url, "ignored"))
+  expect_identical(nextget("url"), url)
+})
+
+test_that("one address can be listened at again after a reset", {
+  url <- local_url()
+  local_pool(url = url)
+  daemons(url = url)
+  launch_local(1)
+  expect_identical(value(mirai(1)), 1)
+})
+
+test_that("an address in use is an error", {
+  url <- local_url()
+  local_pool(url = url)
+  e <- tryCatch(daemons(url = url, .compute = "second"), error = identity)
+  expect_match(conditionMessage(e), "10 | Address in use", fixed = TRUE)
+  expect_false(daemons_set("second"))
+})
+
+test_that("a slow task delays nothing else, with dispatcher", {
+  local_pool(2)
+  held <- hold()
+  held$started()
+  expect_identical(collect_mirai(lapply(1:6, function(i) mirai(i, .args = list(i = i)))), as.list(1:6))
+  expect_true(unresolved(held$m))
+  held$open()
+  expect_identical(held$m[], "held")
+})
+
+test_that("tasks are dealt in turn without dispatcher", {
+  local_pool(2, dispatcher = FALSE)
+  pids <- unlist(collect_mirai(lapply(1:6, function(i) mirai(Sys.getpid()))))
+  expect_length(unique(pids), 2L)
+  expect_identical(pids[c(1, 3, 5)], rep(pids[1], 3L))
+  expect_identical(pids[c(2, 4, 6)], rep(pids[2], 3L))
+})
+
+test_that("without dispatcher tasks wait at their daemon", {
+  local_pool(2, dispatcher = FALSE)
+  held <- hold()
+  held$started()
+  ms <- lapply(1:4, function(i) mirai(i, .args = list(i = i)))
+  expect_identical(ms[[1]][], 1L)
+  expect_identical(ms[[3]][], 3L)
+  expect_true(unresolved(ms[[2]]))
+  held$open()
+  expect_identical(collect_mirai(ms), as.list(1:4))
+})
+
+test_that("memory is not for pools without dispatcher, and says so", {
+  expect_warning(local_pool(1, dispatcher = FALSE, memory = 5), "memory")
+})
+
+test_that("daemons inherit the working directory, the environment and the library paths", {
+  folder <- tempfile("folder")
+  dir.create(folder)
+  lib <- tempfile("lib")
+  dir.create(lib)
+  old <- setwd(folder)
+  paths <- .libPaths()
+  Sys.setenv(MIRAI_TEST_VARIABLE = "here")
+  .libPaths(c(lib, paths))
+  defer({
+    setwd(old)
+    Sys.unsetenv("MIRAI_TEST_VARIABLE")
+    .libPaths(paths)
+  })
+  local_pool(1)
+  there <- mirai(list(getwd(), Sys.getenv("MIRAI_TEST_VARIABLE"), .libPaths()))[]
+  expect_identical(there, list(normalizePath(folder), "here", .libPaths()))
+})
+
+test_that("each daemon has a temporary folder of its own, gone with it", {
+  local_pool(2)
+  dirs <- everywhere(tempdir())[.flat]
+  expect_length(unique(dirs), 2L)
+  expect_false(tempdir() %in% dirs)
+  expect_true(all(dir.exists(dirs)))
+  daemons(0)
+  await(!any(dir.exists(dirs)))
+})
+
+test_that("a busy daemon takes its temporary folder with it", {
+  local_pool(1)
+  dir <- mirai(tempdir())[]
+  held <- hold()
+  held$started()
+  daemons(0)
+  await(!dir.exists(dir))
+})
+
+test_that("command lines of daemons show what they are", {
+  skip_unless_linux()
+  local_pool(2)
+  pids <- everywhere(Sys.getpid())[.flat]
+  expect_setequal(daemon_pids(), pids)
+})
+
+test_that("daemons are not interactive", {
+  local_pool(1)
+  expect_false(mirai(interactive())[])
+})

@@ -1,0 +1,174 @@
+local_pool(1, frame = testthat::teardown_env())
+
+test_that("an evaluation error is a string with fields", {
+  e <- mirai({
+    f(-1)
+    f(1)
+  }, f = function(x) if (x > 0) stop("positive"))[]
+  expect_s3_class(e, c("miraiError", "errorValue", "try-error"), exact = TRUE)
+  expect_type(e, "character")
+  expect_identical(as.vector(unclass(e))[1L], "Error in f(1): positive")
+  expect_identical(e$message, "positive")
+  expect_identical(e$call, quote(f(1)))
+  expect_identical(e$stack.trace, list(quote(stop("positive")), quote(f(1))))
+  expect_identical(e$condition.class, c("simpleError", "error", "condition"))
+  expect_identical(e$class, c("miraiError", "errorValue", "try-error"))
+  expect_null(e$mess)
+  expect_null(e$other)
+  expect_identical(printed(e), "'miraiError' chr Error in f(1): positive")
+  expect_identical(conditionMessage(e), "positive")
+  expect_identical(conditionCall(e), quote(f(1)))
+  expect_false(inherits(e, "condition"))
+  expect_true("stack.trace" %in% utils::.DollarNames(e, ""))
+})
+
+test_that("errors at the top of an expression have no call of ours", {
+  e <- mirai(stop("top"))[]
+  expect_identical(as.vector(e), "Error: top")
+  expect_null(e$call)
+  expect_identical(e$stack.trace, list(quote(stop("top"))))
+  e <- mirai(nothing_of_that_name)[]
+  expect_match(e, "^Error: object 'nothing_of_that_name' not found$")
+  expect_null(e$call)
+  expect_identical(e$stack.trace, list())
+  e <- mirai(stop("quiet", call. = FALSE))[]
+  expect_identical(as.vector(e), "Error: quiet")
+})
+
+test_that("builtins don't show in the trace", {
+  e <- mirai(log("a"))[]
+  expect_identical(as.vector(e), "Error in log(\"a\"): non-numeric argument to mathematical function")
+  expect_identical(e$stack.trace, list())
+  e <- mirai({
+    f <- function() log("a")
+    f()
+  })[]
+  expect_identical(e$stack.trace, list(quote(f())))
+})
+
+test_that("calls are without source references", {
+  expr <- parse(text = "{\n f <- function(g) stop('x')\n f(function(a) {\n a\n })\n}", keep.source = TRUE)[[1L]]
+  e <- mirai(expr)[]
+  has_srcref <- function(x) {
+    if (!is.null(attr(x, "srcref")) || inherits(x, "srcref")) return(TRUE)
+    if (is.call(x)) any(vapply(as.list(x), has_srcref, NA)) else FALSE
+  }
+  expect_false(any(vapply(c(e$call, e$stack.trace), has_srcref, NA)))
+})
+
+test_that("fields of the condition are kept", {
+  e <- mirai(stop(structure(
+    class = c("custom", "error", "condition"),
+    list(message = "own", call = NULL, data = list(1, "b"), extra = 5)
+  )))[]
+  expect_identical(as.vector(e), "Error: own")
+  expect_identical(e$condition.class, c("custom", "error", "condition"))
+  expect_identical(e$data, list(1, "b"))
+  expect_identical(e$extra, 5)
+})
+
+test_that("fields that would clash with attributes of a string do no harm", {
+  e <- mirai(stop(structure(
+    class = c("custom", "error", "condition"),
+    list(message = "own", call = NULL, names = 1:3, dim = 7, class = "x", fine = TRUE)
+  )))[]
+  expect_identical(as.vector(e), "Error: own")
+  expect_true(e$fine)
+})
+
+test_that("only the first line of a long call is shown", {
+  e <- mirai((function(aaaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbbbbbbbbbbbb) {
+    stop("deep")
+  })("cccccccccccccccccccccccccccccccccc", "dddddddddddddddddddddddddddddddddddddddddd"))[]
+  expect_match(e, "^Error in [^\n]*: deep$")
+})
+
+test_that("messages of several lines keep them", {
+  expect_identical(as.vector(mirai(stop("one\ntwo"))[]), "Error: one\ntwo")
+})
+
+test_that("errors of rlang bring their bullets and their fields", {
+  skip_if_not_installed("rlang")
+  e <- mirai({
+    f <- function() rlang::abort(c("header", i = "bullet"), class = "mine", my = 3)
+    f()
+  })[]
+  expect_match(e, "Error in f(): header\n", fixed = TRUE)
+  expect_match(e, "bullet", fixed = TRUE)
+  expect_identical(e$condition.class[1L], "mine")
+  expect_identical(e$my, 3)
+  expect_identical(e$stack.trace[[length(e$stack.trace)]], quote(f()))
+})
+
+test_that("warnings made errors have no trace, warnings are dropped", {
+  e <- mirai({
+    options(warn = 2)
+    f <- function() warning("w")
+    f()
+  })[]
+  expect_match(e, "converted from warning")
+  expect_identical(e$stack.trace, list())
+  expect_identical(mirai({
+    warning("w")
+    1
+  })[], 1)
+})
+
+test_that("endless recursion is an error, and the daemon goes on", {
+  pid <- mirai(Sys.getpid())[]
+  e <- mirai({
+    f <- function(n) f(n + 1)
+    f(1)
+  })[]
+  expect_s3_class(e, "miraiError")
+  expect_identical(mirai(Sys.getpid())[], pid)
+})
+
+test_that("a value with the class of an error value is returned like any other", {
+  x <- mirai(structure("mine", class = "errorValue"))[]
+  expect_identical(x, structure("mine", class = "errorValue"))
+  expect_true(is_error_value(x))
+})
+
+test_that("predicates tell the kinds apart", {
+  e <- mirai(stop("x"))[]
+  expect_identical(c(is_error_value(e), is_mirai_error(e), is_mirai_interrupt(e)), c(TRUE, TRUE, FALSE))
+  i <- mirai(signalCondition(structure(list(), class = c("interrupt", "condition"))))[]
+  expect_identical(c(is_error_value(i), is_mirai_error(i), is_mirai_interrupt(i)), c(TRUE, FALSE, TRUE))
+  expect_s3_class(i, c("miraiInterrupt", "errorValue", "try-error"), exact = TRUE)
+  expect_identical(as.vector(i), "")
+  expect_identical(printed(i), "'miraiInterrupt' chr \"\"")
+  t <- mirai(1, .timeout = 0)[]
+  expect_identical(c(is_error_value(t), is_mirai_error(t), is_mirai_interrupt(t)), c(TRUE, FALSE, FALSE))
+  expect_false(is_error_value(1))
+  m <- mirai(1)
+  expect_true(is_mirai(m))
+  expect_false(is_mirai(1))
+  expect_false(is_mirai_map(m))
+})
+
+test_that("codes print with their text, uncut", {
+  shows <- function(code) printed(structure(code, class = c("errorValue", "try-error")))
+  expect_identical(shows(5L), "'errorValue' int 5 | Timed out")
+  expect_identical(shows(19L), "'errorValue' int 19 | Connection reset")
+  expect_identical(shows(20L), "'errorValue' int 20 | Operation canceled")
+  expect_identical(shows(0L), "'errorValue' int 0 | Hunky dory")
+  expect_identical(shows(31L), "'errorValue' int 31 | Connection shutdown")
+  expect_identical(shows(27L), "'errorValue' int 27 | Peer could not be authenticated")
+  expect_identical(shows(999L), "'errorValue' int 999 | Unknown error #999")
+  skip_unless_linux()
+  expect_identical(shows(268435553L), "'errorValue' int 268435553 | Address family not supported by protocol")
+  expect_identical(shows(as.integer(0x20000000) + 7L), "'errorValue' int 536870919 | Transport error #7")
+})
+
+test_that("a result that cannot be serialised is an error of that task alone", {
+  pid <- mirai(Sys.getpid())[]
+  # Nested too deeply for R's serialiser.
+  e <- mirai({
+    x <- NULL
+    for (i in 1:1e6) x <- list(x)
+    x
+  })[]
+  expect_s3_class(e, "miraiError")
+  expect_identical(mirai(Sys.getpid())[], pid)
+})

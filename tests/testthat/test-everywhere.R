@@ -1,0 +1,96 @@
+test_that("each daemon evaluates once, and the result is a map without names", {
+  local_pool(3)
+  expect_invisible(x <- everywhere(Sys.getpid()))
+  expect_s3_class(x, "mirai_map", exact = TRUE)
+  expect_null(names(x))
+  expect_length(unique(x[.flat]), 3L)
+})
+
+test_that("effects outlive the clean-up", {
+  local_pool(2)
+  everywhere({
+    library(stats4)
+    counted <<- 1
+    options(mirai.test = "kept")
+  }, exported = 5)[]
+  for (i in 1:4) {
+    expect_identical(mirai(list(exported, counted, getOption("mirai.test"), "package:stats4" %in% search()))[],
+                     list(5, 1, "kept", TRUE))
+  }
+  everywhere({}, a = 1)
+  expect_identical(mirai(a)[], 1)
+})
+
+test_that("language objects in variables are evaluated", {
+  local_pool(1)
+  ex <- quote(x + 1)
+  expect_identical(everywhere(ex, .args = list(x = 1))[], list(2))
+})
+
+test_that("an error is a value in the result", {
+  local_pool(2)
+  x <- everywhere(stop("all"))[]
+  expect_length(x, 2L)
+  for (e in x) expect_identical(as.vector(e), "Error: all")
+})
+
+test_that("it needs daemons, and right arguments", {
+  expect_error(everywhere(1), "No daemons set")
+  local_pool(1)
+  expect_refused(everywhere(1, 2), "all `...` arguments must be named", "everywhere")
+  expect_refused(everywhere(1, .args = list(2)), "all items in `.args` must be named", "everywhere")
+})
+
+test_that("a later task does not start on a daemon before it has done its evaluation", {
+  local_pool(2)
+  for (round in 1:10) {
+    everywhere(round <<- r, .args = list(r = round))
+    expect_identical(unlist(collect_mirai(lapply(1:4, function(i) mirai(round)))), rep(round, 4L))
+  }
+})
+
+test_that("the queue is held until .min daemons have come", {
+  local_pool(2)
+  x <- everywhere(Sys.getpid(), .min = 3)
+  expect_length(x, 3L)
+  m <- mirai("behind")
+  await(sum(!vapply(x, unresolved, NA)) == 2L)
+  expect_identical(info()[["awaiting"]], 2L)
+  expect_true(unresolved(m))
+  launch_local(1)
+  expect_identical(value(m), "behind")
+  expect_length(unique(unlist(x[])), 3L)
+})
+
+test_that("with none connected one evaluation waits for the first", {
+  local_pool(url = local_url())
+  x <- everywhere(first <<- TRUE)
+  expect_length(x, 1L)
+  launch_local(1)
+  call_mirai(x)
+  expect_true(value(mirai(first)))
+})
+
+test_that("a daemon that dies does not keep the others waiting", {
+  skip_unless_linux()
+  local_pool(2)
+  held <- hold()
+  held$started()
+  pids <- everywhere(Sys.getpid())
+  victim <- structure(list(held$m), class = "mirai_map")
+  await(sum(!vapply(pids, unresolved, NA)) == 1L)
+  other <- unlist(lapply(pids, function(m) if (!unresolved(m)) m$data))
+  busy <- setdiff(daemon_pids(), other)
+  m <- mirai("goes on")
+  tools::pskill(busy, tools::SIGKILL)
+  expect_code(value(held$m), 19L)
+  expect_identical(value(m), "goes on")
+  expect_false(unresolved(call_mirai(pids)))
+})
+
+test_that("without dispatcher each daemon gets one", {
+  local_pool(2, dispatcher = FALSE)
+  expect_length(unique(everywhere(Sys.getpid())[.flat]), 2L)
+  everywhere(kept <<- 3)
+  expect_identical(unlist(collect_mirai(lapply(1:4, function(i) mirai(kept)))), rep(3, 4L))
+})

@@ -1,0 +1,165 @@
+local_pool(2, frame = testthat::teardown_env())
+
+test_that("a map is a list of mirai", {
+  expect_invisible(mirai_map(1:2, identity))
+  x <- mirai_map(c(a = 1, b = 2), identity)
+  expect_s3_class(x, "mirai_map", exact = TRUE)
+  expect_type(x, "list")
+  expect_named(x, c("a", "b"))
+  expect_true(is_mirai_map(x))
+  expect_true(is_mirai(x[[1]]))
+  call_mirai(x)
+  expect_identical(printed(x), "< mirai map [2/2] >")
+  expect_identical(printed(mirai_map(list(), identity)), "< mirai map [0/0] >")
+  held <- hold()
+  expect_identical(printed(structure(list(held$m, x[[1]]), class = "mirai_map")), "< mirai map [1/2] >")
+  held$open()
+  call_mirai(held$m)
+})
+
+test_that("wrong arguments are errors", {
+  expect_refused(mirai_map(1, "a"), "`.f` must be of type function, not character", "mirai_map")
+  expect_error(mirai_map(1), "argument \".f\" is missing, with no default", fixed = TRUE)
+  dots <- "all `...` arguments must be named, unless supplying an environment"
+  expect_refused(mirai_map(1, identity, 2), dots, "mirai_map")
+  expect_refused(mirai_map(1, identity, .args = new.env()), "`.args` must be", "mirai_map")
+  expect_refused(mirai_map(1, identity, .args = sum), "`.args` must be", "mirai_map")
+  expect_refused(mirai_map(array(1, c(1, 1, 1)), identity), "2 dimensions", "mirai_map")
+  expect_error(mirai_map(1, identity, .compute = "nowhere"), "No daemons set for the 'nowhere' compute profile")
+})
+
+test_that("the element is the first argument, constants follow", {
+  expect_identical(lengths(mirai_map(1:3, rnorm, .args = list(mean = 5))[]), 1:3)
+  expect_identical(mirai_map(1:2, function(x, y, z) c(x, y, z), .args = list(10L, z = 20L))[], list(c(1L, 10L, 20L), c(2L, 10L, 20L)))
+  expect_identical(mirai_map(1:2, function(x, y) x + y, .args = c(y = 1L))[.flat], 2:3)
+})
+
+test_that("elements and constants are values, never evaluated", {
+  expect_identical(mirai_map(list(quote(a + b), quote(zz), expression(1)), function(x) x)[], list(quote(a + b), quote(zz), expression(1)))
+  expect_identical(mirai_map(1, function(x, y) y, .args = list(y = quote(stop("evaluated"))))[[1]][], quote(stop("evaluated")))
+  expect_identical(mirai_map(list(NULL, NA), is.null)[.flat], c(TRUE, FALSE))
+  expect_identical(mirai_map(expression(a + b, c), class)[.flat], c("call", "name"))
+})
+
+test_that("... go to the global environment, host globals are not found", {
+  expect_identical(mirai_map(1:2, eval(quote(function(x) helper(x)), globalenv()), helper = function(x) x * 2)[.flat], c(2, 4))
+  f <- eval(quote(function(x) x + not_there), globalenv())
+  expect_match(mirai_map(1, f)[[1]][], "object 'not_there' not found")
+  make <- function(y) function(x) x + y
+  expect_identical(mirai_map(1:2, make(10))[.flat], c(11, 12))
+  e <- new.env()
+  e$k <- 5
+  expect_identical(mirai_map(1, eval(quote(function(x) x + k), globalenv()), e)[.flat], 6)
+})
+
+test_that("vectors are mapped over as lapply() does, names kept", {
+  expect_null(names(mirai_map(letters[1:2], identity)[]))
+  expect_identical(mirai_map(c(a = 1L, b = 2L), identity)[], list(a = 1L, b = 2L))
+  d <- as.Date("2026-01-01") + 0:1
+  expect_identical(mirai_map(d, identity)[], list(d[1], d[2]))
+  f <- factor(c("u", "v"))
+  expect_identical(mirai_map(f, identity)[], lapply(f, identity))
+  p <- as.POSIXct("2026-01-01", tz = "UTC") + 0:1
+  expect_identical(mirai_map(p, identity)[], lapply(p, identity))
+  env <- list2env(list(u = 1, v = 2))
+  expect_identical(mirai_map(env, identity)[], lapply(env, identity))
+  expect_identical(mirai_map(NULL, identity)[], list())
+  expect_identical(mirai_map(character(), identity)[], list())
+})
+
+test_that("data frames are mapped over by rows", {
+  df <- data.frame(a = 1:2, b = c("x", "y"))
+  expect_identical(mirai_map(df, function(a, b) list(a, b))[], list(list(1L, "x"), list(2L, "y")))
+  expect_identical(mirai_map(df, function(b, a) paste(b, a))[.flat], c("x 1", "y 2"))
+  df$d <- as.Date("2026-01-01") + 0:1
+  expect_identical(mirai_map(df, function(a, b, d) class(d))[.flat], c("Date", "Date"))
+  df$l <- list(1:3, "z")
+  expect_identical(mirai_map(df, function(a, b, d, l) l)[], list(1:3, "z"))
+  expect_identical(mirai_map(df[0, ], function(...) 1)[], list())
+  expect_named(mirai_map(mtcars[1:2, ], function(...) 1)[], rownames(mtcars)[1:2])
+  expect_identical(mirai_map(data.frame(a = 1:2), function(a, k) a + k, .args = list(k = 1L))[.flat], 2:3)
+})
+
+test_that("a data frame made by hand, as purrr makes them, works", {
+  unnamed <- structure(list(1:2, c("x", "y")), class = "data.frame", row.names = 1:2)
+  expect_identical(mirai_map(unnamed, function(p, q) list(p, q))[], list(list(1L, "x"), list(2L, "y")))
+  strange <- structure(list(a = 1:3), class = "data.frame", row.names = c("u", "", "u"))
+  x <- mirai_map(strange, function(a) a)[]
+  expect_identical(names(x), c("u", "", "u"))
+  expect_identical(unname(x), list(1L, 2L, 3L))
+})
+
+test_that("matrices are mapped over by rows", {
+  m <- matrix(1:4, 2, dimnames = list(c("r1", "r2"), c("a", "b")))
+  expect_identical(mirai_map(m, function(b, a) a - b)[.flat], c(r1 = -2L, r2 = -2L))
+  expect_identical(mirai_map(unname(m), function(x, y) x * 10L + y)[.flat], c(13L, 24L))
+  expect_identical(mirai_map(m[, "a", drop = FALSE], function(a) a)[.flat], c(r1 = 1L, r2 = 2L))
+  lm <- matrix(list(1, "a", 2, "b"), 2)
+  expect_identical(mirai_map(lm, function(x, y) list(x, y))[], list(list(1, 2), list("a", "b")))
+})
+
+test_that("errors name the function as .f()", {
+  e <- mirai_map(1, function(x) stop("mm"))[[1]][]
+  expect_identical(as.vector(e), "Error in .f(): mm")
+  expect_identical(e$call, quote(.f()))
+  expect_identical(e$stack.trace, list(quote(stop("mm")), quote(.f())))
+})
+
+test_that("local daemons cannot be made from within, at any depth", {
+  deny <- "cannot create local daemons from within mirai map"
+  expect_match(mirai_map(1, function(x) mirai::daemons(1))[[1]][], deny)
+  expect_match(mirai_map(1, function(x) (function() sapply(1, function(i) mirai::daemons(1)))())[[1]][], deny)
+  expect_identical(mirai_map(1, function(x) mirai::daemons(0))[], list(FALSE))
+  expect_identical(mirai_map(1, function(x) {
+    mirai::daemons(url = mirai::local_url())
+    on.exit(mirai::daemons(0))
+    mirai::launch_local(1)
+    mirai::mirai(42)[]
+  })[], list(42))
+  expect_identical(mirai({
+    mirai::daemons(1)
+    on.exit(mirai::daemons(0))
+    mirai::mirai(43)[]
+  })[], 43)
+})
+
+test_that("a function with class and attributes arrives as it is", {
+  f <- structure(function(x) x, class = c("crate", "function"), tag = "t")
+  expect_identical(mirai_map(1, function(x, f) attributes(f)[c("class", "tag")], .args = list(f = f))[[1]][], attributes(f)[c("class", "tag")])
+  expect_identical(mirai_map(1:2, f)[.flat], 1:2)
+})
+
+test_that("tasks of a map don't share state through their constants", {
+  env <- new.env()
+  env$n <- 0
+  x <- mirai_map(1:4, function(x, env) {
+    env$n <- env$n + 1
+    env$n
+  }, .args = list(env = env))
+  expect_identical(x[.flat], c(1, 1, 1, 1))
+})
+
+test_that("stop_mirai() cancels a whole map", {
+  x <- mirai_map(1:5, function(x) Sys.sleep(60))
+  expect_identical(stop_mirai(x), rep(TRUE, 5))
+  for (v in x[]) expect_code(v, 20L)
+})
+
+test_that("a large map comes back whole and in order", {
+  expect_identical(mirai_map(1:5000, function(x) x)[.flat], 1:5000)
+})
+
+test_that("data frames that are more than that work too", {
+  skip_if_not_installed("tibble")
+  tb <- tibble::tibble(a = 1:2, b = list(1, "x"))
+  expect_identical(mirai_map(tb, function(a, b) list(a, b))[], list(list(1L, 1), list(2L, "x")))
+})
+
+test_that("purrr's use of a map works", {
+  x <- mirai_map(list(a = 1, b = "x"), function(x) x + 1)
+  e <- tryCatch(collect_mirai(x, options = c(".stop", ".progress")), error = identity)
+  expect_identical(e$location, 2L)
+  expect_identical(e$name, "b")
+  expect_s3_class(e$parent, c("error", "condition"))
+  expect_identical(conditionMessage(e$parent), "non-numeric argument to binary operator")
+})
