@@ -34,13 +34,9 @@ rapi::entries! {
         url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, handlers, tempdir
     );
 
-    session::session_snapshot => session_snapshot(
-        globals, options, search, output, messages, kind
-    );
-    session::session_changed => session_changed(
-        snapshot, globals, options, search, output, messages, seed
-    );
-    session::environment_stamp => environment_stamp();
+    session::session_snapshot => session_snapshot(options, search, output, messages, kind);
+    session::session_changed => session_changed(snapshot, options, search, output, messages, seed);
+    session::session_new_globals => session_new_globals(snapshot);
 
     rng::next_rng_stream => next_rng_stream(seed);
     failure::system_error_text => system_error_text(number);

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::MaybeUninit;
 
 /// The environment variables at one moment.
@@ -12,13 +11,6 @@ impl Environment {
     /// Copies them.
     pub(crate) fn now() -> Environment {
         Environment(strings().map(CStr::to_owned).collect())
-    }
-
-    /// A number for what they are now.
-    pub(crate) fn stamp() -> u64 {
-        let mut hasher = DefaultHasher::new();
-        strings().for_each(|string| string.hash(&mut hasher));
-        hasher.finish()
     }
 
     /// Whether they are still the same, in the same order.

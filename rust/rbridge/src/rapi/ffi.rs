@@ -106,7 +106,7 @@ unsafe extern "C-unwind" {
     pub fn Rf_lcons(car: SEXP, cdr: SEXP) -> SEXP;
     pub fn Rf_install(name: *const c_char) -> SEXP;
     pub fn Rf_mkCharLenCE(bytes: *const c_char, length: c_int, encoding: c_int) -> SEXP;
-    pub fn Rf_getAttrib(x: SEXP, name: SEXP) -> SEXP;
+    pub fn R_lsInternal3(env: SEXP, all: c_int, sorted: c_int) -> SEXP;
     pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();

@@ -2,10 +2,33 @@
 
 use std::sync::OnceLock;
 
-use super::ffi::{self, Length, SEXP};
+use super::ffi::{self, Length};
 use super::{Jump, Scope, Sexp};
 
 impl Scope {
+    /// Names of all variables of the global environment, unsorted.
+    pub(crate) fn global_names(&self) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds nothing.
+        unsafe { self.fresh(|| ffi::R_lsInternal3(ffi::R_GlobalEnv, 1, 0)) }
+    }
+
+    /// The strings of `x` at `indices`.
+    pub(crate) fn pick_strings(&self, x: Sexp<'_>, indices: &[usize]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a pointer and a borrowed slice of indices into `x`, a character vector.
+        unsafe {
+            self.fresh(|| {
+                let picked = ffi::Rf_allocVector(ffi::STRSXP, indices.len() as Length);
+                ffi::Rf_protect(picked);
+                for (to, from) in indices.iter().enumerate() {
+                    let string = ffi::STRING_ELT(x.raw(), *from as Length);
+                    ffi::SET_STRING_ELT(picked, to as Length, string);
+                }
+                ffi::Rf_unprotect(1);
+                picked
+            })
+        }
+    }
+
     /// Number of graphics devices.
     pub(crate) fn device_count(&self) -> i32 {
         // SAFETY: on R's thread; reads a variable.
@@ -41,40 +64,6 @@ impl Sexp<'_> {
                 Some(pair)
             }
         })
-    }
-
-    /// Names and values of a list of variables, as addresses, without `.Random.seed`.
-    pub(crate) fn variables(self, scope: &Scope) -> Result<Vec<(usize, usize)>, Jump> {
-        let seed = scope.seed_name()?;
-        let length = self.len(scope)?;
-        let mut variables = Vec::with_capacity(length);
-        for i in 0..length {
-            // SAFETY: the closure holds plain data.
-            let variable = unsafe { scope.protected(|| variable(self.raw(), i))? };
-            if variable.0 != seed {
-                variables.push(variable);
-            }
-        }
-        Ok(variables)
-    }
-
-    /// Whether this is a list of these variables in this order, beside `.Random.seed`.
-    pub(crate) fn has_variables(
-        self,
-        scope: &Scope,
-        variables: &[(usize, usize)],
-    ) -> Result<bool, Jump> {
-        let seed = scope.seed_name()?;
-        // SAFETY: the closure holds plain data and a borrowed slice, and so does what it makes of them.
-        unsafe {
-            scope.protected(|| {
-                let length = ffi::Rf_xlength(self.raw()) as usize;
-                (0..length)
-                    .map(|i| variable(self.raw(), i))
-                    .filter(|variable| variable.0 != seed)
-                    .eq(variables.iter().copied())
-            })
-        }
     }
 
     /// A list of the values of a pairlist.
@@ -127,24 +116,5 @@ impl Sexp<'_> {
                         .all(|(i, s)| ffi::STRING_ELT(self.raw(), i as Length) as usize == *s)
             })
         }
-    }
-}
-
-/// Name and value of an element of a named list, as addresses; zeros for what is none.
-///
-/// # Safety
-/// Where R may jump.
-unsafe fn variable(list: SEXP, i: usize) -> (usize, usize) {
-    // SAFETY: types and lengths are looked at first.
-    unsafe {
-        let names = ffi::Rf_getAttrib(list, ffi::R_NamesSymbol);
-        if ffi::TYPEOF(list) != ffi::VECSXP
-            || ffi::TYPEOF(names) != ffi::STRSXP
-            || ffi::Rf_xlength(list) as usize <= i
-        {
-            return (0, 0);
-        }
-        let name = ffi::STRING_ELT(names, i as Length);
-        (name as usize, ffi::VECTOR_ELT(list, i as Length) as usize)
     }
 }
