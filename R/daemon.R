@@ -20,12 +20,18 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
     on.exit(restore_output(), add = TRUE)
   }
   on.exit(leave_daemon(), add = TRUE)
-  code <- rust(
-    .Call(wrap__daemon_run, url[1L], !dispatcher, asyncdial, autoexit_code(autoexit, call), as.double(idletime),
-          as.double(walltime), as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
-    call
+  # Errors outside of a task's evaluation, as in reading or serializing, end in the native loop, which asks for what was
+  # noted here. The outer handlers are never reached; they keep R from reporting such an error by itself.
+  session$noted <- NULL
+  code <- tryCatch(
+    withCallingHandlers(
+      .Call(wrap__daemon_run, url[1L], !dispatcher, asyncdial, autoexit_code(autoexit, call), as.double(idletime),
+            as.double(walltime), as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
+      error = function(condition) session$noted <- condition
+    ),
+    error = identity, interrupt = identity
   )
-  invisible(code)
+  invisible(rust(code, call))
 }
 
 check_limit <- function(x, name, call) {
@@ -56,7 +62,11 @@ daemon_handlers <- function(cleanup, rs) {
       NULL
     },
     evaluate = evaluate,
-    failed = function(message) plain_error(message),
+    failed = function(message) {
+      noted <- session$noted
+      session$noted <- NULL
+      if (!is.null(message)) plain_error(message) else if (!is.null(noted)) mirai_error(noted, list())
+    },
     after = function(flags) {
       delayedAssign("leave", return(NULL))
       session$in_map <- FALSE

@@ -5,7 +5,9 @@ serve_forks <- function(fd) {
   # Children must not draw alike, nor share a temporary folder that the first one to end takes away.
   suppressWarnings(rm(".Random.seed", envir = globalenv()))
   unlink(tempdir(), recursive = TRUE)
-  child <- rust(.Call(wrap__serve_forks, fd))
+  # A server whose packages have been updated is no longer what a fresh process would be.
+  loaded <- file.path(find.package(loadedNamespaces(), quiet = TRUE), "DESCRIPTION")
+  child <- rust(.Call(wrap__serve_forks, fd, loaded))
   if (is.null(child)) return(invisible())
   status <- run_child(child$code)
   quit("no", status = status, runLast = FALSE)
