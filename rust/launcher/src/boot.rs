@@ -14,8 +14,14 @@ use std::path::Path;
 use thiserror::Error;
 
 /// Variables that `R CMD` sets and a fresh `Rscript` does not, besides those of `etc/Renviron`.
-const OF_R_CMD: [&str; 6] =
-    ["R_CMD", "R_VERSION", "R_OSTYPE", "TEXINPUTS", "BIBINPUTS", "BSTINPUTS"];
+const OF_R_CMD: [&str; 6] = [
+    "R_CMD",
+    "R_VERSION",
+    "R_OSTYPE",
+    "TEXINPUTS",
+    "BIBINPUTS",
+    "BSTINPUTS",
+];
 
 /// In `etc/Renviron` too, but set by `bin/R` already.
 const OF_R: [&str; 1] = ["SED"];

@@ -84,10 +84,10 @@ pub(crate) fn receive<T: DeserializeOwned>(
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let received = match recvmsg(&socket, &mut slices, &mut control, flags) {
-            Err(Errno::INTR) => continue,
+            // Said once when the peer has left with messages of ours unread, and before what
+            // it had sent itself.
+            Err(Errno::INTR | Errno::CONNRESET) => continue,
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
-            // The peer left with messages of ours unread.
-            Err(Errno::CONNRESET) => return Ok(Received::End),
             result => result?,
         };
         let descriptors = control
@@ -133,9 +133,23 @@ mod tests {
         assert_eq!(read, "through");
         let second = receive::<String>(&other, true);
         assert!(matches!(second, Ok(Received::Message(text, _)) if text == "second"));
-        assert!(matches!(receive::<String>(&other, false), Ok(Received::Nothing)));
+        assert!(matches!(
+            receive::<String>(&other, false),
+            Ok(Received::Nothing)
+        ));
         drop(one);
         assert!(matches!(receive::<String>(&other, true), Ok(Received::End)));
+    }
+
+    #[test]
+    fn last_words_are_heard_of_a_peer_that_did_not_listen() {
+        let (one, other) = pair().expect("a pair");
+        send(&one, &"unheard".to_owned(), &[]).expect("to send");
+        send(&other, &"last".to_owned(), &[]).expect("to send");
+        drop(other);
+        let last = receive::<String>(&one, true);
+        assert!(matches!(last, Ok(Received::Message(text, _)) if text == "last"));
+        assert!(matches!(receive::<String>(&one, true), Ok(Received::End)));
     }
 
     #[test]

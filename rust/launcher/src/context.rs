@@ -167,8 +167,12 @@ mod tests {
             ServerKey::of(&other, Path::new("/r")) != key()
         };
         assert_eq!(key(), key());
-        assert!(!changed(&|c| c.environment.push(("LINES".into(), "9".into()))));
-        assert!(!changed(&|c| c.environment.push(("COLUMNS".into(), "9".into()))));
+        assert!(!changed(&|c| c
+            .environment
+            .push(("LINES".into(), "9".into()))));
+        assert!(!changed(&|c| c
+            .environment
+            .push(("COLUMNS".into(), "9".into()))));
         assert!(!changed(&|c| c.environment.reverse()));
         assert!(changed(&|c| c.environment.push(("B".into(), "".into()))));
         assert!(changed(&|c| c.working_dir.push("x")));
@@ -180,7 +184,9 @@ mod tests {
     fn the_key_follows_start_up_files() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut context = context(folder.path());
-        context.environment.push(("R_PROFILE_USER".into(), "~/own.R".into()));
+        context
+            .environment
+            .push(("R_PROFILE_USER".into(), "~/own.R".into()));
         let key = || ServerKey::of(&context, Path::new("/r"));
         for name in [".Rprofile", ".Renviron", "own.R"] {
             let before = key();

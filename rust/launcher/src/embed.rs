@@ -62,9 +62,15 @@ impl R {
         // SAFETY: the types are those of R's headers Rembedded.h and Rinterface.h.
         let (initialize, set_up, run, is_main_program) = unsafe {
             (
-                library.get(b"Rf_initialize_R\0").map_err(EmbedError::Function)?,
-                library.get(b"setup_Rmainloop\0").map_err(EmbedError::Function)?,
-                library.get(b"run_Rmainloop\0").map_err(EmbedError::Function)?,
+                library
+                    .get(b"Rf_initialize_R\0")
+                    .map_err(EmbedError::Function)?,
+                library
+                    .get(b"setup_Rmainloop\0")
+                    .map_err(EmbedError::Function)?,
+                library
+                    .get(b"run_Rmainloop\0")
+                    .map_err(EmbedError::Function)?,
                 library.get(b"R_running_as_main_program\0").ok(),
             )
         };
@@ -110,12 +116,10 @@ fn below(home: &Path, part: &str, arch: &OsStr) -> PathBuf {
 
 /// The default packages, by the rules of `Rscript`.
 fn choose_packages() {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let packages = match set("R_SCRIPT_DEFAULT_PACKAGES") {
+    let is_legacy = || std::env::var_os("R_SCRIPT_LEGACY").is_some_and(|value| value == "yes");
+    let packages = match std::env::var_os("R_SCRIPT_DEFAULT_PACKAGES") {
         Some(packages) => packages,
-        None if set("R_SCRIPT_LEGACY").is_some_and(|value| value == "yes")
-            && std::env::var_os("R_DEFAULT_PACKAGES").is_none() =>
-        {
+        None if is_legacy() && std::env::var_os("R_DEFAULT_PACKAGES").is_none() => {
             LEGACY_PACKAGES.into()
         }
         None => return,

@@ -166,7 +166,10 @@ impl ForkServer {
         for part in split(&batch) {
             let number = self.next_batch;
             let jobs = part.range.clone().map(|i| job(&part.launch, i)).collect();
-            let message = ToServer::Fork { batch: number, jobs };
+            let message = ToServer::Fork {
+                batch: number,
+                jobs,
+            };
             let output = &part.launch.output;
             let descriptors = [output.out.as_fd(), output.err.as_fd()];
             if let Err(error) = channel::send(&*self.socket, &message, &descriptors) {
@@ -183,7 +186,9 @@ impl ForkServer {
     pub(crate) fn become_ready(&mut self, loaded: Vec<(PathBuf, Option<Stamp>)>) -> Vec<Batch> {
         let waiting = self.take_waiting();
         self.state = ServerState::Ready(loaded);
-        let refused = waiting.into_iter().filter_map(|batch| self.ask(batch).err());
+        let refused = waiting
+            .into_iter()
+            .filter_map(|batch| self.ask(batch).err());
         let refused = refused.collect();
         if self.retired {
             self.say_close();
@@ -226,10 +231,7 @@ impl ForkServer {
                 pid,
             });
         }
-        let error = error.map_or_else(
-            || io::ErrorKind::Other.into(),
-            io::Error::from_raw_os_error,
-        );
+        let error = error.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
         let reason = FailureReason::Spawn(Arc::new(error));
         batch.after(pids.len()).fail(&self.failure(reason));
     }
@@ -276,7 +278,10 @@ impl ForkServer {
     /// The host is leaving: a server that is not up yet has nothing to live for.
     pub(crate) fn close(&mut self) {
         self.retire();
-        if matches!(self.state, ServerState::Loading(_) | ServerState::Booting(_)) {
+        if matches!(
+            self.state,
+            ServerState::Loading(_) | ServerState::Booting(_)
+        ) {
             self.process.terminate_group();
         }
     }

@@ -193,7 +193,10 @@ pub(crate) struct Launch {
 impl Launch {
     fn all(self: Arc<Self>) -> Batch {
         let range = 0..self.daemons.len();
-        Batch { launch: self, range }
+        Batch {
+            launch: self,
+            range,
+        }
     }
 }
 

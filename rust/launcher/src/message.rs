@@ -43,7 +43,9 @@ pub(crate) enum FromServer {
     /// libR is loaded; R starts now. A server that ends before it said so cannot work here.
     Booting,
     /// R is up. The files belong to packages that it has loaded.
-    Ready { loaded: Vec<(PathBuf, Option<Stamp>)> },
+    Ready {
+        loaded: Vec<(PathBuf, Option<Stamp>)>,
+    },
     /// The first `pids.len()` daemons of the batch are there; the others are not for `error`,
     /// an `errno`.
     Forked {

@@ -33,7 +33,9 @@ fn pidfd(pid: u32) -> Option<OwnedFd> {
 
 fn report(mut running: Vec<(OwnedFd, u32, Daemon)>) {
     while !running.is_empty() {
-        let fds = running.iter().map(|(fd, ..)| PollFd::new(fd, PollFlags::IN));
+        let fds = running
+            .iter()
+            .map(|(fd, ..)| PollFd::new(fd, PollFlags::IN));
         let mut fds: Vec<_> = fds.collect();
         if let Err(error) = poll(&mut fds, None)
             && error != rustix::io::Errno::INTR

@@ -184,7 +184,11 @@ impl Pool {
         if self.config.server_command.is_some() {
             return true;
         }
-        let arch = batch.launch.context.variable("R_ARCH").unwrap_or(OsStr::new(""));
+        let arch = batch
+            .launch
+            .context
+            .variable("R_ARCH")
+            .unwrap_or(OsStr::new(""));
         let mut library = self.config.r_home.join("lib").into_os_string();
         library.push(arch);
         // A library folder mounted without the right to execute is refused here as well.

@@ -9,24 +9,19 @@ pub const SERVER_FD: i32 = 3;
 /// The R code a fork server runs: library paths of the host, mirai from where the host has
 /// it, and the loop.
 pub fn server_script(context: &Context) -> String {
-    let load = match context.package.as_deref().and_then(Path::parent) {
-        Some(library) => format!("loadNamespace(\"mirai\",lib.loc={});", r_string(library)),
-        None => String::new(),
-    };
-    format!(
-        "{{{};{load}mirai:::serve_forks({SERVER_FD}L)}}",
-        library_paths(context)
-    )
+    let mut steps: Vec<String> = library_paths(context).into_iter().collect();
+    if let Some(library) = context.package.as_deref().and_then(Path::parent) {
+        let library = r_string(library);
+        steps.push(format!("loadNamespace(\"mirai\",lib.loc={library})"));
+    }
+    steps.push(format!("mirai:::serve_forks({SERVER_FD}L)"));
+    format!("{{{}}}", steps.join(";"))
 }
 
-/// The R code that goes before that of a daemon started by `Rscript`.
-pub(crate) fn rscript_prelude(context: &Context) -> String {
-    library_paths(context)
-}
-
-fn library_paths(context: &Context) -> String {
+/// The R code that sets the library paths of the host, if it has any.
+pub(crate) fn library_paths(context: &Context) -> Option<String> {
     let paths: Vec<String> = context.library_paths.iter().map(|p| r_string(p)).collect();
-    format!(".libPaths(c({}))", paths.join(","))
+    (!paths.is_empty()).then(|| format!(".libPaths(c({}))", paths.join(",")))
 }
 
 /// An R string literal.

@@ -2,7 +2,7 @@
 
 use crate::event::{DaemonEvent, FailureReason, LaunchFailure};
 use crate::launcher::{Batch, LauncherConfig};
-use crate::quote::{rscript_prelude, shell_line};
+use crate::quote::{library_paths, shell_line};
 use crate::sys::{self, Capture, Command, Process};
 use std::io;
 use std::sync::Arc;
@@ -29,11 +29,22 @@ fn command(config: &LauncherConfig, one: &Batch) -> Vec<String> {
     let launch = &one.launch;
     let code = &launch.daemons[one.range.start];
     let mut words = config.rscript_command.clone().unwrap_or_else(|| {
-        let name = if cfg!(windows) { "Rscript.exe" } else { "Rscript" };
-        vec![config.r_home.join("bin").join(name).to_string_lossy().into_owned()]
+        let name = if cfg!(windows) {
+            "Rscript.exe"
+        } else {
+            "Rscript"
+        };
+        vec![
+            config
+                .r_home
+                .join("bin")
+                .join(name)
+                .to_string_lossy()
+                .into_owned(),
+        ]
     });
-    if !launch.context.library_paths.is_empty() {
-        words.extend(["-e".to_owned(), rscript_prelude(&launch.context)]);
+    if let Some(paths) = library_paths(&launch.context) {
+        words.extend(["-e".to_owned(), paths]);
     }
     words.extend(["-e".to_owned(), code.clone()]);
     words
@@ -68,5 +79,7 @@ fn start_one(one: &Batch, words: &[String]) -> io::Result<()> {
         });
     })?;
     let process = Process::daemon(command, &kept, &one.launch.output)?;
-    start.send(process).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    start
+        .send(process)
+        .map_err(|_| io::ErrorKind::BrokenPipe.into())
 }

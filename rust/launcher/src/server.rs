@@ -123,13 +123,21 @@ impl Server {
     }
 
     fn wait(&self) -> io::Result<Found> {
-        let pidfds: Vec<_> = self.children.iter().filter_map(|c| c.pidfd.as_ref()).collect();
+        let pidfds: Vec<_> = self
+            .children
+            .iter()
+            .filter_map(|c| c.pidfd.as_ref())
+            .collect();
         let all_seen = pidfds.len() == self.children.len();
         let mut fds = Vec::with_capacity(pidfds.len() + 3);
         fds.push(PollFd::new(&self.reports, PollFlags::IN));
         fds.extend(pidfds.into_iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let children = fds.len();
-        fds.extend(self.socket.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(
+            self.socket
+                .as_ref()
+                .map(|fd| PollFd::new(fd, PollFlags::IN)),
+        );
         let socket = fds.len();
         fds.extend(self.host.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, (!all_seen).then_some(&LOOK_EVERY)) {
@@ -237,7 +245,10 @@ impl Server {
         loop {
             match channel::receive::<Report>(&self.reports, false) {
                 Ok(Received::Message(report, _)) => {
-                    let child = self.children.iter_mut().find(|c| number(c.pid) == report.pid);
+                    let child = self
+                        .children
+                        .iter_mut()
+                        .find(|c| number(c.pid) == report.pid);
                     if let Some(child) = child {
                         child.tempdir = Some(Path::new(OsStr::from_bytes(&report.tempdir)).into());
                     }

@@ -27,10 +27,10 @@ pub(crate) fn rehearse_fork() -> io::Result<()> {
         // SAFETY: ends the copy without running anything of R or of the C library.
         None => unsafe { libc::_exit(0) },
         Some(pid) => {
-            while let Err(Errno::INTR) = rustix::process::waitpid(
-                Some(pid),
-                rustix::process::WaitOptions::empty(),
-            ) {}
+            while let Err(Errno::INTR) =
+                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
+            {
+            }
             Ok(())
         }
     }

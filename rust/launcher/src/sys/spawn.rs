@@ -75,7 +75,9 @@ pub(super) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io
 }
 
 fn assignment(name: &OsStr, value: &OsStr) -> io::Result<CString> {
-    Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
+    Ok(CString::new(
+        [name.as_bytes(), b"=", value.as_bytes()].concat(),
+    )?)
 }
 
 fn pointers(texts: &[CString]) -> Vec<*mut libc::c_char> {
@@ -124,10 +126,8 @@ impl Actions {
     /// Closes the host's descriptors before the program runs: its ports and pipes must not
     /// stay open in a daemon. Where the C library lacks the call, those open now are closed.
     fn close_from(&mut self, first: i32) -> io::Result<()> {
-        type AddCloseFrom = unsafe extern "C" fn(
-            *mut libc::posix_spawn_file_actions_t,
-            libc::c_int,
-        ) -> libc::c_int;
+        type AddCloseFrom =
+            unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, libc::c_int) -> libc::c_int;
         if CLOSE_OTHERS != 0 {
             return Ok(());
         }
@@ -180,8 +180,14 @@ impl Attributes {
         // initialised.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
-            check(libc::posix_spawnattr_setsigmask(&mut attributes.0, none.as_ptr()))?;
-            check(libc::posix_spawnattr_setflags(&mut attributes.0, flags as libc::c_short))?;
+            check(libc::posix_spawnattr_setsigmask(
+                &mut attributes.0,
+                none.as_ptr(),
+            ))?;
+            check(libc::posix_spawnattr_setflags(
+                &mut attributes.0,
+                flags as libc::c_short,
+            ))?;
         }
         Ok(attributes)
     }

@@ -52,7 +52,8 @@ impl Capture {
         let read = || -> io::Result<Vec<u8>> {
             let length = self.0.metadata()?.len();
             let mut bytes = vec![0; length.min(KEPT_BYTES) as usize];
-            self.0.read_exact_at(&mut bytes, length.saturating_sub(KEPT_BYTES))?;
+            self.0
+                .read_exact_at(&mut bytes, length.saturating_sub(KEPT_BYTES))?;
             Ok(bytes)
         };
         read().map_or_else(
@@ -79,9 +80,17 @@ fn nameless_file() -> io::Result<File> {
 
 #[cfg(not(target_os = "linux"))]
 fn nameless_file() -> io::Result<File> {
-    let name = format!("mirai-{}-{:?}", std::process::id(), std::time::Instant::now());
+    let name = format!(
+        "mirai-{}-{:?}",
+        std::process::id(),
+        std::time::Instant::now()
+    );
     let path = std::env::temp_dir().join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
-    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create_new(true)
+        .open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }
@@ -99,17 +108,29 @@ impl Process {
         output: &HostOutput,
     ) -> io::Result<Self> {
         let null = File::open("/dev/null")?;
-        command.environment.retain(|(name, _)| name != STDIO_VARIABLE);
-        command.environment.push((STDIO_VARIABLE.into(), "3,4".into()));
+        command
+            .environment
+            .retain(|(name, _)| name != STDIO_VARIABLE);
+        command
+            .environment
+            .push((STDIO_VARIABLE.into(), "3,4".into()));
         let early = early.as_fd();
-        let descriptors = [null.as_fd(), early, early, output.out.as_fd(), output.err.as_fd()];
+        let descriptors = [
+            null.as_fd(),
+            early,
+            early,
+            output.out.as_fd(),
+            output.err.as_fd(),
+        ];
         Self::spawn(&command, &descriptors)
     }
 
     /// Starts a program with these as its descriptors 0, 1, 2 ….
     pub(crate) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let pid = spawn::spawn(command, descriptors)?;
-        Pid::from_raw(pid).map(Self).ok_or_else(|| io::ErrorKind::Other.into())
+        Pid::from_raw(pid)
+            .map(Self)
+            .ok_or_else(|| io::ErrorKind::Other.into())
     }
 
     pub(crate) fn id(self) -> u32 {

@@ -1,0 +1,204 @@
+//! The launcher with no R in sight, for its tests and to see how the parts meet: one program
+//! that is host, fork server or daemon, by its arguments.
+//!
+//! In place of R code its daemons run one of these commands:
+//!
+//! ```text
+//! exit <code>           ends
+//! sleep                 stays until killed
+//! follow <pid>          stays as long as that process
+//! folder <path> <then>  makes a folder, reports it as its own, and runs another command
+//! show <path>           writes what it can see of itself to a file, then sleeps
+//! print <text>          writes to stdout and ends
+//! ```
+
+#[cfg(target_os = "linux")]
+fn main() {
+    if let Err(error) = linux::run() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("fork servers exist on Linux only");
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use mirai_launcher::{
+        Context, DaemonEvent, LaunchRequest, Launcher, LauncherConfig, SERVER_FD, Served,
+        adopt_stdio, boot, report_tempdir, serve,
+    };
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, setrlimit};
+    use std::error::Error;
+    use std::fmt::Write;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::{Arc, mpsc};
+
+    type Outcome = Result<(), Box<dyn Error>>;
+
+    /// How the server behaves as it starts, for tests.
+    const START: &str = "NO_R_START";
+
+    pub(crate) fn run() -> Outcome {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        match words.first().map(String::as_str) {
+            Some("--host") => host(&words[1..]),
+            Some("--daemon") => rscript(words.last().map_or("", String::as_str)),
+            Some("--serve") => server(),
+            _ => Err("usage: no_r --host <command>...".into()),
+        }
+    }
+
+    /// Launches a daemon per command, prints their process ids, and stays.
+    fn host(commands: &[String]) -> Outcome {
+        let mut config = LauncherConfig::new("/nowhere");
+        let program = std::env::current_exe()?.to_string_lossy().into_owned();
+        config.server_command = Some(vec![program]);
+        let launcher = Launcher::new(config);
+        let own = std::process::id().to_string();
+        let request = LaunchRequest {
+            context: Context::capture(Vec::new(), Some("/nowhere/mirai".into()))?,
+            daemons: commands.iter().map(|c| c.replace("HOST", &own)).collect(),
+        };
+        let (news, received) = mpsc::channel();
+        let handler = Arc::new(move |event| drop(news.send(event)));
+        launcher.launch(request, handler)?;
+        for event in received {
+            match event {
+                DaemonEvent::Started { pid, .. } => println!("{pid}"),
+                DaemonEvent::Exited { pid, status, .. } => println!("{pid}: {status}"),
+                DaemonEvent::Failed { failure, .. } => return Err(Box::new(failure)),
+            }
+        }
+        Ok(())
+    }
+
+    fn server() -> Outcome {
+        let start = std::env::var(START).unwrap_or_default();
+        if start == "unusable" {
+            return Err("no R here".into());
+        }
+        boot(Path::new("/nowhere"), "the server")?.starting()?;
+        match start.as_str() {
+            "fails" => {
+                println!("to stdout");
+                eprintln!("to stderr");
+                std::process::exit(3);
+            }
+            "threads" => drop(std::thread::spawn(|| {
+                loop {
+                    std::thread::park();
+                }
+            })),
+            "no room" => run_out_of_processes()?,
+            _ => {}
+        }
+        let loaded = std::env::var_os("NO_R_LOADED").map(Into::into);
+        match serve(SERVER_FD, loaded.into_iter().collect())? {
+            Served::Finished => Ok(()),
+            Served::Child { code } => daemon(&code),
+        }
+    }
+
+    /// The limit does not hold for the superuser.
+    fn run_out_of_processes() -> Outcome {
+        let limit = Rlimit {
+            current: Some(1),
+            maximum: Some(1),
+        };
+        setrlimit(Resource::Nproc, limit)?;
+        if rustix::process::geteuid().is_root() {
+            // No other process is likely to run as this user.
+            let user = rustix::process::Uid::from_raw(54_321);
+            rustix::thread::set_thread_res_uid(user, user, user)?;
+        }
+        Ok(())
+    }
+
+    /// A daemon as `Rscript` would start it.
+    fn rscript(command: &str) -> Outcome {
+        println!("early");
+        eprintln!("early too");
+        if command == "exit 7" {
+            return daemon(command);
+        }
+        adopt_stdio()?;
+        daemon(command)
+    }
+
+    fn daemon(command: &str) -> Outcome {
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match verb {
+            "exit" => std::process::exit(rest.split(' ').next().unwrap_or("").parse()?),
+            "sleep" => loop {
+                std::thread::park();
+            },
+            "follow" => follow(rest.parse()?),
+            "print" => {
+                println!("{rest}");
+                Ok(())
+            }
+            "show" => {
+                show(rest)?;
+                daemon("sleep")
+            }
+            "folder" => {
+                let (path, then) = rest.split_once(' ').ok_or("no command")?;
+                fs::create_dir_all(path)?;
+                report_tempdir(Path::new(path))?;
+                daemon(then)
+            }
+            _ => Err(format!("what is '{command}'?").into()),
+        }
+    }
+
+    fn follow(pid: i32) -> Outcome {
+        let pid = Pid::from_raw(pid).ok_or("no process")?;
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+            return Ok(());
+        };
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?;
+        Ok(())
+    }
+
+    /// Appears whole: whoever waits for the file may read it at once.
+    fn show(path: &str) -> Outcome {
+        let mut text = String::new();
+        let status = fs::read_to_string("/proc/self/status")?;
+        let of = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name));
+            line.unwrap_or_default().to_owned()
+        };
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        let group = rustix::process::getpgrp().as_raw_nonzero();
+        let session = rustix::process::getsid(None)?.as_raw_nonzero();
+        writeln!(text, "leads={}", pid == group && pid == session)?;
+        writeln!(text, "{}", of("PPid:").replace(":\t", "="))?;
+        writeln!(text, "{}", of("SigBlk:").replace(":\t", "="))?;
+        let mut open = Vec::new();
+        for entry in fs::read_dir("/proc/self/fd")? {
+            let entry = entry?;
+            let target = fs::read_link(entry.path())?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // The folder being read is not of interest.
+            if !target.starts_with("/proc") {
+                open.push((name.parse::<i32>()?, target));
+            }
+        }
+        open.sort();
+        for (number, target) in open {
+            writeln!(text, "fd{number}={}", target.display())?;
+        }
+        for (name, value) in std::env::vars() {
+            writeln!(text, "env.{name}={value}")?;
+        }
+        let draft = format!("{path}.draft");
+        fs::write(&draft, text)?;
+        Ok(fs::rename(draft, path)?)
+    }
+}
