@@ -91,6 +91,12 @@ fn restore_environment(r_home: &Path, mut file: File) -> io::Result<()> {
     for name in touched_by_r_cmd(&renviron) {
         sys::set_variable(&name, host.get(name.as_os_str()).copied());
     }
+    // `R CMD` runs in `sh`, which drops names that it could not write itself.
+    for (name, value) in host {
+        if std::env::var_os(name).is_none() {
+            sys::set_variable(name, Some(value));
+        }
+    }
     Ok(())
 }
 

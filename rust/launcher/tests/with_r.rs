@@ -124,6 +124,7 @@ fn the_environment_is_that_of_a_fresh_rscript() {
         ("R_PROFILE_USER", &*profile),
         ("TEXINPUTS", "mine"),
         ("PAGER", "of mine"),
+        ("not-a-shell's", "name"),
     ];
     let names = |text: &str| -> Vec<String> {
         let inner = text
