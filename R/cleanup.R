@@ -30,7 +30,8 @@ take_snapshot <- function() {
 }
 
 look_anew <- function(s) {
-  s$native <- .Call(wrap__session_snapshot, .Options, search(), stdout(), sink.number("message"), kind_code(s$kinds))
+  s$native <- .Call(wrap__session_snapshot, plain_globals(s$active), .Options, search(), stdout(),
+                    sink.number("message"), kind_code(s$kinds))
 }
 
 restore_snapshot <- function(s) {
@@ -39,13 +40,11 @@ restore_snapshot <- function(s) {
   loaded <- length(loadedNamespaces())
   keep <- loaded != s$namespaces
   s$namespaces <- loaded
-  changed <- .Call(wrap__session_changed, s$native, .Options, search(), stdout(), sink.number("message"),
-                   .subset2(globalenv(), ".Random.seed"))
-  if (changed == changed_globals) return(remove_new_globals(s))
-  if (length(s$globals)) restore_globals(s)
+  changed <- .Call(wrap__session_changed, s$native, plain_globals(s$active), .Options, search(), stdout(),
+                   sink.number("message"), .subset2(globalenv(), ".Random.seed"))
   if (changed == 0L) return()
   has <- function(area) bitwAnd(changed, area) != 0L
-  if (has(changed_globals)) remove_new_globals(s)
+  if (has(changed_globals)) restore_globals(s)
   if (has(changed_search)) restore_search(s)
   if (has(changed_options)) restore_options(s, keep)
   if (has(changed_environment)) restore_variables(s, keep)
@@ -58,17 +57,10 @@ restore_snapshot <- function(s) {
 
 # ---- global variables
 
-remove_new_globals <- function(s) {
-  rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
-  if (length(s$globals)) restore_globals(s)
-}
-
 # Names and values. Active bindings are left alone: looking at one would run it. The random seed runs on.
 plain_globals <- function(active) {
-  globals <- if (length(active)) mget(setdiff(names(globalenv()), active), envir = globalenv()) else
+  if (length(active)) mget(setdiff(names(globalenv()), active), envir = globalenv()) else
     as.list.environment(globalenv(), all.names = TRUE)
-  globals[[".Random.seed"]] <- NULL
-  globals
 }
 
 active_globals <- function() {
@@ -76,15 +68,14 @@ active_globals <- function() {
   names[vapply(names, bindingIsActive, NA, env = globalenv())]
 }
 
-# Gives variables their values back, also those that were removed. Unchanged ones are found by identity, so that large
-# ones are not gone through.
+# Removes new variables and gives others their values back, also those that were removed. Unchanged ones are found by
+# identity, so that large ones are not gone through.
 restore_globals <- function(s) {
   now <- plain_globals(s$active)
-  if (identical(now, s$globals)) return()
-  for (name in names(s$globals))
+  added <- setdiff(names(now), c(".Random.seed", names(s$globals)))
+  if (length(added)) rm(list = added, envir = globalenv())
+  for (name in setdiff(names(s$globals), ".Random.seed"))
     if (!name %in% names(now) || !identical(now[[name]], s$globals[[name]])) restore_global(name, s$globals[[name]])
-  # In the order that they have now, so that the next look finds them identical.
-  s$globals <- plain_globals(s$active)
 }
 
 restore_global <- function(name, value) {

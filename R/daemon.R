@@ -80,6 +80,15 @@ daemon_handlers <- function(cleanup, rs) {
   )
 }
 
+# A task that could not be read, or whose value could not be written: what the native loop says, or else the error that
+# R raised. NULL if it was an interrupt.
+failed_task <- function(message) {
+  noted <- session$noted
+  session$noted <- NULL
+  if (is.null(message) && !is.null(noted)) message <- full_message(noted)
+  if (!is.null(message)) plain_error(message)
+}
+
 # Tasks with a stream of their own don't touch that of the daemon.
 restore_own_stream <- function() {
   session$streamed <- FALSE

@@ -111,18 +111,13 @@ peek <- function(m) {
     if (.Call(wrap__task_state, task) == 0L) unresolved_value else settle(m, task)
 }
 
-# Takes the value of a task that has ended.
+# Takes the value of a task that has ended. An R error while decoding it goes on, here and at each further look.
 settle <- function(m, task) {
   value <- .Call(wrap__task_value, task)
-  if (inherits(value, "mirai_failure")) value <- undecodable(value)
+  if (inherits(value, "mirai_failure")) raise_failure(value, NULL)
   assign("value", value, envir = m)
   attr(m, "task") <- NULL
   value
-}
-
-undecodable <- function(failure) {
-  if (failure$kind != "error") raise_failure(failure, NULL)
-  plain_error(failure$message)
 }
 
 is_pending <- function(m) {

@@ -1,18 +1,10 @@
-# The door to the native library. Every entry point returns, it never raises: what went wrong comes back as a
-# "mirai_failure" and becomes an R condition here, once no native frame is left on the stack.
+# The door to the native library. Its entry points don't raise errors of their own: what went wrong comes back as a
+# "mirai_failure" and becomes an R condition here, once no native frame is left on the stack. R's own errors and
+# interrupts inside an entry go on as they are.
 
 rust <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) raise_failure(x, call) else x
 
-raise_failure <- function(failure, call) {
-  if (identical(failure$kind, "interrupt")) raise_interrupt()
-  stop(simpleError(failure$message, call))
-}
-
-# What R does itself at an interrupt: handlers first, then back to the prompt.
-raise_interrupt <- function() {
-  signalCondition(structure(list(), class = c("interrupt", "condition")))
-  invokeRestart("abort")
-}
+raise_failure <- function(failure, call) stop(simpleError(failure$message, call))
 
 # An error in the user's terms: its call is the user's call.
 abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, call))
