@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::failure::Failure;
-use crate::rapi::{Kept, Scope, Sexp, pickle, unpickle};
+use crate::rapi::{Handle, Kept, Scope, Sexp, pickle, unpickle};
 
 /// Entry: the bytes of an object, and whether it holds references.
 pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
@@ -39,9 +39,30 @@ impl Drop for Counted {
     }
 }
 
+/// Something to point to.
+struct Inert;
+
+impl Handle for Inert {
+    const NAME: &'static str = "test";
+}
+
+/// Panics when it is dropped, which R does by a finalizer.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+impl Handle for Grenade {
+    const NAME: &'static str = "grenade";
+}
+
 /// Entry: holds values that must be dropped while it does something that goes wrong: calls `f`, which may jump
-/// (`"call"`), calls it and gives a jump up, with `"abandoned"` as the result (`"abandon"`), panics (`"panic"`), or
-/// nothing (`"alive"`). Unless that goes wrong, the result is the number of such values before the call.
+/// (`"call"`), calls it and gives a jump up, with `"abandoned"` as the result (`"abandon"`), panics (`"panic"`), returns
+/// a pointer (`"pointer"`) or one whose finalizer panics (`"grenade"`), or nothing. Unless that goes wrong, the result is the number of such
+/// values before the call.
 pub(crate) fn test_boundary<'r>(
     scope: &'r Scope,
     what: Sexp<'r>,
@@ -51,7 +72,9 @@ pub(crate) fn test_boundary<'r>(
     let _counted = [Counted::new(), Counted::new()];
     let _kept = Kept::new(scope, f)?;
     match what.string(scope, "what")?.as_str() {
-        "call" => drop(scope.call(f, &[])?),
+        "call" => {
+            scope.call(f, &[])?;
+        }
         "abandon" => {
             if let Err(jump) = scope.call(f, &[]) {
                 jump.abandon();
@@ -59,6 +82,8 @@ pub(crate) fn test_boundary<'r>(
             }
         }
         "panic" => panic!("asked for"),
+        "pointer" => return Ok(scope.pointer(Inert, None)?),
+        "grenade" => return Ok(scope.pointer(Grenade, None)?),
         _ => {}
     }
     Ok(scope.integer(alive)?)

@@ -1,0 +1,275 @@
+# The boundary between R and Rust, by its entry points: the public functions have tests of their own.
+
+entry <- function(name, ...) do.call(.Call, list(getNamespace("mirai")[[paste0("wrap__", name)]], ...), quote = TRUE)
+
+alive_values <- function() entry("test_boundary", "alive", NULL)
+
+# A function of R code that C code calls, so that an error jumps over Rust's frames.
+boundary <- function(what, f = NULL) entry("test_boundary", what, f)
+
+expect_failure_kind <- function(x, kind) {
+  expect_s3_class(x, "mirai_failure", exact = TRUE)
+  expect_identical(names(x), c("message", "kind"))
+  expect_identical(x$kind, kind)
+}
+
+kinds_of_objects <- function() {
+  local <- local({
+    a <- 1
+    function(x) x + a
+  })
+  list(
+    null = NULL, lgl = c(TRUE, NA), int = c(1L, NA), dbl = c(1, NA, NaN, -Inf), cplx = c(1i, NA), raw = as.raw(0:255),
+    chr = c("a", NA, ""), utf8 = "\u00e9\u4e2d", latin1 = `Encoding<-`("\xe9", "latin1"), bytes = `Encoding<-`("\xff", "bytes"),
+    named = c(a = 1, b = 2), list = list(1, list("b", NULL)), pairlist = pairlist(a = 1, 2), empty = list(),
+    factor = factor(c("x", "y")), date = as.Date("2020-02-29"), frame = iris, matrix = matrix(1:6, 2, dimnames = list(NULL, letters[1:3])),
+    call = quote(f(x, y = 2)), symbol = as.name("x"), formula = y ~ x, expression = expression(a, b + 1),
+    closure = local, builtin = sum, special = quote, global = globalenv(), base = baseenv(), empty_env = emptyenv(),
+    namespace = asNamespace("stats"),
+    sequence = 1:100000, reversed = 10:1, deferred = as.character(1:100), sorted = sort(c(3, 1, 2)),
+    long = as.double(1:50000), model = lm(mpg ~ cyl, mtcars), s4 = methods::new("numeric")
+  )
+}
+
+test_that("objects travel as base R serializes them", {
+  for (object in kinds_of_objects()) {
+    bytes <- entry("test_serialize", object)[[1L]]
+    expect_identical(bytes, serialize(object, NULL, xdr = FALSE, version = 3L))
+    back <- entry("test_unserialize", bytes)
+    expect_identical(serialize(back, NULL), serialize(unserialize(bytes), NULL))
+  }
+})
+
+test_that("objects come back identical", {
+  objects <- kinds_of_objects()
+  for (object in objects[setdiff(names(objects), c("closure", "model", "formula"))])
+    expect_identical(entry("test_unserialize", entry("test_serialize", object)[[1L]]), object)
+})
+
+test_that("references are noted, and only those", {
+  has_references <- function(x) entry("test_serialize", x)[[2L]]
+  objects <- kinds_of_objects()
+  plain <- setdiff(names(objects), c("closure", "model", "formula"))
+  expect_false(any(vapply(objects[plain], has_references, NA)))
+  expect_true(has_references(objects$closure))
+  expect_true(has_references(new.env()))
+  expect_true(has_references(list(1, list(entry("test_boundary", "pointer", NULL)))))
+
+})
+
+test_that("what is no serialized object is R's error", {
+  bytes <- entry("test_serialize", iris)[[1L]]
+  for (n in c(0L, 1L, 2L, 10L, 50L, 500L, length(bytes) - 1L)) {
+    back <- tryCatch(entry("test_unserialize", bytes[seq_len(n)]), error = identity)
+    expect_true(inherits(back, "error") || inherits(back, "mirai_failure"))
+  }
+  expect_error(entry("test_unserialize", as.raw(1:100)))
+})
+
+test_that("an R error passes through as it is, once, and everything is dropped", {
+  condition <- structure(list(message = "mine", call = quote(f(x))), class = c("special", "error", "condition"))
+  seen <- 0L
+  caught <- tryCatch(
+    withCallingHandlers(boundary("call", function() stop(condition)), error = function(e) seen <<- seen + 1L),
+    special = identity
+  )
+  expect_identical(caught, condition)
+  expect_identical(seen, 1L)
+  expect_identical(alive_values(), 0L)
+  expect_error(boundary("call", function() boundary("call", function() log("a"))), "non-numeric")
+  expect_identical(alive_values(), 0L)
+})
+
+test_that("other jumps pass through as well", {
+  left <- FALSE
+  through <- function() {
+    on.exit(left <<- TRUE)
+    boundary("call", function() invokeRestart("elsewhere", 21))
+  }
+  expect_identical(withRestarts(through(), elsewhere = function(x) 2 * x), 42)
+  expect_true(left)
+  returning <- function() {
+    delayedAssign("leave", return("returned"))
+    boundary("call", function() leave)
+    "not returned"
+  }
+  expect_identical(returning(), "returned")
+  expect_identical(alive_values(), 0L)
+})
+
+test_that("a jump can be given up, also a nested one", {
+  give_up <- function(f) tryCatch(boundary("abandon", f), error = function(e) "reached")
+  expect_identical(give_up(function() stop("x")), "abandoned")
+  for (i in 1:1000) give_up(function() boundary("call", function() boundary("call", function() stop("x"))))
+  expect_identical(alive_values(), 0L)
+})
+
+test_that("an interrupt passes through", {
+  skip_on_os("windows")
+  interrupted <- tryCatch(
+    boundary("call", function() {
+      tools::pskill(Sys.getpid(), tools::SIGINT)
+      repeat Sys.sleep(0.01)
+    }),
+    interrupt = function(e) "interrupted"
+  )
+  expect_identical(interrupted, "interrupted")
+  expect_identical(alive_values(), 0L)
+})
+
+test_that("a panic becomes a failure, and in a finalizer nothing", {
+  expect_failure_kind(failure <- boundary("panic"), "panic")
+  expect_match(failure$message, "asked for", fixed = TRUE)
+  expect_identical(alive_values(), 0L)
+  boundary("grenade")
+  gc()
+  expect_identical(alive_values(), 0L)
+})
+
+test_that("wrong types are failures at every entry", {
+  routines <- getDLLRegisteredRoutines(getNamespaceInfo("mirai", "DLLs")$mirai)$.Call
+  expect_gt(length(routines), 25L)
+  # These take anything.
+  routines <- routines[setdiff(names(routines), paste0("wrap__", c("set_unresolved", "test_serialize", "test_unserialize", "test_boundary")))]
+  pointer <- boundary("pointer")
+  wrong <- list(NULL, NA, -1, "a", c("a", "b"), list(1), list(pointer), sum, globalenv(), quote(x), raw(2), pointer, 1i)
+  for (name in names(routines)) {
+    n <- routines[[name]]$numParameters
+    for (x in wrong) {
+      result <- do.call(.Call, c(list(routines[[name]]), rep(list(x), n)), quote = TRUE)
+      if (grepl("wrap__(hub|task|launch|daemon|session_(changed|new))", name)) expect_failure_kind(result, "error")
+    }
+  }
+})
+
+test_that("a pointer of one kind is not taken for another, nor a dead one for a live one", {
+  local_pool(1)
+  hub <- mirai:::profiles$default$hub
+  expect_match(entry("task_state", hub)$message, "`task` must be a task pointer", fixed = TRUE)
+  dead <- unserialize(serialize(hub, NULL))
+  expect_failure_kind(entry("hub_info", dead), "error")
+})
+
+test_that("an interrupted wait leaves the task and the session as they were", {
+  skip_on_os("windows")
+  local_pool(2)
+  held <- hold()
+  held$started()
+  host <- Sys.getpid()
+  for (wait in list(
+    function() held$m[],
+    function() call_mirai(list(held$m)),
+    function() collect_mirai(list(held$m))
+  )) {
+    waited <- tryCatch(
+      {
+        mirai(tools::pskill(host, tools::SIGINT), host = host)
+        wait()
+      },
+      interrupt = function(e) "interrupted"
+    )
+    expect_identical(waited, "interrupted")
+  }
+  expect_true(unresolved(held$m))
+  held$open()
+  expect_identical(value(held$m), "held")
+})
+
+test_that("a forked child of the host is told so, and its end disturbs nothing", {
+  skip_on_os("windows")
+  local_pool(1)
+  hub <- mirai:::profiles$default$hub
+  m <- mirai("before")
+  task <- attr(m, "task")
+  job <- parallel::mcparallel({
+    kinds <- list(entry("hub_info", hub), entry("task_state", task), entry("hub_close", hub, FALSE))
+    rm(hub, task, m)
+    gc()
+    kinds
+  })
+  for (failure in parallel::mccollect(job)[[1L]]) {
+    expect_failure_kind(failure, "forked")
+    expect_match(failure$message, "forked from", fixed = TRUE)
+  }
+  expect_identical(value(m), "before")
+  expect_identical(value(mirai("after")), "after")
+})
+
+test_that("streams follow each other as in parallel", {
+  seed <- c(10407L, 1:6)
+  for (i in 1:200) {
+    after <- entry("next_rng_stream", seed)
+    expect_identical(after, parallel::nextRNGStream(seed))
+    seed <- after
+  }
+})
+
+take_session <- function() entry("session_snapshot", .Options, search(), stdout(), 2L, 10407L)
+
+look_at_session <- function(snapshot, seed = NULL)
+  entry("session_changed", snapshot, .Options, search(), stdout(), 2L, seed)
+
+# What a snapshot says of a change, and of the state after it has been undone. Expectations set options, so that none
+# may come between.
+changes <- function(change, undo) {
+  snapshot <- take_session()
+  change()
+  changed <- look_at_session(snapshot)
+  undo()
+  c(changed, look_at_session(snapshot))
+}
+
+test_that("a snapshot tells what a session has changed", {
+  at <- globalenv()
+  folder <- NULL
+  expect_identical(changes(function() NULL, function() NULL), c(0L, 0L))
+  expect_identical(changes(function() assign("bridge variable", 1, at), function() rm("bridge variable", envir = at)), c(1L, 0L))
+  expect_identical(
+    changes(function() attach(list(a = 1), name = "bridge attached"), function() detach("bridge attached")),
+    c(2L, 0L)
+  )
+  expect_identical(changes(function() options(bridge.option = 1), function() options(bridge.option = NULL)), c(4L, 0L))
+  expect_identical(
+    changes(function() Sys.setenv(BRIDGE_VARIABLE = "1"), function() Sys.unsetenv("BRIDGE_VARIABLE")),
+    c(8L, 0L)
+  )
+  expect_identical(changes(function() folder <<- setwd(tempdir()), function() setwd(folder)), c(16L, 0L))
+  file <- file(nullfile(), "w")
+  expect_identical(changes(function() sink(file), function() sink()), c(32L, 0L))
+  close(file)
+  expect_identical(changes(function() grDevices::pdf(NULL), function() grDevices::dev.off()), c(64L, 0L))
+  snapshot <- take_session()
+  kinds <- c(look_at_session(snapshot, c(10403L, 1L)), look_at_session(snapshot, c(10407L, 1L)))
+  expect_identical(kinds, c(128L, 0L))
+})
+
+test_that("new variables are named, and only those", {
+  assign("bridge variable", 1, globalenv())
+  defer(rm("bridge variable", envir = globalenv()))
+  with_variable <- take_session()
+  assign("another", 2, globalenv())
+  rm("bridge variable", envir = globalenv())
+  expect_identical(entry("session_new_globals", with_variable), "another")
+  assign("bridge variable", 3, globalenv())
+  rm("another", envir = globalenv())
+  expect_identical(entry("session_new_globals", with_variable), character())
+  stats::runif(1L)
+  expect_identical(entry("session_new_globals", with_variable), character())
+})
+
+test_that("the boundary stands gctorture", {
+  snapshot <- NULL
+  gctorture(TRUE)
+  result <- tryCatch(
+    {
+      x <- entry("test_unserialize", entry("test_serialize", list(a = 1:3, b = "x", f = quote(f(x))))[[1L]])
+      failure <- entry("task_id", 1)
+      caught <- tryCatch(boundary("call", function() stop("x")), error = conditionMessage)
+      snapshot <- entry("session_snapshot", .Options, search(), stdout(), 2L, NULL)
+      changed <- entry("session_changed", snapshot, .Options, search(), stdout(), 2L, NULL)
+      list(x, failure$kind, caught, bitwAnd(changed, 4L), boundary("alive"))
+    },
+    finally = gctorture(FALSE)
+  )
+  expect_identical(result, list(list(a = 1:3, b = "x", f = quote(f(x))), "error", "x", 0L, 0L))
+})
