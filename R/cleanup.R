@@ -30,8 +30,7 @@ take_snapshot <- function() {
 }
 
 look_anew <- function(s) {
-  s$native <- .Call(wrap__session_snapshot, plain_globals(s$active), .Options, search(), stdout(),
-                    sink.number("message"), kind_code(s$kinds))
+  s$native <- .Call(wrap__session_snapshot, .Options, search(), stdout(), message_sink("message"), kind_code(s$kinds))
 }
 
 restore_snapshot <- function(s) {
@@ -40,11 +39,13 @@ restore_snapshot <- function(s) {
   loaded <- length(loadedNamespaces())
   keep <- loaded != s$namespaces
   s$namespaces <- loaded
-  changed <- .Call(wrap__session_changed, s$native, plain_globals(s$active), .Options, search(), stdout(),
-                   sink.number("message"), .subset2(globalenv(), ".Random.seed"))
-  if (changed == 0L) return()
+  changed <- .Call(wrap__session_changed, s$native, .Options, search(), stdout(), message_sink("message"),
+                   .subset2(globalenv(), ".Random.seed"))
+  if (changed != 0L && bitwAnd(changed, changed_globals) != 0L)
+    rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
+  if (length(s$globals)) restore_globals(s)
+  if (changed <= changed_globals) return()
   has <- function(area) bitwAnd(changed, area) != 0L
-  if (has(changed_globals)) restore_globals(s)
   if (has(changed_search)) restore_search(s)
   if (has(changed_options)) restore_options(s, keep)
   if (has(changed_environment)) restore_variables(s, keep)
@@ -59,8 +60,10 @@ restore_snapshot <- function(s) {
 
 # Names and values. Active bindings are left alone: looking at one would run it. The random seed runs on.
 plain_globals <- function(active) {
-  if (length(active)) mget(setdiff(names(globalenv()), active), envir = globalenv()) else
+  globals <- if (length(active)) mget(setdiff(names(globalenv()), active), envir = globalenv()) else
     as.list.environment(globalenv(), all.names = TRUE)
+  globals[[".Random.seed"]] <- NULL
+  globals
 }
 
 active_globals <- function() {
@@ -68,14 +71,15 @@ active_globals <- function() {
   names[vapply(names, bindingIsActive, NA, env = globalenv())]
 }
 
-# Removes new variables and gives others their values back, also those that were removed. Unchanged ones are found by
-# identity, so that large ones are not gone through.
+# Gives variables their values back, also those that were removed. Unchanged ones are found by identity, so that large
+# ones are not gone through.
 restore_globals <- function(s) {
   now <- plain_globals(s$active)
-  added <- setdiff(names(now), c(".Random.seed", names(s$globals)))
-  if (length(added)) rm(list = added, envir = globalenv())
-  for (name in setdiff(names(s$globals), ".Random.seed"))
+  if (identical(now, s$globals)) return()
+  for (name in names(s$globals))
     if (!name %in% names(now) || !identical(now[[name]], s$globals[[name]])) restore_global(name, s$globals[[name]])
+  # In the order that they have now, so that the next look finds them identical.
+  s$globals <- plain_globals(s$active)
 }
 
 restore_global <- function(name, value) {
@@ -117,6 +121,9 @@ restore_variables <- function(s, keep_added) {
 
 # ---- sinks and graphics devices
 
+# sink.number() without the matching of its argument, which takes most of its time. Made at load.
+message_sink <- sink.number
+
 restore_sinks <- function(s) {
   while (sink.number() > s$sinks) sink()
   if (sink.number() < s$sinks) sink(discard())
@@ -151,8 +158,8 @@ open_devices <- function(devices) {
 
 random_kinds <- c("Wichmann-Hill", "Marsaglia-Multicarry", "Super-Duper", "Mersenne-Twister", "Knuth-TAOCP",
                   "user-supplied", "Knuth-TAOCP-2002", "L'Ecuyer-CMRG")
-normal_kinds <- c("Buggy Kinderman-Ramage", "Ahrens-Dieter", "Box-Muller", "Inversion", "Kinderman-Ramage",
-                  "user-supplied")
+normal_kinds <- c("Buggy Kinderman-Ramage", "Ahrens-Dieter", "Box-Muller", "user-supplied", "Inversion",
+                  "Kinderman-Ramage")
 sample_kinds <- c("Rounding", "Rejection")
 
 # What `.Random.seed` starts with, or would.

@@ -80,13 +80,14 @@ daemon_handlers <- function(cleanup, rs) {
   )
 }
 
-# A task that could not be read, or whose value could not be written: what the native loop says, or else the error that
-# R raised. NULL if it was an interrupt.
+# A task that could not be read, or whose value could not be written: what the native loop says, or else why R jumped
+# out. NULL if it was an interrupt. Handlers are told of anything but a lack of stack.
 failed_task <- function(message) {
   noted <- session$noted
   session$noted <- NULL
-  if (is.null(message) && !is.null(noted)) message <- full_message(noted)
-  if (!is.null(message)) plain_error(message)
+  if (!is.null(message)) return(plain_error(message))
+  if (is.null(noted)) return(plain_error("C stack usage is too close to the limit: something is nested too deeply"))
+  if (!inherits(noted, "interrupt")) plain_error(full_message(noted))
 }
 
 # Tasks with a stream of their own don't touch that of the daemon.
@@ -113,6 +114,8 @@ discard_output <- function() {
 }
 
 restore_output <- function() {
+  # Warnings that R has put off are printed here, where nobody sees them.
+  try(stop("end of output"), outFile = discard())
   while (sink.number() > session$sinks) sink()
   if (sink.number("message") != session$messages) {
     sink(type = "message")
