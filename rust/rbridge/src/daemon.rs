@@ -24,8 +24,8 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, terminate_process};
 ///
 /// - `welcome(stream)`: a hub has taken the daemon; `stream` is a seed or `NULL`.
 /// - `evaluate(object, shared, flags, stream)`: a list of how it ended (1 value, 2 error, 3 interrupt) and the value.
-/// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when the error
-///   was R's: the caller of this entry has noted it; without one noted, the result is `NULL` (an interrupt).
+/// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when R has
+///   jumped: then the caller of this entry has noted why. `NULL` for an interrupt.
 /// - `after(flags)`: the reply has been sent.
 ///
 /// The caller runs this under handlers of its own for errors and interrupts, so that one outside of a task is not R's to
@@ -113,14 +113,8 @@ impl<'r> REvaluator<'r> {
     }
 
     fn attempt(&mut self, scope: &Scope, task: &Task<'_>) -> Result<Evaluation, Failure> {
-        let (seed, object) = decode_task(scope, task.body)?;
-        let part = match task.part {
-            Some(id) => self.part(scope, id)?,
-            None => scope.null(),
-        };
-        let flags = scope.integer(task.flags.0.into())?;
-        let stream = seed_or_null(scope, seed)?;
-        let outcome = scope.call(self.evaluate, &[object, part, flags, stream])?;
+        let arguments = self.read(scope, task)?;
+        let outcome = scope.call(self.evaluate, &arguments)?;
         let mut outcome = outcome.elements(scope, "the evaluation's outcome")?;
         let (Some(end), Some(value)) = (outcome.next(), outcome.next()) else {
             return Err(Failure::error("the evaluation has no outcome"));
@@ -130,10 +124,20 @@ impl<'r> REvaluator<'r> {
             Some(2) => RunEnd::Failed,
             _ => return Ok(interrupted()),
         };
-        Ok(Evaluation {
-            end,
-            payload: encode_result(scope, value)?,
-        })
+        let payload = encode_result(scope, value)?;
+        Ok(Evaluation { end, payload })
+    }
+
+    /// The arguments of `evaluate`.
+    fn read<'s>(&mut self, scope: &'s Scope, task: &Task<'_>) -> Result<[Sexp<'s>; 4], Failure> {
+        let (seed, object) = decode_task(scope, task.body)?;
+        let part = match task.part {
+            Some(id) => self.part(scope, id)?,
+            None => scope.null(),
+        };
+        let flags = scope.integer(task.flags.0.into())?;
+        let stream = seed_or_null(scope, seed)?;
+        Ok([object, part, flags, stream])
     }
 
     /// A part as an object. One without references is kept unserialized from its first use on.
@@ -154,7 +158,8 @@ impl<'r> REvaluator<'r> {
         Ok(object)
     }
 
-    /// The evaluation of a task that has failed outside of `evaluate`, as in reading it or in serializing its value.
+    /// The end of a task that has failed outside of `evaluate`: it cannot be read, its value cannot be serialized, or an
+    /// interrupt came as `evaluate` was leaving.
     fn failure(&self, scope: &Scope, failure: Failure) -> Result<Evaluation, Failure> {
         let message = match failure {
             Failure::Jump(jump) => {
@@ -168,9 +173,10 @@ impl<'r> REvaluator<'r> {
         if error.is_null() {
             return Ok(interrupted());
         }
+        let payload = encode_result(scope, error)?;
         Ok(Evaluation {
             end: RunEnd::Failed,
-            payload: encode_result(scope, error)?,
+            payload,
         })
     }
 }
@@ -188,15 +194,14 @@ impl Evaluator for REvaluator<'_> {
         let scope = self.scope.inner();
         // Of a SIGINT that came while there was nothing to interrupt.
         scope.swallow_interrupts();
-        let evaluation = self.attempt(&scope, &task);
-        evaluation
-            .or_else(|failure| self.failure(&scope, failure))
-            .unwrap_or_else(|failure| {
-                if let Failure::Jump(jump) = failure {
-                    jump.abandon();
-                }
-                interrupted()
-            })
+        let evaluation = self
+            .attempt(&scope, &task)
+            .or_else(|failure| self.failure(&scope, failure));
+        evaluation.unwrap_or_else(|failure| {
+            // Another jump on the way out of the first one.
+            log::warn!("the end of a task could not be told: {failure:?}");
+            interrupted()
+        })
     }
 
     fn after(&mut self, flags: TaskFlags) {
