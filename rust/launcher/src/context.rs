@@ -1,6 +1,7 @@
 //! What a fresh `Rscript` would have seen: the state of the R session that a launch depends
 //! on, and the key by which a running fork server is found fit for it.
 
+use crate::sys::Inherited;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -111,6 +112,7 @@ pub(crate) struct ServerKey {
     working_dir: PathBuf,
     library_paths: Vec<PathBuf>,
     package: Option<PathBuf>,
+    inherited: Inherited,
     files: Vec<(PathBuf, Option<Stamp>)>,
 }
 
@@ -127,6 +129,7 @@ impl ServerKey {
             working_dir: context.working_dir.clone(),
             library_paths: context.library_paths.clone(),
             package: context.package.clone(),
+            inherited: Inherited::of(&context.working_dir),
             files: stamped(context.start_up_files(r_home)),
         }
     }

@@ -3,7 +3,7 @@
 use crate::channel::{self, Received};
 use crate::context::{ServerKey, Stamp};
 use crate::event::{DaemonEvent, ExitStatus, FailureReason, LaunchFailure};
-use crate::launcher::{Batch, Launch, LauncherConfig, Request};
+use crate::launcher::{Batch, EventHandler, Launch, LauncherConfig, Request};
 use crate::message::{FromServer, Job, ToServer};
 use crate::pool::News;
 use crate::quote::{server_script, shell_line};
@@ -57,19 +57,21 @@ pub(crate) enum ServerState {
     Threaded,
 }
 
-/// A running daemon: position in its launch.
+/// A running daemon. Holds what its end needs and not the launch, whose descriptors are of no
+/// more use once it runs.
 pub(crate) struct Daemon {
-    launch: Arc<Launch>,
+    handler: EventHandler,
     position: usize,
+    code: String,
 }
 
 impl Daemon {
     pub(crate) fn exited(&self, pid: u32, status: ExitStatus) {
-        (self.launch.handler)(DaemonEvent::Exited {
+        (self.handler)(DaemonEvent::Exited {
             daemon: self.position,
             pid,
             status,
-            command: self.launch.daemons[self.position].clone(),
+            command: self.code.clone(),
             early: String::new(),
         });
     }
@@ -224,16 +226,24 @@ impl ForkServer {
     /// The answer to a batch.
     pub(crate) fn forked(&mut self, batch: &Batch, pids: &[u32], error: Option<i32>) {
         for (position, &pid) in batch.range.clone().zip(pids) {
-            let launch = Arc::clone(&batch.launch);
-            self.daemons.insert(pid, Daemon { launch, position });
+            let daemon = Daemon {
+                handler: Arc::clone(&batch.launch.handler),
+                position,
+                code: batch.launch.daemons[position].clone(),
+            };
+            self.daemons.insert(pid, daemon);
             batch.report(DaemonEvent::Started {
                 daemon: position,
                 pid,
             });
         }
+        let missing = batch.after(pids.len());
+        if missing.range.is_empty() {
+            return;
+        }
         let error = error.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
         let reason = FailureReason::Spawn(Arc::new(error));
-        batch.after(pids.len()).fail(&self.failure(reason));
+        missing.fail(&self.failure(reason));
     }
 
     pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus) {

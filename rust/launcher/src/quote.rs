@@ -9,19 +9,19 @@ pub const SERVER_FD: i32 = 3;
 /// The R code a fork server runs: library paths of the host, mirai from where the host has
 /// it, and the loop.
 pub fn server_script(context: &Context) -> String {
-    let mut steps: Vec<String> = library_paths(context).into_iter().collect();
-    if let Some(library) = context.package.as_deref().and_then(Path::parent) {
-        let library = r_string(library);
-        steps.push(format!("loadNamespace(\"mirai\",lib.loc={library})"));
-    }
+    let mut steps = prelude(context);
     steps.push(format!("mirai:::serve_forks({SERVER_FD}L)"));
     format!("{{{}}}", steps.join(";"))
 }
 
-/// The R code that sets the library paths of the host, if it has any.
-pub(crate) fn library_paths(context: &Context) -> Option<String> {
+/// The R code that goes before all else: library paths of the host, and mirai from where the
+/// host has it.
+pub(crate) fn prelude(context: &Context) -> Vec<String> {
     let paths: Vec<String> = context.library_paths.iter().map(|p| r_string(p)).collect();
-    (!paths.is_empty()).then(|| format!(".libPaths(c({}))", paths.join(",")))
+    let library = context.package.as_deref().and_then(Path::parent);
+    let paths = (!paths.is_empty()).then(|| format!(".libPaths(c({}))", paths.join(",")));
+    let load = library.map(|l| format!("loadNamespace(\"mirai\",lib.loc={})", r_string(l)));
+    paths.into_iter().chain(load).collect()
 }
 
 /// An R string literal.

@@ -2,7 +2,7 @@
 
 use crate::event::{DaemonEvent, FailureReason, LaunchFailure};
 use crate::launcher::{Batch, LauncherConfig};
-use crate::quote::{library_paths, shell_line};
+use crate::quote::{prelude, shell_line};
 use crate::sys::{self, Capture, Command, Process};
 use std::io;
 use std::sync::Arc;
@@ -43,8 +43,9 @@ fn command(config: &LauncherConfig, one: &Batch) -> Vec<String> {
                 .into_owned(),
         ]
     });
-    if let Some(paths) = library_paths(&launch.context) {
-        words.extend(["-e".to_owned(), paths]);
+    let prelude = prelude(&launch.context);
+    if !prelude.is_empty() {
+        words.extend(["-e".to_owned(), prelude.join(";")]);
     }
     words.extend(["-e".to_owned(), code.clone()]);
     words
@@ -60,7 +61,8 @@ fn start_one(one: &Batch, words: &[String]) -> io::Result<()> {
     };
     // The thread comes first: a process that nobody waits for could not be taken back.
     let (start, started) = crossbeam_channel::bounded::<Process>(1);
-    let (reporter, line, daemon) = (one.clone(), shell_line(words), one.range.start);
+    let (report, line) = (Arc::clone(&one.launch.handler), shell_line(words));
+    let daemon = one.range.start;
     let kept = Arc::new(early);
     let early = Arc::clone(&kept);
     sys::spawn_thread("mirai-rscript", move || {
@@ -68,9 +70,9 @@ fn start_one(one: &Batch, words: &[String]) -> io::Result<()> {
             return;
         };
         let pid = process.id();
-        reporter.report(DaemonEvent::Started { daemon, pid });
+        report(DaemonEvent::Started { daemon, pid });
         let status = process.wait();
-        reporter.report(DaemonEvent::Exited {
+        report(DaemonEvent::Exited {
             daemon,
             pid,
             status,

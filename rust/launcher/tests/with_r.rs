@@ -166,6 +166,8 @@ fn rscript_starts_what_has_no_program() {
     let mut context = context(&[]);
     let library = tempfile::tempdir().expect("a temporary folder");
     context.library_paths = vec![library.path().to_path_buf()];
+    // As no mirai is installed for it to load.
+    context.package = None;
     let launched = launch(&launcher, context, &[code]);
     let pid = launched.started(1)[&0];
     let DaemonEvent::Exited {

@@ -4,7 +4,18 @@
 use super::Command;
 use crate::event::ExitStatus;
 use std::io;
+use std::path::Path;
 use std::process::{Child, Stdio};
+
+/// No process here outlives the state it was started in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inherited;
+
+impl Inherited {
+    pub(crate) fn of(_folder: &Path) -> Self {
+        Self
+    }
+}
 
 /// The host's output is inherited, so there is nothing to hold.
 pub(crate) struct HostOutput;

@@ -5,14 +5,39 @@ use crate::child::STDIO_VARIABLE;
 use crate::event::ExitStatus;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 /// Of a long early output only the end is kept, where the error is.
 const KEPT_BYTES: u64 = 8192;
+
+/// What a new process takes over from the host without being told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    /// The working directory itself: another may have come to stand under its name.
+    folder: Option<(u64, u64)>,
+    priority: Option<i32>,
+    /// `Sys.umask()`, as text, where the system shows it.
+    umask: Option<String>,
+}
+
+impl Inherited {
+    pub(crate) fn of(folder: &Path) -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find(|line| line.starts_with("Umask:"));
+        Self {
+            folder: fs::metadata(folder)
+                .ok()
+                .map(|data| (data.dev(), data.ino())),
+            priority: rustix::process::getpriority_process(None).ok(),
+            umask: umask.map(str::to_owned),
+        }
+    }
+}
 
 /// What is stdout and stderr of the host.
 pub(crate) struct HostOutput {
@@ -91,7 +116,7 @@ fn nameless_file() -> io::Result<File> {
         .append(true)
         .create_new(true)
         .open(&path)?;
-    std::fs::remove_file(&path)?;
+    fs::remove_file(&path)?;
     Ok(file)
 }
 
