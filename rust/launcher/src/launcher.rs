@@ -155,6 +155,10 @@ impl Drop for Launcher {
 /// What the launcher's thread is told.
 pub(crate) enum Request {
     Launch(Arc<Launch>),
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "no servers, no news")
+    )]
     News(News),
     /// The sender is dropped once the servers have been told.
     Close(Sender<()>),
@@ -183,6 +187,7 @@ fn run(mut pool: Pool, requests: &Receiver<Request>) {
 
 /// A request with all that was read from the host's process when it was made.
 pub(crate) struct Launch {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "finds a server"))]
     pub(crate) key: ServerKey,
     pub(crate) context: Context,
     pub(crate) daemons: Vec<String>,
@@ -209,6 +214,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// The batch less its first `n` daemons.
+    #[cfg(target_os = "linux")]
     pub(crate) fn after(&self, n: usize) -> Self {
         Self {
             launch: Arc::clone(&self.launch),

@@ -4,7 +4,9 @@ use super::{Command, spawn};
 use crate::child::STDIO_VARIABLE;
 use crate::event::ExitStatus;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
@@ -173,7 +175,8 @@ impl Process {
         }
     }
 
-    /// Asks its whole session's first process group to end.
+    /// Asks it to end, with what it has started.
+    #[cfg(target_os = "linux")]
     pub(crate) fn terminate_group(self) {
         // It may have ended just now.
         let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
