@@ -8,7 +8,12 @@ use crate::{Effect, RunId, Scheduler};
 impl Scheduler {
     /// Sends from the head of the queue until nothing waits there or no daemon may take it.
     pub(crate) fn dispatch(&mut self) {
-        while self.dispatch_returned() || self.dispatch_front() {}
+        loop {
+            self.queue.advance();
+            if !self.dispatch_returned() && !self.dispatch_front() {
+                break;
+            }
+        }
     }
 
     /// Sends a task to the daemon whose turn it is, whatever that has to do. False if there is no daemon.
@@ -72,14 +77,12 @@ impl Scheduler {
             self.dispatch_evaluation(daemon, barrier);
             return true;
         }
-        match self.queue.pop_task(&mut self.tasks.slots) {
-            Some(task) => {
-                self.rouse(daemon);
-                self.send(task, daemon, true);
-                true
-            }
-            None => self.queue.advance(),
-        }
+        let Some(task) = self.queue.pop_task(&mut self.tasks.slots) else {
+            return false;
+        };
+        self.rouse(daemon);
+        self.send(task, daemon, true);
+        true
     }
 
     /// Hands an idle daemon its evaluation or, if there is none for it, parks it.

@@ -45,7 +45,7 @@ pub enum Effect {
 }
 
 /// What became of a task.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Settled {
     /// Its daemon has reported: the outcome is what came with the report.
     Ended,

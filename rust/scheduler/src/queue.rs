@@ -12,13 +12,17 @@ pub(crate) struct Segment {
     pub(crate) number: u64,
     /// Evaluations not yet handed to a daemon.
     pub(crate) evaluations: List<InLine>,
-    /// How many of these are for daemons that join after the submission; all others are for members, daemons that were
-    /// connected at submission.
-    pub(crate) open: u32,
-    /// Members that have not got theirs and are still connected; at least as many as evaluations for members.
+    /// Members, daemons that were connected at submission, that still are and have not got theirs. What evaluations there
+    /// are beyond this number is for daemons that join later.
     pub(crate) waiting: u32,
     /// Tasks behind the barrier.
     pub(crate) tasks: List<InLine>,
+}
+
+impl Segment {
+    fn is_over(&self) -> bool {
+        self.evaluations.is_empty() && self.tasks.is_empty()
+    }
 }
 
 /// What a member that goes leaves behind in a barrier it had not passed.
@@ -52,11 +56,7 @@ impl Default for Queue {
 impl Queue {
     /// Whether nothing waits; without barriers there is a single segment.
     pub(crate) fn is_empty(&self) -> bool {
-        let front = self.front();
-        self.returned.is_empty()
-            && self.segments.len() == 1
-            && front.evaluations.is_empty()
-            && front.tasks.is_empty()
+        self.returned.is_empty() && self.segments.len() == 1 && self.front().is_over()
     }
 
     pub(crate) fn front(&self) -> &Segment {
@@ -78,15 +78,11 @@ impl Queue {
         (!front.evaluations.is_empty()).then_some(front.number)
     }
 
-    /// Moves on to the next segment when the front one is worked off.
-    pub(crate) fn advance(&mut self) -> bool {
-        let front = self.front();
-        let over = front.evaluations.is_empty() && front.tasks.is_empty();
-        if over && self.segments.len() > 1 {
+    /// Drops segments that are worked off.
+    pub(crate) fn advance(&mut self) {
+        while self.segments.len() > 1 && self.front().is_over() {
             self.segments.pop_front();
-            return true;
         }
-        false
     }
 
     pub(crate) fn push_task(&mut self, tasks: &mut [Task], slot: Slot) {
@@ -112,7 +108,6 @@ impl Queue {
         let back = self.segments.len() - 1;
         let segment = &mut self.segments[back];
         segment.evaluations.push_back(tasks, slot);
-        segment.open = segment.evaluations.len().saturating_sub(segment.waiting);
         tasks[slot as usize].barrier = number;
         wait(tasks, slot, Place::Evaluation { segment: number });
     }
@@ -136,12 +131,11 @@ impl Queue {
     /// Takes the first evaluation of the front barrier, for a member or for a daemon that joined later.
     pub(crate) fn pop_evaluation(&mut self, tasks: &mut [Task], member: bool) -> Option<Slot> {
         let front = self.front_mut();
-        let count = if member {
-            &mut front.waiting
-        } else {
-            &mut front.open
-        };
-        *count = count.checked_sub(1)?;
+        if member {
+            front.waiting -= 1;
+        } else if front.evaluations.len() <= front.waiting {
+            return None;
+        }
         front.evaluations.pop_front(tasks)
     }
 
@@ -157,10 +151,7 @@ impl Queue {
             }
             Place::Task { segment } => self.segment(segment).tasks.remove(tasks, slot),
             Place::Evaluation { segment } => {
-                let segment = self.segment(segment);
-                segment.evaluations.remove(tasks, slot);
-                // Members go first: they are there, while those to join may never come.
-                segment.open = segment.open.saturating_sub(1);
+                self.segment(segment).evaluations.remove(tasks, slot);
             }
         }
     }
@@ -179,20 +170,15 @@ impl Queue {
         bequest: Bequest,
     ) -> Option<Slot> {
         let segment = self.segment(barrier);
+        let had_one = segment.evaluations.len() >= segment.waiting;
         segment.waiting -= 1;
-        if segment.evaluations.len() <= segment.waiting + segment.open {
-            return None;
-        }
         match bequest {
-            Bequest::Open => {
-                segment.open += 1;
-                None
-            }
-            Bequest::Dropped => {
+            Bequest::Dropped if had_one => {
                 let slot = segment.evaluations.back()?;
                 segment.evaluations.remove(tasks, slot);
                 Some(slot)
             }
+            Bequest::Dropped | Bequest::Open => None,
         }
     }
 

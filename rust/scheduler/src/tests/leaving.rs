@@ -45,7 +45,7 @@ fn order_of_submission_survives_goodbyes_in_any_order() {
             task
         });
         let d = pool.submit();
-        goodbyes.map(|daemon| pool.leave(daemon));
+        goodbyes.iter().for_each(|&daemon| pool.leave(daemon));
         for (n, task) in (4u32..).zip([tasks[0], tasks[1], tasks[2], d]) {
             pool.join(n);
             pool.expect([send(n, task, n.into())]);

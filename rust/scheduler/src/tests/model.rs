@@ -1,1 +1,445 @@
-//! x
+//! What the scheduler should do, said in the simplest way: plain vectors that are searched from the front.
+
+use std::collections::BTreeSet;
+
+use crate::{Counts, DaemonId, Effect, Event, Mode, RunId, Settled, TaskId, TaskOptions};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whereabouts {
+    Waiting { returned: bool },
+    Sent { daemon: DaemonId, run: RunId },
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    task: TaskId,
+    order: u64,
+    bytes: u64,
+    deadline: Option<u64>,
+    barrier: Option<usize>,
+    settled: bool,
+    whereabouts: Whereabouts,
+}
+
+#[derive(Debug)]
+struct Barrier {
+    /// Connected at submission, and since.
+    members: BTreeSet<DaemonId>,
+    /// Have got an evaluation, or found none for them.
+    passed: BTreeSet<DaemonId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    mode: Mode,
+    pub(crate) now: u64,
+    open: Vec<Open>,
+    barriers: Vec<Barrier>,
+    idle: Vec<DaemonId>,
+    parked: Vec<DaemonId>,
+    /// The barrier the parked have passed.
+    parked_at: Option<usize>,
+    turns: Vec<DaemonId>,
+    leaving: BTreeSet<DaemonId>,
+    last_run: u64,
+    submitted: u64,
+    cumulative: u64,
+    pub(crate) ignored: u64,
+    pub(crate) peak: u64,
+    effects: Vec<Effect>,
+}
+
+impl Model {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            now: 0,
+            open: vec![],
+            barriers: vec![],
+            idle: vec![],
+            parked: vec![],
+            parked_at: None,
+            turns: vec![],
+            leaving: BTreeSet::new(),
+            last_run: 0,
+            submitted: 0,
+            cumulative: 0,
+            ignored: 0,
+            peak: 0,
+            effects: vec![],
+        }
+    }
+
+    /// The effects the scheduler should have, but for the arming of timers.
+    pub(crate) fn handle(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::DaemonJoined { daemon } => self.join(daemon),
+            Event::DaemonLost { daemon } => self.lose(daemon),
+            Event::DaemonLeaving { daemon } => self.leave(daemon),
+            Event::TaskSubmitted { task, options } => self.submit(task, options),
+            Event::EverywhereSubmitted { tasks, options } => self.everywhere(tasks, options),
+            Event::TaskEnded { daemon, run, last } => self.end(daemon, run, last),
+            Event::CancelAsked { task } => self.give_up(task, Settled::Cancelled),
+            Event::TimerFired => self.time_out(),
+            Event::LaunchFailed => self.fail_launch(),
+            Event::Reset => self.reset(),
+        }
+        while self.dispatch() {}
+        self.peak = self.peak.max(self.used());
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let waiting = |open: &&Open| waits(open) && !open.settled;
+        let awaiting = self.open.iter().filter(waiting).count() as u64;
+        let executing = self.open.iter().filter(|open| !waits(open)).count() as u64;
+        Counts {
+            connections: self.turns.len() as u64,
+            cumulative: self.cumulative,
+            awaiting,
+            executing,
+            completed: self.submitted - awaiting - executing,
+        }
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.open
+            .iter()
+            .filter(|open| waits(open))
+            .map(|open| open.bytes)
+            .sum()
+    }
+
+    pub(crate) fn earliest_deadline(&self) -> Option<u64> {
+        self.open
+            .iter()
+            .filter(|open| !open.settled)
+            .filter_map(|open| open.deadline)
+            .min()
+    }
+
+    /// Tasks that are not released, in order of submission.
+    pub(crate) fn tasks(&self) -> Vec<TaskId> {
+        self.open.iter().map(|open| open.task).collect()
+    }
+
+    pub(crate) fn connected(&self) -> &[DaemonId] {
+        &self.turns
+    }
+
+    /// What was sent to a daemon, in order of sending.
+    pub(crate) fn runs(&self, daemon: DaemonId) -> Vec<(RunId, TaskId)> {
+        let mut runs: Vec<_> = self
+            .open
+            .iter()
+            .filter_map(|open| match open.whereabouts {
+                Whereabouts::Sent { daemon: to, run } if to == daemon => Some((run, open.task)),
+                Whereabouts::Sent { .. } | Whereabouts::Waiting { .. } => None,
+            })
+            .collect();
+        runs.sort();
+        runs
+    }
+
+    fn join(&mut self, daemon: DaemonId) {
+        if self.turns.contains(&daemon) || self.leaving.contains(&daemon) {
+            self.ignored += 1;
+            return;
+        }
+        self.cumulative += 1;
+        self.turns.push(daemon);
+        self.idle.push(daemon);
+    }
+
+    fn lose(&mut self, daemon: DaemonId) {
+        if self.leaving.remove(&daemon) {
+            return;
+        }
+        if !self.disconnect(daemon) {
+            self.ignored += 1;
+            return;
+        }
+        for (_, task) in self.runs(daemon) {
+            self.finish(task, Settled::Lost);
+        }
+        self.quit_barriers(daemon, true);
+    }
+
+    fn leave(&mut self, daemon: DaemonId) {
+        if !self.disconnect(daemon) {
+            self.ignored += 1;
+            return;
+        }
+        self.leaving.insert(daemon);
+        let others = !self.turns.is_empty();
+        for (_, task) in self.runs(daemon) {
+            let open = self.get(task);
+            if open.settled || (open.barrier.is_some() && others) {
+                self.finish(task, Settled::Lost);
+            } else {
+                open.whereabouts = Whereabouts::Waiting { returned: true };
+            }
+        }
+        self.quit_barriers(daemon, others);
+    }
+
+    fn disconnect(&mut self, daemon: DaemonId) -> bool {
+        let was = self.turns.contains(&daemon);
+        for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
+            list.retain(|other| *other != daemon);
+        }
+        was
+    }
+
+    fn quit_barriers(&mut self, daemon: DaemonId, dropping: bool) {
+        for barrier in 0..self.barriers.len() {
+            let evaluations = self.evaluations(barrier);
+            let members = self.members_to_come(barrier);
+            if self.barriers[barrier].members.remove(&daemon)
+                && !self.barriers[barrier].passed.contains(&daemon)
+                && evaluations.len() >= members
+                && dropping
+                && let Some(&last) = evaluations.last()
+            {
+                self.finish(last, Settled::Lost);
+            }
+        }
+    }
+
+    fn submit(&mut self, task: TaskId, options: TaskOptions) {
+        if self.accept(task, options, None)
+            && self.mode == Mode::Direct
+            && self.waiting().len() == 1
+        {
+            self.deal(task);
+        }
+    }
+
+    fn everywhere(&mut self, tasks: Vec<TaskId>, options: TaskOptions) {
+        let barrier = (self.mode == Mode::Queue).then_some(self.barriers.len());
+        if barrier.is_some() {
+            let members = self.turns.iter().copied().collect();
+            self.barriers.push(Barrier {
+                members,
+                passed: BTreeSet::new(),
+            });
+        }
+        for task in tasks {
+            if self.accept(task, options, barrier) && self.mode == Mode::Direct {
+                self.deal(task);
+            }
+        }
+    }
+
+    fn accept(&mut self, task: TaskId, options: TaskOptions, barrier: Option<usize>) -> bool {
+        self.submitted += 1;
+        if options.timeout == Some(0) {
+            self.effects.push(Effect::Settle {
+                task,
+                how: Settled::TimedOut,
+            });
+            self.effects.push(Effect::Release { task });
+            return false;
+        }
+        self.open.push(Open {
+            task,
+            order: self.submitted,
+            bytes: options.bytes,
+            deadline: options.timeout.map(|timeout| self.now + timeout),
+            barrier,
+            settled: false,
+            whereabouts: Whereabouts::Waiting { returned: false },
+        });
+        true
+    }
+
+    fn deal(&mut self, task: TaskId) {
+        if !self.turns.is_empty() {
+            self.turns.rotate_left(1);
+            let daemon = self.turns[self.turns.len() - 1];
+            self.send(task, daemon);
+        }
+    }
+
+    fn end(&mut self, daemon: DaemonId, run: RunId, last: bool) {
+        match self.runs(daemon).first() {
+            Some(&(current, task)) if current == run => {
+                self.finish(task, Settled::Ended);
+                if last {
+                    self.leave(daemon);
+                } else if self.runs(daemon).is_empty() {
+                    self.rest(daemon);
+                }
+            }
+            Some(_) | None => self.ignored += 1,
+        }
+    }
+
+    fn rest(&mut self, daemon: DaemonId) {
+        match self.barrier_at_head() {
+            Some(barrier) if self.barriers[barrier].passed.contains(&daemon) => {
+                self.parked.push(daemon);
+            }
+            Some(_) | None => self.idle.push(daemon),
+        }
+    }
+
+    fn give_up(&mut self, task: TaskId, how: Settled) {
+        let Some(index) = self.open.iter().position(|open| open.task == task) else {
+            return;
+        };
+        let open = &mut self.open[index];
+        if open.settled {
+            return;
+        }
+        match (self.mode, open.whereabouts) {
+            (Mode::Queue, Whereabouts::Waiting { .. }) => self.finish(task, how),
+            (Mode::Queue, Whereabouts::Sent { daemon, run }) => {
+                open.settled = true;
+                self.effects.push(Effect::Settle { task, how });
+                self.effects.push(Effect::Interrupt { daemon, run });
+            }
+            (Mode::Direct | Mode::Single, _) => {
+                open.settled = true;
+                self.effects.push(Effect::Settle { task, how });
+            }
+        }
+    }
+
+    fn time_out(&mut self) {
+        let mut due: Vec<_> = self
+            .open
+            .iter()
+            .filter(|open| !open.settled)
+            .filter_map(|open| Some((open.deadline?, open.order, open.task)))
+            .filter(|(deadline, ..)| *deadline <= self.now)
+            .collect();
+        due.sort();
+        for (.., task) in due {
+            self.give_up(task, Settled::TimedOut);
+        }
+    }
+
+    fn fail_launch(&mut self) {
+        match self.waiting().first() {
+            Some(&task) if self.mode == Mode::Single => self.finish(task, Settled::Lost),
+            Some(_) | None => self.ignored += 1,
+        }
+    }
+
+    fn reset(&mut self) {
+        let mut tasks = self.tasks();
+        tasks.sort_by_key(|task| task.index());
+        tasks
+            .into_iter()
+            .for_each(|task| self.finish(task, Settled::Reset));
+        self.barriers.clear();
+        for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
+            list.clear();
+        }
+        self.leaving.clear();
+        self.parked_at = None;
+    }
+
+    fn finish(&mut self, task: TaskId, how: Settled) {
+        if !self.get(task).settled {
+            self.effects.push(Effect::Settle { task, how });
+        }
+        self.effects.push(Effect::Release { task });
+        self.open.retain(|open| open.task != task);
+    }
+
+    /// One step of bringing tasks and daemons together.
+    fn dispatch(&mut self) -> bool {
+        if self.parked_at != self.barrier_at_head() {
+            self.idle.append(&mut self.parked);
+            self.parked_at = self.barrier_at_head();
+        }
+        let Some(&task) = self.waiting().first() else {
+            return false;
+        };
+        if self.get(task).whereabouts == (Whereabouts::Waiting { returned: true }) {
+            let daemon = self.parked.first().or(self.idle.first()).copied();
+            daemon.inspect(|&daemon| self.send(task, daemon));
+            return daemon.is_some();
+        }
+        let Some(&daemon) = self.idle.first() else {
+            return false;
+        };
+        let barrier = self.get(task).barrier;
+        match barrier {
+            Some(barrier) if !self.may_evaluate(daemon, barrier) => {
+                self.idle.remove(0);
+                self.parked.push(daemon);
+                self.barriers[barrier].passed.insert(daemon);
+            }
+            Some(_) | None => self.send(task, daemon),
+        }
+        true
+    }
+
+    fn may_evaluate(&self, daemon: DaemonId, barrier: usize) -> bool {
+        let member = self.barriers[barrier].members.contains(&daemon);
+        member || self.evaluations(barrier).len() > self.members_to_come(barrier)
+    }
+
+    fn send(&mut self, task: TaskId, daemon: DaemonId) {
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        self.effects.push(Effect::Send {
+            to: daemon,
+            task,
+            run,
+        });
+        let open = self.get(task);
+        open.whereabouts = Whereabouts::Sent { daemon, run };
+        if let Some(barrier) = open.barrier
+            && let Some(barrier) = self.barriers.get_mut(barrier)
+        {
+            barrier.passed.insert(daemon);
+        }
+        for list in [&mut self.idle, &mut self.parked] {
+            list.retain(|other| *other != daemon);
+        }
+    }
+
+    /// Waiting tasks, first in line first.
+    fn waiting(&self) -> Vec<TaskId> {
+        let mut waiting: Vec<_> = self.open.iter().filter(|open| waits(open)).collect();
+        waiting.sort_by_key(|open| (!returned(open), open.order));
+        waiting.iter().map(|open| open.task).collect()
+    }
+
+    /// The barrier that holds what was not put back.
+    fn barrier_at_head(&self) -> Option<usize> {
+        let line = self
+            .open
+            .iter()
+            .filter(|open| waits(open) && !returned(open));
+        line.min_by_key(|open| open.order)?.barrier
+    }
+
+    /// Evaluations of a barrier that have never been sent.
+    fn evaluations(&self, barrier: usize) -> Vec<TaskId> {
+        let of = |open: &&Open| waits(open) && !returned(open) && open.barrier == Some(barrier);
+        self.open.iter().filter(of).map(|open| open.task).collect()
+    }
+
+    fn members_to_come(&self, barrier: usize) -> usize {
+        let Barrier { members, passed } = &self.barriers[barrier];
+        members.difference(passed).count()
+    }
+
+    fn get(&mut self, task: TaskId) -> &mut Open {
+        let found = self.open.iter_mut().find(|open| open.task == task);
+        found.expect("the task is open")
+    }
+}
+
+fn waits(open: &Open) -> bool {
+    matches!(open.whereabouts, Whereabouts::Waiting { .. })
+}
+
+fn returned(open: &Open) -> bool {
+    open.whereabouts == Whereabouts::Waiting { returned: true }
+}

@@ -1,1 +1,304 @@
-//! x
+//! Random scripts, played to the scheduler and to a naive model of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::model::Model;
+use crate::{DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, TaskId, TaskOptions, Tick};
+
+/// A line of a script. Numbers choose among what is there when the line is played.
+#[derive(Clone, Debug)]
+enum Line {
+    Join,
+    JoinAgain(usize),
+    Lose(usize),
+    LoseUnknown(u32),
+    Leave(usize),
+    Submit(TaskOptions),
+    Everywhere { min: u32, options: TaskOptions },
+    End { daemon: usize, last: bool },
+    EndWrongly { daemon: usize, run: u64 },
+    Cancel(usize),
+    CancelReleased(usize),
+    Advance(u64),
+    FailLaunch,
+    Reset,
+}
+
+fn options() -> impl Strategy<Value = TaskOptions> {
+    let timeout = prop_oneof![4 => Just(None), 2 => (0u64..300).prop_map(Some)];
+    (0u64..1000, timeout).prop_map(|(bytes, timeout)| TaskOptions { bytes, timeout })
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    prop_oneof![
+        60 => any::<usize>().prop_flat_map(|daemon| {
+            prop::bool::weighted(0.1).prop_map(move |last| Line::End { daemon, last })
+        }),
+        50 => options().prop_map(Line::Submit),
+        20 => Just(Line::Join),
+        12 => any::<usize>().prop_map(Line::Cancel),
+        12 => (0u64..150).prop_map(Line::Advance),
+        10 => (0u32..6, options()).prop_map(|(min, options)| Line::Everywhere { min, options }),
+        8 => any::<usize>().prop_map(Line::Lose),
+        8 => any::<usize>().prop_map(Line::Leave),
+        3 => (any::<usize>(), 0u64..40).prop_map(|(daemon, run)| Line::EndWrongly { daemon, run }),
+        2 => any::<usize>().prop_map(Line::CancelReleased),
+        2 => any::<usize>().prop_map(Line::JoinAgain),
+        2 => (0u32..60).prop_map(Line::LoseUnknown),
+        2 => Just(Line::FailLaunch),
+        1 => Just(Line::Reset),
+    ]
+}
+
+fn script() -> impl Strategy<Value = Vec<Line>> {
+    prop::collection::vec(line(), 0..160)
+}
+
+/// The scheduler and the model, side by side.
+struct Stage {
+    scheduler: Scheduler,
+    model: Model,
+    last_daemon: u32,
+    released: Vec<TaskId>,
+    fates: BTreeMap<TaskId, (u32, u32)>,
+    last_first_send: u64,
+    orders: BTreeMap<TaskId, u64>,
+    sent: BTreeSet<TaskId>,
+    log: Vec<Effect>,
+    mode: Mode,
+}
+
+impl Stage {
+    fn new(mode: Mode) -> Self {
+        Self {
+            scheduler: Scheduler::new(Options {
+                mode,
+                capacity: Some(5000),
+            }),
+            model: Model::new(mode),
+            last_daemon: 0,
+            released: vec![],
+            fates: BTreeMap::new(),
+            last_first_send: 0,
+            orders: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            log: vec![],
+            mode,
+        }
+    }
+
+    fn play(&mut self, line: &Line) {
+        match *line {
+            Line::Join => {
+                self.last_daemon += 1;
+                self.happen(Event::DaemonJoined {
+                    daemon: DaemonId(self.last_daemon),
+                });
+            }
+            Line::JoinAgain(n) => self.with_daemon(n, |daemon| Event::DaemonJoined { daemon }),
+            Line::Lose(n) => self.with_daemon(n, |daemon| Event::DaemonLost { daemon }),
+            Line::LoseUnknown(n) => self.happen(Event::DaemonLost {
+                daemon: DaemonId(n),
+            }),
+            Line::Leave(n) => self.with_daemon(n, |daemon| Event::DaemonLeaving { daemon }),
+            Line::Submit(options) => {
+                let task = self.reserve();
+                self.happen(Event::TaskSubmitted { task, options });
+            }
+            Line::Everywhere { min, options } => {
+                let count = self.scheduler.everywhere_count(min);
+                let tasks = (0..count).map(|_| self.reserve()).collect();
+                self.happen(Event::EverywhereSubmitted { tasks, options });
+            }
+            Line::End { daemon, last } => self.end(daemon, last),
+            Line::EndWrongly { daemon, run } => {
+                self.with_daemon(daemon, |daemon| Event::TaskEnded {
+                    daemon,
+                    run: RunId(run),
+                    last: false,
+                })
+            }
+            Line::Cancel(n) => {
+                if let Some(&task) = choose(&self.model.tasks(), n) {
+                    self.happen(Event::CancelAsked { task });
+                }
+            }
+            Line::CancelReleased(n) => {
+                if let Some(&task) = choose(&self.released, n) {
+                    self.happen(Event::CancelAsked { task });
+                }
+            }
+            Line::Advance(by) => {
+                self.model.now += by;
+                self.happen(Event::TimerFired);
+            }
+            Line::FailLaunch => self.happen(Event::LaunchFailed),
+            Line::Reset => self.happen(Event::Reset),
+        }
+    }
+
+    fn with_daemon(&mut self, n: usize, event: impl FnOnce(DaemonId) -> Event) {
+        if let Some(&daemon) = choose(self.model.connected(), n) {
+            self.happen(event(daemon));
+        }
+    }
+
+    /// Ends the task of a busy daemon.
+    fn end(&mut self, n: usize, last: bool) {
+        let busy: Vec<_> = self
+            .model
+            .connected()
+            .iter()
+            .filter_map(|&daemon| Some((daemon, self.model.runs(daemon).first()?.0)))
+            .collect();
+        if let Some(&(daemon, run)) = choose(&busy, n) {
+            assert_eq!(
+                self.scheduler.daemon_task(daemon).map(|(_, run)| run),
+                Some(run)
+            );
+            self.happen(Event::TaskEnded { daemon, run, last });
+        }
+    }
+
+    fn reserve(&mut self) -> TaskId {
+        let task = self.scheduler.reserve();
+        self.orders.insert(task, self.orders.len() as u64 + 1);
+        self.fates.insert(task, (0, 0));
+        task
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = Tick(self.model.now);
+        let effects: Vec<_> = self.scheduler.handle(now, event.clone()).collect();
+        self.scheduler.check_invariants();
+        self.log.extend(&effects);
+        let (timers, others): (Vec<_>, Vec<_>) = effects
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::ArmTimer { .. }));
+        assert_eq!(
+            others,
+            self.model.handle(event.clone()),
+            "effects of {event:?}"
+        );
+        self.check_timers(&event, &timers);
+        others.into_iter().for_each(|effect| self.note(effect));
+        assert_eq!(self.scheduler.counts(), self.model.counts());
+        assert_eq!(self.scheduler.ignored(), self.model.ignored);
+        let memory = self.scheduler.memory();
+        assert_eq!(
+            (memory.used, memory.peak),
+            (self.model.used(), self.model.peak)
+        );
+        assert_eq!(self.scheduler.admits(), memory.used < 5000);
+    }
+
+    /// A timer is armed no later than the earliest deadline, and again whenever it has fired.
+    fn check_timers(&self, event: &Event, timers: &[Effect]) {
+        if let (Event::TimerFired, Some(earliest)) = (event, self.model.earliest_deadline()) {
+            let [Effect::ArmTimer { at }] = timers else {
+                panic!("armed once, not {timers:?}")
+            };
+            assert!(at.0 <= earliest && at.0 > self.model.now);
+        }
+    }
+
+    fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Settle { task, .. } => {
+                let fate = self.fates.get_mut(&task).expect("a task of ours");
+                fate.0 += 1;
+                assert_eq!(*fate, (1, 0), "settled once, before it is released");
+            }
+            Effect::Release { task } => {
+                let fate = self.fates.get_mut(&task).expect("a task of ours");
+                fate.1 += 1;
+                assert_eq!(*fate, (1, 1), "released once, after it was settled");
+                self.released.push(task);
+            }
+            Effect::Send { task, .. } => {
+                let order = self.orders[&task];
+                if self.sent.insert(task) && self.mode != Mode::Direct {
+                    assert!(order > self.last_first_send, "first starts are in order");
+                    self.last_first_send = order;
+                }
+            }
+            Effect::Interrupt { .. } => assert_eq!(self.mode, Mode::Queue),
+            Effect::ArmTimer { .. } => {}
+        }
+    }
+
+    /// With enough daemons that do their work everything comes to its end.
+    fn finish(&mut self) {
+        for _ in 0..100_000 {
+            if self.model.tasks().is_empty() {
+                break;
+            }
+            if self
+                .model
+                .connected()
+                .iter()
+                .any(|&daemon| !self.model.runs(daemon).is_empty())
+            {
+                self.end(0, false);
+            } else {
+                self.play(&Line::Join);
+            }
+        }
+        self.scheduler.check_empty();
+        assert!(
+            self.fates.values().all(|fate| *fate == (1, 1)),
+            "each task came to its end"
+        );
+    }
+}
+
+fn choose<T>(from: &[T], n: usize) -> Option<&T> {
+    from.get(n.checked_rem(from.len())?)
+}
+
+/// Fewer cases than proptest's default keep the whole suite within seconds; PROPTEST_CASES asks for more.
+fn config(cases: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(cases),
+    }
+}
+
+proptest! {
+    #![proptest_config(config(100))]
+
+    #[test]
+    fn a_queue_does_what_the_model_does(script in script()) {
+        play(Mode::Queue, &script);
+    }
+
+    #[test]
+    fn dealing_does_what_the_model_does(script in script()) {
+        play(Mode::Direct, &script);
+    }
+
+    #[test]
+    fn single_does_what_the_model_does(script in script()) {
+        play(Mode::Single, &script);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20))]
+
+    #[test]
+    fn the_same_script_has_the_same_effects(script in script()) {
+        for mode in [Mode::Queue, Mode::Direct, Mode::Single] {
+            assert_eq!(play(mode, &script), play(mode, &script));
+        }
+    }
+}
+
+fn play(mode: Mode, script: &[Line]) -> Vec<Effect> {
+    let mut stage = Stage::new(mode);
+    script.iter().for_each(|line| stage.play(line));
+    stage.finish();
+    stage.log
+}

@@ -1,0 +1,390 @@
+//! What the scheduler has promised: every effect is held against what is known from outside.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{DaemonId, Effect, Event, Mode, RunId, Scheduler, Settled, TaskId, TaskOptions, Tick};
+
+#[derive(Clone, Debug)]
+struct Ticket {
+    order: u64,
+    bytes: u64,
+    deadline: Option<u64>,
+    barrier: Option<usize>,
+    settled: bool,
+    on: Option<DaemonId>,
+    sent_before: bool,
+    begun: bool,
+}
+
+#[derive(Debug)]
+struct Barrier {
+    last_order: u64,
+    unhanded: BTreeSet<TaskId>,
+    members: BTreeSet<DaemonId>,
+    served: BTreeSet<DaemonId>,
+    /// Some were cancelled, so not every member gets one.
+    cut: bool,
+}
+
+/// The event whose effects are being checked.
+#[derive(Debug)]
+enum Cause {
+    Report(TaskId),
+    Departure,
+    Death(VecDeque<(RunId, TaskId)>),
+    Cancel(TaskId),
+    Timer,
+    Reset,
+    LaunchFailure,
+    Submission,
+    Other,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    mode: Mode,
+    now: u64,
+    cause: Cause,
+    open: BTreeMap<TaskId, Ticket>,
+    deadlines: BTreeSet<(u64, TaskId)>,
+    /// Tasks sent to each connected daemon, oldest first.
+    connected: BTreeMap<DaemonId, VecDeque<(RunId, TaskId)>>,
+    /// Daemons that said goodbye, whose end is to come.
+    leaving: BTreeSet<DaemonId>,
+    barriers: Vec<Barrier>,
+    held: BTreeSet<usize>,
+    last_run: u64,
+    last_first: u64,
+    submitted: u64,
+    settled: BTreeMap<Settled, u64>,
+    used: u64,
+    awaiting: u64,
+    executing: u64,
+    ignored: u64,
+    fingerprint: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            now: 0,
+            cause: Cause::Other,
+            open: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            connected: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            barriers: vec![],
+            held: BTreeSet::new(),
+            last_run: 0,
+            last_first: 0,
+            submitted: 0,
+            settled: BTreeMap::new(),
+            used: 0,
+            awaiting: 0,
+            executing: 0,
+            ignored: 0,
+            fingerprint: 0,
+        }
+    }
+
+    pub(crate) fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    pub(crate) fn all_ended(&self) -> bool {
+        self.settled.keys().all(|how| *how == Settled::Ended)
+    }
+
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    pub(crate) fn all_released(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(crate) fn unsettled(&self) -> Vec<TaskId> {
+        let open = self.open.iter().filter(|(_, ticket)| !ticket.settled);
+        open.map(|(task, _)| *task).collect()
+    }
+
+    /// A daemon begins to evaluate: the second time for one task would be once too often.
+    pub(crate) fn begin(&mut self, task: TaskId) {
+        if let Some(ticket) = self.open.get_mut(&task) {
+            assert!(!ticket.begun, "{task:?} is evaluated at most once");
+            ticket.begun = true;
+        }
+    }
+
+    pub(crate) fn before(&mut self, now: u64, event: &Event) {
+        self.now = now;
+        self.cause = match event {
+            Event::DaemonJoined { daemon } => {
+                self.connected.insert(*daemon, VecDeque::new());
+                Cause::Other
+            }
+            Event::DaemonLost { daemon } => match self.connected.remove(daemon) {
+                Some(sent) => Cause::Death(sent),
+                None => {
+                    self.ignored += u64::from(!self.leaving.remove(daemon));
+                    Cause::Other
+                }
+            },
+            Event::DaemonLeaving { daemon } => {
+                let connected = self.connected.contains_key(daemon);
+                self.ignored += u64::from(!connected);
+                self.depart(*daemon);
+                Cause::Departure
+            }
+            Event::TaskSubmitted { task, options } => {
+                self.accept(*task, *options, None);
+                Cause::Submission
+            }
+            Event::EverywhereSubmitted { tasks, options } => {
+                self.accept_everywhere(tasks, *options);
+                Cause::Submission
+            }
+            Event::TaskEnded { daemon, run, last } => self.report(*daemon, *run, *last),
+            Event::CancelAsked { task } => Cause::Cancel(*task),
+            Event::TimerFired => Cause::Timer,
+            Event::LaunchFailed => Cause::LaunchFailure,
+            Event::Reset => {
+                self.connected.clear();
+                self.leaving.clear();
+                Cause::Reset
+            }
+        };
+    }
+
+    pub(crate) fn check(&mut self, effect: Effect) {
+        self.note_fingerprint(effect);
+        match effect {
+            Effect::Send { to, task, run } => self.check_send(to, task, run),
+            Effect::Interrupt { daemon, run } => {
+                assert_eq!(self.mode, Mode::Queue, "only a queue interrupts");
+                let current = self.connected[&daemon].front().expect("the daemon is busy");
+                assert_eq!(current.0, run, "the interrupt is for what the daemon has");
+                assert!(
+                    self.open[&current.1].settled,
+                    "nobody waits for it any more"
+                );
+            }
+            Effect::Settle { task, how } => self.check_settle(task, how),
+            Effect::Release { task } => {
+                let ticket = self.open.remove(&task).expect("released once");
+                assert!(ticket.settled, "released after it was settled");
+                match ticket.on {
+                    Some(_) => self.executing -= 1,
+                    None => self.used -= ticket.bytes,
+                }
+            }
+            Effect::ArmTimer { .. } => {}
+        }
+    }
+
+    pub(crate) fn after(&self, scheduler: &Scheduler) {
+        let counts = scheduler.counts();
+        assert_eq!(
+            counts.connections,
+            self.connected.len() as u64,
+            "connections"
+        );
+        assert_eq!(counts.awaiting, self.awaiting, "awaiting");
+        assert_eq!(counts.executing, self.executing, "executing");
+        let completed = self.submitted - self.awaiting - self.executing;
+        assert_eq!(counts.completed, completed, "completed");
+        assert_eq!(scheduler.memory().used, self.used, "bytes of queued tasks");
+        assert_eq!(scheduler.ignored(), self.ignored, "ignored reports");
+        if let (Cause::Timer, Some((deadline, task))) = (&self.cause, self.deadlines.first()) {
+            assert!(*deadline > self.now, "{task:?} has timed out");
+        }
+    }
+
+    fn accept(&mut self, task: TaskId, options: TaskOptions, barrier: Option<usize>) {
+        self.submitted += 1;
+        self.used += options.bytes;
+        self.awaiting += 1;
+        let deadline = options.timeout.map(|timeout| self.now + timeout);
+        self.deadlines
+            .extend(deadline.map(|deadline| (deadline, task)));
+        let ticket = Ticket {
+            order: self.submitted,
+            bytes: options.bytes,
+            deadline,
+            barrier,
+            settled: false,
+            on: None,
+            sent_before: false,
+            begun: false,
+        };
+        assert!(
+            self.open.insert(task, ticket).is_none(),
+            "ids of open tasks differ"
+        );
+    }
+
+    fn accept_everywhere(&mut self, tasks: &[TaskId], options: TaskOptions) {
+        let barrier = (self.mode == Mode::Queue).then_some(self.barriers.len());
+        tasks
+            .iter()
+            .for_each(|&task| self.accept(task, options, barrier));
+        if let Some(barrier) = barrier {
+            self.barriers.push(Barrier {
+                last_order: self.submitted,
+                unhanded: tasks.iter().copied().collect(),
+                members: self.connected.keys().copied().collect(),
+                served: BTreeSet::new(),
+                cut: false,
+            });
+            self.held.insert(barrier);
+        }
+    }
+
+    fn report(&mut self, daemon: DaemonId, run: RunId, last: bool) -> Cause {
+        let sent = self.connected.get_mut(&daemon);
+        let Some(sent) = sent.filter(|sent| sent.front().is_some_and(|first| first.0 == run))
+        else {
+            self.ignored += 1;
+            return Cause::Other;
+        };
+        let (_, task) = sent.pop_front().expect("just seen");
+        if last {
+            self.depart(daemon);
+        }
+        Cause::Report(task)
+    }
+
+    /// What the daemon had been sent waits again, until the effects say otherwise.
+    fn depart(&mut self, daemon: DaemonId) {
+        let Some(sent) = self.connected.remove(&daemon) else {
+            return;
+        };
+        self.leaving.insert(daemon);
+        for (_, task) in sent {
+            let ticket = self
+                .open
+                .get_mut(&task)
+                .expect("what is on a daemon is not released");
+            ticket.on = None;
+            self.executing -= 1;
+            self.used += ticket.bytes;
+            self.awaiting += u64::from(!ticket.settled);
+        }
+    }
+
+    fn check_send(&mut self, to: DaemonId, task: TaskId, run: RunId) {
+        assert!(run.0 > self.last_run, "runs rise");
+        self.last_run = run.0;
+        let sent = self
+            .connected
+            .get_mut(&to)
+            .expect("nothing goes to a daemon that is gone");
+        assert!(
+            self.mode == Mode::Direct || sent.is_empty(),
+            "nothing goes to a busy daemon"
+        );
+        sent.push_back((run, task));
+        let ticket = self.open.get_mut(&task).expect("the task is open");
+        assert_eq!(ticket.on.replace(to), None, "a task is on one daemon");
+        assert!(
+            !ticket.settled || self.mode != Mode::Queue,
+            "a settled task does not start"
+        );
+        assert!(!ticket.begun, "what was begun is not sent again");
+        self.used -= ticket.bytes;
+        self.awaiting -= u64::from(!ticket.settled);
+        self.executing += 1;
+        let first = !std::mem::replace(&mut ticket.sent_before, true);
+        if first && self.mode != Mode::Direct {
+            assert!(
+                ticket.order > self.last_first,
+                "starts are in order of submission"
+            );
+            self.last_first = ticket.order;
+        }
+        let (order, barrier) = (ticket.order, ticket.barrier);
+        self.check_barriers(to, order);
+        if let Some(barrier) = barrier {
+            self.hand_over(barrier, task);
+            assert!(
+                self.barriers[barrier].served.insert(to),
+                "one evaluation for each"
+            );
+        }
+    }
+
+    fn check_barriers(&self, to: DaemonId, order: u64) {
+        if let Some(&held) = self.held.first() {
+            assert!(
+                order <= self.barriers[held].last_order,
+                "barriers hold what comes later"
+            );
+        }
+        for barrier in self
+            .barriers
+            .iter()
+            .filter(|barrier| barrier.last_order < order)
+        {
+            let Barrier {
+                members,
+                served,
+                cut,
+                ..
+            } = barrier;
+            let missed = members.contains(&to) && !served.contains(&to);
+            assert!(!missed || *cut, "members have had their evaluation");
+        }
+    }
+
+    fn hand_over(&mut self, barrier: usize, task: TaskId) {
+        let unhanded = &mut self.barriers[barrier].unhanded;
+        unhanded.remove(&task);
+        if unhanded.is_empty() {
+            self.held.remove(&barrier);
+        }
+    }
+
+    fn check_settle(&mut self, task: TaskId, how: Settled) {
+        *self.settled.entry(how).or_default() += 1;
+        let ticket = self
+            .open
+            .get_mut(&task)
+            .expect("settled before it is released");
+        assert!(
+            !std::mem::replace(&mut ticket.settled, true),
+            "settled once"
+        );
+        self.awaiting -= u64::from(ticket.on.is_none());
+        let deadline = ticket.deadline.inspect(|deadline| {
+            self.deadlines.remove(&(*deadline, task));
+        });
+        let expired = deadline.is_some_and(|deadline| deadline <= self.now);
+        let unsent_evaluation = ticket.barrier.is_some() && ticket.on.is_none();
+        let right = match (&self.cause, how) {
+            (Cause::Report(ended), Settled::Ended) => *ended == task,
+            (Cause::Death(sent), Settled::Lost) => {
+                unsent_evaluation || sent.iter().any(|(_, sent)| *sent == task)
+            }
+            (Cause::Report(_) | Cause::Departure, Settled::Lost) => unsent_evaluation,
+            (Cause::LaunchFailure, Settled::Lost) => ticket.on.is_none(),
+            (Cause::Cancel(asked), Settled::Cancelled) => *asked == task,
+            (Cause::Timer | Cause::Submission, Settled::TimedOut) => expired,
+            (Cause::Reset, Settled::Reset) => true,
+            _ => false,
+        };
+        assert!(right, "{how:?} of {task:?} follows from {:?}", self.cause);
+        if let Some(barrier) = ticket.barrier {
+            let cut = matches!(how, Settled::Cancelled | Settled::TimedOut) && !ticket.sent_before;
+            self.barriers[barrier].cut |= cut;
+            self.hand_over(barrier, task);
+        }
+    }
+
+    fn note_fingerprint(&mut self, effect: Effect) {
+        for byte in format!("{effect:?}").bytes() {
+            self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.fingerprint = self.fingerprint.rotate_left(1) ^ Tick(self.now).0;
+    }
+}

@@ -1,0 +1,481 @@
+//! Time, links, daemons and a client around the scheduler.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::chance::Chance;
+use super::faults::Faults;
+use super::ledger::Ledger;
+use crate::{DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, TaskId, TaskOptions, Tick};
+
+/// Something that will happen, somewhere.
+#[derive(Debug)]
+enum Happening {
+    ClientActs,
+    TimerDue {
+        at: u64,
+    },
+    Launched,
+    LaunchFailed,
+    TaskArrives {
+        daemon: DaemonId,
+        run: RunId,
+        task: TaskId,
+    },
+    InterruptArrives {
+        daemon: DaemonId,
+        run: RunId,
+    },
+    EvaluationEnds {
+        daemon: DaemonId,
+        run: RunId,
+    },
+    IdleLimit {
+        daemon: DaemonId,
+        since: u64,
+    },
+    /// At the scheduler.
+    Told(Event),
+}
+
+/// The daemon's own side. It ends when it is removed, whatever the scheduler knows of it.
+#[derive(Debug, Default)]
+struct Daemon {
+    inbox: VecDeque<(RunId, TaskId)>,
+    running: Option<RunId>,
+    evaluated: u64,
+    idle_since: u64,
+    /// When the last message each way arrives: links keep their order.
+    last_in: u64,
+    last_out: u64,
+    /// The connection is gone; the daemon has not noticed.
+    cut_off: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) ledger: Ledger,
+    scheduler: Scheduler,
+    chance: Chance,
+    faults: Faults,
+    healed: bool,
+    now: u64,
+    agenda: BTreeMap<(u64, u64), Happening>,
+    noted: u64,
+    armed: Option<u64>,
+    daemons: BTreeMap<DaemonId, Daemon>,
+    last_daemon: u32,
+    recent: VecDeque<TaskId>,
+    actions: u64,
+    events: u64,
+    /// Print what happens.
+    traced: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, faults: Faults, traced: bool) -> Self {
+        let options = Options {
+            mode: faults.mode,
+            capacity: None,
+        };
+        let mut world = Self {
+            ledger: Ledger::new(faults.mode),
+            scheduler: Scheduler::new(options),
+            chance: Chance::new(seed),
+            healed: false,
+            now: 0,
+            agenda: BTreeMap::new(),
+            noted: 0,
+            armed: None,
+            daemons: BTreeMap::new(),
+            last_daemon: 0,
+            recent: VecDeque::new(),
+            actions: faults.actions,
+            events: 0,
+            traced,
+            faults,
+        };
+        if world.faults.mode != Mode::Single {
+            (0..world.faults.daemons).for_each(|_| world.launch());
+        }
+        world.soon(Happening::ClientActs, 20);
+        world
+    }
+
+    /// Until the client has done all it wanted.
+    pub(crate) fn run_faults(&mut self, max_steps: u64) {
+        let mut steps = 0;
+        while self.actions > 0 {
+            self.step();
+            steps += 1;
+            assert!(steps < max_steps, "the client gets on");
+        }
+    }
+
+    /// Nothing fails from here on.
+    pub(crate) fn heal(&mut self) {
+        self.healed = true;
+        self.faults.crash_percent = 0;
+        self.faults.disconnect_percent = 0;
+        self.faults.repeat_percent = 0;
+        self.faults.deaf_percent = 0;
+        self.faults.launch_percent = 0;
+        self.faults.idle_limit = None;
+        self.faults.task_limit = None;
+        self.faults.replace_percent = 100;
+    }
+
+    /// Every task comes to its end once there are daemons enough.
+    pub(crate) fn run_until_settled(&mut self, max_steps: u64) {
+        for _ in 0..max_steps {
+            if self.ledger.all_released() {
+                self.scheduler.check_empty();
+                return;
+            }
+            if self.agenda.is_empty() {
+                self.launch();
+            }
+            self.step();
+        }
+        panic!("never settled: {:?}", self.ledger.unsettled());
+    }
+
+    fn step(&mut self) {
+        let Some(((time, _), happening)) = self.agenda.pop_first() else {
+            self.soon(Happening::ClientActs, 1);
+            return;
+        };
+        self.now = time;
+        match happening {
+            Happening::ClientActs => self.act(),
+            Happening::TimerDue { at } => {
+                if self.armed == Some(at) {
+                    self.armed = None;
+                    self.tell(Event::TimerFired);
+                }
+            }
+            Happening::Launched => self.join(),
+            Happening::LaunchFailed => {
+                if self.scheduler.counts().awaiting > 0 {
+                    self.tell(Event::LaunchFailed);
+                }
+            }
+            Happening::TaskArrives { daemon, run, task } => self.receive(daemon, run, task),
+            Happening::InterruptArrives { daemon, run } => self.interrupt(daemon, run),
+            Happening::EvaluationEnds { daemon, run } => self.end(daemon, run),
+            Happening::IdleLimit { daemon, since } => self.idle_limit(daemon, since),
+            Happening::Told(event) => self.tell(event),
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.traced {
+            eprintln!("{:>6} ms {event:?}", self.now);
+        }
+        self.ledger.before(self.now, &event);
+        let effects: Vec<_> = self.scheduler.handle(Tick(self.now), event).collect();
+        for effect in effects {
+            if self.traced {
+                eprintln!("          -> {effect:?}");
+            }
+            self.ledger.check(effect);
+            self.perform(effect);
+        }
+        self.ledger.after(&self.scheduler);
+        self.events += 1;
+        if self.events.is_multiple_of(self.faults.check_every) {
+            self.scheduler.check_invariants();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, task, run } => {
+                self.to_daemon(
+                    to,
+                    Happening::TaskArrives {
+                        daemon: to,
+                        run,
+                        task,
+                    },
+                );
+            }
+            // On a connection of its own, so it may overtake the task it is meant for.
+            Effect::Interrupt { daemon, run } => {
+                self.soon(
+                    Happening::InterruptArrives { daemon, run },
+                    self.faults.delay,
+                );
+            }
+            Effect::ArmTimer { at } => {
+                self.armed = Some(at.0);
+                let late = self.chance.below(5);
+                self.note(at.0.max(self.now) + late, Happening::TimerDue { at: at.0 });
+            }
+            Effect::Settle { .. } | Effect::Release { .. } => {}
+        }
+    }
+
+    // The client.
+
+    fn act(&mut self) {
+        if self.healed || self.actions == 0 {
+            return;
+        }
+        self.actions -= 1;
+        if self.chance.percent(self.faults.cancel_percent) {
+            self.cancel();
+        } else if self.chance.percent(self.faults.everywhere_percent) {
+            self.submit_everywhere();
+        } else if self.faults.reset_percent > 0 && self.chance.below(100) == 0 {
+            self.reset();
+        } else {
+            self.submit();
+        }
+        // Bursts: half of what follows comes at once.
+        let pause = if self.chance.percent(50) {
+            1
+        } else {
+            self.faults.pause
+        };
+        self.soon(Happening::ClientActs, pause);
+    }
+
+    fn submit(&mut self) {
+        let task = self.scheduler.reserve();
+        let options = self.options();
+        self.remember(task);
+        self.tell(Event::TaskSubmitted { task, options });
+        self.launch_for_one();
+    }
+
+    fn submit_everywhere(&mut self) {
+        let min = self.chance.below(self.faults.daemons + 2) as u32;
+        let count = self.scheduler.everywhere_count(min);
+        let tasks: Vec<_> = (0..count).map(|_| self.scheduler.reserve()).collect();
+        let options = self.options();
+        tasks.iter().for_each(|&task| self.remember(task));
+        self.tell(Event::EverywhereSubmitted { tasks, options });
+    }
+
+    fn options(&mut self) -> TaskOptions {
+        let timed = self.chance.percent(self.faults.timeout_percent);
+        let timeout = timed.then(|| self.chance.below(self.faults.evaluation * 4));
+        TaskOptions {
+            bytes: self.chance.below(1_000),
+            timeout,
+        }
+    }
+
+    fn remember(&mut self, task: TaskId) {
+        self.recent.push_back(task);
+        if self.recent.len() > 30 {
+            self.recent.pop_front();
+        }
+    }
+
+    fn cancel(&mut self) {
+        let task = self.chance.choose(self.recent.make_contiguous()).copied();
+        if let Some(task) = task {
+            self.tell(Event::CancelAsked { task });
+        }
+    }
+
+    fn reset(&mut self) {
+        self.tell(Event::Reset);
+        self.daemons
+            .values_mut()
+            .for_each(|daemon| daemon.cut_off = true);
+        if self.faults.mode != Mode::Single {
+            (0..self.faults.daemons).for_each(|_| self.launch());
+        }
+    }
+
+    // Daemons.
+
+    fn launch(&mut self) {
+        self.soon(Happening::Launched, 50);
+    }
+
+    fn launch_for_one(&mut self) {
+        if self.faults.mode == Mode::Single {
+            let fails = self.chance.percent(self.faults.launch_percent);
+            self.soon(
+                if fails {
+                    Happening::LaunchFailed
+                } else {
+                    Happening::Launched
+                },
+                50,
+            );
+        }
+    }
+
+    fn join(&mut self) {
+        self.last_daemon += 1;
+        let daemon = DaemonId(self.last_daemon);
+        self.daemons.insert(
+            daemon,
+            Daemon {
+                idle_since: self.now,
+                ..Daemon::default()
+            },
+        );
+        self.watch_idleness(daemon);
+        self.tell(Event::DaemonJoined { daemon });
+    }
+
+    fn receive(&mut self, daemon: DaemonId, run: RunId, task: TaskId) {
+        if let Some(entry) = self.daemons.get_mut(&daemon) {
+            entry.inbox.push_back((run, task));
+            self.begin(daemon);
+        }
+    }
+
+    fn begin(&mut self, daemon: DaemonId) {
+        let Some(entry) = self.daemons.get_mut(&daemon) else {
+            return;
+        };
+        if entry.running.is_some() {
+            return;
+        }
+        let Some((run, task)) = entry.inbox.pop_front() else {
+            return;
+        };
+        entry.running = Some(run);
+        self.ledger.begin(task);
+        let slow = if self.chance.percent(5) { 10 } else { 1 };
+        self.soon(
+            Happening::EvaluationEnds { daemon, run },
+            self.faults.evaluation * slow,
+        );
+        if self.chance.percent(self.faults.disconnect_percent) {
+            self.disconnect(daemon);
+        }
+    }
+
+    fn interrupt(&mut self, daemon: DaemonId, run: RunId) {
+        let running = self.daemons.get(&daemon).and_then(|entry| entry.running);
+        if running == Some(run) && !self.chance.percent(self.faults.deaf_percent) {
+            self.end(daemon, run);
+        }
+    }
+
+    fn end(&mut self, daemon: DaemonId, run: RunId) {
+        let Some(entry) = self.daemons.get_mut(&daemon) else {
+            return;
+        };
+        if entry.running != Some(run) {
+            return;
+        }
+        if self.chance.percent(self.faults.crash_percent) {
+            self.quit(daemon);
+            return;
+        }
+        entry.running = None;
+        entry.evaluated += 1;
+        entry.idle_since = self.now;
+        let single = self.faults.mode == Mode::Single;
+        let limit = if single {
+            Some(1)
+        } else {
+            self.faults.task_limit
+        };
+        let last = limit.is_some_and(|limit| entry.evaluated >= limit);
+        let report = Event::TaskEnded { daemon, run, last };
+        if self.chance.percent(self.faults.repeat_percent) {
+            self.to_hub(daemon, report.clone());
+        }
+        self.to_hub(daemon, report);
+        if last {
+            self.quit(daemon);
+        } else {
+            self.begin(daemon);
+            self.watch_idleness(daemon);
+        }
+    }
+
+    fn watch_idleness(&mut self, daemon: DaemonId) {
+        let since = self.now;
+        if let Some(limit) = self.faults.idle_limit {
+            self.note(self.now + limit, Happening::IdleLimit { daemon, since });
+        }
+    }
+
+    /// What is under way to the daemon, or has arrived and was not begun, crosses with its goodbye.
+    fn idle_limit(&mut self, daemon: DaemonId, since: u64) {
+        let Some(entry) = self.daemons.get(&daemon) else {
+            return;
+        };
+        if entry.running.is_none() && entry.idle_since == since && self.faults.idle_limit.is_some()
+        {
+            self.to_hub(daemon, Event::DaemonLeaving { daemon });
+            self.quit(daemon);
+        }
+    }
+
+    fn quit(&mut self, daemon: DaemonId) {
+        self.to_hub(daemon, Event::DaemonLost { daemon });
+        if self
+            .daemons
+            .remove(&daemon)
+            .is_some_and(|entry| !entry.cut_off)
+        {
+            self.replace();
+        }
+    }
+
+    /// The scheduler hears of a loss; the daemon works on and reports what nobody wants to know.
+    fn disconnect(&mut self, daemon: DaemonId) {
+        self.to_hub(daemon, Event::DaemonLost { daemon });
+        if let Some(entry) = self.daemons.get_mut(&daemon)
+            && !std::mem::replace(&mut entry.cut_off, true)
+        {
+            self.replace();
+        }
+    }
+
+    fn replace(&mut self) {
+        if self.faults.mode != Mode::Single && self.chance.percent(self.faults.replace_percent) {
+            self.launch();
+        }
+    }
+
+    // Links.
+
+    fn to_daemon(&mut self, daemon: DaemonId, happening: Happening) {
+        let delay = self.delay();
+        let Some(entry) = self.daemons.get_mut(&daemon) else {
+            return;
+        };
+        if !entry.cut_off {
+            entry.last_in = entry.last_in.max(self.now + delay);
+            let at = entry.last_in;
+            self.note(at, happening);
+        }
+    }
+
+    /// Reports of a daemon that is cut off still arrive, as stale ones.
+    fn to_hub(&mut self, daemon: DaemonId, event: Event) {
+        let delay = self.delay();
+        let Some(entry) = self.daemons.get_mut(&daemon) else {
+            return;
+        };
+        entry.last_out = entry.last_out.max(self.now + delay);
+        let at = entry.last_out;
+        self.note(at, Happening::Told(event));
+    }
+
+    fn delay(&mut self) -> u64 {
+        let stalled = if self.chance.percent(2) { 20 } else { 1 };
+        self.chance.below(self.faults.delay * stalled)
+    }
+
+    fn soon(&mut self, happening: Happening, within: u64) {
+        let delay = self.chance.below(within);
+        self.note(self.now + delay, happening);
+    }
+
+    fn note(&mut self, at: u64, happening: Happening) {
+        self.noted += 1;
+        self.agenda.insert((at, self.noted), happening);
+    }
+}
