@@ -1,6 +1,6 @@
 //! The host's tasks: looking at them, waiting for them, cancelling them.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::time::Duration;
 
 use mirai_hub::{Outcome, Progress, TaskHandle, Watch};
@@ -25,20 +25,21 @@ mod state {
 }
 
 thread_local! {
-    /// The value of what has none yet; R knows it by identity. On R's thread only, as a `Kept` is.
-    static UNRESOLVED: RefCell<Option<Kept>> = const { RefCell::new(None) };
+    /// The value of what has none yet; R knows it by identity. On R's thread only, as a `Kept` is. Never dropped: when
+    /// the thread ends, R's memory is no longer to be touched.
+    static UNRESOLVED: Cell<Option<&'static Kept>> = const { Cell::new(None) };
 }
 
 /// Entry: makes `x` the value that pending tasks have.
 pub(crate) fn set_unresolved<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let kept = Kept::new(scope, x)?;
-    UNRESOLVED.set(Some(kept));
+    UNRESOLVED.set(Some(Box::leak(Box::new(kept))));
     Ok(scope.null())
 }
 
 /// Entry: whether `x` is that value.
 pub(crate) fn is_unresolved<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let same = UNRESOLVED.with_borrow(|value| value.as_ref().is_some_and(|kept| kept.get().is(x)));
+    let same = UNRESOLVED.get().is_some_and(|kept| kept.get().is(x));
     Ok(scope.logical(same)?)
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
 /// unserializing it is R's.
 pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     match handle(scope, task)?.outcome() {
-        None => unresolved(scope),
+        None => Ok(UNRESOLVED.get().map_or(scope.null(), Kept::get)),
         Some(Outcome::Value(bytes) | Outcome::Failed(bytes)) => unpickle(scope, bytes),
         Some(Outcome::Interrupted) => {
             let value = scope.string("")?;
@@ -157,14 +158,6 @@ fn now(tasks: &[&TaskHandle]) -> Progress {
         }
     }
     progress
-}
-
-fn unresolved<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
-    UNRESOLVED.with_borrow(|value| match value {
-        // The scope protects it: another may be registered while the result is in use.
-        Some(kept) => Ok(scope.hold(kept.get())?),
-        None => Ok(scope.null()),
-    })
 }
 
 fn handle<'r>(scope: &Scope, task: Sexp<'r>) -> Result<&'r TaskHandle, Failure> {
