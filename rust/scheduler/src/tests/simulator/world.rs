@@ -189,7 +189,7 @@ impl World {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Send { to, task, run } => {
-                self.to_daemon(
+                self.carry_to_daemon(
                     to,
                     Happening::TaskArrives {
                         daemon: to,
@@ -382,9 +382,9 @@ impl World {
         let last = limit.is_some_and(|limit| entry.evaluated >= limit);
         let report = Event::TaskEnded { daemon, run, last };
         if self.chance.percent(self.faults.repeat_percent) {
-            self.to_hub(daemon, report.clone());
+            self.carry_to_hub(daemon, report.clone());
         }
-        self.to_hub(daemon, report);
+        self.carry_to_hub(daemon, report);
         if last {
             self.quit(daemon);
         } else {
@@ -407,13 +407,13 @@ impl World {
         };
         if entry.running.is_none() && entry.idle_since == since && self.faults.idle_limit.is_some()
         {
-            self.to_hub(daemon, Event::DaemonLeaving { daemon });
+            self.carry_to_hub(daemon, Event::DaemonLeaving { daemon });
             self.quit(daemon);
         }
     }
 
     fn quit(&mut self, daemon: DaemonId) {
-        self.to_hub(daemon, Event::DaemonLost { daemon });
+        self.carry_to_hub(daemon, Event::DaemonLost { daemon });
         if self
             .daemons
             .remove(&daemon)
@@ -425,7 +425,7 @@ impl World {
 
     /// The scheduler hears of a loss; the daemon works on and reports what nobody wants to know.
     fn disconnect(&mut self, daemon: DaemonId) {
-        self.to_hub(daemon, Event::DaemonLost { daemon });
+        self.carry_to_hub(daemon, Event::DaemonLost { daemon });
         if let Some(entry) = self.daemons.get_mut(&daemon)
             && !std::mem::replace(&mut entry.cut_off, true)
         {
@@ -441,7 +441,7 @@ impl World {
 
     // Links.
 
-    fn to_daemon(&mut self, daemon: DaemonId, happening: Happening) {
+    fn carry_to_daemon(&mut self, daemon: DaemonId, happening: Happening) {
         let delay = self.delay();
         let Some(entry) = self.daemons.get_mut(&daemon) else {
             return;
@@ -454,7 +454,7 @@ impl World {
     }
 
     /// Reports of a daemon that is cut off still arrive, as stale ones.
-    fn to_hub(&mut self, daemon: DaemonId, event: Event) {
+    fn carry_to_hub(&mut self, daemon: DaemonId, event: Event) {
         let delay = self.delay();
         let Some(entry) = self.daemons.get_mut(&daemon) else {
             return;
