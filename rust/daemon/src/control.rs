@@ -108,7 +108,7 @@ impl Watcher {
 
     fn hub_is_gone(&self) {
         self.end_reading();
-        if self.autoexit == AutoExit::Yes && !self.current.wait_idle(GRACE) {
+        if self.autoexit == AutoExit::Yes && !self.current.retire(GRACE) {
             self.interrupter.end_process();
         }
     }

@@ -25,13 +25,14 @@ struct State {
     is_interrupted: bool,
     last_begun: u64,
     early: Vec<u64>,
+    is_retired: bool,
 }
 
 impl Current {
-    /// Begins a run; `false` when it has been cancelled already.
+    /// Begins a run; `false` when it has been cancelled already, or when none may begin any more.
     pub(crate) fn begin(&self, run: u64) -> bool {
         let mut state = self.state.lock();
-        let is_cancelled = state.early.contains(&run);
+        let is_cancelled = state.early.contains(&run) || state.is_retired;
         state.early.retain(|early| *early > run);
         state.last_begun = run;
         state.is_interrupted = false;
@@ -60,10 +61,12 @@ impl Current {
         }
     }
 
-    /// Waits until no run is in progress, at most for `grace`; whether that is so.
-    pub(crate) fn wait_idle(&self, grace: Duration) -> bool {
+    /// Lets no run begin from now on, and waits until none is in progress, at most for `grace`; whether that is so.
+    /// A task that was on its way when the hub went can still be read: begun now, nobody would end it.
+    pub(crate) fn retire(&self, grace: Duration) -> bool {
         let until = Instant::now() + grace;
         let mut state = self.state.lock();
+        state.is_retired = true;
         while state.run.is_some() {
             if self.ended.wait_until(&mut state, until).timed_out() {
                 return state.run.is_none();
@@ -110,6 +113,16 @@ mod tests {
         assert!(!current.begin(5));
         assert!(current.begin(6));
         assert_eq!(count.0.into_inner(), 0);
+    }
+
+    #[test]
+    fn no_run_begins_once_retired() {
+        let current = Current::default();
+        assert!(current.begin(1));
+        assert!(!current.retire(Duration::ZERO));
+        current.end();
+        assert!(current.retire(Duration::ZERO));
+        assert!(!current.begin(2));
     }
 
     #[test]
