@@ -23,11 +23,12 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   # Errors outside of a task's evaluation, as in reading or serializing, end in the native loop, which asks for what was
   # noted here. The outer handlers are never reached; they keep R from reporting such an error by itself.
   session$noted <- NULL
+  note <- function(condition) session$noted <- condition
   code <- tryCatch(
     withCallingHandlers(
       .Call(wrap__daemon_run, url[1L], !dispatcher, asyncdial, autoexit_code(autoexit, call), as.double(idletime),
             as.double(walltime), as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
-      error = function(condition) session$noted <- condition
+      error = note, interrupt = note
     ),
     error = identity, interrupt = identity
   )
@@ -62,11 +63,7 @@ daemon_handlers <- function(cleanup, rs) {
       NULL
     },
     evaluate = evaluate,
-    failed = function(message) {
-      noted <- session$noted
-      session$noted <- NULL
-      if (!is.null(message)) plain_error(message) else if (!is.null(noted)) mirai_error(noted, list())
-    },
+    failed = failed_task,
     after = function(flags) {
       delayedAssign("leave", return(NULL))
       session$in_map <- FALSE

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mirai_daemon::{
@@ -58,12 +59,13 @@ pub(crate) fn daemon_run<'r>(
         walltime: millis(walltime.number(scope, "walltime")?),
         maxtasks: tasks(maxtasks.number(scope, "maxtasks")?),
     };
-    let mut evaluator = REvaluator::new(scope, handlers)?;
-    let interrupter = RInterrupter {
+    let interrupter = Arc::new(RInterrupter {
         thread: Interruptible::this(),
+        swallowed: AtomicBool::new(false),
         tempdir: PathBuf::from(tempdir.string(scope, "tempdir")?),
-    };
-    let reason = run(&options, &mut evaluator, Arc::new(interrupter))?;
+    });
+    let mut evaluator = REvaluator::new(scope, handlers, Arc::clone(&interrupter))?;
+    let reason = run(&options, &mut evaluator, interrupter)?;
     drop(evaluator);
     Ok(scope.integer(reason.code())?)
 }
@@ -91,10 +93,15 @@ struct REvaluator<'r> {
     failed: Sexp<'r>,
     after: Sexp<'r>,
     parts: HashMap<u64, Part>,
+    interrupter: Arc<RInterrupter>,
 }
 
 impl<'r> REvaluator<'r> {
-    fn new(scope: &'r Scope, handlers: Sexp<'r>) -> Result<REvaluator<'r>, Failure> {
+    fn new(
+        scope: &'r Scope,
+        handlers: Sexp<'r>,
+        interrupter: Arc<RInterrupter>,
+    ) -> Result<REvaluator<'r>, Failure> {
         let functions: Vec<Sexp<'r>> = handlers
             .elements(scope, "handlers")?
             .filter(|f| f.is_function())
@@ -109,6 +116,7 @@ impl<'r> REvaluator<'r> {
             failed,
             after,
             parts: HashMap::new(),
+            interrupter,
         })
     }
 
@@ -193,7 +201,11 @@ impl Evaluator for REvaluator<'_> {
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation {
         let scope = self.scope.inner();
         // Of a SIGINT that came while there was nothing to interrupt.
-        scope.swallow_interrupts();
+        let swallowed = scope.swallow_interrupts();
+        if swallowed | self.interrupter.swallowed.swap(false, Ordering::Relaxed) {
+            // The caller has noted it as the reason of a failure that is none.
+            give_up("failed", scope.call(self.failed, &[scope.null()]).map(drop));
+        }
         let evaluation = self
             .attempt(&scope, &task)
             .or_else(|failure| self.failure(&scope, failure));
@@ -243,6 +255,8 @@ fn give_up(handler: &str, called: Result<(), Jump>) {
 /// Interrupts R by the signal that Ctrl-C sends: `R_interrupts_pending` is R's alone to write.
 struct RInterrupter {
     thread: Interruptible,
+    /// An interrupt has been taken away since the last task.
+    swallowed: AtomicBool,
     tempdir: PathBuf,
 }
 
@@ -255,7 +269,9 @@ impl Interrupter for RInterrupter {
         if let Some(scope) = Scope::here() {
             // The signal has been sent, but perhaps not delivered: that happens on the way back from the kernel.
             enter_kernel();
-            scope.swallow_interrupts();
+            if scope.swallow_interrupts() {
+                self.swallowed.store(true, Ordering::Relaxed);
+            }
         }
     }
 

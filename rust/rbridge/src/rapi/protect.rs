@@ -133,11 +133,14 @@ impl Scope {
         unsafe { self.protected(|| ffi::R_CheckUserInterrupt()) }
     }
 
-    /// Takes away what interrupts are pending.
-    pub(crate) fn swallow_interrupts(&self) {
+    /// Takes away what interrupts are pending; whether there were any.
+    pub(crate) fn swallow_interrupts(&self) -> bool {
+        let mut found = false;
         while let Err(jump) = self.check_interrupt() {
             jump.abandon();
+            found = true;
         }
+        found
     }
 }
 
