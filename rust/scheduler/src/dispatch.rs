@@ -52,7 +52,7 @@ impl Scheduler {
         }
     }
 
-    /// What was put back precedes any barrier, so the parked may take it, and do so first: they have nothing else to do.
+    /// What was put back precedes any barrier, so the parked may take it, too.
     fn dispatch_returned(&mut self) -> bool {
         if self.queue.returned.is_empty() {
             return false;

@@ -54,7 +54,8 @@ pub(crate) struct Ledger {
     barriers: Vec<Barrier>,
     held: BTreeSet<usize>,
     last_run: u64,
-    last_first: u64,
+    /// Orders of submission of the tasks that wait.
+    line: BTreeSet<u64>,
     submitted: u64,
     settled: BTreeMap<Settled, u64>,
     used: u64,
@@ -77,7 +78,7 @@ impl Ledger {
             barriers: vec![],
             held: BTreeSet::new(),
             last_run: 0,
-            last_first: 0,
+            line: BTreeSet::new(),
             submitted: 0,
             settled: BTreeMap::new(),
             used: 0,
@@ -176,7 +177,10 @@ impl Ledger {
                 assert!(ticket.settled, "released after it was settled");
                 match ticket.on {
                     Some(_) => self.executing -= 1,
-                    None => self.used -= ticket.bytes,
+                    None => {
+                        self.used -= ticket.bytes;
+                        self.line.remove(&ticket.order);
+                    }
                 }
             }
             Effect::ArmTimer { .. } => {}
@@ -203,6 +207,7 @@ impl Ledger {
 
     fn accept(&mut self, task: TaskId, options: TaskOptions, barrier: Option<usize>) {
         self.submitted += 1;
+        self.line.insert(self.submitted);
         self.used += options.bytes;
         self.awaiting += 1;
         let deadline = options.timeout.map(|timeout| self.now + timeout);
@@ -269,6 +274,7 @@ impl Ledger {
             ticket.on = None;
             self.executing -= 1;
             self.used += ticket.bytes;
+            self.line.insert(ticket.order);
             self.awaiting += u64::from(!ticket.settled);
         }
     }
@@ -295,14 +301,13 @@ impl Ledger {
         self.used -= ticket.bytes;
         self.awaiting -= u64::from(!ticket.settled);
         self.executing += 1;
-        let first = !std::mem::replace(&mut ticket.sent_before, true);
-        if first && self.mode != Mode::Direct {
-            assert!(
-                ticket.order > self.last_first,
-                "starts are in order of submission"
-            );
-            self.last_first = ticket.order;
-        }
+        ticket.sent_before = true;
+        let head = self.line.first() == Some(&ticket.order);
+        assert!(
+            head || self.mode == Mode::Direct,
+            "starts are in order of submission"
+        );
+        self.line.remove(&ticket.order);
         let (order, barrier) = (ticket.order, ticket.barrier);
         self.check_barriers(to, order);
         if let Some(barrier) = barrier {
