@@ -94,7 +94,7 @@ collect_values <- function(x, options, call) {
 # order as they come; `seen` is up to where. Those behind may be done as well.
 await <- function(mirai, failing, flat, show, call) {
   n <- length(mirai)
-  open <- which(vapply(mirai, function(m) !is.null(attr(m, "task", TRUE)), NA))
+  open <- which(vapply(unname(mirai), function(m) !is.null(attr(m, "task", TRUE)), NA))
   if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i)
   tasks <- lapply(mirai[open], attr, "task", TRUE)
   stepwise <- flat || show$active

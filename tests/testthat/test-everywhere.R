@@ -44,8 +44,8 @@ test_that("it needs daemons, and right arguments", {
 test_that("a later task does not start on a daemon before it has done its evaluation", {
   local_pool(2)
   for (round in 1:10) {
-    everywhere(round <<- r, .args = list(r = round))
-    expect_identical(unlist(collect_mirai(lapply(1:4, function(i) mirai(round)))), rep(round, 4L))
+    everywhere(turn <<- r, .args = list(r = round))
+    expect_identical(unlist(collect_mirai(lapply(1:4, function(i) mirai(turn)))), rep(round, 4L))
   }
 })
 
