@@ -6,7 +6,7 @@ results <- testthat::test_dir(
   "tests/testthat",
   package = "mirai",
   load_package = "installed",
-  reporter = "summary",
+  reporter = testthat::SummaryReporter$new(max_reports = Inf),
   stop_on_failure = FALSE
 )
 results <- as.data.frame(results)

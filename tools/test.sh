@@ -15,11 +15,17 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/mirai-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0
 
-# Runs "$@", shows its output as it comes and keeps it in $work/log; its exit status is in $status.
+# Runs "$@" with its output in $work/log, shown as it comes; its exit status is in $status. Not through a pipe: a
+# process that a failed test leaves behind would hold it open, and the end would never come.
 run() {
   echo "\$ $*"
-  { "$@" 2>&1; echo $? >"$work/status"; } | tee "$work/log"
-  status=$(cat "$work/status")
+  : >"$work/log"
+  "$@" >"$work/log" 2>&1 </dev/null &
+  running=$!
+  # A tail without --pid (not GNU's) is refused at once: then the output comes at the end.
+  if tail -n +1 -f --pid="$running" "$work/log" 2>/dev/null; then shown=yes; else shown=no; fi
+  wait "$running" && status=0 || status=$?
+  test "$shown" = yes || cat "$work/log"
 }
 
 # The sum of the numbers before word $1 in the lines of the log that match $2.
