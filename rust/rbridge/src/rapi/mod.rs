@@ -3,8 +3,8 @@
 //! # Rules
 //!
 //! *Thread.* R is called on its main thread only. The thread that loaded the library is remembered, and [`door`] checks
-//! it, in release builds too. A [`Scope`] can only be had behind a door and is not `Send`, nor is anything that holds a
-//! `SEXP`; other threads get bytes, numbers and handles.
+//! it, in release builds too. A [`Scope`], which every call needs, can only be had behind a door or by [`Scope::here`],
+//! which checks too; it is not `Send`, nor is anything that holds a `SEXP`. Other threads get bytes, numbers and handles.
 //!
 //! *Jumps.* R leaves a failing call by `longjmp`. Every call that evaluates, allocates, reads elements (ALTREP may
 //! compute), sets attributes or checks interrupts goes through [`Scope::protected`], which stops the jump in C
@@ -15,7 +15,7 @@
 //! `failure`).
 //!
 //! *Callbacks.* What R calls (finalizers, serializer streams) is `extern "C-unwind"` with its body under
-//! `catch_unwind`. Finalizers drop, they do not wait, join or call R; in a forked child they forget.
+//! `catch_unwind`, unless it copies bytes and nothing else. Finalizers drop, they do not wait, join or call R; in a forked child they forget.
 //!
 //! *Protection.* Arguments of `.Call` are protected by R. A fresh object is protected by the scope that made it, before
 //! anything else can allocate, and stays so until the scope ends; scopes nest, and only the innermost one protects. What
@@ -24,7 +24,7 @@
 //! *Strings* are copied to UTF-8 at the door. Pointers into R's vectors never leave this module.
 //!
 //! extendr registers the entries and supplies the basic types. Its `Robj` is not used: it costs a lock and a hash entry
-//! per argument, and while it grows its preserve list it allocates with a lock held that an R finalizer calling one of
+//! per argument (a call with seven took 2 µs, against 0.1 µs through [`door`]), and while it grows its preserve list it allocates with a lock held that an R finalizer calling one of
 //! our entries would wait for for ever.
 
 // extendr declares what a `SEXP` points to as non-exhaustive, which the lint takes for a type without layout.
