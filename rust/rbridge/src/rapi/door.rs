@@ -37,7 +37,7 @@ pub(crate) unsafe fn door<const N: usize>(
 }
 
 /// # Safety
-/// As for [`door`]. The result is not protected: nothing may allocate before R has it.
+/// As for [`door()`]. The result is not protected: nothing may allocate before R has it.
 #[inline(never)]
 unsafe fn inside<const N: usize>(
     arguments: [SEXP; N],

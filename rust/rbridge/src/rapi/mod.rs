@@ -2,7 +2,7 @@
 //!
 //! # Rules
 //!
-//! *Thread.* R is called on its main thread only. The thread that loaded the library is remembered, and [`door`] checks
+//! *Thread.* R is called on its main thread only. The thread that loaded the library is remembered, and [`door()`] checks
 //! it, in release builds too. A [`Scope`], which every call needs, can only be had behind a door or by [`Scope::here`],
 //! which checks too; it is not `Send`, nor is anything that holds a `SEXP`. Other threads get bytes, numbers and handles.
 //!
@@ -24,7 +24,7 @@
 //! *Strings* are copied to UTF-8 at the door. Pointers into R's vectors never leave this module.
 //!
 //! extendr registers the entries and supplies the basic types. Its `Robj` is not used: it costs a lock and a hash entry
-//! per argument (a call with seven took 2 µs, against 0.1 µs through [`door`]), and while it grows its preserve list it allocates with a lock held that an R finalizer calling one of
+//! per argument (a call with seven took 2 µs, against 0.1 µs through a door), and while it grows its preserve list it allocates with a lock held that an R finalizer calling one of
 //! our entries would wait for for ever.
 
 // extendr declares what a `SEXP` points to as non-exhaustive, which the lint takes for a type without layout.
