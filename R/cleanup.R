@@ -22,7 +22,7 @@ take_snapshot <- function() {
   s$variables <- unclass(Sys.getenv(names = TRUE))
   s$sinks <- sink.number()
   s$messages <- sink.number("message")
-  s$devices <- .Devices
+  s$devices <- open_devices()
   s$kinds <- RNGkind()
   s$namespaces <- length(loadedNamespaces())
   look_anew(s)
@@ -144,13 +144,13 @@ discard <- function() {
 }
 
 restore_devices <- function(s) {
-  for (device in setdiff(open_devices(.Devices), open_devices(s$devices)))
-    try(grDevices::dev.off(device), silent = TRUE)
-  s$devices <- .Devices
+  for (device in setdiff(open_devices(), s$devices)) try(grDevices::dev.off(device), silent = TRUE)
+  s$devices <- open_devices()
 }
 
-open_devices <- function(devices) {
-  names <- vapply(devices, as.character, "")
+# Their numbers. R changes `.Devices` in place, so that keeping it would be of no use.
+open_devices <- function() {
+  names <- vapply(as.list(.Devices), as.character, "")
   setdiff(which(nzchar(names)), 1L)
 }
 

@@ -15,24 +15,29 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   check_limit(walltime, "walltime", call)
   check_limit(maxtasks, "maxtasks", call)
   if (session$on_daemon) abort("this process is a daemon already", call)
+  autoexit <- autoexit_code(autoexit, call)
+  # What fails is raised here, where output goes where it should again.
+  invisible(rust(work(url[1L], dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs), call))
+}
+
+# The exit code, or a failure.
+work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs) {
   if (!output) {
     discard_output()
     on.exit(restore_output(), add = TRUE)
   }
   on.exit(leave_daemon(), add = TRUE)
-  # Errors outside of a task's evaluation, as in reading or serializing, end in the native loop, which asks for what was
-  # noted here. The outer handlers are never reached; they keep R from reporting such an error by itself.
+  # Errors and interrupts of tasks, also in reading or serializing them, end in the native loop, which asks for what was
+  # noted here. The outer handlers are never reached; they keep R from reporting an error by itself.
   session$noted <- NULL
-  note <- function(condition) session$noted <- condition
-  code <- tryCatch(
+  tryCatch(
     withCallingHandlers(
-      .Call(wrap__daemon_run, url[1L], !dispatcher, asyncdial, autoexit_code(autoexit, call), as.double(idletime),
-            as.double(walltime), as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
-      error = note, interrupt = note
+      .Call(wrap__daemon_run, url, !dispatcher, asyncdial, autoexit, as.double(idletime), as.double(walltime),
+            as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
+      error = note_error, interrupt = note_interrupt
     ),
     error = identity, interrupt = identity
   )
-  invisible(rust(code, call))
 }
 
 check_limit <- function(x, name, call) {
@@ -77,14 +82,21 @@ daemon_handlers <- function(cleanup, rs) {
   )
 }
 
-# A task that could not be read, or whose value could not be written: what the native loop says, or else why R jumped
-# out. NULL if it was an interrupt. Handlers are told of anything but a lack of stack.
+note_error <- function(condition) {
+  error <- error_here(condition, sys.calls())
+  session$noted <- if (is.null(error)) plain_error(full_message(condition)) else error
+}
+
+note_interrupt <- function(condition) session$noted <- condition
+
+# A task that failed, could not be read, or whose value could not be written: what the native loop says, or else why R
+# jumped out. NULL if it was an interrupt. Handlers are told of anything but a lack of stack.
 failed_task <- function(message) {
   noted <- session$noted
   session$noted <- NULL
   if (!is.null(message)) return(plain_error(message))
   if (is.null(noted)) return(plain_error("C stack usage is too close to the limit: something is nested too deeply"))
-  if (!inherits(noted, "interrupt")) plain_error(full_message(noted))
+  if (!inherits(noted, "interrupt")) noted
 }
 
 # Tasks with a stream of their own don't touch that of the daemon.

@@ -8,50 +8,27 @@ flag_everywhere <- 1L
 flag_map <- 2L
 
 ended_value <- 1L
-ended_error <- 2L
-ended_interrupt <- 3L
 
-# One task: `list(end, value)`. Calling handlers see the frames of an error, and leave by a promise to return (as base
-# R's callCC() does), which costs a third of a tryCatch(). That one is for a stack overflow, which calling handlers
-# don't get to see.
+# One task: `list(ended_value, value)`. An error or an interrupt leaves by a jump, which the native loop stops; the
+# handlers around that loop, in daemon(), have noted it. Handlers set up here would cost more than all the rest.
 evaluate <- function(object, shared, flags, stream) {
-  delayedAssign("leave", return(outcome))
-  outcome <- NULL
-  failed <- function(condition) {
-    calls <- sys.calls()
-    outcome <<- list(ended_error, error_here(condition, calls))
-    leave
-  }
-  interrupted <- function(condition) {
-    outcome <<- list(ended_interrupt, mirai_interrupt)
-    leave
-  }
-  tryCatch(
-    withCallingHandlers(
-      {
-        session$seed <- .subset2(globalenv(), ".Random.seed")
-        map <- flags == flag_map
-        if (map) session$in_map <- TRUE
-        globals <- if (map) shared[[4L]] else object[[3L]]
-        if (length(globals)) list2env(globals, globalenv())
-        if (!is.null(stream)) {
-          session$streamed <- TRUE
-          assign(".Random.seed", stream, envir = globalenv())
-        }
-        .__task_env__. <- if (map) map_env(object, shared) else local_env(object[[2L]])
-        .__task_expr__. <- if (map) shared[[1L]] else object[[1L]]
-        list(ended_value, eval(.__task_expr__., .__task_env__.))
-      },
-      error = failed,
-      interrupt = interrupted
-    ),
-    error = function(condition) list(ended_error, mirai_error(condition, list()))
-  )
+  session$seed <- .subset2(.GlobalEnv, ".Random.seed")
+  if (!is.null(stream)) use_stream(stream)
+  .__task_env__. <- if (flags == flag_map) map_env(object, shared) else task_env(object)
+  .__task_expr__. <- if (flags == flag_map) shared[[1L]] else object[[1L]]
+  list(ended_value, eval(.__task_expr__., .__task_env__.))
 }
 
-local_env <- function(args) {
-  env <- new.env(parent = globalenv())
-  if (length(args)) list2env(args, env)
+use_stream <- function(stream) {
+  session$streamed <- TRUE
+  assign(".Random.seed", stream, envir = .GlobalEnv)
+}
+
+# `object`: the expression, the local variables, the global ones.
+task_env <- function(object) {
+  if (length(object[[3L]])) list2env(object[[3L]], .GlobalEnv)
+  env <- new.env(parent = .GlobalEnv)
+  if (length(object[[2L]])) list2env(object[[2L]], env)
   env
 }
 
@@ -72,7 +49,9 @@ item_calls <- function(list, n, names) {
 
 # `shared`: the call, the function, its constants, the globals.
 map_env <- function(element, shared) {
-  env <- new.env(parent = globalenv())
+  session$in_map <- TRUE
+  if (length(shared[[4L]])) list2env(shared[[4L]], .GlobalEnv)
+  env <- new.env(parent = .GlobalEnv)
   env$.f <- shared[[2L]]
   env$.args <- shared[[3L]]
   assign(".x", element, envir = env)
@@ -86,22 +65,29 @@ is_map_call <- function(call) is.call(call) && identical(call[[1L]], quote(.f))
 
 # ---- where an error came from
 
-# The error with the frames between the top of the expression and the signalling.
+# An error with the frames between the top of the expression and the signalling; NULL if no expression was under
+# evaluation. `calls`: sys.calls() in the handler.
 error_here <- function(condition, calls) {
+  top <- task_frame(calls)
+  if (top == 0L) return(NULL)
   tryCatch(
-    mirai_error(condition, trace_of(calls)),
+    mirai_error(condition, trace_of(calls, top)),
     error = function(e) mirai_error(condition, list())
   )
 }
 
-# `calls`: sys.calls() in the handler. The outermost ones lead to our eval(), which is listed twice.
-trace_of <- function(calls) {
+# The outermost frames lead to our eval(), which is listed twice.
+task_frame <- function(calls) {
   top <- 0L
   for (i in seq_along(calls)) if (identical(calls[[i]], task_call)) {
     top <- i
     break
   }
-  while (top < length(calls) && identical(calls[[top + 1L]], task_call)) top <- top + 1L
+  if (top) while (top < length(calls) && identical(calls[[top + 1L]], task_call)) top <- top + 1L
+  top
+}
+
+trace_of <- function(calls, top) {
   frames <- as.list(calls)[seq_along(calls) > top]
   # The last one is the handler.
   frames <- without_machinery(frames[-length(frames)])

@@ -75,11 +75,9 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
   script <- file.path(folder, "script.R")
   pid_file <- file.path(folder, "pid")
   log <- file.path(folder, "log")
-  done <- file.path(folder, "done")
   writeLines(c(
     sprintf("writeLines(as.character(Sys.getpid()), '%s.new')", pid_file),
     sprintf("invisible(file.rename('%s.new', '%s'))", pid_file, pid_file),
-    sprintf("reg.finalizer(globalenv(), function(e) file.create('%s'), onexit = TRUE)", done),
     code
   ), script)
   system2(rscript, shQuote(script), stdout = log, stderr = log, wait = FALSE, env = c(libs, env))

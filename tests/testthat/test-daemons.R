@@ -210,7 +210,7 @@ test_that("a busy daemon takes its temporary folder with it", {
   held <- hold()
   held$started()
   daemons(0)
-  await(!dir.exists(dir))
+  expect_true(await(!dir.exists(dir)))
 })
 
 test_that("command lines of daemons show what they are", {

@@ -1,0 +1,61 @@
+test_that("without daemons each mirai has a process of its own", {
+  expect_false(daemons_set())
+  a <- mirai(Sys.getpid())
+  b <- mirai(Sys.getpid())
+  expect_false(value(a) == value(b))
+  expect_false(Sys.getpid() %in% c(a[], b[]))
+  await(!alive(a[]) && !alive(b[]))
+  expect_null(info())
+})
+
+test_that("it does all that a mirai does", {
+  expect_identical(value(mirai(x + y, x = 1, .args = list(y = 2))), 3)
+  e <- value(mirai({
+    f <- function() stop("no")
+    f()
+  }))
+  expect_identical(as.vector(e), "Error in f(): no")
+  ms <- lapply(1:4, function(i) mirai(i, .args = list(i = i)))
+  expect_identical(collect_mirai(ms), as.list(1:4))
+})
+
+test_that("stopping is FALSE and resolves to 20", {
+  m <- mirai(Sys.sleep(0.2))
+  expect_false(stop_mirai(m))
+  expect_code(m$data, 20L)
+})
+
+test_that("a mirai that nobody holds is finished all the same", {
+  file <- tempfile()
+  mirai(file.create(file), .args = list(file = file))
+  for (i in 1:3) gc()
+  expect_true(await(file.exists(file)))
+})
+
+test_that("an unknown profile is warned about when it is named", {
+  expect_warning(m <- mirai(1, .compute = "typo"), "typo")
+  expect_identical(value(m), 1)
+})
+
+test_that("the host's library paths are passed on", {
+  lib <- tempfile("lib")
+  dir.create(lib)
+  paths <- .libPaths()
+  defer(.libPaths(paths))
+  .libPaths(c(lib, paths))
+  expect_identical(value(mirai(.libPaths())), .libPaths())
+})
+
+test_that("a process that dies is told from one that ends", {
+  expect_code(value(mirai(quit("no"))), 19L)
+  expect_code(value(mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))), 19L)
+})
+
+test_that("a process that cannot start resolves to an error", {
+  profile <- tempfile()
+  writeLines("stop('bad start')", profile)
+  old <- Sys.getenv("R_PROFILE_USER", NA)
+  Sys.setenv(R_PROFILE_USER = profile)
+  defer(if (is.na(old)) Sys.unsetenv("R_PROFILE_USER") else Sys.setenv(R_PROFILE_USER = old))
+  expect_true(is_error_value(value(mirai(1))))
+})

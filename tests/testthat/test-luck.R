@@ -1,0 +1,204 @@
+# Bad luck.
+
+test_that("Ctrl-C while waiting leaves the task running and the session usable", {
+  skip_on_os("windows")
+  gate <- tempfile()
+  waits <- c("m[]", "collect_mirai(list(m))", "call_mirai(m)", "race_mirai(list(m))", "collect_mirai(list(m), '.stop')",
+             "invisible(utils::capture.output(collect_mirai(list(m), '.progress'), type = 'message'))")
+  code <- c(
+    "library(mirai)",
+    "daemons(1)",
+    sprintf("m <- mirai({while (!file.exists('%s')) Sys.sleep(0.005); 'done'})", gate),
+    sprintf("cat('waiting', %d, '\\n'); r <- tryCatch(%s, interrupt = function(e) 'interrupted'); cat(%d, r, '\\n')",
+            seq_along(waits), waits, seq_along(waits)),
+    "cat('pending', unresolved(m), '\\n')",
+    sprintf("invisible(file.create('%s'))", gate),
+    "cat('then', m[], mirai('next')[], '\\n')"
+  )
+  child <- spawn(code)
+  for (i in seq_along(waits)) {
+    await(any(grepl(sprintf("waiting %d", i), child$log())))
+    # Into the wait, or else just before it: then once more.
+    await({
+      tools::pskill(child$pid, tools::SIGINT)
+      Sys.sleep(0.05)
+      any(grepl(sprintf("^%d interrupted", i), child$log()))
+    })
+  }
+  out <- child$wait()
+  expect_match(out, "pending TRUE", all = FALSE)
+  expect_match(out, "then done next", all = FALSE)
+})
+
+test_that("on.exit and calling handlers run at an interrupt", {
+  skip_on_os("windows")
+  code <- c(
+    "library(mirai)",
+    "daemons(1)",
+    "m <- mirai(Sys.sleep(600))",
+    "f <- function() {on.exit(cat('left\\n')); cat('waiting\\n'); withCallingHandlers(m[], interrupt = function(e) cat('told\\n'))}",
+    "tryCatch(f(), interrupt = function(e) cat('caught\\n'))"
+  )
+  child <- spawn(code)
+  await("waiting" %in% child$log())
+  tools::pskill(child$pid, tools::SIGINT)
+  out <- child$wait()
+  expect_identical(out[out %in% c("told", "left", "caught")], c("told", "left", "caught"))
+})
+
+test_that("daemons() can be interrupted while it waits, and leaves nothing", {
+  skip_on_os("windows")
+  profile <- tempfile()
+  gate <- tempfile()
+  writeLines(sprintf("if (file.exists('%s')) while (TRUE) Sys.sleep(0.01)", gate), profile)
+  code <- c(
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s'); invisible(file.create('%s'))", profile, gate),
+    "library(mirai)",
+    "cat('waiting\\n')",
+    "tryCatch(daemons(1), interrupt = function(e) cat('interrupted\\n'))",
+    "cat('set', daemons_set(), '\\n')",
+    sprintf("invisible(file.remove('%s'))", gate)
+  )
+  child <- spawn(code)
+  await("waiting" %in% child$log())
+  await({
+    if (alive(child$pid)) tools::pskill(child$pid, tools::SIGINT)
+    Sys.sleep(0.05)
+    "interrupted" %in% child$log()
+  })
+  expect_match(child$wait(), "set FALSE", all = FALSE)
+})
+
+test_that("the terminal's Ctrl-C does not reach local daemons", {
+  skip_unless_linux()
+  local_pool(1)
+  group <- function(pid) as.integer(strsplit(sub(".*\\) ", "", readLines(sprintf("/proc/%d/stat", pid))), " ")[[1L]][3L])
+  expect_false(group(daemon_pids()) == group(Sys.getpid()))
+})
+
+test_that("a failing start-up file makes daemons() fail at once, saying why", {
+  profile <- tempfile()
+  writeLines("stop('bad start of everything')", profile)
+  out <- run_r(c(
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s')", profile),
+    "library(mirai)",
+    "e <- tryCatch(daemons(2), error = identity)",
+    "cat(class(e), '\\n'); cat(conditionMessage(e), '\\n'); print(conditionCall(e)); cat('set', daemons_set(), '\\n')"
+  ))
+  expect_match(out, "simpleError", all = FALSE)
+  expect_match(out, "bad start of everything", all = FALSE)
+  expect_match(out, "The command was: .*mirai", all = FALSE)
+  expect_match(out, "daemons(2)", fixed = TRUE, all = FALSE)
+  expect_match(out, "set FALSE", all = FALSE)
+})
+
+test_that("a start-up file that quits makes daemons() fail too", {
+  profile <- tempfile()
+  writeLines("quit('no', status = 3)", profile)
+  out <- run_r(c(
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s')", profile),
+    "e <- tryCatch(mirai::daemons(1), error = identity)",
+    "cat(class(e), '\\n')"
+  ))
+  expect_match(out, "simpleError", all = FALSE)
+})
+
+test_that("a payload that a daemon cannot read is an error of that task alone", {
+  skip_on_os("windows")
+  skip_unless_linux()
+  url <- local_url()
+  local_pool(url = url)
+  # A daemon with little stack, and a value nested as deeply as only a larger one can bear.
+  script <- sprintf("ulimit -s 1024; exec '%s' -e 'mirai::daemon(\"%s\")'", rscript, url)
+  system2("sh", c("-c", shQuote(script)), wait = FALSE, env = child_env(), stdout = FALSE, stderr = FALSE)
+  pid <- value(mirai(Sys.getpid()))
+  deep <- NULL
+  for (i in 1:10000) deep <- list(deep)
+  expect_s3_class(value(mirai(length(x), x = deep)), "miraiError")
+  expect_identical(value(mirai(Sys.getpid())), pid)
+})
+
+test_that("mirai in a forked child of the host says why it cannot work", {
+  skip_on_os("windows")
+  local_pool(1)
+  m <- mirai("of the parent")
+  child <- parallel::mcparallel({
+    attempt <- function(expr) tryCatch(expr, error = conditionMessage)
+    list(attempt(mirai(1)), attempt(info()), attempt(m[]), attempt(daemons(0)))
+  })
+  said <- parallel::mccollect(child)[[1L]]
+  for (text in said[1:3]) expect_match(text, "fork")
+  expect_identical(value(m), "of the parent")
+  expect_identical(value(mirai("still works")), "still works")
+})
+
+test_that("a forked child may exit without harm to its parent", {
+  skip_on_os("windows")
+  local_pool(1)
+  expect_identical(parallel::mclapply(1:2, function(i) i, mc.cores = 2), list(1L, 2L))
+  expect_identical(value(mirai("fine")), "fine")
+})
+
+test_that("garbage at the hub's socket is dropped and harms nothing", {
+  skip_unless_linux()
+  python <- Sys.which("python3")
+  perl <- Sys.which("perl")
+  skip_if(!nzchar(perl), "needs perl to speak to a Unix socket")
+  local_pool(1)
+  m <- hold()
+  m$started()
+  name <- sub("^abstract://", "", nextget("url"))
+  script <- paste(
+    "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die;",
+    "connect($s, pack('S', AF_UNIX) . \"\\0\" . $ARGV[0]) or die \"no: $!\";",
+    "$SIG{PIPE} = 'IGNORE'; syswrite($s, chr($_ * 7 % 256) x 100) for 1..200; shutdown($s, 1);",
+    "1 while sysread($s, my $b, 1000); print \"done\\n\";"
+  )
+  for (i in 1:3) expect_identical(system2(perl, c("-e", shQuote(script), name), stdout = TRUE), "done")
+  expect_identical(info()[["connections"]], 1L)
+  m$open()
+  expect_identical(value(m$m), "held")
+  expect_identical(value(mirai("fine")), "fine")
+})
+
+test_that("a full disk is an error, not a hang", {
+  skip_unless_linux()
+  skip_if_not(Sys.info()[["user"]] == "root", "needs root to mount a small tmpfs")
+  small <- tempfile("small")
+  dir.create(small)
+  mounted <- system2("mount", c("-t", "tmpfs", "-o", "size=64k", "tmpfs", shQuote(small)), stdout = FALSE, stderr = FALSE)
+  skip_if_not(mounted == 0L, "a tmpfs cannot be mounted here")
+  defer(system2("umount", c("-l", shQuote(small))))
+  out <- run_r(c(
+    "library(mirai)",
+    sprintf("Sys.setenv(TMPDIR = '%s')", small),
+    sprintf("f <- file('%s/fill', 'wb'); try(writeBin(raw(1e6), f), silent = TRUE); try(close(f), silent = TRUE)", small),
+    "r <- tryCatch({daemons(1); mirai(1)[]}, error = function(e) 'error', warning = function(w) 'warning')",
+    "cat('outcome', format(r), '\\n')"
+  ))
+  expect_match(out, "^outcome (error|warning|1)", all = FALSE)
+})
+
+test_that("an exhausted process table is an error, not a hang", {
+  skip_unless_linux()
+  tools <- all(nzchar(Sys.which(c("setpriv", "prlimit", "timeout"))))
+  skip_if_not(Sys.info()[["user"]] == "root" && tools, "needs root, setpriv and prlimit for a user with few processes")
+  folder <- tempfile("unprivileged")
+  dir.create(folder)
+  Sys.chmod(c(folder, tempdir()), "777")
+  # The user fills its own table, then asks for daemons; it is a user with no other processes.
+  writeLines(c(
+    "library(mirai)",
+    "left <- 40",
+    "while (left > 0 && system('sleep 30 >/dev/null 2>&1 &', ignore.stderr = TRUE) == 0) left <- left - 1",
+    "r <- tryCatch(withCallingHandlers({daemons(2); 'started'}, warning = function(w) invokeRestart('muffleWarning')),",
+    "              error = function(e) paste('refused:', conditionMessage(e)))",
+    "cat('outcome', r, '\\n')"
+  ), file.path(folder, "script.R"))
+  words <- c("60", "prlimit", "--nproc=12", "setpriv", "--reuid=60321", "--clear-groups", rscript, file.path(folder, "script.R"))
+  out <- suppressWarnings(system2("timeout", shQuote(words), stdout = TRUE, stderr = TRUE,
+                                  env = child_env("HOME=/nonexistent", paste0("TMPDIR=", folder))))
+  expect_false(identical(attr(out, "status"), 124L))
+  skip_if_not(any(grepl("^outcome", out)), paste("R does not start here:", paste(out, collapse = " ")))
+  expect_match(out, "^outcome refused:", all = FALSE)
+})

@@ -1,0 +1,101 @@
+big <- raw(20000)
+
+test_that("the queue is bounded: mirai() waits, try_mirai() refuses", {
+  local_pool(1, memory = 0.05)
+  held <- hold()
+  held$started()
+  queued <- list()
+  repeat {
+    m <- try_mirai(length(x), x = big)
+    if (is.null(m)) break
+    queued <- c(queued, list(m))
+  }
+  expect_length(queued, 3L)
+  expect_invisible(try_mirai(length(x), x = big))
+  memory <- status()$memory
+  expect_gte(memory[["used"]], 0.05)
+  expect_lt(memory[["used"]], 0.05 + 0.021)
+  expect_gte(memory[["peak"]], memory[["used"]])
+  held$open()
+  # This one waits for room.
+  m <- mirai("waited")
+  expect_identical(value(m), "waited")
+  expect_identical(unique(unlist(collect_mirai(queued))), 20000L)
+  expect_identical(status()$memory[["used"]], 0)
+})
+
+test_that("what is refused consumes neither an id nor a stream", {
+  local_pool(1, memory = 0.01, seed = 123L)
+  held <- hold()
+  held$started()
+  mirai(length(x), x = big)
+  before <- nextget("stream")
+  completed <- info()
+  expect_null(try_mirai(length(x), x = big))
+  expect_identical(nextget("stream"), before)
+  expect_identical(info(), completed)
+  held$open()
+})
+
+test_that("one task larger than the cap is taken while there is room", {
+  local_pool(1, memory = 0.01)
+  expect_identical(mirai(length(x), x = big)[], 20000L)
+})
+
+test_that("cancelling a queued task frees its bytes", {
+  local_pool(1, memory = 0.01)
+  held <- hold()
+  held$started()
+  m <- mirai(length(x), x = big)
+  expect_gt(status()$memory[["used"]], 0)
+  expect_null(try_mirai(1))
+  expect_true(stop_mirai(m))
+  expect_identical(status()$memory[["used"]], 0)
+  expect_s3_class(try_mirai(1), "mirai")
+  held$open()
+})
+
+test_that("tasks that go straight to a daemon don't count", {
+  local_pool(1, memory = 0.01)
+  mirai(length(x), x = big)[]
+  expect_identical(status()$memory[["peak"]], 0)
+})
+
+test_that("there is no cap where none is asked for, and try_mirai() never refuses then", {
+  for (memory in list(NULL, 0, -1, NA, NA_real_, Inf)) {
+    local_pool(1, memory = memory)
+    expect_identical(status()$memory[["capacity"]], NA_real_)
+  }
+  expect_s3_class(try_mirai(1), "mirai")
+  local_pool(1, dispatcher = FALSE)
+  expect_s3_class(try_mirai(1), "mirai")
+  daemons(0)
+  expect_s3_class(try_mirai(1), "mirai")
+})
+
+test_that("maps submit through the same gate", {
+  local_pool(1, memory = 0.05)
+  x <- mirai_map(1:50, function(i, x) length(x), .args = list(x = big))
+  expect_identical(x[.flat], rep(20000L, 50L))
+})
+
+test_that("a waiting mirai() can be interrupted, and leaves the session usable", {
+  skip_on_os("windows")
+  code <- c(
+    "library(mirai)",
+    "daemons(url = local_url(), memory = 0.001)",
+    "mirai(x, x = raw(5000))",
+    "cat('full\\n')",
+    "r <- tryCatch(mirai('more'), interrupt = function(e) 'interrupted')",
+    "print(r)",
+    "print(info()[['awaiting']])",
+    "launch_local(1)",
+    "print(mirai('usable')[])"
+  )
+  child <- spawn(code)
+  await("full" %in% child$log())
+  tools::pskill(child$pid, tools::SIGINT)
+  out <- child$wait()
+  expect_match(out, "interrupted", all = FALSE)
+  expect_match(out, "usable", all = FALSE)
+})
