@@ -7,16 +7,14 @@ task_call <- quote(eval(.__task_expr__., .__task_env__.))
 flag_everywhere <- 1L
 flag_map <- 2L
 
-ended_value <- 1L
-
-# One task: `list(ended_value, value)`. An error or an interrupt leaves by a jump, which the native loop stops; the
+# The value of one task. An error or an interrupt leaves by a jump, which the native loop stops; the
 # handlers around that loop, in daemon(), have noted it. Handlers set up here would cost more than all the rest.
 evaluate <- function(object, shared, flags, stream) {
   session$seed <- .subset2(.GlobalEnv, ".Random.seed")
   if (!is.null(stream)) use_stream(stream)
   .__task_env__. <- if (flags == flag_map) map_env(object, shared) else task_env(object)
   .__task_expr__. <- if (flags == flag_map) shared[[1L]] else object[[1L]]
-  list(ended_value, eval(.__task_expr__., .__task_env__.))
+  eval(.__task_expr__., .__task_env__.)
 }
 
 use_stream <- function(stream) {

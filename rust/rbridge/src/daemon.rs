@@ -21,10 +21,10 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, terminate_process};
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
 /// `Inf` for no limit. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of four R
-/// functions, which catch errors themselves:
+/// functions:
 ///
 /// - `welcome(stream)`: a hub has taken the daemon; `stream` is a seed or `NULL`.
-/// - `evaluate(object, shared, flags, stream)`: a list of how it ended (1 value, 2 error, 3 interrupt) and the value.
+/// - `evaluate(object, shared, flags, stream)`: the value. Errors and interrupts leave it as jumps.
 /// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when R has
 ///   jumped: then the caller of this entry has noted why. `NULL` for an interrupt.
 /// - `after(flags)`: the reply has been sent.
@@ -122,18 +122,12 @@ impl<'r> REvaluator<'r> {
 
     fn attempt(&mut self, scope: &Scope, task: &Task<'_>) -> Result<Evaluation, Failure> {
         let arguments = self.read(scope, task)?;
-        let outcome = scope.call(self.evaluate, &arguments)?;
-        let mut outcome = outcome.elements(scope, "the evaluation's outcome")?;
-        let (Some(end), Some(value)) = (outcome.next(), outcome.next()) else {
-            return Err(Failure::error("the evaluation has no outcome"));
-        };
-        let end = match end.first_integer(scope)? {
-            Some(1) => RunEnd::Value,
-            Some(2) => RunEnd::Failed,
-            _ => return Ok(interrupted()),
-        };
+        let value = scope.call(self.evaluate, &arguments)?;
         let payload = encode_result(scope, value)?;
-        Ok(Evaluation { end, payload })
+        Ok(Evaluation {
+            end: RunEnd::Value,
+            payload,
+        })
     }
 
     /// The arguments of `evaluate`.
