@@ -66,6 +66,7 @@ test_that("packages and environments attached by a task are detached", {
   mirai({
     library(stats4)
     attach(list(zzz = 1), name = "attached")
+    NULL
   })[]
   expect_false(any(c("package:stats4", "attached") %in% mirai(search())[]))
 })
