@@ -122,7 +122,7 @@ restore_variables <- function(s, keep_added) {
 # ---- sinks and graphics devices
 
 # sink.number() without the matching of its argument, which takes most of its time. Made at load.
-message_sink <- sink.number
+message_sink <- NULL
 
 restore_sinks <- function(s) {
   while (sink.number() > s$sinks) sink()

@@ -11,8 +11,9 @@ flag_map <- 2L
 # handlers around that loop, in daemon(), have noted it. Handlers set up here would cost more than all the rest.
 evaluate <- function(object, shared, flags, stream) {
   session$seed <- .subset2(.GlobalEnv, ".Random.seed")
-  if (!is.null(stream)) use_stream(stream)
   .__task_env__. <- if (flags == flag_map) map_env(object, shared) else task_env(object)
+  # After the globals, which may hold a seed.
+  if (!is.null(stream)) use_stream(stream)
   .__task_expr__. <- if (flags == flag_map) shared[[1L]] else object[[1L]]
   eval(.__task_expr__., .__task_env__.)
 }

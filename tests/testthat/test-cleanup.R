@@ -1,4 +1,4 @@
-local_pool(1, frame = testthat::teardown_env())
+daemons(1)
 
 test_that("new global variables are removed, dotted ones too", {
   mirai({
@@ -167,3 +167,5 @@ test_that("with cleanup = FALSE nothing is undone", {
   expect_identical(mirai(list(a, b, getOption("mirai.test"), "package:stats4" %in% search()), .compute = "unclean")[],
                    list(1, 3, 2, TRUE))
 })
+
+daemons(0)

@@ -1,4 +1,4 @@
-local_pool(2, frame = testthat::teardown_env())
+daemons(2)
 
 test_that("collect_mirai() takes a mirai, a list, a map", {
   expect_identical(collect_mirai(mirai(1)), 1)
@@ -229,3 +229,5 @@ test_that("a big map collects with progress in reasonable steps", {
   utils::capture.output(type = "message", x <- mirai_map(1:2000, identity)[.progress, .flat])
   expect_identical(x, 1:2000)
 })
+
+daemons(0)

@@ -1,4 +1,4 @@
-local_pool(1, frame = testthat::teardown_env())
+daemons(1)
 
 test_that("an evaluation error is a string with fields", {
   e <- mirai({
@@ -172,3 +172,5 @@ test_that("a result that cannot be serialised is an error of that task alone", {
   expect_s3_class(e, "miraiError")
   expect_identical(mirai(Sys.getpid())[], pid)
 })
+
+daemons(0)

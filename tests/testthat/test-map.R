@@ -1,4 +1,4 @@
-local_pool(2, frame = testthat::teardown_env())
+daemons(2)
 
 test_that("a map is a list of mirai", {
   expect_invisible(mirai_map(1:2, identity))
@@ -163,3 +163,5 @@ test_that("purrr's use of a map works", {
   expect_s3_class(e$parent, c("error", "condition"))
   expect_identical(conditionMessage(e$parent), "non-numeric argument to binary operator")
 })
+
+daemons(0)

@@ -1,4 +1,4 @@
-local_pool(1, frame = testthat::teardown_env())
+daemons(1)
 
 test_that("a mirai is an environment with an id", {
   m <- mirai(1 + 1)
@@ -215,3 +215,5 @@ test_that("what cannot be serialised is an error here, and nothing is sent", {
   expect_identical(info(), before)
   expect_identical(mirai("still fine")[], "still fine")
 })
+
+daemons(0)
