@@ -6,7 +6,7 @@
 #   tools/setup.sh ci    also what .ci/run needs
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
-r_packages="cli later promises testthat knitr rmarkdown future"
+r_packages="cli rlang later promises testthat knitr rmarkdown future"
 
 missing=
 lacks() { missing="$missing $*"; }
