@@ -4,7 +4,14 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
                     serial = NULL, tls = NULL, pass = NULL, .compute = NULL) {
   call <- sys.call()
   name <- profile_name(.compute, call)
-  check_absent(call, remote = remote, sync = sync, serial = serial, tls = tls, pass = pass)
+  check_flag(sync, "sync", call)
+  if (sync) {
+    pool <- new_sync_pool(name, check_seed(seed, call), call)
+    close_pool(name)
+    profiles[[name]] <- pool
+    return(invisible(structure(TRUE, class = c("miraiDaemons", name))))
+  }
+  check_absent(call, remote = remote, serial = serial, tls = tls, pass = pass)
   if (is.null(url)) {
     n <- if (!is.null(n)) check_count(n, call)
     if (is.null(n) || n == 0L) {

@@ -51,6 +51,9 @@ mirai_error <- function(condition, trace) {
   error
 }
 
+# A code as a value.
+error_value <- function(code) structure(code, class = c("errorValue", "try-error"))
+
 error_class <- c("miraiError", "errorValue", "try-error")
 
 all_kept <- function(names) nzchar(names) & !names %in% reserved_fields & !duplicated(names)

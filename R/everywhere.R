@@ -8,6 +8,7 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
   # Without dispatcher, daemons that are on their way count.
   min <- if (pool$dispatcher) check_count(.min, sys.call()) else pool$n
-  tasks <- rust(.Call(wrap__hub_everywhere, pool$hub, object, min, .timeout))
+  tasks <- if (pool$sync) list(submit(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
+    rust(.Call(wrap__hub_everywhere, pool$hub, object, min, .timeout))
   invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))
 }

@@ -4,6 +4,7 @@ launch_local <- function(n = 1L, ..., .compute = NULL) {
   call <- sys.call()
   pool <- find_pool(.compute, call)
   if (is.null(pool)) abort("daemons must be set to use this function", call)
+  if (pool$sync) abort("daemons cannot be launched for synchronous compute profiles", call)
   n <- check_count(n, call)
   given <- daemon_arguments(list(...), call)
   arguments <- pool$arguments

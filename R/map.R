@@ -16,7 +16,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   # What all tasks have in common travels once to each daemon.
   shared <- list(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
   structure(
-    submit_units(pool, units, rust(.Call(wrap__hub_share, pool$hub, shared), call), .timeout, call),
+    submit_units(pool, units, if (pool$sync) shared else rust(.Call(wrap__hub_share, pool$hub, shared), call), .timeout, call),
     names = units$names,
     class = "mirai_map"
   ) |> invisible()

@@ -70,6 +70,7 @@ all_named <- function(names) !is.null(names) && !anyNA(names) && all(nzchar(name
 
 # A task for a pool, or NULL if its queue is full and `wait` is FALSE. A stream is consumed only by what is accepted.
 submit <- function(pool, object, shared, timeout, flags, wait, call) {
+  if (pool$sync) return(evaluate_here(pool, object, shared, timeout, flags))
   stream <- if (pool$seeded) pool$stream
   task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait)
   if (inherits(task, "mirai_failure")) raise_failure(task, call)
@@ -98,7 +99,11 @@ mirai_class <- c("mirai", "recvAio")
 new_mirai <- function(task) {
   m <- new.env(hash = FALSE, parent = emptyenv())
   makeActiveBinding("data", function(value) peek(m), m)
-  attributes(m) <- list(id = .Call(wrap__task_id, task), task = task, class = mirai_class)
+  if (is.list(task)) {
+    # A synchronous one has its value already.
+    assign("value", task$value, envir = m)
+    attributes(m) <- list(id = task$number, class = mirai_class)
+  } else attributes(m) <- list(id = .Call(wrap__task_id, task), task = task, class = mirai_class)
   # The closure above keeps this frame, which must not keep the task.
   task <- NULL
   m

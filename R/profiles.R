@@ -1,5 +1,5 @@
 # The one registry of compute profiles: name -> pool, an environment with
-#   hub (native), name, url, n, dispatcher, arguments (of daemon()), seed, stream (the next RNG stream), seeded.
+#   sync (evaluated in this process, see sync.R), hub (native), name, url, n, dispatcher, arguments (of daemon()), seed, stream (the next RNG stream), seeded.
 
 profiles <- new.env()
 
@@ -11,6 +11,7 @@ reset_session <- function() {
   session$ephemeral <- NULL
   session$on_daemon <- FALSE
   session$in_map <- FALSE
+  session$in_sync <- FALSE
   session$streamed <- FALSE
 }
 
@@ -26,6 +27,7 @@ find_pool <- function(.compute, call = sys.call(-1L)) profiles[[profile_name(.co
 
 new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
   pool <- new.env(parent = emptyenv())
+  pool$sync <- FALSE
   pool$hub <- hub
   pool$name <- name
   pool$url <- rust(.Call(wrap__hub_url, hub))
@@ -49,7 +51,7 @@ close_pool <- function(name, exit = FALSE) {
   pool <- profiles[[name]]
   if (is.null(pool)) return(invisible())
   rm(list = name, envir = profiles)
-  rust(.Call(wrap__hub_close, pool$hub, exit))
+  if (!pool$sync) rust(.Call(wrap__hub_close, pool$hub, exit))
   invisible()
 }
 

@@ -5,7 +5,7 @@ info_names <- c("connections", "cumulative", "awaiting", "executing", "completed
 info <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(NULL)
-  counts <- rust(.Call(wrap__hub_info, pool$hub))
+  counts <- if (pool$sync) integer(5L) else rust(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   if (!pool$dispatcher) counts[-1L] <- NA
   counts
@@ -14,6 +14,7 @@ info <- function(.compute = NULL) {
 status <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(list(connections = 0L, daemons = 0L))
+  if (pool$sync) return(list(connections = 0L, daemons = pool$url))
   counts <- rust(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   result <- list(connections = counts[[1L]], daemons = pool$url)

@@ -36,5 +36,5 @@ pub use mirai_lanes::{Address, LaneError};
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;
 pub use outcome::Outcome;
-pub use task::{SharedPart, Task, TaskHandle};
+pub use task::{SharedPart, Task, TaskHandle, take_task_number};
 pub use watch::{Progress, Watch};

@@ -85,9 +85,14 @@ pub(crate) struct Cell {
     settled: Condvar,
 }
 
+/// Takes the next task number of the process, for what stands in for a task without a hub.
+pub fn take_task_number() -> u64 {
+    LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl Cell {
     pub(crate) fn new(key: TaskId, core: Weak<Core>) -> Arc<Cell> {
-        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = take_task_number();
         Arc::new(Cell {
             number,
             key,

@@ -17,6 +17,7 @@ rapi::entries! {
     tasks::set_unresolved => set_unresolved(x);
     tasks::is_unresolved => is_unresolved(x);
     tasks::task_id => task_id(task);
+    tasks::task_number => task_number();
     tasks::task_state => task_state(task);
     tasks::task_value => task_value(task);
     tasks::task_reason => task_reason(task);

@@ -46,8 +46,17 @@ pub(crate) fn is_unresolved<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r
 /// Entry: the number of a task; rises over the life of the process.
 pub(crate) fn task_id<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let id = handle(scope, task)?.id();
-    // Beyond two thousand million R has no integer for it: numbers start again.
-    Ok(scope.integer((id % i32::MAX as u64) as i32)?)
+    Ok(scope.integer(r_number(id))?)
+}
+
+/// Entry: a number like that of a task, for one that needs no hub.
+pub(crate) fn task_number<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
+    Ok(scope.integer(r_number(mirai_hub::take_task_number()))?)
+}
+
+/// Beyond two thousand million R has no integer for it: numbers start again.
+fn r_number(id: u64) -> i32 {
+    (id % i32::MAX as u64) as i32
 }
 
 /// Entry: 0 pending, 1 value, 2 error, 3 interrupt, 4 error code.

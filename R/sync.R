@@ -1,0 +1,88 @@
+# Synchronous profiles: daemons(sync = TRUE). A task is evaluated in this process, before mirai() returns, as it would
+# be on a daemon: after serialization, in a global environment of its own, with everything put back afterwards.
+
+new_sync_pool <- function(name, seed, call) {
+  pool <- new.env(parent = emptyenv())
+  pool$sync <- TRUE
+  pool$name <- name
+  pool$url <- paste0("inproc://", rust(.Call(wrap__local_url_name), call))
+  pool$n <- 1L
+  pool$dispatcher <- FALSE
+  pool$seed <- seed
+  pool$seeded <- !is.null(seed)
+  pool$stream <- base_stream(seed)
+  pool$globals <- list()
+  pool
+}
+
+# The outcome of a task as new_mirai() takes it.
+evaluate_here <- function(pool, object, shared, timeout, flags) {
+  stream <- if (pool$seeded && flags != flag_everywhere) take_stream(pool)
+  # Time cannot run out during the evaluation: it is for browsing through.
+  value <- if (identical(timeout, 0)) error_value(5L) else
+    in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags)
+  list(number = rust(.Call(wrap__task_number)), value = value)
+}
+
+# The value of a task, or its error value. Both ways it goes through serialization.
+as_on_daemon <- function(object, shared, flags, stream) {
+  was <- list(session$on_daemon, session$in_map, session$noted)
+  on.exit({
+    session$on_daemon <- was[[1L]]
+    session$in_map <- was[[2L]]
+    session$noted <- was[[3L]]
+  })
+  session$on_daemon <- TRUE
+  session$noted <- NULL
+  tryCatch(
+    withCallingHandlers(
+      copied(evaluate(copied(object), copied(shared), flags, stream)),
+      error = note_error, interrupt = note_interrupt
+    ),
+    error = function(e) failed_task(NULL),
+    interrupt = function(e) mirai_interrupt
+  )
+}
+
+copied <- function(x) unserialize(serialize(x, NULL, xdr = FALSE))
+
+# Evaluates `task` while the host's global variables are put away. A task that submits to a synchronous profile finds
+# them put away already. What everywhere() has done to options or search path is the state to come back to.
+in_own_globals <- function(pool, task, flags) {
+  if (session$in_sync) return(task)
+  session$in_sync <- TRUE
+  host <- put_away_globals()
+  bring_globals(pool$globals)
+  state <- take_snapshot()
+  on.exit({
+    if (flags != flag_everywhere) restore_snapshot(state)
+    pool$globals <- put_away_globals()
+    bring_globals(host)
+    session$in_sync <- FALSE
+  })
+  task
+}
+
+# Empties the global environment; what it held, whatever the kind of binding, can be brought back. Before R 4.2 there
+# is no way to get hold of an active binding, so there it stays where it is.
+put_away_globals <- function() {
+  names <- names(.GlobalEnv)
+  is_active <- vapply(names, bindingIsActive, NA, env = .GlobalEnv)
+  active <- if (getRversion() >= "4.2") lapply(stats::setNames(nm = names[is_active]), active_function)
+  names <- c(names[!is_active], names(active))
+  held <- list(
+    plain = mget(names[!names %in% names(active)], envir = .GlobalEnv),
+    active = active,
+    locked = names[vapply(names, bindingIsLocked, NA, env = .GlobalEnv)]
+  )
+  rm(list = names, envir = .GlobalEnv)
+  held
+}
+
+active_function <- function(name) get("activeBindingFunction", baseenv())(name, .GlobalEnv)
+
+bring_globals <- function(held) {
+  if (length(held$plain)) list2env(held$plain, .GlobalEnv)
+  for (name in names(held$active)) makeActiveBinding(name, held$active[[name]], .GlobalEnv)
+  for (name in held$locked) lockBinding(name, .GlobalEnv)
+}

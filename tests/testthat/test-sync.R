@@ -1,0 +1,139 @@
+# Synchronous profiles (contract 02): evaluation in this session, which must not notice.
+
+test_that("a mirai is resolved when mirai() returns, by an evaluation in this process", {
+  local_pool(sync = TRUE)
+  m <- mirai(list(Sys.getpid(), on_daemon = mirai::on_daemon()))
+  expect_false(unresolved(m))
+  expect_identical(m$data, list(Sys.getpid(), on_daemon = TRUE))
+  expect_identical(m[], m$data)
+  expect_output(print(m), "< mirai [$data] >", fixed = TRUE)
+  expect_false(on_daemon())
+  expect_null(mirai(NULL)[])
+})
+
+test_that("errors are error values with their trace, and the session goes on", {
+  local_pool(sync = TRUE)
+  e <- mirai(f(1), f = function(x) stop("boo"))[]
+  expect_s3_class(e, "miraiError")
+  expect_identical(as.character(e), "Error in f(1): boo")
+  expect_identical(e$stack.trace, list(quote(stop("boo")), quote(f(1))))
+  expect_identical(mirai(1)[], 1)
+})
+
+test_that("arguments and values pass through serialization", {
+  local_pool(sync = TRUE)
+  env <- new.env()
+  returned <- mirai({
+    env$seen <- TRUE
+    env
+  }, .args = list(env = env))[]
+  expect_null(env$seen)
+  expect_true(returned$seen)
+})
+
+test_that("the global environment of the host is hidden, and comes back as it was", {
+  global <- globalenv()
+  assign(".sync_plain", 5, global)
+  makeActiveBinding(".sync_active", function() 42, global)
+  assign(".sync_locked", 1, global)
+  lockBinding(".sync_locked", global)
+  on.exit({
+    unlockBinding(".sync_locked", global)
+    rm(".sync_plain", ".sync_active", ".sync_locked", envir = global)
+  })
+  local_pool(sync = TRUE)
+  seen <- mirai({
+    assign(".sync_new", 1, envir = globalenv())
+    ls(globalenv(), all.names = TRUE)
+  })[]
+  expect_false(".sync_plain" %in% seen)
+  expect_true(".sync_new" %in% seen)
+  expect_identical(get(".sync_plain", global), 5)
+  expect_false(exists(".sync_new", global))
+  expect_true(bindingIsActive(".sync_active", global))
+  expect_true(bindingIsLocked(".sync_locked", global))
+  expect_identical(get(".sync_active", global), 42)
+})
+
+test_that("everywhere() makes one evaluation, whose effects later tasks see", {
+  local_pool(sync = TRUE)
+  expect_length(everywhere(.sync_x <<- 1), 1L)
+  expect_identical(mirai(.sync_x)[], 1)
+  expect_identical(everywhere({}, .sync_y = 2)[], list(NULL))
+  expect_identical(mirai(.sync_x + .sync_y)[], 3)
+  expect_false(exists(".sync_x", globalenv()))
+})
+
+test_that("options and attached packages are put back", {
+  local_pool(sync = TRUE)
+  digits <- getOption("digits")
+  before <- search()
+  mirai(options(digits = 3, sync.new = TRUE))[]
+  mirai(library(stats4))[]
+  expect_identical(getOption("digits"), digits)
+  expect_null(getOption("sync.new"))
+  expect_identical(search(), before)
+})
+
+test_that("the host's random numbers are neither used nor changed", {
+  local_pool(sync = TRUE)
+  set.seed(1)
+  before <- get(".Random.seed", globalenv())
+  mirai(runif(3))[]
+  expect_identical(get(".Random.seed", globalenv()), before)
+  set.seed(1)
+  a <- mirai(runif(1))[]
+  set.seed(1)
+  expect_false(identical(a, mirai(runif(1))[]))
+})
+
+test_that("with a seed the numbers are those of daemons", {
+  draws <- function(...) {
+    daemons(..., seed = 123L)
+    on.exit(daemons(0))
+    c(mirai(runif(1))[], unlist(mirai_map(1:3, function(i) runif(1))[]), try_mirai(rnorm(1))[])
+  }
+  expect_identical(draws(sync = TRUE), draws(2))
+})
+
+test_that("maps, collection and races work", {
+  local_pool(sync = TRUE)
+  expect_identical(mirai_map(c(a = 1, b = 2), function(x, y) x + y, .args = list(y = 1))[], list(a = 2, b = 3))
+  expect_error(mirai_map(1:3, function(x) if (x == 2) stop("two") else x)[.stop], "two")
+  expect_identical(race_mirai(list(mirai(1), mirai(2))), 1L)
+  expect_false(stop_mirai(mirai(1)))
+})
+
+test_that("a task may submit to its own profile", {
+  local_pool(sync = TRUE)
+  expect_identical(mirai(mirai::mirai(1 + 1)[] + 1)[], 3)
+})
+
+test_that("a timeout of 0 resolves to 5; others don't cut an evaluation", {
+  local_pool(sync = TRUE)
+  expect_equal(as.integer(mirai(1, .timeout = 0)[]), 5L)
+  expect_identical(mirai(1, .timeout = 1)[], 1)
+})
+
+test_that("queries know a synchronous profile", {
+  local_pool(sync = TRUE)
+  expect_identical(info(), c(connections = 0L, cumulative = NA, awaiting = NA, executing = NA, completed = NA))
+  expect_identical(status()$connections, 0L)
+  expect_match(status()$daemons, "^inproc://[0-9a-f]{24}$")
+  expect_identical(nextget("url"), status()$daemons)
+  expect_true(daemons_set())
+  expect_error(launch_local(1), "daemons cannot be launched for synchronous compute profiles")
+})
+
+test_that("ordinary daemons work afterwards", {
+  daemons(sync = TRUE)
+  mirai(1)[]
+  daemons(1)
+  on.exit(daemons(0))
+  expect_false(identical(mirai(Sys.getpid())[], Sys.getpid()))
+})
+
+test_that("output goes to the console", {
+  local_pool(sync = TRUE)
+  expect_output(mirai(cat("here"))[], "here")
+})
