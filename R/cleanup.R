@@ -30,7 +30,8 @@ take_snapshot <- function() {
 }
 
 look_anew <- function(s) {
-  s$native <- .Call(wrap__session_snapshot, .Options, search(), stdout(), message_sink("message"), kind_code(s$kinds))
+  s$native <- .Call(wrap__session_snapshot, .Options, search(), stdout(), trimmed$message_sink("message"),
+                    kind_code(s$kinds))
 }
 
 restore_snapshot <- function(s) {
@@ -39,7 +40,7 @@ restore_snapshot <- function(s) {
   loaded <- length(loadedNamespaces())
   keep <- loaded != s$namespaces
   s$namespaces <- loaded
-  changed <- .Call(wrap__session_changed, s$native, .Options, search(), stdout(), message_sink("message"),
+  changed <- .Call(wrap__session_changed, s$native, .Options, search(), stdout(), trimmed$message_sink("message"),
                    .subset2(globalenv(), ".Random.seed"))
   if (changed != 0L && bitwAnd(changed, changed_globals) != 0L)
     rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
@@ -121,8 +122,9 @@ restore_variables <- function(s, keep_added) {
 
 # ---- sinks and graphics devices
 
-# sink.number() without the matching of its argument, which takes most of its time. Made at load.
-message_sink <- NULL
+# Functions of base without the matching of their argument, which takes most of their time: here sink.number(). Made at
+# load from the ones of the running R.
+trimmed <- new.env(parent = emptyenv())
 
 restore_sinks <- function(s) {
   while (sink.number() > s$sinks) sink()

@@ -7,7 +7,7 @@ unresolved_value <- NULL
   reset_session()
   unresolved_value <<- structure(NA, class = "unresolvedValue")
   rust(.Call(wrap__set_unresolved, unresolved_value))
-  message_sink <<- without_matching(sink.number)
+  trimmed$message_sink <- without_matching(sink.number)
 }
 
 # A function of base whose body is `{ type <- match.arg(type); <work> }`, reduced to the work.
