@@ -65,6 +65,7 @@ impl Pool {
             options: TaskOptions {
                 bytes: 200,
                 timeout,
+                to: None,
             },
         });
         task

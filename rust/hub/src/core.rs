@@ -376,6 +376,7 @@ fn options_of(task: &Task) -> TaskOptions {
     TaskOptions {
         bytes: task.body.len() as u64,
         timeout,
+        to: task.to.map(DaemonId),
     }
 }
 

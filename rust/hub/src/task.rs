@@ -27,16 +27,20 @@ pub struct Task {
     /// Longest time from submission until the task resolves, if by nothing else then to [`Outcome::TimedOut`].
     /// Resolution one millisecond, rounded down.
     pub timeout: Option<Duration>,
+    /// The [worker](crate::Worker) it is meant for, by its id ([`Mode::Direct`](crate::Mode::Direct) only). One that is
+    /// not connected cannot have it: the task goes to any.
+    pub to: Option<u32>,
 }
 
 impl Task {
-    /// A task without shared part, flags and timeout.
+    /// A task for any worker, without shared part, flags and timeout.
     pub fn new(body: Vec<u8>) -> Task {
         Task {
             body,
             shared: None,
             flags: TaskFlags::default(),
             timeout: None,
+            to: None,
         }
     }
 }
@@ -74,6 +78,13 @@ impl Drop for SharedBytes {
 
 type Callback = Box<dyn FnOnce() + Send>;
 
+/// Who waits for an outcome.
+struct Waiter {
+    /// Names a [watch](crate::Watch), 0 anyone else.
+    watch: u64,
+    callback: Callback,
+}
+
 /// Where the outcome of a task appears. Whoever settles it holds no lock of the hub while waiters and callbacks are
 /// told.
 pub(crate) struct Cell {
@@ -81,7 +92,7 @@ pub(crate) struct Cell {
     key: TaskId,
     core: Weak<Core>,
     outcome: OnceLock<Outcome>,
-    waiters: Mutex<Vec<Callback>>,
+    waiters: Mutex<Vec<Waiter>>,
     settled: Condvar,
 }
 
@@ -105,16 +116,27 @@ impl Cell {
 
     /// Sets the outcome, once.
     pub(crate) fn settle(&self, outcome: Outcome) {
-        let callbacks = {
+        let waiters = {
             let mut waiters = self.waiters.lock();
             let first = self.outcome.set(outcome).is_ok();
             debug_assert!(first, "invariant: a task settles once");
             std::mem::take(&mut *waiters)
         };
         self.settled.notify_all();
-        for callback in callbacks {
-            callback();
+        for waiter in waiters {
+            (waiter.callback)();
         }
+    }
+
+    /// Lets a watch end that nobody looks at any more.
+    pub(crate) fn unwatch(&self, watch: u64) {
+        let dropped: Vec<_> = {
+            let mut waiters = self.waiters.lock();
+            waiters
+                .extract_if(.., |waiter| waiter.watch == watch)
+                .collect()
+        };
+        drop(dropped);
     }
 }
 
@@ -174,9 +196,15 @@ impl TaskHandle {
     /// Calls back when the task resolves, on the thread that settles it; at once if it has resolved. The callback must
     /// neither block nor panic.
     pub fn on_settle(&self, callback: impl FnOnce() + Send + 'static) {
+        self.watch(0, callback);
+    }
+
+    /// As [`TaskHandle::on_settle`], until [`Cell::unwatch`].
+    pub(crate) fn watch(&self, watch: u64, callback: impl FnOnce() + Send + 'static) {
         let mut waiters = self.0.waiters.lock();
         if self.0.outcome.get().is_none() {
-            waiters.push(Box::new(callback));
+            let callback = Box::new(callback);
+            waiters.push(Waiter { watch, callback });
             return;
         }
         drop(waiters);

@@ -1,9 +1,14 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::TaskHandle;
+use crate::task::Cell;
+
+/// Numbers watches over the life of the process, from 1.
+static LAST_WATCH: AtomicU64 = AtomicU64::new(0);
 
 /// How far a set of tasks has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,8 +23,10 @@ pub struct Progress {
 }
 
 /// Watches a set of tasks: one registration for each, one wake-up for the waiter when what it waits for has happened.
-#[derive(Debug)]
+/// Dropping it ends the registrations, so that a task may be watched any number of times.
 pub struct Watch {
+    number: u64,
+    cells: Vec<Weak<Cell>>,
     shared: Arc<Shared>,
 }
 
@@ -64,11 +71,14 @@ impl Watch {
             seen: Mutex::new(seen),
             changed: Condvar::new(),
         });
+        let number = LAST_WATCH.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut cells = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.iter().enumerate() {
             let shared = Arc::clone(&shared);
             // The cell outlives its own callback: a handle inside it would be a cycle while the task is open.
             let cell = Arc::downgrade(&task.0);
-            task.on_settle(move || {
+            cells.push(Weak::clone(&cell));
+            task.watch(number, move || {
                 let failed = cell.upgrade().is_some_and(|cell| {
                     TaskHandle(cell)
                         .outcome()
@@ -81,7 +91,11 @@ impl Watch {
                 }
             });
         }
-        Watch { shared }
+        Watch {
+            number,
+            cells,
+            shared,
+        }
     }
 
     /// Waits until `at_least` tasks have resolved, or, with `stop_on_failure`, one has failed; at most for `slice`.
@@ -92,5 +106,22 @@ impl Watch {
         seen.wakes_on_failure = stop_on_failure;
         while !seen.is_reached() && !self.shared.changed.wait_until(&mut seen, until).timed_out() {}
         seen.progress
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for cell in self.cells.iter().filter_map(Weak::upgrade) {
+            cell.unwatch(self.number);
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("number", &self.number)
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
     }
 }

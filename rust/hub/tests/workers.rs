@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mirai_daemon::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd};
-use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle};
+use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle, Watch};
 
 /// A test that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(30);
@@ -479,4 +479,52 @@ fn callbacks_and_watches_see_every_resolution() {
             first_done: Some(0)
         }
     );
+}
+
+#[test]
+fn a_task_goes_to_the_worker_it_is_meant_for_and_to_any_once_that_is_gone() {
+    let hub = Hub::open(options(Mode::Direct)).unwrap();
+    let mut workers = Workers::start(&hub, 2, &[("MIRAI_TEST_DIRECT", "1")]);
+    wait_connected(&hub, 2);
+    let joined = hub.workers();
+    let ask = |to: u32| {
+        let task = Task {
+            to: Some(to),
+            ..Task::new(b"pid".to_vec())
+        };
+        text(&hub.submit(task).unwrap()).parse().ok()
+    };
+    for worker in joined.iter().chain(joined.iter().rev()) {
+        assert_eq!(ask(worker.id), worker.pid);
+    }
+    let [gone, left] = joined[..] else {
+        panic!("two workers, not {joined:?}")
+    };
+    for child in &mut workers.0 {
+        if Some(child.id()) == gone.pid {
+            child.kill().unwrap();
+        }
+    }
+    wait_connected(&hub, 1);
+    assert_eq!(ask(gone.id), left.pid);
+    assert_eq!(ask(99), left.pid);
+}
+
+#[test]
+fn a_watch_that_is_dropped_leaves_nothing_at_its_tasks() {
+    let hub = open();
+    let task = submit(&hub, "echo late");
+    let alive = Arc::new(());
+    let kept = Arc::clone(&alive);
+    task.on_settle(move || drop(kept));
+    for _ in 0..1000 {
+        let watch = Watch::new(std::slice::from_ref(&task));
+        assert_eq!(watch.wait(1, false, Duration::ZERO).done, 0);
+    }
+    // What others have asked for is still there, and a later watch sees the end.
+    assert_eq!(Arc::strong_count(&alive), 2);
+    let watch = Watch::new(std::slice::from_ref(&task));
+    let _workers = Workers::start(&hub, 1, &[]);
+    assert_eq!(watch.wait(1, false, HANG).done, 1);
+    assert_eq!(text(&task), "late");
 }

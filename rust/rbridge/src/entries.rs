@@ -6,6 +6,7 @@ rapi::entries! {
     host::hub_open => hub_open(url, mode, capacity, daemon_stream);
     host::hub_url => hub_url(hub);
     host::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
+    host::hub_submit_to => hub_submit_to(hub, object, stream, to);
     host::hub_everywhere => hub_everywhere(hub, object, min, timeout);
     host::hub_share => hub_share(hub, object);
     host::hub_info => hub_info(hub);
@@ -23,6 +24,7 @@ rapi::entries! {
     tasks::task_reason => task_reason(task);
     tasks::task_wait => task_wait(task);
     tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);
+    tasks::tasks_wait_served => tasks_wait_served(hub, tasks, expected);
     tasks::tasks_pending => tasks_pending(tasks);
     tasks::task_cancel => task_cancel(task);
 

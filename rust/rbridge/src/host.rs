@@ -141,14 +141,47 @@ pub(crate) fn hub_submit<'r>(
     let stream = optional_seed(scope, stream, "stream")?;
     let wait = wait.flag(scope, "wait")?;
     let body = encode_task(scope, object, stream)?;
-    // Borrowed after the serializer has run, which may run R code.
-    let hub = Host::open(scope, hub)?;
-    let mut task = Task {
+    let task = Task {
         body,
         shared,
         flags,
         timeout,
+        to: None,
     };
+    submit(scope, hub, task, wait)
+}
+
+/// Entry: submits a task to the daemon of this number, or to any if that one is not connected, or `to` is `NULL`; its
+/// pointer. `stream` as in `hub_submit`.
+pub(crate) fn hub_submit_to<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    object: Sexp<'r>,
+    stream: Sexp<'r>,
+    to: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let stream = optional_seed(scope, stream, "stream")?;
+    let to = if to.is_null() {
+        None
+    } else {
+        u32::try_from(to.count(scope, "to")?).ok()
+    };
+    let body = encode_task(scope, object, stream)?;
+    let task = Task {
+        to,
+        ..Task::new(body)
+    };
+    submit(scope, hub, task, true)
+}
+
+/// Comes after the serializer has run, which may run R code: only now the hub is borrowed.
+fn submit<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    mut task: Task,
+    wait: bool,
+) -> Result<Sexp<'r>, Failure> {
+    let hub = Host::open(scope, hub)?;
     loop {
         match hub.submit(task) {
             Ok(handle) => return Ok(scope.pointer(handle, None)?),
@@ -183,6 +216,7 @@ pub(crate) fn hub_everywhere<'r>(
         shared: None,
         flags: TaskFlags::EVERYWHERE,
         timeout,
+        to: None,
     };
     let tasks = Host::open(scope, hub)?
         .everywhere(task, min)

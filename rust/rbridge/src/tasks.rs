@@ -6,6 +6,7 @@ use std::time::Duration;
 use mirai_hub::{Outcome, Progress, TaskHandle, Watch};
 
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::rapi::{Handle, Kept, Scope, Sexp, unpickle};
 
 /// Between two looks for an interrupt, the longest that a user waits for the effect of Ctrl-C.
@@ -141,6 +142,36 @@ pub(crate) fn tasks_wait<'r>(
         first_done,
     } = progress;
     Ok(scope.integers(&[done as i32, position(first_failure), position(first_done)])?)
+}
+
+/// Entry: waits until one of the tasks has an outcome: its position, from 1, of several the lowest. 0 if there is nobody to
+/// work on them: no daemon is connected to their hub, and no more is to come, as `expected` or more ever connected.
+pub(crate) fn tasks_wait_served<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    tasks: Sexp<'r>,
+    expected: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let tasks: Vec<TaskHandle> = handles(scope, tasks)?.into_iter().cloned().collect();
+    let expected = expected.count(scope, "expected")?;
+    let first_done = || tasks.iter().position(|task| task.outcome().is_some());
+    let mut done = first_done();
+    if done.is_none() {
+        let watch = Watch::new(&tasks);
+        while watch.wait(1, false, SLICE).done == 0 {
+            scope.check_interrupt()?;
+            // Asked for anew, as the handlers of an interrupt may have closed it, and all tasks have an outcome then.
+            let Ok(hub) = Host::open(scope, hub) else {
+                continue;
+            };
+            let counts = hub.counts();
+            if counts.connections == 0 && counts.cumulative >= expected {
+                break;
+            }
+        }
+        done = first_done();
+    }
+    Ok(scope.integer(done.map_or(0, |index| index as i32 + 1))?)
 }
 
 /// Entry: number of tasks without an outcome.

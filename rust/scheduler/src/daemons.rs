@@ -90,6 +90,12 @@ impl Daemons {
         *self.names.get(id.0 as usize)?
     }
 
+    /// As [`Daemons::find`], but not one that has said goodbye.
+    pub(crate) fn find_connected(&self, id: DaemonId) -> Option<Slot> {
+        self.find(id)
+            .filter(|slot| self.get(*slot).duty != Duty::Leaving)
+    }
+
     pub(crate) fn get(&self, slot: Slot) -> &Daemon {
         &self.slots[slot as usize]
     }

@@ -21,11 +21,16 @@ impl Scheduler {
         let Some(daemon) = self.daemons.next_in_turn() else {
             return false;
         };
+        self.assign(task, daemon);
+        true
+    }
+
+    /// Sends a task that has not waited to a daemon, whatever that has to do.
+    pub(crate) fn assign(&mut self, task: Slot, daemon: Slot) {
         if self.daemons.get(daemon).duty == Duty::Resting {
             self.rouse(daemon);
         }
         self.send(task, daemon, false);
-        true
     }
 
     /// Whether a resting daemon is among the parked: it is done with the barrier that holds the queue.

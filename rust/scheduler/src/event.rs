@@ -31,6 +31,8 @@ pub struct TaskOptions {
     pub bytes: u64,
     /// Milliseconds from submission until it is given up; `None` is never, 0 is at once.
     pub timeout: Option<u64>,
+    /// The daemon it is meant for ([`Mode::Direct`] only). One that is not connected cannot have it: the task is dealt.
+    pub to: Option<DaemonId>,
 }
 
 /// Something that has happened.

@@ -1,17 +1,28 @@
 //! Tasks coming in.
 
 use crate::list::Slot;
-use crate::{Effect, Mode, Scheduler, Settled, TaskId, TaskOptions, Tick};
+use crate::{DaemonId, Effect, Mode, Scheduler, Settled, TaskId, TaskOptions, Tick};
 
 impl Scheduler {
     pub(crate) fn on_task_submitted(&mut self, task: TaskId, options: TaskOptions) {
         let Some(slot) = self.open(task, options) else {
             return;
         };
-        if self.mode == Mode::Direct && self.queue.is_empty() && self.deal(slot) {
+        if self.mode == Mode::Direct && self.hand_out(slot, options.to) {
             return;
         }
         self.enqueue(slot);
+    }
+
+    /// To the daemon that is asked for, past those that wait for any. Otherwise dealt, unless others wait for a daemon.
+    fn hand_out(&mut self, slot: Slot, to: Option<DaemonId>) -> bool {
+        match to.and_then(|daemon| self.daemons.find_connected(daemon)) {
+            Some(daemon) => {
+                self.assign(slot, daemon);
+                true
+            }
+            None => self.queue.is_empty() && self.deal(slot),
+        }
     }
 
     /// One evaluation per daemon. In direct mode each goes behind what its daemon already has, so that no barrier is

@@ -184,6 +184,7 @@ fn evaluations_time_out_and_free_the_queue() {
     let options = TaskOptions {
         bytes: 5,
         timeout: Some(50),
+        to: None,
     };
     pool.event(Event::EverywhereSubmitted {
         tasks: tasks.to_vec(),
@@ -211,6 +212,7 @@ fn a_barrier_with_no_time_is_none() {
     let options = TaskOptions {
         bytes: 5,
         timeout: Some(0),
+        to: None,
     };
     pool.event(Event::EverywhereSubmitted {
         tasks: vec![task],

@@ -137,3 +137,59 @@ fn everywhere_before_any_daemon_waits_for_as_many_as_were_asked_for() {
     pool.join(2);
     pool.expect([send(2, b, 2)]);
 }
+
+#[test]
+fn a_task_goes_to_the_daemon_it_is_meant_for() {
+    let mut pool = Recorder::with_daemons(Mode::Direct, 2);
+    let [a, b] = [1, 2].map(|run| {
+        let task = pool.submit_to(2);
+        pool.expect([send(2, task, run)]);
+        task
+    });
+    // The turn of others is not changed by it.
+    let c = pool.submit();
+    pool.expect([send(1, c, 3)]);
+    pool.end(2, 1);
+    pool.expect([ended(a), release(a)]);
+    pool.end(2, 2);
+    pool.expect([ended(b), release(b)]);
+}
+
+#[test]
+fn a_task_meant_for_a_daemon_that_is_gone_is_dealt() {
+    let mut pool = Recorder::with_daemons(Mode::Direct, 3);
+    pool.lose(3);
+    pool.leave(2);
+    for (daemon, run) in [(3, 1), (2, 2), (0, 3), (7, 4)] {
+        let task = pool.submit_to(daemon);
+        pool.expect([send(1, task, run)]);
+    }
+}
+
+#[test]
+fn a_task_meant_for_a_daemon_does_not_wait_behind_those_for_any() {
+    let mut pool = Recorder::new(Mode::Direct);
+    let [a, b] = [pool.submit_to(1), pool.submit()];
+    pool.join(1);
+    pool.expect([send(1, a, 1)]);
+    let c = pool.submit_to(1);
+    pool.expect([send(1, c, 2)]);
+    let d = pool.submit_to(9);
+    pool.end(1, 1);
+    pool.expect([ended(a), release(a)]);
+    pool.end(1, 2);
+    pool.expect([ended(c), release(c), send(1, b, 3)]);
+    pool.end(1, 3);
+    pool.expect([ended(b), release(b), send(1, d, 4)]);
+}
+
+#[test]
+fn what_a_leaving_daemon_was_meant_to_do_goes_to_others() {
+    let mut pool = Recorder::with_daemons(Mode::Direct, 2);
+    let a = pool.submit_to(1);
+    pool.expect([send(1, a, 1)]);
+    let b = pool.submit_to(1);
+    pool.expect([send(1, b, 2)]);
+    pool.end_last(1, 1);
+    pool.expect([ended(a), release(a), send(2, b, 3)]);
+}

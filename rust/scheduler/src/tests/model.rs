@@ -207,11 +207,13 @@ impl Model {
     }
 
     fn submit(&mut self, task: TaskId, options: TaskOptions) {
-        if self.accept(task, options, None)
-            && self.mode == Mode::Direct
-            && self.waiting().len() == 1
-        {
-            self.deal(task);
+        if !self.accept(task, options, None) || self.mode != Mode::Direct {
+            return;
+        }
+        match options.to {
+            Some(daemon) if self.turns.contains(&daemon) => self.send(task, daemon),
+            Some(_) | None if self.waiting().len() == 1 => self.deal(task),
+            Some(_) | None => {}
         }
     }
 

@@ -28,7 +28,9 @@ enum Line {
 
 fn options() -> impl Strategy<Value = TaskOptions> {
     let timeout = prop_oneof![4 => Just(None), 2 => (0u64..300).prop_map(Some)];
-    (0u64..1000, timeout).prop_map(|(bytes, timeout)| TaskOptions { bytes, timeout })
+    // Among these are daemons that are there, that are gone, and that have not come yet.
+    let to = prop_oneof![3 => Just(None), 1 => (0u32..12).prop_map(|n| Some(DaemonId(n)))];
+    (0u64..1000, timeout, to).prop_map(|(bytes, timeout, to)| TaskOptions { bytes, timeout, to })
 }
 
 fn line() -> impl Strategy<Value = Line> {

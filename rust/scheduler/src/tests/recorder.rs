@@ -89,14 +89,21 @@ impl Recorder {
     pub(crate) fn submit_bytes(&mut self, bytes: u64) -> TaskId {
         self.submit_with(TaskOptions {
             bytes,
-            timeout: None,
+            ..TaskOptions::default()
         })
     }
 
     pub(crate) fn submit_timed(&mut self, timeout: u64) -> TaskId {
         self.submit_with(TaskOptions {
-            bytes: 0,
             timeout: Some(timeout),
+            ..TaskOptions::default()
+        })
+    }
+
+    pub(crate) fn submit_to(&mut self, daemon: u32) -> TaskId {
+        self.submit_with(TaskOptions {
+            to: Some(DaemonId(daemon)),
+            ..TaskOptions::default()
         })
     }
 

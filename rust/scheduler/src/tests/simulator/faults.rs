@@ -17,6 +17,8 @@ pub(crate) struct Faults {
     pub(crate) everywhere_percent: u64,
     pub(crate) cancel_percent: u64,
     pub(crate) timeout_percent: u64,
+    /// The task is meant for one daemon, which may be gone.
+    pub(crate) target_percent: u64,
     /// The daemon dies during an evaluation.
     pub(crate) crash_percent: u64,
     /// The hub takes a daemon for dead that still evaluates, and reports later.
@@ -55,6 +57,7 @@ impl Faults {
             everywhere_percent: 5,
             cancel_percent: 0,
             timeout_percent: 0,
+            target_percent: 0,
             crash_percent: 0,
             disconnect_percent: 0,
             repeat_percent: 0,
@@ -92,6 +95,7 @@ impl Faults {
             task_limit: (tasks > 0).then_some(tasks),
             replace_percent: 100 - some(60),
             reset_percent: u64::from(some(10) > 8),
+            target_percent: some(50),
             ..Self::none(seed)
         };
         let mode = [

@@ -10,6 +10,8 @@ struct Ticket {
     bytes: u64,
     deadline: Option<u64>,
     barrier: Option<usize>,
+    /// The daemon it has to go to, which was there at submission.
+    to: Option<DaemonId>,
     settled: bool,
     on: Option<DaemonId>,
     sent_before: bool,
@@ -139,7 +141,7 @@ impl Ledger {
                 Cause::Departure
             }
             Event::TaskSubmitted { task, options } => {
-                self.accept(*task, *options, None);
+                self.accept(*task, *options, false, None);
                 Cause::Submission
             }
             Event::EverywhereSubmitted { tasks, options } => {
@@ -205,7 +207,13 @@ impl Ledger {
         }
     }
 
-    fn accept(&mut self, task: TaskId, options: TaskOptions, barrier: Option<usize>) {
+    fn accept(
+        &mut self,
+        task: TaskId,
+        options: TaskOptions,
+        everywhere: bool,
+        barrier: Option<usize>,
+    ) {
         self.submitted += 1;
         self.line.insert(self.submitted);
         self.used += options.bytes;
@@ -218,6 +226,9 @@ impl Ledger {
             bytes: options.bytes,
             deadline,
             barrier,
+            to: options.to.filter(|to| {
+                self.mode == Mode::Direct && !everywhere && self.connected.contains_key(to)
+            }),
             settled: false,
             on: None,
             sent_before: false,
@@ -233,7 +244,7 @@ impl Ledger {
         let barrier = (self.mode == Mode::Queue).then_some(self.barriers.len());
         tasks
             .iter()
-            .for_each(|&task| self.accept(task, options, barrier));
+            .for_each(|&task| self.accept(task, options, true, barrier));
         if let Some(barrier) = barrier {
             self.barriers.push(Barrier {
                 last_order: self.submitted,
@@ -298,6 +309,10 @@ impl Ledger {
             "a settled task does not start"
         );
         assert!(!ticket.begun, "what was begun is not sent again");
+        let astray = ticket
+            .to
+            .is_some_and(|wanted| wanted != to && !ticket.sent_before);
+        assert!(!astray, "a task goes to the daemon it is meant for");
         self.used -= ticket.bytes;
         self.awaiting -= u64::from(!ticket.settled);
         self.executing += 1;

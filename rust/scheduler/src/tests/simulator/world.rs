@@ -259,9 +259,16 @@ impl World {
     fn options(&mut self) -> TaskOptions {
         let timed = self.chance.percent(self.faults.timeout_percent);
         let timeout = timed.then(|| self.chance.below(self.faults.evaluation * 4));
+        let targeted = self.chance.percent(self.faults.target_percent);
+        // One of the last to come, or the next.
+        let to = targeted.then(|| {
+            let back = self.chance.below(self.faults.daemons + 1) as u32;
+            DaemonId((self.last_daemon + 1).saturating_sub(back))
+        });
         TaskOptions {
             bytes: self.chance.below(1_000),
             timeout,
+            to,
         }
     }
 
