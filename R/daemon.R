@@ -58,7 +58,8 @@ daemon_handlers <- function(cleanup, rs) {
   snapshot <- NULL
   own_stream <- if (is.numeric(rs) && length(rs)) as.integer(rs)
   list(
-    welcome = function(stream) {
+    welcome = function(stream, settings) {
+      session$serial <- settings
       session$on_daemon <- TRUE
       # The stream given to daemon() is for the start; another pool later brings its own.
       stream <- if (is.null(own_stream)) stream else own_stream
@@ -111,6 +112,7 @@ leave_daemon <- function() {
   session$in_map <- FALSE
   session$streamed <- FALSE
   session$seed <- NULL
+  session$serial <- NULL
 }
 
 # ---- output

@@ -11,7 +11,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     profiles[[name]] <- pool
     return(invisible(structure(TRUE, class = c("miraiDaemons", name))))
   }
-  check_absent(call, remote = remote, serial = serial, tls = tls, pass = pass)
+  check_absent(call, remote = remote, tls = tls, pass = pass)
   if (is.null(url)) {
     n <- if (!is.null(n)) check_count(n, call)
     if (is.null(n) || n == 0L) {
@@ -29,26 +29,28 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   arguments <- daemon_arguments(list(...), call)
   capacity <- memory_capacity(memory, call)
   if (!dispatcher && !is.null(memory)) warn("`memory` needs dispatcher, so it is ignored", call)
+  serial <- pool_serial(serial, dispatcher, call)
   seed <- check_seed(seed, call)
 
-  pool <- open_pool(name, url[1L], n, dispatcher, arguments, seed, capacity, call)
+  pool <- open_pool(name, url[1L], n, dispatcher, arguments, seed, capacity, serial, call)
   if (n > 0L) start_daemons(pool, n, call)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
 }
 
 # The new hub is opened before the old one goes, so that a call that fails leaves the old one in place; except for the
 # same address, which only one can have.
-open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, call) {
+open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, serial, call) {
   old <- profiles[[name]]
   if (!is.null(old) && identical(old$url, url)) close_pool(name)
   stream <- base_stream(seed)
   hub <- rust(
     .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,
-          daemon_stream(stream, dispatcher, seed)),
+          daemon_stream(stream, dispatcher, seed), serial),
     call
   )
   close_pool(name)
   pool <- new_pool(hub, name, if (n > 0L) n else 1L, dispatcher, arguments, seed, stream)
+  pool$serial <- serial
   profiles[[name]] <- pool
   pool
 }

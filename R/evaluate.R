@@ -10,12 +10,23 @@ flag_map <- 2L
 # The value of one task. An error or an interrupt leaves by a jump, which the native loop stops; the
 # handlers around that loop, in daemon(), have noted it. Handlers set up here would cost more than all the rest.
 evaluate <- function(object, shared, flags, stream) {
+  if (!is.null(session$serial)) return(evaluate_packed(object, shared, flags, stream, session$serial))
   session$seed <- .subset2(.GlobalEnv, ".Random.seed")
   .__task_env__. <- if (flags == flag_map) map_env(object, shared) else task_env(object)
   # After the globals, which may hold a seed.
   if (!is.null(stream)) use_stream(stream)
   .__task_expr__. <- if (flags == flag_map) shared[[1L]] else object[[1L]]
   eval(.__task_expr__., .__task_env__.)
+}
+
+# In a pool with hooks of its own for serialization. Their errors are those of the task.
+evaluate_packed <- function(object, shared, flags, stream, serial) {
+  force(serial)
+  on.exit(session$serial <- serial)
+  object <- unpack(object, serial)
+  shared <- unpack(shared, serial)
+  session$serial <- NULL
+  pack(evaluate(object, shared, flags, stream), serial)
 }
 
 use_stream <- function(stream) {

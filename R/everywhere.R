@@ -9,6 +9,13 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   # Without dispatcher, daemons that are on their way count.
   min <- if (pool$dispatcher) check_count(.min, sys.call()) else pool$n
   tasks <- if (pool$sync) list(submit(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
-    rust(.Call(wrap__hub_everywhere, pool$hub, object, min, .timeout))
+    hub_everywhere(pool, object, min, .timeout)
   invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))
+}
+
+hub_everywhere <- function(pool, object, min, timeout) {
+  serial <- pool$serial
+  if (is.null(serial)) return(rust(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout)))
+  tasks <- rust(.Call(wrap__hub_everywhere, pool$hub, pack(object, serial), min, timeout))
+  lapply(tasks, `attr<-`, "serial", serial)
 }

@@ -16,7 +16,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   # What all tasks have in common travels once to each daemon.
   shared <- list(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
   structure(
-    submit_units(pool, units, if (pool$sync) shared else rust(.Call(wrap__hub_share, pool$hub, shared), call), .timeout, call),
+    submit_units(pool, units, share(pool, shared, call), .timeout, call),
     names = units$names,
     class = "mirai_map"
   ) |> invisible()
@@ -71,4 +71,11 @@ matrix_units <- function(x) {
 # Other tables, whose rows come by the same index.
 table_units <- function(x) {
   list(n = nrow(x), unit = function(i) as.list(x[i, ]), names = NULL, cells = ncol(x), cell_names = colnames(x))
+}
+
+# What all tasks of a map have in common, as submit() takes it.
+share <- function(pool, object, call) {
+  if (pool$sync) return(object)
+  if (!is.null(pool$serial)) object <- pack(object, pool$serial)
+  rust(.Call(wrap__hub_share, pool$hub, object), call)
 }

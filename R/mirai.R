@@ -72,9 +72,12 @@ all_named <- function(names) !is.null(names) && !anyNA(names) && all(nzchar(name
 submit <- function(pool, object, shared, timeout, flags, wait, call) {
   if (pool$sync) return(evaluate_here(pool, object, shared, timeout, flags))
   stream <- if (pool$seeded) pool$stream
+  serial <- pool$serial
+  if (!is.null(serial)) object <- pack(object, serial)
   task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait)
   if (inherits(task, "mirai_failure")) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
+  if (!is.null(serial) && !is.null(task)) attr(task, "serial") <- serial
   task
 }
 
@@ -84,7 +87,7 @@ submit_ephemeral <- function(object, timeout, .compute, call) {
     warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
   hub <- session$ephemeral
   if (is.null(hub)) {
-    hub <- rust(.Call(wrap__hub_open, local_url(), "single", NULL, NULL), call)
+    hub <- rust(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL), call)
     session$ephemeral <- hub
   }
   task <- rust(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
@@ -120,6 +123,7 @@ peek <- function(m) {
 settle <- function(m, task) {
   value <- .Call(wrap__task_value, task)
   if (inherits(value, "mirai_failure")) raise_failure(value, NULL)
+  if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   assign("value", value, envir = m)
   attr(m, "task") <- NULL
   value

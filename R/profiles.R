@@ -1,5 +1,5 @@
 # The one registry of compute profiles: name -> pool, an environment with
-#   sync (evaluated in this process, see sync.R), hub (native), name, url, n, dispatcher, arguments (of daemon()), seed, stream (the next RNG stream), seeded.
+#   sync (evaluated in this process, see sync.R), hub (native), name, url, n, dispatcher, arguments (of daemon()), serial, seed, stream (the next RNG stream), seeded.
 
 profiles <- new.env()
 
@@ -12,6 +12,8 @@ reset_session <- function() {
   session$on_daemon <- FALSE
   session$in_map <- FALSE
   session$in_sync <- FALSE
+  session$registered <- NULL
+  session$serial <- NULL
   session$streamed <- FALSE
 }
 

@@ -13,7 +13,7 @@ use mirai_daemon::{
 
 use crate::failure::Failure;
 use crate::launch::adopt_stdio;
-use crate::payload::{decode_seed, decode_task, encode_result, split_part};
+use crate::payload::{decode_settings, decode_task, encode_result, split_part};
 use crate::rapi::{Jump, Kept, Scope, Sexp, unpickle};
 use crate::rng::Seed;
 use crate::sys::{Interruptible, block_signals, enter_kernel, terminate_process};
@@ -23,7 +23,8 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, terminate_process};
 /// `Inf` for no limit. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of four R
 /// functions:
 ///
-/// - `welcome(stream)`: a hub has taken the daemon; `stream` is a seed or `NULL`.
+/// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
+///   [`hub_open`](crate::host::hub_open) was given.
 /// - `evaluate(object, shared, flags, stream)`: the value. Errors and interrupts leave it as jumps.
 /// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when R has
 ///   jumped: then the caller of this entry has noted why. `NULL` for an interrupt.
@@ -187,9 +188,14 @@ impl Evaluator for REvaluator<'_> {
     fn welcome(&mut self, settings: &[u8]) {
         adopt_stdio();
         let scope = self.scope.inner();
-        let called = seed_or_null(&scope, decode_seed(settings))
-            .and_then(|stream| scope.call(self.welcome, &[stream]).map(drop));
-        give_up("welcome", called);
+        let called = decode_settings(&scope, settings).and_then(|(seed, settings)| {
+            let stream = seed_or_null(&scope, seed)?;
+            scope.call(self.welcome, &[stream, settings])?;
+            Ok(())
+        });
+        if let Err(failure) = called {
+            log::warn!("the daemon's handler `welcome` was left: {failure:?}");
+        }
     }
 
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation {

@@ -3,7 +3,7 @@
 use crate::{daemon, failure, host, launch, probe, rapi, rng, session, tasks};
 
 rapi::entries! {
-    host::hub_open => hub_open(url, mode, capacity, daemon_stream);
+    host::hub_open => hub_open(url, mode, capacity, daemon_stream, settings);
     host::hub_url => hub_url(hub);
     host::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
     host::hub_submit_to => hub_submit_to(hub, object, stream, to);

@@ -8,7 +8,7 @@ use mirai_hub::{
 };
 
 use crate::failure::Failure;
-use crate::payload::{encode_part, encode_settings, encode_task};
+use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
 use crate::sys;
@@ -55,13 +55,15 @@ impl Handle for SharedPart {
 
 /// Entry: opens a hub that listens at `url`. `mode` is `"queue"`, `"direct"` or `"single"`, `capacity` the bytes of
 /// queued tasks from which on it takes no more (`NULL` for no limit), `daemon_stream` the seed of the first daemon to
-/// connect (`NULL` for none); each later one gets the next stream.
+/// connect (`NULL` for none); each later one gets the next stream. `settings` is an object that each daemon is given as
+/// it connects, before any task (`NULL` for none).
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
     url: Sexp<'r>,
     mode: Sexp<'r>,
     capacity: Sexp<'r>,
     daemon_stream: Sexp<'r>,
+    settings: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let address = Address::parse(&url.string(scope, "url")?).map_err(HubError::Listen)?;
     let mode = match mode.string(scope, "mode")?.as_str() {
@@ -77,7 +79,9 @@ pub(crate) fn hub_open<'r>(
     let capacity = capacity
         .optional_number(scope, "capacity")?
         .map(|bytes| bytes as u64);
-    let welcome = optional_seed(scope, daemon_stream, "daemon_stream")?.map(welcome_with);
+    let stream = optional_seed(scope, daemon_stream, "daemon_stream")?;
+    let object = encode_settings_object(scope, settings)?;
+    let welcome = (stream.is_some() || !object.is_empty()).then(|| welcome_with(stream, object));
     let options = HubOptions {
         address,
         mode,
@@ -93,11 +97,11 @@ pub(crate) fn hub_open<'r>(
 }
 
 /// Daemons get streams in the order in which they connect, whatever becomes of the one before.
-fn welcome_with(first: Seed) -> Welcome {
+fn welcome_with(first: Option<Seed>, object: Vec<u8>) -> Welcome {
     let mut next = first;
     Box::new(move |_| {
-        let settings = encode_settings(next);
-        next = next_stream(next);
+        let settings = encode_settings(next, &object);
+        next = next.map(next_stream);
         settings
     })
 }

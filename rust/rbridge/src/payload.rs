@@ -3,7 +3,7 @@
 //! ```text
 //! task     := seed object          seed   := 0x00 | 0x01 i32 * 7     the stream to evaluate with, if it has its own
 //! part     := cacheable object     cacheable := 0x00 | 0x01
-//! settings := i32 * 7 | nothing    the stream of the daemon
+//! settings := seed object?         the stream of the daemon, if it gets one, and what else its pool has settled
 //! result   := object               object := R's serialization, version 3, native byte order
 //! ```
 //!
@@ -25,13 +25,29 @@ pub(crate) fn encode_task(
     seed: Option<Seed>,
 ) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::with_capacity(SMALL);
+    push_seed(&mut bytes, seed);
+    Ok(pickle(scope, object, bytes)?.bytes)
+}
+
+fn push_seed(bytes: &mut Vec<u8>, seed: Option<Seed>) {
     bytes.push(seed.is_some().into());
     bytes.extend(
         seed.iter()
             .flatten()
             .flat_map(|number| number.to_ne_bytes()),
     );
-    Ok(pickle(scope, object, bytes)?.bytes)
+}
+
+/// Takes the seed, if there is one, off the bytes; `None` when they are cut short.
+fn split_seed(bytes: &[u8]) -> Option<(Option<Seed>, &[u8])> {
+    match bytes.split_first()? {
+        (0, rest) => Some((None, rest)),
+        (1, rest) => {
+            let (seed, rest) = rest.split_first_chunk::<SEED_LEN>()?;
+            Some((Some(decode_seed(seed)), rest))
+        }
+        _ => None,
+    }
 }
 
 /// A task's stream and object.
@@ -39,14 +55,8 @@ pub(crate) fn decode_task<'r>(
     scope: &'r Scope,
     bytes: &[u8],
 ) -> Result<(Option<Seed>, Sexp<'r>), Failure> {
-    let (seed, object) = match bytes.split_first() {
-        Some((0, object)) => (None, object),
-        Some((1, rest)) if rest.len() >= SEED_LEN => {
-            let (seed, object) = rest.split_at(SEED_LEN);
-            (decode_seed(seed), object)
-        }
-        _ => return Err(Failure::error("the task is incomplete")),
-    };
+    let (seed, object) =
+        split_seed(bytes).ok_or_else(|| Failure::error("the task is incomplete"))?;
     Ok((seed, unpickle(scope, object)?))
 }
 
@@ -71,21 +81,40 @@ pub(crate) fn split_part(bytes: &[u8]) -> Result<(bool, &[u8]), Failure> {
     }
 }
 
-/// The settings of a daemon with this stream.
-pub(crate) fn encode_settings(seed: Seed) -> Vec<u8> {
-    seed.iter()
-        .flat_map(|number| number.to_ne_bytes())
-        .collect()
+/// The settings of a daemon with this stream; `object` is from [`encode_settings_object`].
+pub(crate) fn encode_settings(seed: Option<Seed>, object: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + SEED_LEN + object.len());
+    push_seed(&mut bytes, seed);
+    bytes.extend_from_slice(object);
+    bytes
 }
 
-/// The stream in a seed's bytes, if they are one.
-pub(crate) fn decode_seed(bytes: &[u8]) -> Option<Seed> {
-    let bytes: &[u8; SEED_LEN] = bytes.try_into().ok()?;
+/// The bytes of what a pool has settled; none for `NULL`.
+pub(crate) fn encode_settings_object(scope: &Scope, object: Sexp<'_>) -> Result<Vec<u8>, Failure> {
+    if object.is_null() {
+        return Ok(Vec::new());
+    }
+    Ok(pickle(scope, object, Vec::new())?.bytes)
+}
+
+/// A daemon's stream and what else its pool has settled, or `NULL`.
+pub(crate) fn decode_settings<'r>(
+    scope: &'r Scope,
+    bytes: &[u8],
+) -> Result<(Option<Seed>, Sexp<'r>), Failure> {
+    match split_seed(bytes) {
+        Some((seed, object)) if !object.is_empty() => Ok((seed, unpickle(scope, object)?)),
+        Some((seed, _)) => Ok((seed, scope.null())),
+        None => Ok((None, scope.null())),
+    }
+}
+
+fn decode_seed(bytes: &[u8; SEED_LEN]) -> Seed {
     let mut numbers = bytes.chunks_exact(size_of::<i32>());
-    Some(std::array::from_fn(|_| {
+    std::array::from_fn(|_| {
         let number = numbers.next().and_then(|number| number.try_into().ok());
         i32::from_ne_bytes(number.unwrap_or_default())
-    }))
+    })
 }
 
 /// The bytes of a result.
