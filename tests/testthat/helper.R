@@ -80,7 +80,10 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
     sprintf("invisible(file.rename('%s.new', '%s'))", pid_file, pid_file),
     code
   ), script)
-  system2(rscript, shQuote(script), stdout = log, stderr = log, wait = FALSE, env = c(libs, env))
+  # A shell ignores interrupts in what it starts in the background, and from 4.6 on R leaves it at that.
+  interruptible <- if (nzchar(Sys.which("perl"))) c("perl", "-e", shQuote("$SIG{INT} = 'DEFAULT'; exec @ARGV"))
+  command <- c(interruptible, shQuote(rscript), shQuote(script))
+  system2(command[1L], command[-1L], stdout = log, stderr = log, wait = FALSE, env = c(libs, env))
   await(file.exists(pid_file))
   pid <- as.integer(readLines(pid_file))
   defer(if (alive(pid)) tools::pskill(pid, tools::SIGKILL), frame)
