@@ -141,7 +141,6 @@ test_that("a forked child may exit without harm to its parent", {
 
 test_that("garbage at the hub's socket is dropped and harms nothing", {
   skip_unless_linux()
-  python <- Sys.which("python3")
   perl <- Sys.which("perl")
   skip_if(!nzchar(perl), "needs perl to speak to a Unix socket")
   local_pool(1)
