@@ -5,7 +5,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   pool <- find_pool(.compute, call)
   if (is.null(pool)) raise_no_daemons(.compute, environment())
   if (!is.function(.f)) abort(sprintf("`.f` must be of type function, not %s", typeof(.f)), call)
-  check_absent(call, .promise = .promise)
+  callbacks <- check_promise(.promise, call)
   if (!(is.list(.args) || is.atomic(.args)))
     abort(sprintf("`.args` must be a list or a vector, not of type %s", typeof(.args)), call)
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, call)
@@ -15,11 +15,9 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   .args <- as.list(.args)
   # What all tasks have in common travels once to each daemon.
   shared <- list(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
-  structure(
-    submit_units(pool, units, share(pool, shared, call), .timeout, call),
-    names = units$names,
-    class = "mirai_map"
-  ) |> invisible()
+  mirai <- submit_units(pool, units, share(pool, shared, call), .timeout, call)
+  if (!is.null(callbacks)) add_callbacks(mirai, callbacks)
+  invisible(structure(mirai, names = units$names, class = "mirai_map"))
 }
 
 # If that fails, or is interrupted, nobody has a hold on those already submitted, so they are stopped.

@@ -1,6 +1,6 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
-use crate::{daemon, failure, host, launch, probe, rapi, rng, session, tasks};
+use crate::{daemon, failure, host, launch, probe, promises, rapi, rng, session, tasks};
 
 rapi::entries! {
     host::hub_open => hub_open(url, mode, capacity, daemon_stream, settings);
@@ -27,6 +27,8 @@ rapi::entries! {
     tasks::tasks_wait_served => tasks_wait_served(hub, tasks, expected);
     tasks::tasks_pending => tasks_pending(tasks);
     tasks::task_cancel => task_cancel(task);
+
+    promises::tasks_then => tasks_then(tasks, f);
 
     launch::launch => launch(hub, calls, libpaths, package_path, force_rscript);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket);

@@ -1,8 +1,9 @@
 //! Everything that touches the C interface of R: the library that R loads as mirai.so.
 //!
 //! Start at `entries`, the list of what R can call. `host`, `tasks` and `launch` are the host's side over `mirai-hub` and
-//! `mirai-launcher`; `daemon` is the worker's side over `mirai-daemon`, with `session` for its clean-up. `payload` says
-//! what travels. `rapi` owns every call of R's interface and states the rules for it.
+//! `mirai-launcher`, with `promises` for the way into R's event loop; `daemon` is the worker's side over `mirai-daemon`,
+//! with `session` for its clean-up. `payload` says what travels. `rapi` owns every call of R's interface and states the
+//! rules for it.
 //!
 //! This crate decides nothing about scheduling, connections or processes, and R code decides nothing about bytes.
 #![deny(unsafe_code)]
@@ -14,6 +15,7 @@ mod host;
 mod launch;
 mod payload;
 mod probe;
+mod promises;
 #[allow(unsafe_code)]
 mod rapi;
 mod rng;

@@ -204,7 +204,8 @@ fn handle<'r>(scope: &Scope, task: Sexp<'r>) -> Result<&'r TaskHandle, Failure> 
     task.handle(scope, "task")
 }
 
-fn handles<'r>(scope: &Scope, tasks: Sexp<'r>) -> Result<Vec<&'r TaskHandle>, Failure> {
+/// The tasks of a list.
+pub(crate) fn handles<'r>(scope: &Scope, tasks: Sexp<'r>) -> Result<Vec<&'r TaskHandle>, Failure> {
     tasks
         .elements(scope, "tasks")?
         .map(|task| handle(scope, task))

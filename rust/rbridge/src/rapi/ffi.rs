@@ -117,6 +117,10 @@ unsafe extern "C-unwind" {
         on_exit: c_int,
     );
     pub fn R_PreserveObject(x: SEXP);
+    pub fn R_GetCCallable(
+        package: *const c_char,
+        name: *const c_char,
+    ) -> unsafe extern "C-unwind" fn();
     pub fn R_MakeUnwindCont() -> SEXP;
     pub fn R_ContinueUnwind(token: SEXP) -> !;
 

@@ -15,7 +15,7 @@
 //! `failure`).
 //!
 //! *Callbacks.* What R calls (finalizers, serializer streams) is `extern "C-unwind"` with its body under
-//! `catch_unwind`, unless it copies bytes and nothing else. Finalizers drop, they do not wait, join or call R; in a forked child they forget.
+//! `catch_unwind`, unless it copies bytes and nothing else. What the event loop of package later calls comes in by a door. Finalizers drop, they do not wait, join or call R; in a forked child they forget.
 //!
 //! *Protection.* Arguments of `.Call` are protected by R. A fresh object is protected by the scope that made it, before
 //! anything else can allocate, and stays so until the scope ends; scopes nest, and only the innermost one protects. What
@@ -34,6 +34,7 @@ mod build;
 mod door;
 mod ffi;
 mod kept;
+mod later;
 mod look;
 mod pointer;
 mod protect;
@@ -42,6 +43,7 @@ mod stream;
 
 pub(crate) use door::{door, entries, is_main_thread};
 pub(crate) use kept::Kept;
+pub(crate) use later::{EventLoop, Turn};
 pub(crate) use pointer::Handle;
 pub(crate) use protect::{Jump, Scope, Sexp};
 pub(crate) use stream::{Pickled, pickle, unpickle};

@@ -1,0 +1,199 @@
+//! Promises: R functions that are called by R's event loop once tasks have settled.
+//!
+//! A hub's thread that settles a task notes it as due and, if none is under way, asks the event loop for a turn. In that
+//! turn, on R's thread, the functions are called in the order in which their tasks settled. Nothing happens in between.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::mem::ManuallyDrop;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use mirai_hub::{Outcome, TaskHandle};
+use parking_lot::Mutex;
+
+use crate::failure::Failure;
+use crate::rapi::{EventLoop, Handle, Jump, Kept, Scope, Sexp, Turn};
+use crate::tasks;
+
+/// What R's event loop has to do for us, in one process.
+struct Agenda {
+    /// A forked child inherits the notes, and leaves them to its parent.
+    process: u32,
+    event_loop: EventLoop,
+    notes: Mutex<Notes>,
+}
+
+/// The lock is held while the event loop is asked for a turn, which takes locks of later's, so that no such call is
+/// under way when R exits. R's thread takes it outside of later only.
+#[derive(Default)]
+struct Notes {
+    due: VecDeque<Due>,
+    /// A turn has been asked for and not begun.
+    is_asked: bool,
+    /// R exits: the event loop is no longer there to be asked.
+    is_closed: bool,
+}
+
+/// A function to be called.
+struct Due {
+    function: u64,
+    /// Position of the task that failed, from 1; 0 if all went well.
+    failed: usize,
+}
+
+thread_local! {
+    /// On R's thread only. A child makes its own: a lock in its parent's may have been held in the moment of the fork.
+    static AGENDA: Cell<Option<&'static Agenda>> = const { Cell::new(None) };
+
+    /// The functions that wait, by number. On R's thread only, as a `Kept` is. Never dropped: when the thread ends, R's
+    /// memory is no longer to be touched.
+    static FUNCTIONS: ManuallyDrop<RefCell<BTreeMap<u64, Kept>>> =
+        const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
+
+    static LAST_FUNCTION: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Entry: has the event loop call `f` once, with one integer: 0 when all tasks have an outcome or, as soon as one of
+/// them has failed, its position. Without tasks, in the next turn. Needs package later.
+pub(crate) fn tasks_then<'r>(
+    scope: &'r Scope,
+    tasks: Sexp<'r>,
+    f: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let tasks = tasks::handles(scope, tasks)?;
+    if !f.is_function() {
+        return Err(Failure::error("`f` must be a function"));
+    }
+    let agenda = Agenda::of_process(scope)?;
+    let function = LAST_FUNCTION.get() + 1;
+    LAST_FUNCTION.set(function);
+    let kept = Kept::new(scope, f)?;
+    FUNCTIONS.with(|functions| functions.borrow_mut().insert(function, kept));
+    if tasks.is_empty() {
+        agenda.note(Due {
+            function,
+            failed: 0,
+        });
+        return Ok(scope.null());
+    }
+    let group = Arc::new(Group {
+        agenda,
+        function,
+        pending: AtomicUsize::new(tasks.len()),
+        is_over: AtomicBool::new(false),
+    });
+    for (index, task) in tasks.into_iter().enumerate() {
+        let group = Arc::clone(&group);
+        let handle: TaskHandle = task.clone();
+        task.on_settle(move || group.settled(index + 1, handle.outcome()));
+    }
+    Ok(scope.null())
+}
+
+/// Tasks that a function waits for.
+struct Group {
+    agenda: &'static Agenda,
+    function: u64,
+    pending: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Group {
+    fn settled(&self, position: usize, outcome: Option<&Outcome>) {
+        let has_failed = outcome.is_some_and(Outcome::is_failure);
+        let is_last = self.pending.fetch_sub(1, Ordering::AcqRel) == 1;
+        if (has_failed || is_last) && !self.is_over.swap(true, Ordering::AcqRel) {
+            self.agenda.note(Due {
+                function: self.function,
+                failed: if has_failed { position } else { 0 },
+            });
+        }
+    }
+}
+
+impl Agenda {
+    fn of_process(scope: &Scope) -> Result<&'static Agenda, Failure> {
+        if let Some(agenda) = AGENDA.get()
+            && agenda.process == process::id()
+        {
+            return Ok(agenda);
+        }
+        let agenda: &'static Agenda = Box::leak(Box::new(Agenda {
+            process: process::id(),
+            event_loop: EventLoop::find(scope)?,
+            notes: Mutex::default(),
+        }));
+        let at_exit = scope.pointer(AtExit(agenda), None)?;
+        std::mem::forget(Kept::new(scope, at_exit)?);
+        AGENDA.set(Some(agenda));
+        Ok(agenda)
+    }
+
+    /// On any thread.
+    fn note(&'static self, due: Due) {
+        let mut notes = self.notes.lock();
+        notes.due.push_back(due);
+        self.ask(&mut notes);
+    }
+
+    fn ask(&'static self, notes: &mut Notes) {
+        if !(notes.due.is_empty() || notes.is_asked || notes.is_closed) {
+            notes.is_asked = true;
+            self.event_loop.schedule(self);
+        }
+    }
+
+    fn call_due(&self, scope: &Scope, mut count: usize) -> Result<(), Jump> {
+        while count > 0
+            && let Some(due) = self.next()
+        {
+            count -= 1;
+            let function = FUNCTIONS.with(|functions| functions.borrow_mut().remove(&due.function));
+            if let Some(function) = function {
+                let scope = scope.inner();
+                let failed = scope.integer(i32::try_from(due.failed).unwrap_or(i32::MAX))?;
+                scope.call(function.get(), &[failed])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Option<Due> {
+        self.notes.lock().due.pop_front()
+    }
+}
+
+impl Turn for Agenda {
+    /// Does what is due now. What falls due meanwhile waits for another turn, so that tasks that end in quick succession
+    /// don't keep others from theirs.
+    fn turn(&'static self, scope: &Scope) -> Result<(), Jump> {
+        if self.process != process::id() {
+            return Ok(());
+        }
+        let count = {
+            let mut notes = self.notes.lock();
+            notes.is_asked = false;
+            notes.due.len()
+        };
+        let result = self.call_due(scope, count);
+        // Something is left if R has jumped.
+        self.ask(&mut self.notes.lock());
+        result
+    }
+}
+
+/// Dropped when R exits, before the libraries' own ends.
+struct AtExit(&'static Agenda);
+
+impl Handle for AtExit {
+    const NAME: &'static str = "agenda";
+    const DROP_AT_EXIT: bool = true;
+}
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        self.0.notes.lock().is_closed = true;
+    }
+}
