@@ -180,6 +180,7 @@ mod linux {
         writeln!(text, "leads={}", pid == group && pid == session)?;
         writeln!(text, "{}", of("PPid:").replace(":\t", "="))?;
         writeln!(text, "{}", of("SigBlk:").replace(":\t", "="))?;
+        writeln!(text, "{}", of("SigIgn:").replace(":\t", "="))?;
         let mut open = Vec::new();
         for entry in fs::read_dir("/proc/self/fd")? {
             let entry = entry?;

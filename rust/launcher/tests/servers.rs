@@ -45,6 +45,8 @@ fn eight_daemons_end_each_in_its_way() {
 
 #[test]
 fn a_daemon_stands_alone() {
+    // SAFETY: sets a disposition that no test relies on, as for what a shell starts by `&`.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let (launcher, folder) = (launcher(), folder());
     let file = folder.path().join("shown");
     let command = format!("show {}", file.display());
@@ -56,6 +58,8 @@ fn a_daemon_stands_alone() {
         "a session and process group of its own"
     );
     assert_eq!(shown["SigBlk"], "0000000000000000");
+    let ignored = u64::from_str_radix(&shown["SigIgn"], 16).expect("a mask");
+    assert_eq!(ignored & 1 << (libc::SIGINT - 1), 0, "interrupts arrive");
     let open: Vec<_> = shown.keys().filter(|name| name.starts_with("fd")).collect();
     // Above 2 there is the way to report its folder, which it has not done.
     assert_eq!(open, ["fd0", "fd1", "fd2", open[3]], "{shown:?}");

@@ -30,7 +30,8 @@ const CLOSE_OTHERS: i32 = 0;
 const ASIDE: i32 = 64;
 
 /// Starts `command` in a session of its own, with `descriptors` as its 0, 1, 2 … and no
-/// others, and with no signal blocked. Returns its process id; it must be waited for.
+/// others, with no signal blocked and interrupts not ignored. Returns its process id; it must
+/// be waited for.
 pub(super) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<i32> {
     let words = command
         .words
@@ -175,14 +176,24 @@ impl Attributes {
         // SAFETY: init has succeeded.
         let mut attributes = Self(unsafe { attributes.assume_init() });
         let mut none = MaybeUninit::uninit();
-        let flags = SET_SID | CLOSE_OTHERS | libc::POSIX_SPAWN_SETSIGMASK;
-        // SAFETY: `none` is written by sigemptyset before it is read; the attributes are
+        let mut defaults = MaybeUninit::uninit();
+        let flags =
+            SET_SID | CLOSE_OTHERS | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        // SAFETY: each set is written by sigemptyset before it is read; the attributes are
         // initialised.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(
                 &mut attributes.0,
                 none.as_ptr(),
+            ))?;
+            // A shell starts what runs in the background with interrupts ignored. R leaves it at
+            // that, from some version on, and then no task of its daemons could be cancelled.
+            libc::sigemptyset(defaults.as_mut_ptr());
+            libc::sigaddset(defaults.as_mut_ptr(), libc::SIGINT);
+            check(libc::posix_spawnattr_setsigdefault(
+                &mut attributes.0,
+                defaults.as_ptr(),
             ))?;
             check(libc::posix_spawnattr_setflags(
                 &mut attributes.0,
