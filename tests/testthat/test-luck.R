@@ -50,7 +50,7 @@ test_that("daemons() can be interrupted while it waits, and leaves nothing", {
   skip_on_os("windows")
   profile <- tempfile()
   gate <- tempfile()
-  writeLines(sprintf("if (file.exists('%s')) while (TRUE) Sys.sleep(0.01)", gate), profile)
+  writeLines(sprintf("while (file.exists('%s')) Sys.sleep(0.01)", gate), profile)
   code <- c(
     sprintf("Sys.setenv(R_PROFILE_USER = '%s'); invisible(file.create('%s'))", profile, gate),
     "library(mirai)",
