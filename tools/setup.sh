@@ -32,6 +32,8 @@ look() {
   if test "${1-}" = ci; then
     has pandoc || lacks pandoc
     has unshare || lacks util-linux
+    # For tools/testing-suite.sh, which only root can use.
+    test "$(id -u)" != 0 || ! has apt-get || has debootstrap || lacks debootstrap
     has rustfmt || "$("$top/tools/find-rust.sh" 2>/dev/null)/cargo" fmt --version >/dev/null 2>&1 || lacks rustfmt-web
   fi
 }
