@@ -22,7 +22,7 @@ log=$place/log
 suite=forky
 # Without these there is nothing to test; without the others tests are skipped, and say so.
 needed=(r-base-core r-base-dev r-cran-testthat rustc cargo cmake xz-utils)
-wanted=(r-cran-{arrow,cli,doparallel,foreach,later,nanonext,otel,promises,purrr,rlang,shiny})
+wanted=(r-cran-{arrow,cli,doparallel,foreach,later,nanonext,otel,promises,purrr,rlang,shiny,tibble})
 # For packages that the testing suite lacks: from unstable those and nothing else that testing has.
 from_unstable=(r-cran-nanonext)
 # Changes with what the folder is made of, so that a folder made by another version of this script is completed.
@@ -61,11 +61,14 @@ make_folder() {
   test "$(id -u)" = 0 || give_up "needs root."
   command -v unshare >/dev/null || give_up "needs unshare (util-linux)."
   apart true 2>/dev/null || give_up "this machine allows no mount namespaces."
+  mkdir -p "$place"
+  # One at a time. What runs inside holds the lock too, and ends with this.
+  exec 9>"$place/lock"
+  flock 9
   if test -f "$place/recipe" && test "$(cat "$place/recipe")" = "$recipe"; then return; fi
 
   local begun=$SECONDS
   say "making it in $place (some minutes; what happens is in its file log)"
-  mkdir -p "$place"
   : >"$log"
   bootstrap
   install_packages
@@ -212,7 +215,7 @@ case ${1-} in
     ;;
   remove)
     rm -rf --one-file-system "$root"
-    rm -f "$place/recipe" "$log"
+    rm -f "$place/recipe" "$place/lock" "$log"
     rmdir "$place" 2>/dev/null || true
     ;;
   *)
