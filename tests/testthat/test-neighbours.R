@@ -280,20 +280,17 @@ test_that("a table of arrow travels through its own serialisation", {
     function(bytes) arrow::read_ipc_stream(bytes, as_data_frame = FALSE)
   )
   table <- arrow::arrow_table(data.frame(id = 1:3, name = c("x", NA, "z"), at = as.POSIXct("2026-01-01", tz = "UTC") + 1:3))
-  for (dispatcher in c(TRUE, FALSE)) {
-    local_pool(1, dispatcher = dispatcher, serial = config)
-    back <- mirai(list(rows = nrow(table), table = table, half = table$Slice(1)), table = table)[]
-    expect_identical(back$rows, 3L)
-    expect_s3_class(back$table, "ArrowTabular")
-    expect_true(back$table$Equals(table))
-    expect_identical(as.data.frame(back$half)$name, c(NA, "z"))
-    # And in a map, among the constants and the values.
-    counts <- mirai_map(1:2, function(i, data) nrow(data) + i, .args = list(data = table))
-    expect_identical(counts[.flat], 4:5)
-    tables <- mirai_map(list(table, table), function(x) x)[]
-    expect_true(tables[[2]]$Equals(table))
-    daemons(0)
-  }
+  local_pool(1, serial = config)
+  back <- mirai(list(rows = nrow(table), table = table, half = table$Slice(1)), table = table)[]
+  expect_identical(back$rows, 3L)
+  expect_s3_class(back$table, "ArrowTabular")
+  expect_true(back$table$Equals(table))
+  expect_identical(as.data.frame(back$half)$name, c(NA, "z"))
+  # And in a map, among the constants and the values.
+  counts <- mirai_map(1:2, function(i, data) nrow(data) + i, .args = list(data = table))
+  expect_identical(counts[.flat], 4:5)
+  tables <- mirai_map(list(table, table), function(x) x)[]
+  expect_true(tables[[2]]$Equals(table))
 })
 
 test_that("a table of arrow arrives as a dead pointer without it, which is an ordinary error", {
