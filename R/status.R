@@ -18,8 +18,32 @@ status <- function(.compute = NULL) {
   counts <- rust(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   result <- list(connections = counts[[1L]], daemons = pool$url)
-  if (!pool$dispatcher) return(result)
+  if (!pool$dispatcher) return(c(result, list(workers = worker_table(pool))))
   memory <- rust(.Call(wrap__hub_memory, pool$hub)) / 1e6
   names(memory) <- c("used", "peak", "capacity")
-  c(result, list(mirai = counts[3:5], memory = memory))
+  c(result, list(mirai = counts[3:5], memory = memory, workers = worker_table(pool)))
+}
+
+# A row for each daemon that is connected.
+worker_table <- function(pool) {
+  workers <- rust(.Call(wrap__hub_workers, pool$hub))
+  idle <- is.na(workers$task)
+  data.frame(
+    id = workers$id,
+    pid = workers$pid,
+    host = rep(Sys.info()[["nodename"]], length(idle)),
+    state = ifelse(idle, "idle", ifelse(workers$over == 1L, "stopping", "busy")),
+    task = workers$task,
+    age = ifelse(idle, NA_real_, workers$age),
+    done = workers$done,
+    busy = workers$busy,
+    memory = vapply(workers$pid, resident_memory, 0)
+  )
+}
+
+# Megabytes of memory that a process of this machine has in use, shared pages included; NA where it cannot be told.
+resident_memory <- function(pid) {
+  lines <- tryCatch(readLines(sprintf("/proc/%d/status", pid)), error = function(e) NULL, warning = function(w) NULL)
+  kilobytes <- sub("^VmRSS:\\s*([0-9]+) kB$", "\\1", grep("^VmRSS:", lines, value = TRUE))
+  if (length(kilobytes)) as.numeric(kilobytes) * 1024 / 1e6 else NA_real_
 }

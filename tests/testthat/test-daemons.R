@@ -47,7 +47,6 @@ test_that("wrong arguments are errors of the user's call", {
 
 test_that("arguments of later versions say so", {
   expect_refused(daemons(1, remote = list()), "`remote` is not available", "daemons")
-  expect_refused(daemons(1, serial = list()), "`serial` is not available", "daemons")
   expect_refused(daemons(url = local_url(), tls = "x"), "`tls` is not available", "daemons")
   expect_refused(daemons(url = local_url(), pass = "x"), "`pass` is not available", "daemons")
 })

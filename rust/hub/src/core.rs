@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::link::Link;
 use crate::task::{Cell, SharedPart};
 use crate::timer::Timer;
+use crate::worker::Workload;
 use crate::{Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
 
 /// What hub, handles and the hub's thread have in common.
@@ -72,6 +73,7 @@ struct Peer {
     links: Links,
     /// Shared parts that it has been sent.
     parts: HashSet<u64>,
+    workload: Workload,
 }
 
 /// The two connections of a daemon.
@@ -240,6 +242,7 @@ impl Core {
                 Peer {
                     links,
                     parts: HashSet::new(),
+                    workload: Workload::default(),
                 },
             );
             state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
@@ -263,7 +266,10 @@ impl Core {
             last,
         };
         self.with_state(|state, timer, work| {
-            state.handle(timer, work, event, Some(Report { end, payload }))
+            if let Some(peer) = state.peers.get_mut(&daemon) {
+                peer.workload.ended(RunId(run));
+            }
+            state.handle(timer, work, event, Some(Report { end, payload }));
         });
     }
 
@@ -356,9 +362,9 @@ impl Core {
 
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let state = self.state.lock();
-        let worker = |(id, peer): (&DaemonId, &Peer)| Worker {
-            id: id.0,
-            pid: peer.links.data.connection.peer_pid(),
+        let worker = |(id, peer): (&DaemonId, &Peer)| {
+            let pid = peer.links.data.connection.peer_pid();
+            peer.workload.describe(id.0, pid)
         };
         state.peers.iter().map(worker).collect()
     }
@@ -408,6 +414,7 @@ impl State {
                     if let (Some(peer), Some(Some(open))) =
                         (peers.get_mut(&to), tasks.get(task.index()))
                     {
+                        peer.workload.sent(run, &open.cell);
                         peer.send(&open.parts, run);
                         work.flush.push(Arc::clone(&peer.links.data));
                     }

@@ -8,7 +8,7 @@ use mirai_scheduler::{Counts, Memory, Mode};
 
 use crate::core::Core;
 use crate::task::SharedPart;
-use crate::{HubError, SubmitError, Task, TaskHandle, daemons};
+use crate::{HubError, SubmitError, Task, TaskHandle, Worker, daemons};
 
 /// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
 /// the hub's thread.
@@ -36,15 +36,6 @@ impl HubOptions {
             welcome: None,
         }
     }
-}
-
-/// A daemon that is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Worker {
-    /// Number in the life of the hub, from 1.
-    pub id: u32,
-    /// Process id, where the lane knows it.
-    pub pid: Option<u32>,
 }
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.

@@ -29,12 +29,14 @@ mod outcome;
 mod task;
 mod timer;
 mod watch;
+mod worker;
 
 pub use error::{HubError, SubmitError};
-pub use hub::{Hub, HubHandle, HubOptions, Welcome, Worker};
+pub use hub::{Hub, HubHandle, HubOptions, Welcome};
 pub use mirai_lanes::{Address, LaneError};
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;
 pub use outcome::Outcome;
 pub use task::{SharedPart, Task, TaskHandle, take_task_number};
 pub use watch::{Progress, Watch};
+pub use worker::{Running, Worker};

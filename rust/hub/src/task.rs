@@ -114,6 +114,14 @@ impl Cell {
         })
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
     /// Sets the outcome, once.
     pub(crate) fn settle(&self, outcome: Outcome) {
         let waiters = {

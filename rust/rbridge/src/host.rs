@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mirai_hub::{
     Address, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags, Welcome,
+    Worker,
 };
 
 use crate::failure::Failure;
@@ -13,6 +14,9 @@ use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
 use crate::sys;
 use crate::tasks::SLICE;
+
+/// R's missing integer.
+const NA_INTEGER: i32 = i32::MIN;
 
 /// A hub of this session, until it is closed.
 pub(crate) struct Host {
@@ -265,16 +269,36 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
     Ok(scope.doubles(&[memory.used as f64, memory.peak as f64, capacity])?)
 }
 
-/// Entry: the connected daemons: a list of their numbers and, `NA` where unknown, process ids.
+/// Entry: the connected daemons, as columns: number, process id, the task it is at (its number, its age in seconds, 1 if
+/// nobody waits for it any more), tasks done, seconds busy. What is unknown or not the case is `NA`.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = Host::open(scope, hub)?.workers();
-    let ids: Vec<i32> = workers.iter().map(|worker| worker.id as i32).collect();
-    let pids: Vec<i32> = workers
-        .iter()
-        .map(|worker| worker.pid.map_or(i32::MIN, |pid| pid as i32))
-        .collect();
-    let columns = [scope.integers(&ids)?, scope.integers(&pids)?];
-    Ok(scope.named_list(&["id", "pid"], &columns)?)
+    let integers = |value: fn(&Worker) -> Option<u64>| -> Vec<i32> {
+        let integer = |number: u64| i32::try_from(number).ok();
+        let values = workers.iter().map(value);
+        values
+            .map(|number| number.and_then(integer).unwrap_or(NA_INTEGER))
+            .collect()
+    };
+    let seconds = |value: fn(&Worker) -> Option<Duration>| -> Vec<f64> {
+        let values = workers.iter().map(value);
+        values
+            .map(|time| time.map_or(f64::NAN, |time| time.as_secs_f64()))
+            .collect()
+    };
+    let columns = [
+        scope.integers(&integers(|worker| Some(worker.id.into())))?,
+        scope.integers(&integers(|worker| worker.pid.map(u64::from)))?,
+        scope.integers(&integers(|worker| worker.task.map(|task| task.number)))?,
+        scope.doubles(&seconds(|worker| worker.task.map(|task| task.age)))?,
+        scope.integers(&integers(|worker| {
+            worker.task.map(|task| task.is_over.into())
+        }))?,
+        scope.integers(&integers(|worker| Some(worker.done)))?,
+        scope.doubles(&seconds(|worker| Some(worker.busy)))?,
+    ];
+    let names = ["id", "pid", "task", "age", "over", "done", "busy"];
+    Ok(scope.named_list(&names, &columns)?)
 }
 
 /// Entry: closes a hub: open tasks resolve as reset. With `exit`, daemons are told to leave, also those that would wait
