@@ -80,6 +80,7 @@ is_map_call <- function(call) is.call(call) && identical(call[[1L]], quote(.f))
 error_here <- function(condition, calls) {
   top <- task_frame(calls)
   if (top == 0L) return(NULL)
+  if (top < length(calls) && identical(calls[[top + 1L]], node_call)) return(node_error(condition))
   tryCatch(
     mirai_error(condition, trace_of(calls, top)),
     error = function(e) mirai_error(condition, list())

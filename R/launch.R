@@ -9,7 +9,9 @@ launch_local <- function(n = 1L, ..., .compute = NULL) {
   given <- daemon_arguments(list(...), call)
   arguments <- pool$arguments
   arguments[names(given)] <- given
-  launch_daemons(pool, n, arguments, call)
+  if (!is.null(pool$nodes)) await_launches(pool)
+  ticket <- launch_daemons(pool, n, arguments, call)
+  if (!is.null(pool$nodes) && n > 0L) note_launch(pool, n, ticket)
   n
 }
 

@@ -20,6 +20,7 @@ reset_session <- function() {
 # The name of a profile; NULL is the current one.
 profile_name <- function(.compute, call = sys.call(-1L)) {
   if (is.null(.compute)) return(session$profile)
+  if (inherits(.compute, c("miraiCluster", "miraiNode"))) return(attr(.compute, "id"))
   if (!is_string(.compute)) abort(sprintf("`.compute` must be a string, not `%s`.", shown(.compute)), call)
   .compute
 }

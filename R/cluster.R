@@ -1,0 +1,207 @@
+# Clusters for package parallel: make_cluster(), and the methods by which parallel sends work and takes results.
+#
+# A cluster is a profile of its own without dispatcher. Its pool has besides
+#   members    its nodes
+#   nodes      for each node, the number of the daemon that it is, 0 before it has one
+#   expected   how many daemons are to have connected until none is expected any more
+#   launches   what launch_local() has started and nobody has waited for
+
+# Numbers clusters over the session.
+clusters <- new.env(parent = emptyenv())
+clusters$made <- 0L
+
+make_cluster <- function(n, url = NULL, remote = NULL, ...) {
+  call <- sys.call()
+  check_absent(call, remote = remote)
+  check_cluster_arguments(names(list(...)), call)
+  if (is.null(url)) force(n)
+  n <- if (missing(n)) 1L else check_nodes(n, call)
+  id <- sprintf("`%d`", clusters$made)
+  tryCatch(cluster_daemons(n, url, id, ...), error = function(e) abort(conditionMessage(e), call))
+  clusters$made <- clusters$made + 1L
+  pool <- profiles[[id]]
+  if (is.null(url)) n <- rust(.Call(wrap__hub_info, pool$hub))[2L]
+  pool$n <- n
+  pool$nodes <- integer(n)
+  pool$expected <- if (is.null(url)) 0L else n
+  pool$members <- lapply(seq_len(n), new_node, id)
+  if (!is.null(url)) show_commands(pool, n)
+  new_cluster(pool$members, id)
+}
+
+cluster_daemons <- function(n, url, id, ..., cleanup = FALSE) {
+  daemons(if (is.null(url)) n, url = url, dispatcher = FALSE, cleanup = cleanup, ..., .compute = id)
+}
+
+check_cluster_arguments <- function(names, call) {
+  own <- intersect(names, c("dispatcher", "sync", ".compute"))
+  if (length(own)) abort(sprintf("`%s` cannot be chosen for a cluster, whose nodes are a pool of their own without dispatcher.",
+                                 own[1L]), call)
+}
+
+check_nodes <- function(n, call) {
+  if (is.numeric(n) && length(n) == 1L && !is.na(n) && n < 1) abort("`n` must be 1 or greater", call)
+  check_count(n, call)
+}
+
+new_cluster <- function(nodes, id) structure(nodes, class = c("miraiCluster", "cluster"), id = id)
+
+new_node <- function(i, id) structure(new.env(parent = emptyenv()), class = "miraiNode", node = i, id = id)
+
+show_commands <- function(pool, n) {
+  calls <- vapply(seq_len(n), function(i) pool_call(pool, pool$arguments), "")
+  cat("Shell commands for deployment on nodes:\n\n", sprintf("[%d]\nRscript -e %s\n\n", seq_len(n), shQuote(calls)), sep = "")
+}
+
+stop_cluster <- function(cl) {
+  if (!inherits(cl, "miraiCluster")) abort(sprintf("`cl` must be a cluster made by `make_cluster()`, not `%s`.", shown(cl)))
+  close_pool(attr(cl, "id"))
+  invisible()
+}
+
+stopCluster.miraiCluster <- function(cl = NULL) stop_cluster(cl)
+
+`[.miraiCluster` <- function(x, ...) new_cluster(unclass(x)[...], attr(x, "id"))
+
+print.miraiCluster <- function(x, ...) {
+  id <- attr(x, "id")
+  pool <- profiles[[id]]
+  live <- if (!is.null(pool)) sprintf(" connections: %d", rust(.Call(wrap__hub_info, pool$hub))[1L])
+  cat(sprintf("< miraiCluster | ID: %s nodes: %d active: %s", id, length(x), !is.null(pool)), live, " >\n", sep = "")
+  invisible(x)
+}
+
+print.miraiNode <- function(x, ...) {
+  cat(sprintf("< miraiNode | node: %d cluster ID: %s >\n", attr(x, "node"), attr(x, "id")))
+  invisible(x)
+}
+
+# ---- what parallel calls
+
+# A node works on what was sent to it last, if nobody has taken the result of that.
+sendData.miraiNode <- function(node, data) {
+  if (!identical(data$type, "EXEC")) return(invisible())
+  pool <- node_pool(node)
+  sent <- FALSE
+  on.exit(if (!sent) forget_work(pool))
+  work <- data$data
+  if (sets_stream(work)) node$has_stream <- TRUE
+  stream <- if (pool$seeded && is.null(node$has_stream)) pool$stream
+  object <- list(node_call, list(.fun = work$fun, .args = work$args), NULL)
+  task <- rust(.Call(wrap__hub_submit_to, pool$hub, object, stream, node_daemon(pool, attr(node, "node"))), NULL)
+  if (!is.null(stream)) take_stream(pool)
+  node$tag <- work$tag
+  node$task <- task
+  sent <- TRUE
+  invisible()
+}
+
+recvData.miraiNode <- function(node) {
+  await_node(list(node))
+  take_result(node)
+}
+
+# Of work with a tag only, as parallel's load balancing has it. `node` is a position in `cl`.
+recvOneData.miraiCluster <- function(cl) {
+  nodes <- unclass(cl)
+  tagged <- which(vapply(nodes, function(node) !is.null(node$tag), NA))
+  position <- tagged[await_node(nodes[tagged])]
+  list(node = position, value = take_result(nodes[[position]]))
+}
+
+node_pool <- function(node) {
+  pool <- profiles[[attr(node, "id")]]
+  if (is.null(pool)) abort("cluster is no longer active", NULL)
+  pool
+}
+
+# The position of the first one of the nodes that is done. If that fails, or is interrupted, the work of all is of no use
+# to anyone: a later call must not take it for its own.
+await_node <- function(nodes) {
+  tasks <- lapply(nodes, function(node) node$task)
+  if (!length(tasks) || any(vapply(tasks, is.null, NA))) abort("there is no work to wait for on the node", NULL)
+  pool <- node_pool(nodes[[1L]])
+  done <- 0L
+  on.exit(if (done == 0L) forget_work(pool))
+  done <- rust(.Call(wrap__tasks_wait_served, pool$hub, tasks, pool$expected), NULL)
+  if (done == 0L) abort(no_worker, NULL)
+  done
+}
+
+no_worker <- "no worker of the cluster is left"
+
+forget_work <- function(pool) for (node in pool$members) forget(node)
+
+forget <- function(node) {
+  node$task <- NULL
+  node$tag <- NULL
+}
+
+take_result <- function(node) {
+  task <- node$task
+  tag <- node$tag
+  forget(node)
+  list(type = "VALUE", value = telling(rust(.Call(wrap__task_value, task), NULL)), tag = tag)
+}
+
+# parallel pastes an error into its own message.
+telling <- function(value) {
+  text <- if (is_mirai_interrupt(value)) "interrupted" else
+    if (is_error_value(value) && is.numeric(value)) coded(as.integer(value))
+  if (is.null(text)) value else structure(text, class = class(value))
+}
+
+# ---- which daemon a node is
+
+# The number of the node's daemon; NULL if there is none for it, so that any has to do.
+node_daemon <- function(pool, i) {
+  connected <- connected_daemons(pool)
+  if (!pool$nodes[i] %in% connected) {
+    if (await_launches(pool)) connected <- connected_daemons(pool)
+    if (!length(connected) && rust(.Call(wrap__hub_info, pool$hub))[2L] >= pool$expected) abort(no_worker, NULL)
+    find_daemons(pool, connected)
+  }
+  if (pool$nodes[i] %in% connected) pool$nodes[i]
+}
+
+connected_daemons <- function(pool) rust(.Call(wrap__hub_workers, pool$hub))$id
+
+# Nodes without a daemon take those that are no node so far, in the order in which they have joined.
+find_daemons <- function(pool, connected) {
+  open <- which(!pool$nodes %in% connected)
+  free <- setdiff(connected, pool$nodes)
+  count <- min(length(open), length(free))
+  pool$nodes[open[seq_len(count)]] <- free[seq_len(count)]
+}
+
+note_launch <- function(pool, n, ticket) pool$launches <- c(pool$launches, list(list(n = n, ticket = ticket)))
+
+# Waits until what has been launched is there, or has failed; says whether there was anything.
+await_launches <- function(pool) {
+  for (launch in pool$launches) rust(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket), NULL)
+  some <- length(pool$launches) > 0L
+  pool$launches <- NULL
+  some
+}
+
+# Does this work set the random stream of its node, as clusterSetRNGStream() does? Then that counts, not the cluster's seed.
+sets_stream <- function(work) {
+  expr <- if (length(work$args)) work$args[[1L]]
+  identical(work$fun, eval) && is.call(expr) && length(expr) > 2L && identical(expr[[1L]], quote(assign)) &&
+    identical(expr[[2L]], ".Random.seed")
+}
+
+# ---- on the node
+
+# What a node evaluates: as in a worker of parallel's own, so that functions see the same calls and frames.
+node_call <- quote(do.call(.fun, .args, quote = TRUE))
+
+# parallel shows the text only, so nothing that may be large goes with it. A call of a function without a name, as
+# do.call() makes them, tells nobody anything.
+node_error <- function(condition) {
+  call <- .subset2(condition, "call")
+  if (is.call(call) && (identical(call, node_call) || !has_name(call[[1L]]))) condition$call <- NULL
+  mirai_error(condition, list())
+}
+
+has_name <- function(f) is.symbol(f) || (is.call(f) && as.character(f[[1L]])[1L] %in% c("::", ":::", "$", "@", "[["))

@@ -1,0 +1,396 @@
+# A cluster until the end of the test.
+local_cluster <- function(..., frame = parent.frame()) {
+  cl <- make_cluster(...)
+  defer(stop_cluster(cl), frame)
+  cl
+}
+
+profile <- function(cl) attr(cl, "id")
+
+pids <- function(cl) unlist(parallel::clusterCall(cl, Sys.getpid))
+
+# Ends a node's process, and waits until its cluster knows.
+kill_node <- function(cl, i) {
+  left <- status(cl)$connections - 1L
+  pid <- pids(cl[i])
+  tools::pskill(pid, tools::SIGKILL)
+  await(status(cl)$connections == left)
+  pid
+}
+
+test_that("make_cluster(n) makes a cluster of n connected nodes", {
+  shown <- withVisible(make_cluster(2))
+  expect_true(shown$visible)
+  cl <- shown$value
+  defer(stop_cluster(cl))
+  expect_s3_class(cl, c("miraiCluster", "cluster"), exact = TRUE)
+  expect_type(unclass(cl), "list")
+  expect_length(cl, 2L)
+  expect_null(names(cl))
+  expect_match(profile(cl), "^`[0-9]+`$")
+  expect_identical(status(cl)$connections, 2L)
+  node <- cl[[2]]
+  expect_s3_class(node, "miraiNode", exact = TRUE)
+  expect_type(node, "environment")
+  expect_identical(attr(node, "node"), 2L)
+  expect_identical(attr(node, "id"), profile(cl))
+  expect_length(local_cluster(1.9), 1L)
+})
+
+test_that("each cluster has an id of its own, which is that of its profile", {
+  first <- make_cluster(1)
+  stop_cluster(first)
+  cl <- local_cluster(1)
+  number <- function(cl) as.integer(gsub("`", "", profile(cl)))
+  expect_gt(number(cl), number(first))
+  expect_true(daemons_set(profile(cl)))
+  expect_identical(info(profile(cl))[["connections"]], 1L)
+  expect_identical(nextget("url", .compute = profile(cl)), status(cl)$daemons)
+  expect_identical(mirai(Sys.getpid(), .compute = profile(cl))[], pids(cl))
+  expect_identical(info(cl), info(profile(cl)))
+})
+
+test_that("clusters and nodes are printed", {
+  cl <- local_cluster(2)
+  id <- profile(cl)
+  expect_identical(printed(cl), sprintf("< miraiCluster | ID: %s nodes: 2 active: TRUE connections: 2 >", id))
+  expect_identical(printed(cl[[1]]), sprintf("< miraiNode | node: 1 cluster ID: %s >", id))
+  utils::capture.output(returned <- withVisible(print(cl)))
+  expect_identical(returned, list(value = cl, visible = FALSE))
+  kill_node(cl, 2)
+  expect_identical(printed(cl), sprintf("< miraiCluster | ID: %s nodes: 2 active: TRUE connections: 1 >", id))
+  stop_cluster(cl)
+  expect_identical(printed(cl), sprintf("< miraiCluster | ID: %s nodes: 2 active: FALSE >", id))
+})
+
+test_that("wrong arguments are errors of the user's call", {
+  expect_error(make_cluster(), "argument \"n\" is missing, with no default", fixed = TRUE)
+  for (bad in list("a", TRUE, NA, NULL)) expect_refused(make_cluster(bad), "`n` must be numeric, did you mean to provide `url`?", "make_cluster")
+  for (bad in list(0, -1, 0.5)) expect_refused(make_cluster(bad), "`n` must be 1 or greater", "make_cluster")
+  expect_refused(make_cluster(1, seed = "a"), "`seed` must be", "make_cluster")
+  expect_refused(make_cluster(url = 5), "`url` must be of type character, not double", "make_cluster")
+  for (own in c("dispatcher", "sync", ".compute"))
+    expect_refused(do.call("make_cluster", c(list(1), structure(list(TRUE), names = own))), sprintf("`%s` cannot be chosen", own), "make_cluster")
+  expect_refused(stop_cluster(list()), "`cl` must be a cluster", "stop_cluster")
+})
+
+test_that("inside a map there are no local clusters", {
+  local_pool(1)
+  value <- mirai_map(1, function(x) tryCatch(mirai::make_cluster(1), error = conditionMessage))[[1]][]
+  expect_identical(value, "cannot create local daemons from within mirai map")
+})
+
+test_that("a stopped cluster says so, and may be stopped again", {
+  cl <- make_cluster(1)
+  pid <- pids(cl)
+  expect_invisible(expect_null(stop_cluster(cl)))
+  expect_null(stop_cluster(cl))
+  expect_null(parallel::stopCluster(cl))
+  await(!alive(pid))
+  for (f in list(parallel::clusterApply, parallel::parLapply, parallel::clusterApplyLB))
+    expect_error(f(cl, 1:2, identity), "^cluster is no longer active$")
+  expect_identical(status(cl), list(connections = 0L, daemons = 0L))
+})
+
+test_that("parallel's functions give what they give on sockets", {
+  cl <- local_cluster(2)
+  sockets <- parallel::makePSOCKcluster(2)
+  defer(parallel::stopCluster(sockets))
+  same <- function(f) expect_identical(f(cl), f(sockets))
+  shape <- matrix(1:12, 3, dimnames = list(letters[1:3], NULL))
+  named <- c(a = 1, b = 2, c = 3)
+  add <- function(x, y = 0) x + y
+  environment(add) <- globalenv()
+  called <- function(...) list(sys.call(), match.call(expand.dots = FALSE), substitute(list(...)))
+  environment(called) <- globalenv()
+  same(function(cl) parallel::clusterCall(cl, add, 1, y = 2))
+  same(function(cl) parallel::clusterCall(cl, called, 1, a = quote(x + y), as.name("b")))
+  same(function(cl) parallel::clusterCall(cl, "paste", "a", "b", sep = "-"))
+  same(function(cl) parallel::clusterCall(cl, function() ls(parent.frame())[0]))
+  same(function(cl) parallel::clusterEvalQ(cl, 1 + 1))
+  same(function(cl) parallel::clusterApply(cl, 1:7, add, 10))
+  same(function(cl) parallel::clusterApply(cl, named, add))
+  same(function(cl) parallel::clusterApply(cl, list(), add))
+  same(function(cl) parallel::clusterApplyLB(cl, 1:7, add, y = 10))
+  same(function(cl) parallel::clusterApplyLB(cl, 1, add))
+  for (scheduling in c("static", "dynamic"))
+    same(function(cl) parallel::clusterMap(cl, function(x, y, k) x + y + k, named, 4:6, MoreArgs = list(k = 1), .scheduling = scheduling))
+  same(function(cl) parallel::clusterSplit(cl, 1:7))
+  same(function(cl) parallel::parLapply(cl, named, add, y = 1))
+  same(function(cl) parallel::parLapply(cl, 1:9, add, chunk.size = 2))
+  same(function(cl) parallel::parLapplyLB(cl, named, add, y = 1))
+  same(function(cl) parallel::parSapply(cl, c("x", "y"), nchar))
+  same(function(cl) parallel::parSapplyLB(cl, 1:9, function(i) c(i, i^2)))
+  same(function(cl) parallel::parApply(cl, shape, 1, sum))
+  same(function(cl) parallel::parApply(cl, shape, c(1, 2), sqrt))
+  same(function(cl) parallel::parRapply(cl, shape, sum))
+  same(function(cl) parallel::parCapply(cl, shape, sum))
+  same(function(cl) parallel::clusterApply(cl[2:1], 1:3, add))
+})
+
+test_that("a registered cluster serves calls without one", {
+  cl <- make_cluster(2)
+  defer(stop_cluster(cl))
+  parallel::setDefaultCluster(cl)
+  defer(parallel::setDefaultCluster(NULL))
+  expect_identical(parallel::parSapply(NULL, 1:4, sqrt), sqrt(1:4))
+  expect_identical(parallel::clusterApplyLB(x = 1:3, fun = identity), list(1L, 2L, 3L))
+  parallel::stopCluster(cl)
+  expect_false(daemons_set(profile(cl)))
+  expect_error(parallel::clusterCall(NULL, identity, 1), "no cluster")
+})
+
+test_that("workers keep their state, and mirai leaves nothing in it", {
+  cl <- local_cluster(2)
+  expect_identical(parallel::clusterEvalQ(cl, ls()), list(character(), character()))
+  shared <- c(1, 2)
+  parallel::clusterExport(cl, "shared", envir = environment())
+  parallel::clusterEvalQ(cl, {
+    y <- 1
+    options(cluster.test = 5)
+    library(splines)
+  })
+  kept <- parallel::clusterEvalQ(cl, list(ls(), shared + y, getOption("cluster.test"), "package:splines" %in% search()))
+  expect_identical(kept, rep(list(list(c("shared", "y"), c(2, 3), 5, TRUE)), 2))
+})
+
+test_that("clean-up is the user's choice", {
+  cl <- local_cluster(1, cleanup = TRUE)
+  parallel::clusterEvalQ(cl, y <- 1)
+  expect_identical(parallel::clusterEvalQ(cl, exists("y")), list(FALSE))
+})
+
+test_that("a node is always the same process", {
+  cl <- local_cluster(3)
+  first <- pids(cl)
+  expect_length(unique(first), 3L)
+  invisible(parallel::clusterApply(cl, 1:4, identity))
+  invisible(parallel::clusterApplyLB(cl, 1:5, identity))
+  invisible(mirai(1, .compute = profile(cl))[])
+  expect_identical(pids(cl), first)
+  expect_identical(pids(cl[2]), first[2])
+  expect_identical(pids(cl[-1]), first[-1])
+  expect_identical(pids(cl[c(3, 1)]), first[c(3, 1)])
+  expect_identical(unlist(parallel::clusterApply(cl, 1:7, function(i) Sys.getpid())), rep(first, length.out = 7))
+})
+
+test_that("a part of a cluster is a smaller cluster", {
+  cl <- local_cluster(3)
+  part <- cl[2:3]
+  expect_s3_class(part, c("miraiCluster", "cluster"), exact = TRUE)
+  expect_identical(profile(part), profile(cl))
+  expect_length(part, 2L)
+  expect_identical(part[[1]], cl[[2]])
+  expect_identical(parallel::clusterApplyLB(part, 1:5, identity), as.list(1:5))
+})
+
+test_that("load balancing keeps each worker busy", {
+  cl <- local_cluster(2)
+  folder <- tempfile("done")
+  dir.create(folder)
+  # The first task ends when all others have: these have to run on the other worker, one after the other.
+  work <- function(i, folder) {
+    if (i == 1) while (length(list.files(folder)) < 5L) Sys.sleep(0.005) else file.create(file.path(folder, i))
+    Sys.getpid()
+  }
+  by <- unlist(parallel::clusterApplyLB(cl, 1:6, work, folder))
+  expect_length(unique(by[-1]), 1L)
+  expect_false(by[1] %in% by[-1])
+})
+
+test_that("random streams are those of a socket cluster", {
+  cl <- local_cluster(2)
+  sockets <- parallel::makePSOCKcluster(2)
+  defer(parallel::stopCluster(sockets))
+  draw <- function(cl) {
+    parallel::clusterSetRNGStream(cl, 123)
+    list(parallel::clusterCall(cl, runif, 2), parallel::clusterApply(cl, 1:5, function(i) rnorm(1)),
+         parallel::parSapply(cl, 1:5, function(i) sample(10, 1)), parallel::clusterEvalQ(cl, RNGkind()))
+  }
+  first <- draw(cl)
+  expect_identical(first, draw(sockets))
+  invisible(parallel::clusterApply(cl, 1:3, runif))
+  expect_identical(draw(cl), first)
+})
+
+test_that("without a seed, workers have streams of their own", {
+  cl <- local_cluster(2)
+  seeds <- parallel::clusterEvalQ(cl, .Random.seed)
+  expect_identical(lengths(seeds), c(7L, 7L))
+  expect_identical(vapply(seeds, function(seed) seed[1] %% 100L, 1L), c(7L, 7L))
+  expect_false(identical(seeds[[1]], seeds[[2]]))
+})
+
+test_that("with a seed, tasks have streams in order of submission", {
+  cl <- local_cluster(2, seed = 123)
+  expect_equal(unlist(parallel::clusterEvalQ(cl, runif(1))), c(0.1663742, 0.3411064), tolerance = 1e-6)
+  # Streams 3 and 4.
+  streams <- local({
+    old <- RNGkind("L'Ecuyer-CMRG")
+    on.exit(do.call(RNGkind, as.list(old)))
+    set.seed(123)
+    Reduce(function(s, i) parallel::nextRNGStream(s), 1:3, globalenv()$.Random.seed, accumulate = TRUE)
+  })
+  expect_identical(parallel::clusterEvalQ(cl, .Random.seed), streams[3:4])
+  # What the user sets later counts.
+  parallel::clusterSetRNGStream(cl, 123)
+  expect_identical(parallel::clusterEvalQ(cl, .Random.seed), streams[1:2])
+})
+
+test_that("errors of workers are raised with their call, if that has a name", {
+  cl <- local_cluster(2)
+  error <- function(expr) tryCatch(expr, error = conditionMessage)
+  expect_identical(error(parallel::clusterEvalQ(cl[1], stop("x"))), "one node produced an error: Error: x")
+  expect_identical(error(parallel::clusterEvalQ(cl, stop("x"))), "2 nodes produced errors; first error: Error: x")
+  expect_identical(error(parallel::parLapply(cl, 1:3, function(i) if (i == 3) stop("three"))),
+                   "one node produced an error: Error in FUN(X[[i]], ...): three")
+  expect_identical(error(parallel::clusterApply(cl, 1:3, function(i) if (i == 3) stop("three"))),
+                   "one node produced an error: Error: three")
+  expect_identical(error(parallel::clusterEvalQ(cl, elephant())),
+                   "2 nodes produced errors; first error: Error in elephant(): could not find function \"elephant\"")
+  expect_identical(error(parallel::clusterApplyLB(cl, 1:5, function(i) base::stop("no ", i))),
+                   "5 nodes produced errors; first error: Error: no 1")
+  # Errors that the work itself takes care of are its own.
+  expect_identical(parallel::clusterCall(cl[1], function() tryCatch(stop("a"), error = conditionMessage)), list("a"))
+  # The cluster is as good as before.
+  expect_identical(parallel::clusterApply(cl, 1:4, identity), as.list(1:4))
+})
+
+test_that("a large argument does not come back with an error", {
+  cl <- local_cluster(1)
+  # Close to parallel, as the value is raised there.
+  parallel:::sendCall(cl[[1]], function(x) stop("a"), list(numeric(1e5)))
+  value <- parallel:::recvResult(cl[[1]])
+  expect_true(is_mirai_error(value))
+  expect_lt(length(serialize(value, NULL)), 10000L)
+})
+
+test_that("others go on when a worker dies", {
+  cl <- local_cluster(2)
+  first <- pids(cl)
+  expect_error(parallel::clusterApply(cl, 1:2, function(i) if (i == 2) tools::pskill(Sys.getpid(), 9L)),
+               "one node produced an error: 19 | Connection reset", fixed = TRUE)
+  await(status(cl)$connections == 1L)
+  expect_length(cl, 2L)
+  expect_identical(parallel::clusterApply(cl, 1:4, identity), as.list(1:4))
+  expect_identical(parallel::clusterApplyLB(cl, 1:4, identity), as.list(1:4))
+  expect_identical(pids(cl), first[c(1, 1)])
+})
+
+test_that("a worker that is started in place of a dead one becomes that node", {
+  cl <- local_cluster(2)
+  first <- pids(cl)
+  kill_node(cl, 1)
+  expect_identical(launch_local(1, .compute = profile(cl)), 1L)
+  now <- pids(cl)
+  expect_false(now[1] %in% first)
+  expect_identical(now[2], first[2])
+  expect_identical(pids(cl), now)
+})
+
+test_that("with no worker left there is an error", {
+  cl <- local_cluster(1)
+  kill_node(cl, 1)
+  for (f in list(parallel::clusterApply, parallel::clusterApplyLB))
+    expect_error(f(cl, 1:2, identity), "no worker of the cluster is left")
+  # Also for those that wait already. The worker leaves after its first task, with the other one not begun.
+  cl <- local_cluster(1, maxtasks = 1)
+  go <- tempfile()
+  hold <- function(go) while (!file.exists(go)) Sys.sleep(0.005)
+  parallel:::sendCall(cl[[1]], hold, list(go))
+  parallel:::sendCall(cl[[1]], identity, list(1))
+  file.create(go)
+  expect_error(parallel:::recvResult(cl[[1]]), "no worker of the cluster is left")
+})
+
+test_that("a limit of a worker applies, and others take over", {
+  cl <- local_cluster(2, maxtasks = 1)
+  first <- pids(cl[1])
+  await(status(cl)$connections == 1L)
+  other <- pids(cl[1])
+  expect_false(identical(first, other))
+})
+
+test_that("a cluster that listens shows the commands for its nodes", {
+  shown <- utils::capture.output(cl <- local_cluster(2, url = local_url(), idletime = 60000))
+  url <- status(cl)$daemons
+  expect_identical(shown[1:3], c("Shell commands for deployment on nodes:", "", "[1]"))
+  expect_identical(shown[c(5, 6, 8)], c("", "[2]", ""))
+  start <- sprintf("Rscript -e 'mirai::daemon(\"%s\",dispatcher=FALSE,cleanup=FALSE,idletime=60000,rs=c(10407,", url)
+  expect_true(all(startsWith(shown[c(4, 7)], start)))
+  expect_false(shown[4] == shown[7])
+  expect_true(all(endsWith(shown[c(4, 7)], "))'")))
+  expect_identical(status(cl)$connections, 0L)
+  utils::capture.output(one <- local_cluster(url = local_url()))
+  expect_length(one, 1L)
+})
+
+test_that("launch_local() brings workers to a cluster that listens", {
+  utils::capture.output(cl <- local_cluster(2, url = local_url()))
+  expect_identical(launch_local(2, .compute = profile(cl)), 2L)
+  expect_length(unique(pids(cl)), 2L)
+  # A cluster with fewer workers than nodes shares them.
+  utils::capture.output(cl <- local_cluster(2, url = local_url()))
+  launch_local(1, .compute = cl)
+  expect_identical(parallel::clusterApply(cl, 1:4, identity), as.list(1:4))
+  expect_length(unique(pids(cl)), 1L)
+})
+
+test_that("the commands make workers, which calls wait for", {
+  shown <- utils::capture.output(cl <- local_cluster(1, url = local_url()))
+  command <- sub("^Rscript", shQuote(rscript), shown[4])
+  libs <- paste0("R_LIBS=", shQuote(paste(.libPaths(), collapse = .Platform$path.sep)))
+  system(paste(libs, command), wait = FALSE)
+  expect_identical(parallel::clusterCall(cl, identity, 1), list(1))
+  expect_identical(status(cl)$connections, 1L)
+})
+
+test_that("waiting is interruptible, and what was interrupted does not come back", {
+  gate <- tempfile("gate")
+  output <- run_r(c(
+    "cl <- mirai::make_cluster(2)",
+    "work <- function(i, host, gate) {",
+    "  if (i == 1) tools::pskill(host, tools::SIGINT)",
+    "  while (!file.exists(gate)) Sys.sleep(0.005)",
+    "  'late'",
+    "}",
+    "stopped <- function(expr) tryCatch(expr, interrupt = function(e) 'interrupted')",
+    sprintf("gate <- '%s'", gate),
+    "cat(stopped(parallel::clusterApply(cl, 1:2, work, Sys.getpid(), gate)), '\\n')",
+    "invisible(file.create(gate))",
+    "cat(unlist(parallel::clusterApply(cl, 1:4, identity)), '\\n')",
+    "invisible(file.remove(gate))",
+    "cat(stopped(parallel::clusterApplyLB(cl, 1:2, work, Sys.getpid(), gate)), '\\n')",
+    "invisible(file.create(gate))",
+    "cat(unlist(parallel::clusterApplyLB(cl[1], 1:4, identity)), '\\n')",
+    "cat(unlist(parallel::clusterApplyLB(cl, 5:8, identity)), '\\n')"
+  ))
+  expect_identical(trimws(output), c("interrupted", "1 2 3 4", "interrupted", "1 2 3 4", "5 6 7 8"))
+})
+
+test_that("methods are there whichever package is loaded first, attached or not", {
+  use <- "cat(unlist(parallel::clusterApplyLB(cl, 1:3, sqrt)) == sqrt(1:3), '\\n'); parallel::stopCluster(cl)"
+  expect_identical(run_r(c("cl <- mirai::make_cluster(1)", use)), "TRUE TRUE TRUE ")
+  expect_identical(run_r(c("loadNamespace('parallel')", "cl <- mirai::make_cluster(1)", use))[-1], "TRUE TRUE TRUE ")
+  expect_identical(run_r(c("library(parallel)", "library(mirai)", "cl <- make_cluster(1)", use)), "TRUE TRUE TRUE ")
+})
+
+test_that("parallel makes such clusters itself", {
+  skip_if(getRversion() < "4.5")
+  cl <- parallel::makeCluster(2, type = "MIRAI")
+  defer(parallel::stopCluster(cl))
+  expect_s3_class(cl, "miraiCluster")
+  expect_identical(parallel::parSapply(cl, 1:4, sqrt), sqrt(1:4))
+})
+
+test_that("foreach runs on a cluster", {
+  skip_if_not_installed("doParallel")
+  cl <- local_cluster(2)
+  doParallel::registerDoParallel(cl)
+  defer(foreach::registerDoSEQ())
+  `%dopar%` <- foreach::`%dopar%`
+  offset <- 10
+  expect_identical(foreach::foreach(i = 1:5, .combine = c) %dopar% (i + offset), 11:15 + 0)
+  expect_identical(foreach::foreach(i = 1:5, .combine = `+`) %dopar% sum(seq_len(i)), 35L)
+  expect_error(foreach::foreach(i = 1:2) %dopar% stop("no luck"), "no luck")
+})
