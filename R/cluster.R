@@ -65,7 +65,7 @@ stopCluster.miraiCluster <- function(cl = NULL) stop_cluster(cl)
 
 print.miraiCluster <- function(x, ...) {
   id <- attr(x, "id")
-  pool <- profiles[[id]]
+  pool <- cluster_pool(x)
   live <- if (!is.null(pool)) sprintf(" connections: %d", rust(.Call(wrap__hub_info, pool$hub))[1L])
   cat(sprintf("< miraiCluster | ID: %s nodes: %d active: %s", id, length(x), !is.null(pool)), live, " >\n", sep = "")
   invisible(x)
@@ -109,8 +109,14 @@ recvOneData.miraiCluster <- function(cl) {
   list(node = position, value = take_result(nodes[[position]]))
 }
 
+# The pool of a cluster, or of a node; NULL once it has been stopped, or its profile been set anew.
+cluster_pool <- function(x) {
+  pool <- profiles[[attr(x, "id")]]
+  if (!is.null(pool$nodes)) pool
+}
+
 node_pool <- function(node) {
-  pool <- profiles[[attr(node, "id")]]
+  pool <- cluster_pool(node)
   if (is.null(pool)) abort("cluster is no longer active", NULL)
   pool
 }
@@ -155,16 +161,13 @@ telling <- function(value) {
 
 # The number of the node's daemon; NULL if there is none for it, so that any has to do.
 node_daemon <- function(pool, i) {
-  connected <- connected_daemons(pool)
-  if (!pool$nodes[i] %in% connected) {
-    if (await_launches(pool)) connected <- connected_daemons(pool)
-    if (!length(connected) && rust(.Call(wrap__hub_info, pool$hub))[2L] >= pool$expected) abort(no_worker, NULL)
-    find_daemons(pool, connected)
-  }
+  if (rust(.Call(wrap__hub_has_worker, pool$hub, pool$nodes[i]), NULL)) return(pool$nodes[i])
+  await_launches(pool)
+  connected <- rust(.Call(wrap__hub_workers, pool$hub))$id
+  if (!length(connected) && rust(.Call(wrap__hub_info, pool$hub))[2L] >= pool$expected) abort(no_worker, NULL)
+  find_daemons(pool, connected)
   if (pool$nodes[i] %in% connected) pool$nodes[i]
 }
-
-connected_daemons <- function(pool) rust(.Call(wrap__hub_workers, pool$hub))$id
 
 # Nodes without a daemon take those that are no node so far, in the order in which they have joined.
 find_daemons <- function(pool, connected) {
@@ -176,12 +179,10 @@ find_daemons <- function(pool, connected) {
 
 note_launch <- function(pool, n, ticket) pool$launches <- c(pool$launches, list(list(n = n, ticket = ticket)))
 
-# Waits until what has been launched is there, or has failed; says whether there was anything.
+# Waits until what has been launched is there, or has failed.
 await_launches <- function(pool) {
   for (launch in pool$launches) rust(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket), NULL)
-  some <- length(pool$launches) > 0L
   pool$launches <- NULL
-  some
 }
 
 # Does this work set the random stream of its node, as clusterSetRNGStream() does? Then that counts, not the cluster's seed.

@@ -92,6 +92,13 @@ test_that("a stopped cluster says so, and may be stopped again", {
   expect_identical(status(cl), list(connections = 0L, daemons = 0L))
 })
 
+test_that("a pool that takes the cluster's place is not the cluster", {
+  cl <- local_cluster(1)
+  daemons(1, .compute = profile(cl))
+  expect_match(printed(cl), "active: FALSE >", fixed = TRUE)
+  expect_error(parallel::clusterCall(cl, identity, 1), "^cluster is no longer active$")
+})
+
 test_that("parallel's functions give what they give on sockets", {
   cl <- local_cluster(2)
   sockets <- parallel::makePSOCKcluster(2)

@@ -360,6 +360,10 @@ impl Core {
         self.state.lock().scheduler.memory()
     }
 
+    pub(crate) fn has_worker(&self, id: u32) -> bool {
+        self.state.lock().peers.contains_key(&DaemonId(id))
+    }
+
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let state = self.state.lock();
         let worker = |(id, peer): (&DaemonId, &Peer)| {

@@ -154,6 +154,11 @@ impl Hub {
         self.core.memory()
     }
 
+    /// Whether the daemon of this number is connected.
+    pub fn has_worker(&self, id: u32) -> bool {
+        self.core.has_worker(id)
+    }
+
     /// The connected daemons, in the order in which they joined.
     pub fn workers(&self) -> Vec<Worker> {
         self.core.workers()

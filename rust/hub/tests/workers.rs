@@ -506,6 +506,7 @@ fn a_task_goes_to_the_worker_it_is_meant_for_and_to_any_once_that_is_gone() {
         }
     }
     wait_connected(&hub, 1);
+    assert!(hub.has_worker(left.id) && !hub.has_worker(gone.id) && !hub.has_worker(0));
     assert_eq!(ask(gone.id), left.pid);
     assert_eq!(ask(99), left.pid);
 }

@@ -301,6 +301,16 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
     Ok(scope.named_list(&names, &columns)?)
 }
 
+/// Entry: whether the daemon of this number is connected.
+pub(crate) fn hub_has_worker<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    id: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let id = u32::try_from(id.count(scope, "id")?).unwrap_or(0);
+    Ok(scope.logical(Host::open(scope, hub)?.has_worker(id))?)
+}
+
 /// Entry: closes a hub: open tasks resolve as reset. With `exit`, daemons are told to leave, also those that would wait
 /// for another hub. Closing a closed one does nothing.
 pub(crate) fn hub_close<'r>(
