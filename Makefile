@@ -24,6 +24,7 @@ demo: local
 	@R_LIBS="$(RLIB):$$R_LIBS" Rscript tools/demo.R
 
 test: local
+	@tools/setup.sh test
 	@R_LIBS="$(RLIB):$$R_LIBS" tools/test.sh
 
 # Status 77: this machine cannot make that folder, and the reason has been printed.

@@ -2,7 +2,8 @@
 # Installs what building and testing mirai needs and this machine lacks: R, build tools, Rust, R packages for the
 # tests. Through apt, as root or by sudo; asks nothing, and does nothing where nothing is missing.
 #
-#   tools/setup.sh       for `make demo` and `make test`
+#   tools/setup.sh       for `make demo`
+#   tools/setup.sh test  also what some tests of `make test` need, which are skipped without: Shiny and a browser
 #   tools/setup.sh ci    also what .ci/run needs
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -44,8 +45,33 @@ give_up() {
   exit 1
 }
 
+# What tests can do without is installed where that is possible, and else not mentioned: the tests say it themselves.
+install_wishes() {
+  wished=
+  has chromium || has chromium-browser || has google-chrome || wished="$wished chromium"
+  has chromedriver || wished="$wished chromium-driver"
+  R --no-echo --vanilla -e 'quit(status = !nzchar(system.file(package = "shiny")))' || wished="$wished r-cran-shiny"
+  test -n "$wished" && has apt-get || return 0
+  as_root=
+  test "$(id -u)" = 0 || as_root="sudo -n"
+  $as_root true 2>/dev/null || return 0
+  echo "Installing:$wished"
+  # shellcheck disable=SC2086
+  { apt update && apt install --no-install-recommends $wished; } </dev/null >"$log" 2>&1 ||
+    echo "setup: apt-get could not install it, so some tests will be skipped (all of its output: target/setup.log)."
+}
+
+done_with() {
+  test -z "$1" || install_wishes
+  exit 0
+}
+
+apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 "$@"; }
+mkdir -p "$top/target"
+log=$top/target/setup.log
+
 look "${1-}"
-test -n "$missing" || exit 0
+test -n "$missing" || done_with "${1-}"
 
 has apt-get || give_up "this machine has no apt-get; install what is missing by its own means, then try again."
 as_root=
@@ -56,9 +82,6 @@ if test "$(id -u)" != 0; then
 fi
 
 echo "Installing:$missing"
-apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 "$@"; }
-mkdir -p "$top/target"
-log=$top/target/setup.log
 {
   apt update
   # shellcheck disable=SC2086
@@ -70,3 +93,4 @@ log=$top/target/setup.log
 
 look "${1-}"
 test -z "$missing" || give_up "installed, but still not usable: $("$top/tools/find-rust.sh" 2>&1 | tr '\n' ' ')(see https://rustup.rs)"
+done_with "${1-}"
