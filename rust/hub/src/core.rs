@@ -27,6 +27,7 @@ pub(crate) struct Core {
     presence: Condvar,
     /// Signalled under `state` when queued bytes may have fallen.
     room: Condvar,
+    welcome: Mutex<Option<Welcome>>,
     pub timer: Timer,
     pub stop: Notify,
     pub mode: Mode,
@@ -37,7 +38,6 @@ struct State {
     /// Open tasks by slot of their id.
     tasks: Vec<Option<Open>>,
     peers: BTreeMap<DaemonId, Peer>,
-    welcome: Option<Welcome>,
     last_daemon: u32,
     /// Processes that have joined and not been [asked for](Core::take_joined) since.
     joined: HashSet<u32>,
@@ -95,6 +95,7 @@ struct Work {
     flush: Vec<Arc<Link>>,
     settle: Vec<(Arc<Cell>, Outcome)>,
     released: Vec<Open>,
+    unused: Vec<Parts>,
 }
 
 impl Work {
@@ -106,7 +107,7 @@ impl Work {
             cell.settle(outcome);
         }
         // Dropped here, without the lock: the last user of a shared part takes it to tell the daemons.
-        drop(self.released);
+        drop((self.released, self.unused));
     }
 }
 
@@ -116,7 +117,6 @@ impl Core {
             scheduler: Scheduler::new(Options { mode, capacity }),
             tasks: Vec::new(),
             peers: BTreeMap::new(),
-            welcome,
             last_daemon: 0,
             joined: HashSet::new(),
             changes: 0,
@@ -126,6 +126,7 @@ impl Core {
             state: Mutex::new(state),
             presence: Condvar::new(),
             room: Condvar::new(),
+            welcome: Mutex::new(welcome),
             timer: Timer::new(),
             stop: Notify::new(),
             mode,
@@ -144,6 +145,7 @@ impl Core {
     pub(crate) fn submit(self: &Arc<Self>, task: Task) -> Result<TaskHandle, SubmitError> {
         self.with_state(|state, timer, work| {
             if state.is_closed {
+                work.unused.push(task.into());
                 return Err(SubmitError::Closed);
             }
             if !state.scheduler.admits() {
@@ -168,17 +170,19 @@ impl Core {
         min: u32,
     ) -> Result<Vec<TaskHandle>, SubmitError> {
         self.with_state(|state, timer, work| {
-            if state.is_closed {
-                return Err(SubmitError::Closed);
-            }
             let options = options_of(&task);
             let parts = Parts::from(task);
+            if state.is_closed {
+                work.unused.push(parts);
+                return Err(SubmitError::Closed);
+            }
             let count = state.scheduler.everywhere_count(min);
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
             let handles = ids
                 .iter()
                 .map(|id| state.open(self, *id, parts.clone()))
                 .collect();
+            work.unused.push(parts);
             state.handle(
                 timer,
                 work,
@@ -224,15 +228,14 @@ impl Core {
 
     /// Takes a daemon in; its welcome goes out before any task.
     pub(crate) fn join(&self, links: Links) -> Option<DaemonId> {
+        let settings = self.next_settings();
         let id = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
             }
-            let nth = u64::from(state.last_daemon);
             state.last_daemon += 1;
             let id = DaemonId(state.last_daemon);
             state.joined.extend(links.data.connection.peer_pid());
-            let settings = state.welcome.as_mut().map(|welcome| Arc::new(welcome(nth)));
             links
                 .data
                 .queue(&ToDaemon::Welcome { daemon: id.0 }, settings);
@@ -250,6 +253,16 @@ impl Core {
         });
         self.note_change();
         id
+    }
+
+    /// Settings for the daemon that joins next. Only the hub's thread asks, so between the two locks nobody misses the
+    /// function, which runs under neither.
+    fn next_settings(&self) -> Option<Arc<Vec<u8>>> {
+        let nth = u64::from(self.state.lock().last_daemon);
+        let mut welcome = self.welcome.lock().take()?;
+        let settings = welcome(nth);
+        *self.welcome.lock() = Some(welcome);
+        Some(Arc::new(settings))
     }
 
     pub(crate) fn ended(

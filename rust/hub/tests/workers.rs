@@ -343,6 +343,23 @@ fn a_shared_part_is_sent_once_to_each_worker_and_forgotten_after_its_last_user()
 }
 
 #[test]
+fn the_last_handle_of_a_shared_part_may_go_with_a_refused_task() {
+    let mut hub = open();
+    let part = hub.share(b"constants".to_vec());
+    hub.close(false);
+    let task = Task {
+        shared: Some(part),
+        ..Task::new(Vec::new())
+    };
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let refused = hub.submit(task.clone()).is_err() && hub.everywhere(task, 0).is_err();
+        tell.send(refused).unwrap();
+    });
+    assert!(told.recv_timeout(HANG).unwrap());
+}
+
+#[test]
 fn garbage_connections_harm_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
