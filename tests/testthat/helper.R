@@ -116,7 +116,9 @@ daemon_pids <- function(.compute = NULL) {
   url <- status(.compute)$daemons
   pids <- as.integer(grep("^[0-9]+$", list.files("/proc"), value = TRUE))
   shows <- function(pid) {
-    line <- tryCatch(readBin(sprintf("/proc/%d/cmdline", pid), "raw", 4096L), error = function(e) raw(), warning = function(w) raw())
+    # A jump out of the warning would leave the connection open.
+    path <- sprintf("/proc/%d/cmdline", pid)
+    line <- suppressWarnings(tryCatch(readBin(path, "raw", 4096L), error = function(e) raw()))
     line[line == 0L] <- charToRaw(" ")
     grepl(sprintf("mirai::daemon(\"%s\"", url), rawToChar(line), fixed = TRUE)
   }
