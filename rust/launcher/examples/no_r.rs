@@ -34,20 +34,33 @@ mod linux {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, setrlimit};
     use std::error::Error;
+    use std::ffi::{CString, c_char};
     use std::fmt::Write;
     use std::fs;
-    use std::path::Path;
+    use std::io::Read;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicPtr, Ordering};
     use std::sync::{Arc, mpsc};
+
+    /// In place of R's variable.
+    static R_TEMPDIR: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 
     type Outcome = Result<(), Box<dyn Error>>;
 
     /// How the server behaves as it starts, for tests.
     const START: &str = "NO_R_START";
 
+    /// The temporary folder of a server that hangs as it starts. Holds its process id in a file.
+    const TEMPDIR: &str = "NO_R_TEMPDIR";
+
+    /// The program `mirai-daemon`, for a host to start with a real R in place of this one.
+    const BINARY: &str = "NO_R_BINARY";
+
     pub(crate) fn run() -> Outcome {
         let words: Vec<String> = std::env::args().skip(1).collect();
         match words.first().map(String::as_str) {
-            Some("--host") => host(&words[1..]),
+            Some("--host") => host(&words[1..], false),
+            Some("--forked-host") => host(&words[1..], true),
             Some("--daemon") => rscript(words.last().map_or("", String::as_str)),
             Some("--serve") => server(),
             _ => Err("usage: no_r --host <command>...".into()),
@@ -55,10 +68,14 @@ mod linux {
     }
 
     /// Launches a daemon per command, prints their process ids, and stays.
-    fn host(commands: &[String]) -> Outcome {
-        let mut config = LauncherConfig::new("/nowhere");
-        let program = std::env::current_exe()?.to_string_lossy().into_owned();
-        config.server_command = Some(vec![program]);
+    fn host(commands: &[String], forked: bool) -> Outcome {
+        let home = std::env::var_os("R_HOME").unwrap_or("/nowhere".into());
+        let mut config = LauncherConfig::new(home);
+        config.binary = std::env::var_os(BINARY).map(PathBuf::from);
+        if config.binary.is_none() {
+            let program = std::env::current_exe()?.to_string_lossy().into_owned();
+            config.server_command = Some(vec![program]);
+        }
         let launcher = Launcher::new(config);
         let own = std::process::id().to_string();
         let request = LaunchRequest {
@@ -68,6 +85,9 @@ mod linux {
         let (news, received) = mpsc::channel();
         let handler = Arc::new(move |event| drop(news.send(event)));
         launcher.launch(request, handler)?;
+        if forked {
+            leave_copy()?;
+        }
         for event in received {
             match event {
                 DaemonEvent::Started { pid, .. } => println!("{pid}"),
@@ -78,13 +98,33 @@ mod linux {
         Ok(())
     }
 
+    /// At a first byte from stdin, forks a copy of this process, as `parallel` does, that stays
+    /// until the end of stdin. Prints its process id.
+    fn leave_copy() -> Outcome {
+        let mut byte = [0];
+        std::io::stdin().read_exact(&mut byte)?;
+        // SAFETY: the copy does nothing but to read from a descriptor.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            // SAFETY: the byte is there to be written; ends the copy of this process.
+            unsafe {
+                libc::read(0, byte.as_mut_ptr().cast(), 1);
+                libc::_exit(0)
+            }
+        }
+        println!("{copy}");
+        Ok(())
+    }
+
     fn server() -> Outcome {
         let start = std::env::var(START).unwrap_or_default();
         if start == "unusable" {
             return Err("no R here".into());
         }
-        boot(Path::new("/nowhere"), "the server")?.starting()?;
+        let booted = boot(Path::new("/nowhere"), "the server")?;
+        booted.starting(Some(&R_TEMPDIR))?;
         match start.as_str() {
+            "hangs" => hang()?,
             "fails" => {
                 println!("to stdout");
                 eprintln!("to stderr");
@@ -102,6 +142,20 @@ mod linux {
         match serve(SERVER_FD, loaded.into_iter().collect())? {
             Served::Finished => Ok(()),
             Served::Child { code } => daemon(&code),
+        }
+    }
+
+    /// What R does when it makes its folder, and then runs an endless start-up file.
+    fn hang() -> Outcome {
+        let path = std::env::var(TEMPDIR)?;
+        fs::create_dir(&path)?;
+        let text = CString::new(path.as_str())?;
+        R_TEMPDIR.store(text.into_raw(), Ordering::Relaxed);
+        let draft = format!("{path}/draft");
+        fs::write(&draft, std::process::id().to_string())?;
+        fs::rename(draft, format!("{path}/pid"))?;
+        loop {
+            std::hint::spin_loop();
         }
     }
 
@@ -181,6 +235,7 @@ mod linux {
         writeln!(text, "{}", of("PPid:").replace(":\t", "="))?;
         writeln!(text, "{}", of("SigBlk:").replace(":\t", "="))?;
         writeln!(text, "{}", of("SigIgn:").replace(":\t", "="))?;
+        writeln!(text, "{}", of("SigCgt:").replace(":\t", "="))?;
         let mut open = Vec::new();
         for entry in fs::read_dir("/proc/self/fd")? {
             let entry = entry?;

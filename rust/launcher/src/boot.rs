@@ -3,14 +3,15 @@
 use crate::channel::{self, Received};
 use crate::message::{FromServer, ToServer};
 use crate::quote::SERVER_FD;
-use crate::sys::linux as sys;
+use crate::sys::{early_end, linux as sys};
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{OsStr, OsString, c_char};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::AtomicPtr;
 use thiserror::Error;
 
 /// Variables that `R CMD` sets and a fresh `Rscript` does not, besides those of `etc/Renviron`.
@@ -50,6 +51,8 @@ pub enum BootError {
 /// [`SERVER_FD`](crate::SERVER_FD), stdin becomes empty, the environment becomes what
 /// `r_home/bin/R` alone would have made of the host's, and the command line shows `title`.
 ///
+/// From here until [`serve`](crate::serve), the process ends by itself when the launcher's does.
+///
 /// Call it first in the program, on its only thread.
 ///
 /// # Errors
@@ -57,6 +60,7 @@ pub enum BootError {
 pub fn boot(r_home: &Path, title: &str) -> Result<Boot, BootError> {
     sys::restore_sigpipe();
     let socket = sys::move_stdin(SERVER_FD)?.ok_or(BootError::NotStarted)?;
+    early_end::arm(socket.as_fd())?;
     match channel::receive(&socket, true)? {
         Received::Message(ToServer::Boot, mut files) if files.len() == 1 => {
             restore_environment(r_home, files.remove(0).into())?;
@@ -72,9 +76,15 @@ impl Boot {
     /// Tells the host that the program can run R, and leaves the socket to
     /// [`serve`](crate::serve). What goes wrong from here on is for R's user to mend.
     ///
+    /// `tempdir` is R's variable for the path of its temporary folder, null while there is none:
+    /// the folder goes with a process that ends before R is up.
+    ///
     /// # Errors
     /// When the host is gone.
-    pub fn starting(self) -> Result<(), BootError> {
+    pub fn starting(self, tempdir: Option<&'static AtomicPtr<c_char>>) -> Result<(), BootError> {
+        if let Some(tempdir) = tempdir {
+            early_end::set_tempdir(tempdir);
+        }
         channel::send(self.socket.as_fd(), &FromServer::Booting, &[])?;
         // Stays open under its number, which the R code knows.
         let _ = self.socket.into_raw_fd();

@@ -6,6 +6,7 @@
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use std::ffi::{CString, OsStr, OsString, c_char, c_int};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicPtr;
 use thiserror::Error;
 
 /// Packages of an `R_SCRIPT_LEGACY` session: all but methods.
@@ -37,6 +38,8 @@ pub(crate) struct R {
     run: Symbol<unsafe extern "C" fn()>,
     /// Missing in no version so far, but no part of the documented interface.
     is_main_program: Option<Symbol<*mut c_int>>,
+    /// Documented, but not worth failing for.
+    tempdir: Option<Symbol<*mut *mut c_char>>,
     arguments: Vec<CString>,
 }
 
@@ -60,7 +63,7 @@ impl R {
         let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }
             .map_err(|source| EmbedError::Library { path, source })?;
         // SAFETY: the types are those of R's headers Rembedded.h and Rinterface.h.
-        let (initialize, set_up, run, is_main_program) = unsafe {
+        let (initialize, set_up, run, is_main_program, tempdir) = unsafe {
             (
                 library
                     .get(b"Rf_initialize_R\0")
@@ -72,6 +75,7 @@ impl R {
                     .get(b"run_Rmainloop\0")
                     .map_err(EmbedError::Function)?,
                 library.get(b"R_running_as_main_program\0").ok(),
+                library.get(b"R_TempDir\0").ok(),
             )
         };
         // R stays until the process ends.
@@ -81,8 +85,17 @@ impl R {
             set_up,
             run,
             is_main_program,
+            tempdir,
             arguments,
         })
+    }
+
+    /// R's variable for the path of its temporary folder, null while there is none.
+    pub(crate) fn tempdir(&self) -> Option<&'static AtomicPtr<c_char>> {
+        let variable = **self.tempdir.as_ref()?;
+        // SAFETY: a pointer variable of a library that stays until the process ends. It is
+        // read on the thread that R writes it on.
+        Some(unsafe { AtomicPtr::from_ptr(variable) })
     }
 
     /// Runs R; the process ends with it.

@@ -67,7 +67,7 @@ mod linux {
         };
         let r = R::load(&home, &arguments.code)?;
         if let Some(booted) = booted {
-            booted.starting()?;
+            booted.starting(r.tempdir())?;
         }
         r.run()
     }

@@ -5,7 +5,7 @@ use crate::context::stamped;
 use crate::event::ExitStatus;
 use crate::message::{FromServer, Job, Report, ToServer};
 use crate::serve::{ServeError, Served};
-use crate::sys::linux as sys;
+use crate::sys::{early_end, linux as sys};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -33,6 +33,7 @@ static TO_SERVER: Mutex<Option<OwnedFd>> = Mutex::new(None);
 /// See [`crate::serve`].
 pub(crate) fn serve(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError> {
     let socket = sys::take_socket(fd).ok_or(ServeError::NotStarted(fd))?;
+    early_end::disarm();
     let host = match channel::receive(&socket, true)? {
         Received::Message(ToServer::Attend, mut files) => files.pop(),
         Received::Message(..) => return Err(ServeError::Protocol),

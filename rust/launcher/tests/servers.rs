@@ -7,7 +7,7 @@ use common::*;
 use mirai_launcher::{
     ExitStatus, FailureReason, LaunchError, LaunchRequest, Launcher, LauncherConfig,
 };
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -60,6 +60,9 @@ fn a_daemon_stands_alone() {
     assert_eq!(shown["SigBlk"], "0000000000000000");
     let ignored = u64::from_str_radix(&shown["SigIgn"], 16).expect("a mask");
     assert_eq!(ignored & 1 << (libc::SIGINT - 1), 0, "interrupts arrive");
+    let caught = u64::from_str_radix(&shown["SigCgt"], 16).expect("a mask");
+    let of_start = 1 << (libc::SIGTERM - 1) | u64::MAX << (libc::SIGRTMIN() - 1);
+    assert_eq!(caught & of_start, 0, "{caught:x}");
     let open: Vec<_> = shown.keys().filter(|name| name.starts_with("fd")).collect();
     // Above 2 there is the way to report its folder, which it has not done.
     assert_eq!(open, ["fd0", "fd1", "fd2", open[3]], "{shown:?}");
@@ -140,6 +143,81 @@ fn a_killed_host_takes_servers_and_folders_along() {
     kill(pids[1]);
     await_end(server);
     assert!(!stays.exists());
+}
+
+/// The process id of a server that hangs as it starts.
+fn hanging(tempdir: &Path) -> u32 {
+    let file = tempdir.join("pid");
+    await_path(&file, true);
+    let pid = std::fs::read_to_string(file).expect("a process id");
+    pid.parse().expect("a process id")
+}
+
+#[test]
+fn a_killed_host_takes_a_starting_server_along() {
+    let folder = folder();
+    let tempdir = folder.path().join("RtmpSTART1");
+    let mut host = Command::new(no_r())
+        .args(["--host", "sleep"])
+        .env("NO_R_START", "hangs")
+        .env("NO_R_TEMPDIR", &tempdir)
+        .spawn()
+        .expect("a host");
+    let server = hanging(&tempdir);
+    host.kill().expect("to kill");
+    host.wait().expect("to wait");
+    await_end(server);
+    assert!(!tempdir.exists());
+}
+
+#[test]
+fn a_copy_of_a_killed_host_keeps_no_starting_server() {
+    let folder = folder();
+    let tempdir = folder.path().join("RtmpSTART2");
+    let mut host = Command::new(no_r())
+        .args(["--forked-host", "sleep"])
+        .env("NO_R_START", "hangs")
+        .env("NO_R_TEMPDIR", &tempdir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a host");
+    let server = hanging(&tempdir);
+    // The copy lives as long as this end is open.
+    let mut stdin = host.stdin.take().expect("a pipe");
+    stdin.write_all(b"!").expect("a reader");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(host.stdout.take().expect("a pipe"));
+    stdout.read_line(&mut line).expect("a line");
+    let copy = line.trim().parse().expect("a process id");
+    assert!(is_running(server));
+    host.kill().expect("to kill");
+    await_end(server);
+    assert!(!tempdir.exists());
+    assert!(is_running(copy));
+    drop(stdin);
+    await_end(copy);
+    host.wait().expect("to wait");
+}
+
+#[test]
+fn a_starting_server_ends_with_its_launcher_and_says_how() {
+    let (launcher, folder) = (launcher(), folder());
+    let tempdir = folder.path().join("RtmpSTART3");
+    let variables = [("NO_R_START", "hangs"), ("NO_R_TEMPDIR", &*text(&tempdir))];
+    let launched = launch(&launcher, context(&variables), &["sleep".to_owned()]);
+    let server = hanging(&tempdir);
+    launcher.close();
+    let (_, failure) = launched.failed();
+    assert!(
+        matches!(
+            failure.reason,
+            FailureReason::StartUp(ExitStatus::Signal(15))
+        ),
+        "{failure:?}"
+    );
+    assert!(!is_running(server));
+    assert!(!tempdir.exists());
 }
 
 #[test]

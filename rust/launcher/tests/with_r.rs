@@ -107,6 +107,56 @@ fn a_failing_start_up_file_is_told_of() {
     }
 }
 
+/// A host that launches from a session with this start-up file is killed as soon as the file
+/// has told of itself: all that it names ends, and R's temporary folder is no more.
+fn starting_server_ends(home: &Path, endless: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let told = folder.path().join("told");
+    let profile = folder.path().join("profile.R");
+    let code = format!(
+        "tell <- function(pid) {{\n\
+           writeLines(c(tempdir(), pid), '{told}.draft'); file.rename('{told}.draft', '{told}')\n\
+         }}\n{endless}\n",
+        told = told.display()
+    );
+    std::fs::write(&profile, code).expect("a file");
+    let mut host = Command::new(no_r())
+        .args(["--host", "1"])
+        .env("R_HOME", home)
+        .env("NO_R_BINARY", BINARY)
+        .env("R_PROFILE_USER", &profile)
+        .env("TMPDIR", folder.path())
+        .spawn()
+        .expect("a host");
+    await_path(&told, true);
+    let told = std::fs::read_to_string(told).expect("a file");
+    let mut lines = told.lines();
+    let tempdir = PathBuf::from(lines.next().expect("a folder"));
+    assert!(tempdir.starts_with(folder.path()) && tempdir.exists());
+    let pids: Vec<u32> = lines
+        .map(|pid| pid.parse().expect("a process id"))
+        .collect();
+    assert!(pids.iter().all(|pid| is_running(*pid)), "{pids:?}");
+    host.kill().expect("to kill");
+    host.wait().expect("to wait");
+    pids.into_iter().for_each(await_end);
+    assert!(!tempdir.exists());
+}
+
+#[test]
+fn a_killed_host_takes_r_s_endless_start_up_along() {
+    let Some(home) = r_home_with_library() else {
+        return;
+    };
+    starting_server_ends(&home, "tell(Sys.getpid()); repeat {}");
+    // In a system call; and waiting for a program, with another in the background.
+    starting_server_ends(&home, "tell(Sys.getpid()); Sys.sleep(1e6)");
+    let program = "suspendInterrupts({file <- tempfile(); \
+                   system(sprintf('sleep 100000 & echo $! > %s; mv %s %s.pid', file, file, file))\n\
+                   tell(c(readLines(paste0(file, '.pid')), Sys.getpid())); system('sleep 100000')})";
+    starting_server_ends(&home, program);
+}
+
 /// The environment a server's R sees is the one a fresh `Rscript` sees. It is told by a failing
 /// start-up file, as there is no R package to call the server from here.
 #[test]

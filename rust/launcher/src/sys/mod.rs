@@ -2,6 +2,9 @@
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
+pub(crate) mod early_end;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
 pub(crate) mod linux;
 #[cfg(unix)]
 #[allow(unsafe_code)]
