@@ -26,7 +26,10 @@ pub(crate) fn encode_task(
 ) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::with_capacity(SMALL);
     push_seed(&mut bytes, seed);
-    Ok(pickle(scope, object, bytes)?.bytes)
+    let mut bytes = pickle(scope, object, bytes)?.bytes;
+    // It may wait in the queue among a hundred thousand others.
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 fn push_seed(bytes: &mut Vec<u8>, seed: Option<Seed>) {
