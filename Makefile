@@ -53,7 +53,7 @@ build: setup
 	@rm -rf "$(EXPORT)"
 
 check: build
-	cd target && R CMD check --no-manual "mirai_$$(sed -n 's/^Version: //p' ../DESCRIPTION).tar.gz"
+	cd target && _R_CHECK_FORCE_SUGGESTS_=false R CMD check --no-manual "mirai_$$(sed -n 's/^Version: //p' ../DESCRIPTION).tar.gz"
 
 vendor:
 	tools/vendor.sh

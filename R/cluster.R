@@ -88,13 +88,17 @@ sendData.miraiNode <- function(node, data) {
   if (sets_stream(work)) node$has_stream <- TRUE
   stream <- if (pool$seeded && is.null(node$has_stream)) pool$stream
   object <- list(node_call, list(.fun = work$fun, .args = work$args), NULL)
-  task <- rust(.Call(wrap__hub_submit_to, pool$hub, object, stream, node_daemon(pool, attr(node, "node"))), NULL)
+  to <- node_daemon(pool, attr(node, "node"))
+  send <- if (is.null(session$tracer)) submit_to else submit_to_traced
+  task <- send(pool, object, stream, to)
   if (!is.null(stream)) take_stream(pool)
   node$tag <- work$tag
   node$task <- task
   sent <- TRUE
   invisible()
 }
+
+submit_to <- function(pool, object, stream, to) rust(.Call(wrap__hub_submit_to, pool$hub, object, stream, to), NULL)
 
 recvData.miraiNode <- function(node) {
   await_node(list(node))
@@ -147,7 +151,9 @@ take_result <- function(node) {
   task <- node$task
   tag <- node$tag
   forget(node)
-  list(type = "VALUE", value = telling(rust(.Call(wrap__task_value, task), NULL)), tag = tag)
+  value <- rust(.Call(wrap__task_value, task), NULL)
+  if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
+  list(type = "VALUE", value = telling(value), tag = tag)
 }
 
 # parallel pastes an error into its own message.

@@ -33,7 +33,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
   tryCatch(
     withCallingHandlers(
       .Call(wrap__daemon_run, url, !dispatcher, asyncdial, autoexit, as.double(idletime), as.double(walltime),
-            as.double(maxtasks), daemon_handlers(cleanup, rs), tempdir()),
+            as.double(maxtasks), daemon_handlers(url, cleanup, rs), tempdir()),
       error = note_error, interrupt = note_interrupt
     ),
     error = identity, interrupt = identity
@@ -54,7 +54,7 @@ autoexit_code <- function(autoexit, call) {
 on_daemon <- function() session$on_daemon
 
 # Called by the native loop. None of them may raise an error: there is no one above to take it.
-daemon_handlers <- function(cleanup, rs) {
+daemon_handlers <- function(url, cleanup, rs) {
   snapshot <- NULL
   own_stream <- if (is.numeric(rs) && length(rs)) as.integer(rs)
   list(
@@ -65,6 +65,8 @@ daemon_handlers <- function(cleanup, rs) {
       stream <- if (is.null(own_stream)) stream else own_stream
       own_stream <<- NULL
       if (!is.null(stream)) assign(".Random.seed", stream, envir = globalenv())
+      # Before the snapshot, as an exporter brings packages and environment variables with it.
+      if (!is.null(session$tracer)) trace_connect(url)
       if (cleanup) snapshot <<- take_snapshot()
       NULL
     },
@@ -108,6 +110,10 @@ restore_own_stream <- function() {
 }
 
 leave_daemon <- function() {
+  if (!is.null(session$connection)) {
+    trace_disconnect()
+    flush_spans()
+  }
   session$on_daemon <- FALSE
   session$in_map <- FALSE
   session$streamed <- FALSE

@@ -9,6 +9,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     pool <- new_sync_pool(name, check_seed(seed, call), call)
     close_pool(name)
     profiles[[name]] <- pool
+    if (!is.null(session$tracer)) trace_set(pool)
     return(invisible(structure(TRUE, class = c("miraiDaemons", name))))
   }
   check_absent(call, remote = remote, tls = tls, pass = pass)
@@ -34,6 +35,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
 
   pool <- open_pool(name, url[1L], n, dispatcher, arguments, seed, capacity, serial, call)
   if (n > 0L) start_daemons(pool, n, call)
+  if (!is.null(session$tracer)) trace_set(pool)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
 }
 

@@ -6,16 +6,19 @@ task_call <- quote(eval(.__task_expr__., .__task_env__.))
 # Flags of a task.
 flag_everywhere <- 1L
 flag_map <- 2L
+flag_map_traced <- 6L
 
 # The value of one task. An error or an interrupt leaves by a jump, which the native loop stops; the
 # handlers around that loop, in daemon(), have noted it. Handlers set up here would cost more than all the rest.
 evaluate <- function(object, shared, flags, stream) {
   if (!is.null(session$serial)) return(evaluate_packed(object, shared, flags, stream, session$serial))
+  if (!is.null(session$tracer)) trace_evaluation(object, flags, environment())
   session$seed <- .subset2(.GlobalEnv, ".Random.seed")
-  .__task_env__. <- if (flags == flag_map) map_env(object, shared) else task_env(object)
+  .__task_env__. <- if (flags >= flag_map) map_env(if (flags == flag_map) object else object[[1L]], shared) else
+    task_env(object)
   # After the globals, which may hold a seed.
   if (!is.null(stream)) use_stream(stream)
-  .__task_expr__. <- if (flags == flag_map) shared[[1L]] else object[[1L]]
+  .__task_expr__. <- if (flags >= flag_map) shared[[1L]] else object[[1L]]
   eval(.__task_expr__., .__task_env__.)
 }
 

@@ -8,8 +8,9 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
   # Without dispatcher, daemons that are on their way count.
   min <- if (pool$dispatcher) check_count(.min, sys.call()) else pool$n
-  tasks <- if (pool$sync) list(submit(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
-    hub_everywhere(pool, object, min, .timeout)
+  tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
+    if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout) else
+      hub_everywhere_traced(pool, object, min, .timeout)
   invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))
 }
 

@@ -4,6 +4,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   call <- sys.call()
   pool <- find_pool(.compute, call)
   if (is.null(pool)) raise_no_daemons(.compute, environment())
+  if (!is.null(session$tracer)) trace_map(pool, environment())
   if (!is.function(.f)) abort(sprintf("`.f` must be of type function, not %s", typeof(.f)), call)
   callbacks <- check_promise(.promise, call)
   if (!(is.list(.args) || is.atomic(.args)))
@@ -26,8 +27,9 @@ submit_units <- function(pool, units, shared, timeout, call) {
   i <- 0L
   on.exit(if (i < units$n) stop_all(mirai[seq_len(i)]))
   unit <- units$unit
+  send <- submitter()
   while (i < units$n) {
-    mirai[[i + 1L]] <- new_mirai(submit(pool, unit(i + 1L), shared, timeout, flag_map, TRUE, call))
+    mirai[[i + 1L]] <- new_mirai(send(pool, unit(i + 1L), shared, timeout, flag_map, TRUE, call))
     i <- i + 1L
   }
   mirai

@@ -26,6 +26,7 @@ task_object <- function(expr, frame, args, dots, call) {
 request <- function(object, timeout, .compute, wait, call) {
   if (!is.null(timeout)) timeout <- check_timeout(timeout, call)
   pool <- profiles[[if (is.null(.compute)) session$profile else profile_name(.compute, call)]]
+  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call, .compute))
   if (is.null(pool)) submit_ephemeral(object, timeout, .compute, call) else
     submit(pool, object, NULL, timeout, 0L, wait, call)
 }
@@ -124,6 +125,7 @@ settle <- function(m, task) {
   value <- .Call(wrap__task_value, task)
   if (inherits(value, "mirai_failure")) raise_failure(value, NULL)
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
+  if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
   assign("value", value, envir = m)
   attr(m, "task") <- NULL
   value

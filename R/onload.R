@@ -5,6 +5,7 @@ unresolved_value <- NULL
 
 .onLoad <- function(libname, pkgname) {
   reset_session()
+  set_up_tracing()
   unresolved_value <<- structure(NA, class = "unresolvedValue")
   rust(.Call(wrap__set_unresolved, unresolved_value))
   trimmed$message_sink <- without_matching(sink.number)

@@ -55,6 +55,7 @@ close_pool <- function(name, exit = FALSE) {
   if (is.null(pool)) return(invisible())
   rm(list = name, envir = profiles)
   if (!pool$sync) rust(.Call(wrap__hub_close, pool$hub, exit))
+  if (!is.null(pool$span)) trace_reset(pool)
   invisible()
 }
 

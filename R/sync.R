@@ -20,7 +20,7 @@ evaluate_here <- function(pool, object, shared, timeout, flags) {
   stream <- if (pool$seeded && flags != flag_everywhere) take_stream(pool)
   # Time cannot run out during the evaluation: it is for browsing through.
   value <- if (identical(timeout, 0)) error_value(5L) else
-    in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags)
+    as_connected(pool$url, in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags))
   list(number = rust(.Call(wrap__task_number)), value = value)
 }
 
