@@ -71,6 +71,10 @@
 //! }
 //! ```
 //!
+//! Until [`serve`] is called, user code may run for ever in R's start-up: a signal of the kernel's
+//! ends the process with its host, and R's temporary folder with it. From then on [`serve`] sees
+//! to that itself.
+//!
 //! An R error in a child must end the process with status 1, as it does under `Rscript`; it
 //! does so by itself, as the process is not interactive.
 //!
