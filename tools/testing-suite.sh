@@ -112,7 +112,8 @@ configure_apt() {
   local mirror=$1 etc=$root/etc
   cp -L /etc/resolv.conf /etc/hosts "$etc/"
   # How this machine reaches mirrors.
-  apt-config dump 2>/dev/null | grep -E '^Acquire::(https?|ForceIPv[46]|Retries)\b' >"$etc/apt/apt.conf.d/10host" || true
+  apt-config dump 2>/dev/null | grep -E '^Acquire::(https?|ForceIPv[46]|Retries)\b' \
+    >"$etc/apt/apt.conf.d/10host" || true
   # A mirror may be a snapshot, and a machine's clock off: neither matters here. Nor has anything to outlast a power
   # cut, and nobody reads manuals here.
   cat >"$etc/apt/apt.conf.d/20lean" <<'END'
