@@ -105,7 +105,8 @@ alive <- function(pid) {
   if (!tools::pskill(pid, 0L)) return(FALSE)
   stat <- sprintf("/proc/%d/stat", pid)
   if (!file.exists(stat)) return(Sys.info()[["sysname"]] != "Linux")
-  text <- tryCatch(readLines(stat, warn = FALSE), error = function(e) "0 (x) Z")
+  gone <- function(condition) "0 (x) Z"
+  text <- tryCatch(readLines(stat, warn = FALSE), error = gone, warning = gone)
   !grepl("\\) [ZX]", text[1L])
 }
 
