@@ -34,7 +34,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
     withCallingHandlers(
       .Call(wrap__daemon_run, url, !dispatcher, asyncdial, autoexit, as.double(idletime), as.double(walltime),
             as.double(maxtasks), daemon_handlers(url, cleanup, rs), tempdir()),
-      error = note_error, interrupt = note_interrupt
+      error = note_error, interrupt = note_interrupt, condition = note_signal
     ),
     error = identity, interrupt = identity
   )
@@ -75,6 +75,7 @@ daemon_handlers <- function(url, cleanup, rs) {
     after = function(flags) {
       delayedAssign("leave", return(NULL))
       session$in_map <- FALSE
+      session$signalled <- NULL
       if (session$streamed) restore_own_stream()
       withCallingHandlers(
         if (cleanup) if (flags == flag_everywhere) snapshot <<- take_snapshot() else restore_snapshot(snapshot),
@@ -92,14 +93,32 @@ note_error <- function(condition) {
 
 note_interrupt <- function(condition) session$noted <- condition
 
+note_signal <- function(condition) session$signalled <- condition
+
 # A task that failed, could not be read, or whose value could not be written: what the native loop says, or else why R
-# jumped out. NULL if it was an interrupt. Handlers are told of anything but a lack of stack.
+# jumped out. NULL if it was an interrupt.
 failed_task <- function(message) {
   noted <- session$noted
   session$noted <- NULL
   if (!is.null(message)) return(plain_error(message))
-  if (is.null(noted)) return(plain_error("C stack usage is too close to the limit: something is nested too deeply"))
+  if (is.null(noted)) return(unnoted_error())
   if (!inherits(noted, "interrupt")) noted
+}
+
+# Jumps that no handler is told of: stop() with a condition that is no error, such as a warning that was caught; a lack
+# of stack; the restart "abort".
+unnoted_error <- function() {
+  if (tryCatch(is_last_message(session$signalled), error = function(e) FALSE)) return(mirai_error(session$signalled, list()))
+  plain_error("C stack usage is too close to the limit: something is nested too deeply; or the restart \"abort\" was invoked")
+}
+
+# Is this condition what R has printed last as an error? Long messages are cut there.
+is_last_message <- function(condition) {
+  if (is.null(condition)) return(FALSE)
+  text <- full_message(condition)
+  text <- if (nchar(text) > 500L) substr(text, 1L, 500L) else paste0(text, "\n")
+  said <- geterrmessage()
+  grepl(paste0(": ", text), said, fixed = TRUE) || grepl(paste0("\n  ", text), said, fixed = TRUE)
 }
 
 # Tasks with a stream of their own don't touch that of the daemon.
