@@ -50,7 +50,10 @@ install_wishes() {
   wished=
   has chromium || has chromium-browser || has google-chrome || wished="$wished chromium"
   has chromedriver || wished="$wished chromium-driver"
-  R --no-echo --vanilla -e 'quit(status = !nzchar(system.file(package = "shiny")))' || wished="$wished r-cran-shiny"
+  # Debian's names are in lower case.
+  absent=$(R --no-echo --vanilla -e \
+    'for (p in c("shiny", "foreach", "doParallel")) if (!nzchar(system.file(package = p))) cat(tolower(p), "")')
+  for package in $absent; do wished="$wished r-cran-$package"; done
   test -n "$wished" && has apt-get || return 0
   as_root=
   test "$(id -u)" = 0 || as_root="sudo -n"
