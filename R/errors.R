@@ -76,7 +76,9 @@ plain_call <- function(call) {
   if (!is.call(call)) return(call)
   if (!inherits(call, "formula")) attributes(call) <- attributes(call)["names"]
   if (identical(call[[1L]], quote(`function`))) call <- call[-4L]
-  for (i in seq_along(call)) if (is.call(call[[i]])) call[[i]] <- plain_call(call[[i]])
+  # Not one by one: each would be looked for from the start of the call.
+  nested <- vapply(as.list(call), is.call, NA)
+  if (any(nested)) call[nested] <- lapply(as.list(call)[nested], plain_call)
   call
 }
 
