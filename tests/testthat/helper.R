@@ -98,7 +98,7 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
 }
 
 # Runs R code in a process of its own, to its end, and returns its output.
-run_r <- function(code, ...) spawn(code, ..., frame = environment())$wait()
+run_r <- function(code, ..., seconds = 60) spawn(code, ..., frame = environment())$wait(seconds)
 
 # Is there such a process, and not only its exit status that nobody has asked for?
 alive <- function(pid) {
