@@ -56,7 +56,11 @@ else
 fi
 add_cargo_test
 
-run Rscript tools/test.R "$work/counts"
+# The background jobs of a shell ignore SIGINT, and a current R that starts so does it for good; tests send it.
+defaults=
+env --default-signal=INT true 2>/dev/null && defaults="env --default-signal=INT"
+# shellcheck disable=SC2086
+run $defaults Rscript tools/test.R "$work/counts"
 if test -f "$work/counts"; then
   # shellcheck disable=SC2046
   add $(cat "$work/counts")

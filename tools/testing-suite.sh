@@ -45,7 +45,8 @@ inside() {
     root=$1
     shift
     mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" || exit 1
-    chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    # The background jobs of a shell ignore SIGINT, and a current R that starts so does it for good; tests send it.
+    chroot "$root" /usr/bin/env -i --default-signal=INT HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
       LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive TERM="${TERM:-dumb}" ${CI:+"CI=$CI"} \
       ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
       ${no_proxy:+"no_proxy=$no_proxy"} "$@"
