@@ -1,6 +1,17 @@
 # The boundary between R and Rust, by its entry points: the public functions have tests of their own.
 
-entry <- function(name, ...) do.call(.Call, list(getNamespace("mirai")[[paste0("wrap__", name)]], ...), quote = TRUE)
+entry <- function(name, ...) call_native(list(getNamespace("mirai")[[paste0("wrap__", name)]], ...))
+
+# With MIRAI_TEST_TORTURE=n, R collects garbage at every n-th allocation in there.
+torture <- as.integer(Sys.getenv("MIRAI_TEST_TORTURE", "0"))
+
+call_native <- function(args) {
+  if (torture) {
+    gctorture2(torture)
+    on.exit(gctorture2(0L))
+  }
+  do.call(.Call, args, quote = TRUE)
+}
 
 alive_values <- function() entry("test_boundary", "alive", NULL)
 
@@ -100,7 +111,7 @@ test_that("other jumps pass through as well", {
 test_that("a jump can be given up, also a nested one", {
   give_up <- function(f) tryCatch(boundary("abandon", f), error = function(e) "reached")
   expect_identical(give_up(function() stop("x")), "abandoned")
-  for (i in 1:1000) give_up(function() boundary("call", function() boundary("call", function() stop("x"))))
+  for (i in seq_len(if (torture) 10 else 1000)) give_up(function() boundary("call", function() boundary("call", function() stop("x"))))
   expect_identical(alive_values(), 0L)
 })
 
@@ -137,7 +148,7 @@ test_that("wrong types are failures at every entry", {
   for (name in names(routines)) {
     n <- routines[[name]]$numParameters
     for (x in wrong) {
-      result <- do.call(.Call, c(list(routines[[name]]), rep(list(x), n)), quote = TRUE)
+      result <- call_native(c(list(routines[[name]]), rep(list(x), n)))
       if (n > 0L && grepl("wrap__(hub|task|launch|daemon|session_(changed|new))", name)) expect_failure_kind(result, "error")
     }
   }
