@@ -3,7 +3,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_lanes::{Address, LaneError};
+use mirai_lanes::Address;
 use mirai_scheduler::{Counts, Memory, Mode};
 
 use crate::core::Core;
@@ -205,7 +205,7 @@ fn run(core: Arc<Core>, address: &Address, tell: &mpsc::Sender<Result<Address, H
     runtime.block_on(async {
         let listener = match mirai_lanes::listen(address) {
             Ok(listener) => listener,
-            Err(error) => return drop(tell.send(Err(listening(error)))),
+            Err(error) => return drop(tell.send(Err(error.into()))),
         };
         let _ = tell.send(Ok(listener.address().clone()));
         let stopped = Arc::clone(&core);
@@ -215,10 +215,6 @@ fn run(core: Arc<Core>, address: &Address, tell: &mpsc::Sender<Result<Address, H
             () = fire_timers(&core) => {}
         }
     });
-}
-
-fn listening(error: LaneError) -> HubError {
-    HubError::Listen(error)
 }
 
 async fn fire_timers(core: &Core) {
