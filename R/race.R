@@ -3,7 +3,7 @@
 race_mirai <- function(x, .compute = NULL) {
   profile_name(.compute)
   if (!is.list(x)) return(invisible(0L))
-  mirai <- which(vapply(unclass(x), inherits, NA, what = "mirai"))
+  mirai <- which(vapply(unname(unclass(x)), inherits, NA, what = "mirai"))
   if (!length(mirai)) return(invisible(0L))
   tasks <- lapply(unclass(x)[mirai], attr, "task", TRUE)
   # Without a task the value is here already. Those before it may have one too, in the hub.

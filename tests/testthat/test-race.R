@@ -23,6 +23,19 @@ test_that("what is no mirai is skipped", {
   expect_identical(race_mirai(list(1, 2)), 0L)
   expect_identical(race_mirai(NULL), 0L)
   expect_identical(race_mirai(5), 0L)
+  expect_identical(race_mirai(mirai(1)), 0L)
+})
+
+test_that("names play no part", {
+  local_pool(1)
+  m <- call_mirai(mirai(1))
+  n <- call_mirai(mirai(2))
+  expect_identical(race_mirai(list(a = m, b = n)), 1L)
+  expect_identical(race_mirai(list(a = "no mirai", b = m)), 2L)
+  expect_identical(race_mirai(mirai_map(c(a = 1, b = 2), identity)), 1L)
+  m[]
+  expect_identical(race_mirai(list(a = 5, b = m)), 2L)
+  expect_identical(race_mirai(list(a = 5)), 0L)
 })
 
 test_that("failures count as values", {
