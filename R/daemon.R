@@ -169,7 +169,7 @@ nextcode <- function(xc) {
   texts <- c("Daemon connection terminated", "Daemon idletime limit reached", "Daemon walltime limit reached",
              "Daemon task limit reached")
   text <- if (xc %in% 0:3) texts[xc + 1L] else "unknown"
-  paste(as.integer(xc), text, sep = " | ")
+  paste(xc, text, sep = " | ")
 }
 
 nextstream <- function(.compute = NULL) {

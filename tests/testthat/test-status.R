@@ -40,6 +40,7 @@ test_that("without dispatcher only connections are known", {
   expect_identical(info(), c(connections = 2L, cumulative = NA, awaiting = NA, executing = NA, completed = NA))
   expect_named(status(), c("connections", "daemons", "workers"))
   expect_null(nextget("dispatcher"))
+  expect_identical(nextget("n"), 2L)
 })
 
 test_that("nextget() gives items of the pool", {
@@ -47,7 +48,7 @@ test_that("nextget() gives items of the pool", {
   local_pool(url = url, seed = 7)
   expect_identical(nextget("n"), 1L)
   expect_identical(nextget("url"), url)
-  expect_false(is.null(nextget("dispatcher")))
+  expect_identical(nextget("dispatcher"), url)
   expect_equal(nextget("seed"), 7)
   peeked <- nextget("stream")
   expect_identical(nextget("stream"), peeked)
@@ -57,6 +58,29 @@ test_that("nextget() gives items of the pool", {
   expect_null(nextget("nonsense"))
   expect_null(nextget("url", "nowhere"))
   expect_null(nextstream("nowhere"))
+  expect_visible(nextget("url"))
+  for (bad in list(5, NULL, c("n", "url"), NA_character_))
+    expect_refused(nextget(bad), "`x` must be a string", "nextget")
+  daemons(2, .compute = "other")
+  defer(daemons(0, .compute = "other"))
+  expect_identical(nextget("n", "other"), 2L)
+  expect_identical(nextget("url", "other"), status("other")$daemons)
+  expect_null(nextget("seed", "other"))
+  # Without a profile it is the current one.
+  expect_identical(with_daemons("other", nextget("n")), 2L)
+  peeked <- nextget("stream", "other")
+  expect_identical(with_daemons("other", nextstream()), peeked)
+  expect_identical(nextget("stream", "other"), parallel::nextRNGStream(peeked))
+})
+
+test_that("nextget() and nextstream() know a synchronous pool", {
+  local_pool(sync = TRUE, seed = 5)
+  expect_identical(nextget("n"), 1L)
+  expect_match(nextget("url"), "^inproc://")
+  expect_null(nextget("dispatcher"))
+  first <- nextstream()
+  expect_identical(nextstream(), parallel::nextRNGStream(first))
+  expect_identical(mirai(.Random.seed)[], parallel::nextRNGStream(parallel::nextRNGStream(first)))
 })
 
 test_that("nextcode() has a text for each code", {
@@ -64,5 +88,10 @@ test_that("nextcode() has a text for each code", {
   expect_identical(nextcode(1L), "1 | Daemon idletime limit reached")
   expect_identical(nextcode(2L), "2 | Daemon walltime limit reached")
   expect_identical(nextcode(3L), "3 | Daemon task limit reached")
-  expect_match(nextcode(9), "unknown")
+  expect_visible(nextcode(0))
+  expect_identical(nextcode(9), "9 | unknown")
+  expect_identical(nextcode(-1), "-1 | unknown")
+  expect_identical(nextcode(0.5), "0.5 | unknown")
+  expect_identical(nextcode(1e10), "1e+10 | unknown")
+  for (bad in list("1", NULL, NA, c(0, 1))) expect_refused(nextcode(bad), "`xc` must be an exit code of `daemon()`", "nextcode")
 })
