@@ -7,11 +7,17 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
   # Without dispatcher, daemons that are on their way count.
-  min <- if (pool$dispatcher) check_count(.min, sys.call()) else pool$n
+  min <- if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
   tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
     if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout) else
       hub_everywhere_traced(pool, object, min, .timeout)
   invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))
+}
+
+check_min <- function(min, call) {
+  if (!is_limit(min) || min > .Machine$integer.max)
+    abort(sprintf("`.min` must be a number of daemons of at least 0, not `%s`.", shown(min)), call)
+  as.integer(min)
 }
 
 hub_everywhere <- function(pool, object, min, timeout) {

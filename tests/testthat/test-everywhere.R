@@ -39,6 +39,56 @@ test_that("it needs daemons, and right arguments", {
   local_pool(1)
   expect_refused(everywhere(1, 2), "all `...` arguments must be named", "everywhere")
   expect_refused(everywhere(1, .args = list(2)), "all items in `.args` must be named", "everywhere")
+  for (bad in list("a", -1, NULL, NA, Inf, 1:2))
+    expect_refused(everywhere(1, .min = bad), "`.min` must be a number of daemons", "everywhere")
+})
+
+test_that("without daemons the error is that of require_daemons(), for its call", {
+  skip_if_not_installed("cli")
+  skip_if_not_installed("rlang")
+  e <- tryCatch(everywhere(1, .compute = "nowhere"), error = identity)
+  expect_s3_class(e, "rlang_error")
+  expect_identical(conditionCall(e)[[1L]], quote(everywhere))
+})
+
+test_that(".min below the number of daemons changes nothing", {
+  local_pool(2)
+  expect_length(unique(everywhere(Sys.getpid(), .min = 0)[.flat]), 2L)
+  expect_length(unique(everywhere(Sys.getpid(), .min = 1.9)[.flat]), 2L)
+})
+
+test_that("a running task delays only its own daemon", {
+  local_pool(2)
+  held <- hold()
+  held$started()
+  x <- everywhere("done")
+  await(sum(!vapply(x, unresolved, NA)) == 1L)
+  expect_true(unresolved(held$m))
+  expect_true(unresolved(x))
+  held$open()
+  expect_identical(x[], list("done", "done"))
+})
+
+test_that("consecutive calls reach each daemon once", {
+  local_pool(3)
+  x <- lapply(1:5, function(i) everywhere(c(i, Sys.getpid()), .args = list(i = i)))
+  pids <- daemon_pids()
+  skip_if_not(length(pids) == 3L, "needs /proc")
+  for (i in 1:5) {
+    values <- x[[i]][]
+    expect_identical(vapply(values, `[`, 0L, 1L), rep(i, 3L))
+    expect_setequal(vapply(values, `[`, 0L, 2L), pids)
+  }
+})
+
+test_that("daemons that connect later do not get it", {
+  local_pool(1)
+  pid <- mirai(Sys.getpid())[]
+  everywhere(there <<- 1)[]
+  launch_local(1)
+  await(info()[["connections"]] == 2L)
+  found <- everywhere(c(Sys.getpid() == pid, exists("there")), .args = list(pid = pid))[]
+  expect_setequal(found, list(c(TRUE, TRUE), c(FALSE, FALSE)))
 })
 
 test_that("a later task does not start on a daemon before it has done its evaluation", {
@@ -69,6 +119,9 @@ test_that("with none connected one evaluation waits for the first", {
   launch_local(1)
   call_mirai(x)
   expect_true(value(mirai(first)))
+  launch_local(1)
+  await(info()[["connections"]] == 2L)
+  expect_setequal(everywhere(exists("first"))[.flat], c(TRUE, FALSE))
 })
 
 test_that("a daemon that dies does not keep the others waiting", {
@@ -93,4 +146,11 @@ test_that("without dispatcher each daemon gets one", {
   expect_length(unique(everywhere(Sys.getpid())[.flat]), 2L)
   everywhere(kept <<- 3)
   expect_identical(unlist(collect_mirai(lapply(1:4, function(i) mirai(kept)))), rep(3, 4L))
+})
+
+test_that("without dispatcher .min is ignored", {
+  local_pool(2, dispatcher = FALSE)
+  expect_length(everywhere(1, .min = 5), 2L)
+  local_pool(url = local_url(), dispatcher = FALSE)
+  expect_length(everywhere(1, .min = 5), 1L)
 })
