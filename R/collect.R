@@ -20,13 +20,18 @@ option_names <- c(".flat", ".progress", ".stop")
   index <- as.list(substitute(list(...)))[-1L]
   given <- !vapply(index, identical, NA, quote(expr = ))
   if (!any(given)) return(collect_values(x, collect_options(NULL), sys.call()))
-  named <- vapply(index, function(i) is.symbol(i) && as.character(i) %in% option_names, NA)
-  if (all(named)) return(collect_values(x, collect_options(vapply(index, as.character, ""), sys.call()), sys.call()))
+  bare <- vapply(index, function(i) is.symbol(i) && as.character(i) %in% option_names, NA)
+  if (all(given)) {
+    # What is no bare name of an option may still be one, as `mirai::.flat` is.
+    options <- lapply(seq_along(index), function(i) if (bare[i]) as.character(index[[i]]) else ...elt(i))
+    if (all(bare | vapply(options, inherits, NA, what = "miraiOption")))
+      return(collect_values(x, collect_options(vapply(options, as.character, ""), sys.call()), sys.call()))
+  }
   if (length(index) > 1L)
     abort("a mirai map is subset by one index, or collected by options: `.flat`, `.progress`, `.stop`", sys.call())
-  index <- ..1
-  if (inherits(index, "miraiOption")) return(collect_values(x, collect_options(index, sys.call()), sys.call()))
-  structure(unclass(x)[index], class = "mirai_map")
+  part <- unclass(x)[..1]
+  if (any(vapply(part, is.null, NA))) abort("subscript out of bounds", sys.call())
+  structure(part, class = "mirai_map")
 }
 
 collect_mirai <- function(x, options = NULL) {

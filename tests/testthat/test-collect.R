@@ -54,6 +54,7 @@ test_that("options may be strings, named vectors or lists", {
   expect_identical(collect_mirai(x, c(.flat = "FALSE", .stop = "TRUE")), as.list(flat))
   expect_identical(collect_mirai(x, NULL), as.list(flat))
   expect_identical(collect_mirai(x, character()), as.list(flat))
+  expect_identical(collect_mirai(x, list()), as.list(flat))
   expect_identical(collect_mirai(unclass(x), ".flat"), flat)
   expect_refused(collect_mirai(x, "flat"), "unknown option `flat`", "collect_mirai")
   expect_refused(collect_mirai(x, list(.flat = TRUE, .other = 1)), "unknown option `.other`", "collect_mirai")
@@ -74,6 +75,10 @@ test_that("tokens work bare, in any order, whatever the user calls so", {
   expect_identical(x[], list(a = 1, b = 2))
   token <- mirai::.stop
   expect_identical(x[token], list(a = 1, b = 2))
+  rm(.flat)
+  expect_identical(x[mirai::.flat], c(a = 1, b = 2))
+  expect_identical(x[mirai::.stop, mirai::.flat], c(a = 1, b = 2))
+  expect_identical(x[.flat, token], c(a = 1, b = 2))
 })
 
 test_that("tokens work where mirai is not attached", {
@@ -87,9 +92,14 @@ test_that("any other index makes a smaller map", {
   expect_identical(x[c("a", "c")][], list(a = 1, c = 3))
   expect_identical(x[-1][], list(b = 2, c = 3))
   expect_s3_class(x[[1]], "mirai")
+  expect_identical(x[c(FALSE, TRUE)][], list(b = 2))
+  expect_identical(x[c("c", "c")][.flat], c(c = 3, c = 3))
+  expect_length(x[0], 0L)
   expect_identical(x$b[], 2)
   expect_identical(x[["c"]][], 3)
   expect_refused(x[1, 2], "one index", "[.mirai_map")
+  expect_refused(x[mirai::.flat, 2], "one index", "[.mirai_map")
+  for (beyond in list(4, "z", c(1, NA), c("a", NA))) expect_refused(x[beyond], "subscript out of bounds", "[.mirai_map")
 })
 
 test_that(".flat joins as unlist() does, one level", {
@@ -105,6 +115,13 @@ test_that(".flat refuses values of different types, naming the place", {
   expect_match(conditionMessage(e), "annot flatten outputs of differing type: integer / double")
   expect_identical(e$location, 2L)
   expect_identical(e$name, "q")
+  e <- tryCatch(mirai_map(list(1L, NULL), identity)[.flat], error = identity)
+  expect_match(conditionMessage(e), "integer / NULL")
+  expect_null(e$name)
+  skip_if_not_installed("cli")
+  skip_if_not_installed("rlang")
+  expect_s3_class(e, "rlang_error")
+  expect_identical(conditionCall(e), quote(mirai_map()))
 })
 
 test_that(".flat cancels the rest", {
@@ -135,9 +152,16 @@ test_that(".stop raises the first error, with its place, name and parent", {
   expect_s3_class(e$parent, "simpleError")
   expect_identical(conditionMessage(e$parent), "invalid 'type' (character) of argument")
   expect_identical(e$parent$condition.class, c("simpleError", "error", "condition"))
-  e <- tryCatch(mirai_map(list(1, "a"), sum)[.stop], error = identity)
-  expect_identical(e$location, 2L)
-  expect_null(e$name)
+  fails <- function(x) (function() stop(structure(class = c("own", "error", "condition"), list(message = "m", call = quote(g(x)), data = 5))))()
+  parent <- tryCatch(mirai_map(1, fails)[.stop], error = identity)$parent
+  expect_s3_class(parent, c("own", "error", "condition"), exact = TRUE)
+  expect_identical(parent[c("message", "call", "data")], list(message = "m", call = quote(g(x)), data = 5))
+  expect_identical(parent$stack.trace[[length(parent$stack.trace)]], quote(.f()))
+  for (unnamed in list(list(1, "a"), list(a = 1, "a"))) {
+    e <- tryCatch(mirai_map(unnamed, sum)[.stop], error = identity)
+    expect_identical(e$location, 2L)
+    expect_null(e$name)
+  }
 })
 
 test_that(".stop prints as documented, with cli", {
@@ -195,6 +219,8 @@ test_that("without cli, errors and progress are plain", {
     "cat('<2>', conditionMessage(e), '</2>', is.null(conditionCall(e)), e$location, e$name, '\\n')",
     "e <- tryCatch(mirai_map(list(1L, 2), identity)[.flat], error = identity)",
     "cat('<3>', conditionMessage(e), '</3>\\n')",
+    "e <- tryCatch(mirai_map(1, function(x) Sys.sleep(60), .timeout = 20)[.stop], error = identity)",
+    "cat('<4>', conditionMessage(e), '</4>', e$location, '\\n')",
     "x <- mirai_map(1:3, identity)[.progress]",
     "str(x)",
     "daemons(0)"
@@ -206,6 +232,7 @@ test_that("without cli, errors and progress are plain", {
   expect_match(out, "<1> No daemons set for the 'foo' compute profile.\nUse e.g. mirai::daemons(6, .compute = \"foo\") to set 6 local daemons. </1> TRUE simpleError", fixed = TRUE)
   expect_match(out, "<2> In index 2:\ninvalid 'type' (character) of argument </2> TRUE 2 y", fixed = TRUE)
   expect_match(out, "<3> Cannot flatten outputs of differing type: integer / double </3>", fixed = TRUE)
+  expect_match(out, "<4> In index 1:\n5 | Timed out </4> 1", fixed = TRUE)
   expect_match(out, "[ 0 / 3 .... ]", fixed = TRUE)
   expect_match(out, "[ 1 / 3 .... ]", fixed = TRUE)
   expect_match(out, "[ 2 / 3 .... ]", fixed = TRUE)
@@ -223,6 +250,31 @@ test_that("progress changes nothing about the result", {
     expect_identical(collect_mirai(x, list(.progress = list(name = "bar", type = "tasks"))), list(a = 1, b = 2))
     expect_identical(mirai_map(list(), identity)[.progress], list())
   })
+})
+
+test_that("with cli progress is a bar of as many steps as there are elements, which ends with the collection", {
+  skip_if_not_installed("cli", "3.0.0")
+  gate <- tempfile("gate")
+  # cli's own log of its bars; each look at its clock is a tick.
+  child <- spawn(c(
+    "options(cli.progress_handlers_only = 'logger', cli.progress_show_after = 0)",
+    "library(mirai)",
+    "daemons(1)",
+    sprintf("slow <- function(i) {while (i == 3 && !file.exists('%s')) Sys.sleep(0.005); i}", gate),
+    "environment(slow) <- globalenv()",
+    "x <- mirai_map(1:4, slow)[.progress]",
+    "cat('first\\n')",
+    "x <- try(mirai_map(1:2, function(i) if (i == 2) stop('no'))[.progress, .stop], silent = TRUE)",
+    "cat('second\\n')"
+  ), env = "CLI_TICK_TIME=1")
+  await(any(grepl("2/4 updated", child$log(), fixed = TRUE)))
+  expect_false("first" %in% child$log())
+  file.create(gate)
+  out <- child$wait()
+  first <- which(out == "first")
+  expect_match(out[seq_len(first)], "0/4 created", all = FALSE)
+  expect_match(out[first - 1L], "4/4 terminated (done)", fixed = TRUE)
+  expect_match(out[which(out == "second") - 1L], "/2 terminated (done)", fixed = TRUE)
 })
 
 test_that("a big map collects with progress in reasonable steps", {

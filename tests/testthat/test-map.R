@@ -26,6 +26,16 @@ test_that("wrong arguments are errors", {
   expect_refused(mirai_map(1, identity, .args = sum), "`.args` must be", "mirai_map")
   expect_refused(mirai_map(array(1, c(1, 1, 1)), identity), "2 dimensions", "mirai_map")
   expect_error(mirai_map(1, identity, .compute = "nowhere"), "No daemons set for the 'nowhere' compute profile")
+  expect_refused(mirai_map(table(c("a", "b")), identity), "2 dimensions, if any, not 1", "mirai_map")
+  for (bad in list(environment(), new.env())) expect_refused(mirai_map(1, identity, bad, a = 1), dots, "mirai_map")
+})
+
+test_that("without daemons the error is that of require_daemons(), for its call", {
+  skip_if_not_installed("cli")
+  skip_if_not_installed("rlang")
+  e <- tryCatch(mirai_map(1, identity, .compute = "nowhere"), error = identity)
+  expect_s3_class(e, "rlang_error")
+  expect_identical(conditionCall(e)[[1L]], quote(mirai_map))
 })
 
 test_that("the element is the first argument, constants follow", {
@@ -39,6 +49,13 @@ test_that("elements and constants are values, never evaluated", {
   expect_identical(mirai_map(1, function(x, y) y, .args = list(y = quote(stop("evaluated"))))[[1]][], quote(stop("evaluated")))
   expect_identical(mirai_map(list(NULL, NA), is.null)[.flat], c(TRUE, FALSE))
   expect_identical(mirai_map(expression(a + b, c), class)[.flat], c("call", "name"))
+})
+
+test_that("constants may be NULL, have names that mirai uses itself, or be absent", {
+  expect_identical(mirai_map(1, function(x, ...) list(...), .args = list(a = NULL, NULL))[[1]][], list(a = NULL, NULL))
+  own <- mirai_map(1:2, function(.x, .args, .f) list(.x, .args, .f), .args = list(.args = 3, .f = "f"))[]
+  expect_identical(own, list(list(1L, 3, "f"), list(2L, 3, "f")))
+  expect_identical(mirai_map(1:2, function(x, ...) ...length(), .args = NULL)[.flat], c(0L, 0L))
 })
 
 test_that("... go to the global environment, host globals are not found", {
@@ -63,6 +80,12 @@ test_that("vectors are mapped over as lapply() does, names kept", {
   expect_identical(mirai_map(p, identity)[], lapply(p, identity))
   env <- list2env(list(u = 1, v = 2))
   expect_identical(mirai_map(env, identity)[], lapply(env, identity))
+  d <- as.difftime(1:2, units = "mins")
+  expect_identical(mirai_map(d, identity)[], lapply(d, identity))
+  lt <- as.POSIXlt("2026-01-01", tz = "UTC") + 0:1
+  expect_identical(mirai_map(lt, identity)[], lapply(lt, identity))
+  expect_identical(mirai_map(pairlist(a = 1, b = NULL), is.null)[], list(a = FALSE, b = TRUE))
+  expect_identical(mirai_map(list(a = 1, NULL, c = NULL), is.null)[], list(a = FALSE, TRUE, c = TRUE))
   expect_identical(mirai_map(NULL, identity)[], list())
   expect_identical(mirai_map(character(), identity)[], list())
 })
@@ -78,6 +101,12 @@ test_that("data frames are mapped over by rows", {
   expect_identical(mirai_map(df[0, ], function(...) 1)[], list())
   expect_named(mirai_map(mtcars[1:2, ], function(...) 1)[], rownames(mtcars)[1:2])
   expect_identical(mirai_map(data.frame(a = 1:2), function(a, k) a + k, .args = list(k = 1L))[.flat], 2:3)
+  expect_length(mirai_map(mtcars[0, ], function(...) 1)[], 0L)
+  expect_identical(mirai_map(data.frame(), function(...) 1)[], list())
+  # Columns without names of one's own go by the names that data.frame() makes.
+  expect_match(mirai_map(data.frame(1:2, 3:4), function(a, b) a + b)[[2]][], "unused arguments")
+  expect_identical(mirai_map(data.frame(1:2, 3:4), function(X1.2, X3.4) X1.2 + X3.4)[.flat], c(4L, 6L))
+  expect_identical(mirai_map(as.list(df[c("a", "b")]), rev)[], list(a = 2:1, b = c("y", "x")))
 })
 
 test_that("a data frame made by hand, as purrr makes them, works", {
@@ -94,6 +123,14 @@ test_that("matrices are mapped over by rows", {
   expect_identical(mirai_map(m, function(b, a) a - b)[.flat], c(r1 = -2L, r2 = -2L))
   expect_identical(mirai_map(unname(m), function(x, y) x * 10L + y)[.flat], c(13L, 24L))
   expect_identical(mirai_map(m[, "a", drop = FALSE], function(a) a)[.flat], c(r1 = 1L, r2 = 2L))
+  named <- function(rows, columns) matrix(1:4, 2, dimnames = list(rows, columns))
+  expect_identical(mirai_map(named(c("r", ""), NULL), function(x, y) x + y)[], list(r = 4L, 6L))
+  expect_identical(mirai_map(named(NULL, c("x", "y")), function(y, x) y - x)[], list(2L, 2L))
+  expect_identical(mirai_map(m["r2", , drop = FALSE], function(a, b) c(a, b))[], list(r2 = c(2L, 4L)))
+  expect_identical(mirai_map(matrix(1:3, 3), identity)[], list(1L, 2L, 3L))
+  expect_identical(mirai_map(m, function(a, b, k) a + b + k, .args = list(k = 10L))[.flat], c(r1 = 14L, r2 = 16L))
+  expect_length(mirai_map(m[0, ], function(...) 1)[], 0L)
+  expect_identical(mirai_map(unname(m)[, 0], function(...) ...length())[], list(0L, 0L))
   lm <- matrix(list(1, "a", 2, "b"), 2)
   expect_identical(mirai_map(lm, function(x, y) list(x, y))[], list(list(1, 2), list("a", "b")))
 })
@@ -143,6 +180,32 @@ test_that("stop_mirai() cancels a whole map", {
   x <- mirai_map(1:5, function(x) Sys.sleep(60))
   expect_identical(stop_mirai(x), rep(TRUE, 5))
   for (v in x[]) expect_code(v, 20L)
+})
+
+test_that("a submission that fails on the way leaves no task behind", {
+  config <- serial_config("handle", function(x) stop("no luck"), identity)
+  local_pool(1, serial = config, .compute = "hooks")
+  held <- hold("hooks")
+  held$started()
+  x <- list(1, 2, structure(new.env(), class = "handle"))
+  expect_error(mirai_map(x, identity, .compute = "hooks"), "no luck")
+  expect_identical(info("hooks")[["awaiting"]], 0L)
+  held$open()
+  expect_identical(value(mirai("usable", .compute = "hooks")), "usable")
+})
+
+test_that("maps may be made within maps", {
+  inner <- function(x) {
+    mirai::daemons(sync = TRUE)
+    on.exit(mirai::daemons(0))
+    mirai::mirai_map(1:2, function(y) 10 * y)[mirai::.flat] + x
+  }
+  expect_identical(mirai_map(1:2, inner)[], list(c(11, 21), c(12, 22)))
+  expect_identical(mirai({
+    mirai::daemons(1)
+    on.exit(mirai::daemons(0))
+    mirai::mirai_map(c(a = 1, b = 2), function(y) 10 * y)[]
+  })[], list(a = 10, b = 20))
 })
 
 test_that("a large map comes back whole and in order", {
