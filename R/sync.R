@@ -26,18 +26,24 @@ evaluate_here <- function(pool, object, shared, timeout, flags) {
 
 # The value of a task, or its error value. Both ways it goes through serialization.
 as_on_daemon <- function(object, shared, flags, stream) {
-  was <- list(session$on_daemon, session$in_map, session$noted)
+  was <- list(session$on_daemon, session$in_map, session$noted, session$signalled)
   on.exit({
     session$on_daemon <- was[[1L]]
     session$in_map <- was[[2L]]
     session$noted <- was[[3L]]
+    session$signalled <- was[[4L]]
   })
   session$on_daemon <- TRUE
   session$noted <- NULL
+  session$signalled <- NULL
   tryCatch(
-    withCallingHandlers(
-      copied(evaluate(copied(object), copied(shared), flags, stream)),
-      error = note_error, interrupt = note_interrupt
+    withRestarts(
+      withCallingHandlers(
+        copied(evaluate(copied(object), copied(shared), flags, stream)),
+        error = note_error, interrupt = note_interrupt, condition = note_signal
+      ),
+      # How R leaves for its prompt from what no handler is told of, as stop() with a condition that is no error.
+      abort = function() failed_task(NULL)
     ),
     error = function(e) failed_task(NULL),
     interrupt = function(e) mirai_interrupt

@@ -20,6 +20,56 @@ test_that("errors are error values with their trace, and the session goes on", {
   expect_identical(mirai(1)[], 1)
 })
 
+test_that("stop() with a condition that is not an error is a miraiError, as on a daemon", {
+  local_pool(sync = TRUE)
+  custom <- structure(class = c("custom", "condition"), list(message = "own", call = quote(f(x)), data = 1:3))
+  utils::capture.output(type = "message", {
+    e <- mirai(stop(s), s = custom)[]
+    left <- mirai(invokeRestart("abort"))[]
+  })
+  expect_s3_class(e, c("miraiError", "errorValue", "try-error"), exact = TRUE)
+  expect_identical(as.vector(e), "Error in f(x): own")
+  expect_identical(e$condition.class, c("custom", "condition"))
+  expect_identical(e$data, 1:3)
+  expect_s3_class(left, "miraiError")
+  # What has been put away is there again, and later tasks are evaluated as ever.
+  expect_identical(mirai(1)[], 1)
+  expect_false(on_daemon())
+})
+
+test_that("other arguments are ignored, and profiles have names", {
+  local_pool("no number", url = 5, dispatcher = "no", nonsense = 1, memory = "x", serial = 1, sync = TRUE, .compute = "here")
+  expect_identical(mirai(Sys.getpid(), .compute = "here")[], Sys.getpid())
+  expect_false(daemons_set())
+  expect_match(status("here")$daemons, "^inproc://")
+  expect_s3_class(try_mirai(1, .compute = "here"), "mirai")
+})
+
+test_that("what everywhere() attaches stays attached, in the host too", {
+  local_pool(sync = TRUE)
+  defer(if ("package:stats4" %in% search()) detach("package:stats4"))
+  everywhere(library(stats4))
+  expect_true("package:stats4" %in% search())
+  expect_true("package:stats4" %in% mirai(search())[])
+  expect_true("package:stats4" %in% search())
+})
+
+test_that("browser() stops in the task, where its variables can be looked at", {
+  code <- c(
+    "library(mirai)", "daemons(sync = TRUE)", "y <- 'of the host'",
+    "m <- mirai({x <- 41; browser(); x + 1})",
+    "cat('in the task:', x, exists('y'), '\\n')", "x <- 99", "c",
+    "cat('value:', m[], y, '\\n')",
+    "m <- mirai({browser(); 1})", "Q",
+    "cat('after:', mirai(2)[], y, on_daemon(), '\\n')"
+  )
+  out <- system2(file.path(R.home("bin"), "R"), c("--no-save", "--no-restore", "--quiet", "--interactive", "--no-readline"),
+                 input = code, stdout = TRUE, stderr = TRUE, env = child_env())
+  expect_match(out, "^in the task: 41 FALSE", all = FALSE)
+  expect_match(out, "^value: 100 of the host", all = FALSE)
+  expect_match(out, "^after: 2 of the host FALSE", all = FALSE)
+})
+
 test_that("arguments and values pass through serialization", {
   local_pool(sync = TRUE)
   env <- new.env()
