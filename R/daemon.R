@@ -174,18 +174,20 @@ nextcode <- function(xc) {
 
 nextstream <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
-  if (!is.null(pool)) take_stream(pool)
+  if (is.null(pool)) NULL else take_stream(pool)
 }
 
 nextget <- function(x, .compute = NULL) {
   if (!is_string(x)) abort(sprintf("`x` must be a string, not `%s`.", shown(x)))
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(NULL)
+  # Without a match, switch() would return an invisible NULL.
   switch(x,
     n = pool$n,
     url = pool$url,
-    dispatcher = if (pool$dispatcher) pool$url,
+    dispatcher = if (pool$dispatcher) pool$url else NULL,
     stream = pool$stream,
-    seed = pool$seed
+    seed = pool$seed,
+    NULL
   )
 }

@@ -22,6 +22,26 @@ test_that("info() counts", {
   expect_identical(unname(info()), c(2L, 2L, 0L, 0L, 5L))
 })
 
+test_that("whatever ends is completed, and everywhere() counts", {
+  local_pool(2)
+  call_mirai(everywhere(1))
+  await(info()[["completed"]] == 2L)
+  ends <- list(
+    function() call_mirai(mirai(stop("failed"))),
+    function() call_mirai(mirai(signalCondition(structure(class = c("interrupt", "condition"), list())))),
+    function() call_mirai(mirai(Sys.sleep(60), .timeout = 20)),
+    function() call_mirai(mirai(1, .timeout = 0)),
+    function() stop_mirai(mirai(Sys.sleep(60))),
+    function() call_mirai(mirai(quit("no")))
+  )
+  for (i in seq_along(ends)) {
+    ends[[i]]()
+    await(info()[["completed"]] == 2L + i)
+  }
+  await(info()[["connections"]] == 1L)
+  expect_identical(unname(info()), c(1L, 2L, 0L, 0L, 8L))
+})
+
 test_that("status() shows the same, the address, and memory", {
   local_pool(1, memory = 5)
   s <- status()
@@ -31,6 +51,8 @@ test_that("status() shows the same, the address, and memory", {
   expect_identical(s$mirai, c(awaiting = 0L, executing = 0L, completed = 0L))
   expect_identical(s$memory[["capacity"]], 5)
   expect_named(s$memory, c("used", "peak", "capacity"))
+  expect_type(s$memory, "double")
+  expect_identical(status("default")$daemons, s$daemons)
   daemons(1)
   expect_identical(status()$memory[["capacity"]], NA_real_)
 })
@@ -56,6 +78,11 @@ test_that("nextget() gives items of the pool", {
   expect_identical(nextget("stream"), parallel::nextRNGStream(peeked))
   expect_null(nextget("tls"))
   expect_null(nextget("nonsense"))
+  expect_null(nextget("cv"))
+  expect_visible(nextget("nonsense"))
+  expect_visible(nextget("url", "nowhere"))
+  expect_visible(nextstream("nowhere"))
+  expect_refused(nextget(5), "`x` must be a string", "nextget")
   expect_null(nextget("url", "nowhere"))
   expect_null(nextstream("nowhere"))
   expect_visible(nextget("url"))
