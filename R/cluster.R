@@ -187,7 +187,7 @@ note_launch <- function(pool, n, ticket) pool$launches <- c(pool$launches, list(
 
 # Waits until what has been launched is there, or has failed.
 await_launches <- function(pool) {
-  for (launch in pool$launches) rust(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket), NULL)
+  for (launch in pool$launches) rust(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket, NULL), NULL)
   pool$launches <- NULL
 }
 

@@ -62,11 +62,23 @@ start_daemons <- function(pool, n, call) {
   started <- FALSE
   on.exit(if (!started) close_pool(pool$name))
   ticket <- launch_daemons(pool, n, pool$arguments, call)
-  outcome <- rust(.Call(wrap__hub_wait_connected, pool$hub, n, ticket), call)
+  outcome <- wait_for_daemons(pool, n, ticket, call)
   if (outcome$connected == 0L) abort(paste("daemons could not be started.", launch_report(outcome), sep = "\n"), call)
   started <- TRUE
   if (outcome$failed > 0L)
     warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
+}
+
+# Without dispatcher it is said every ten seconds that there is still something to wait for.
+wait_for_daemons <- function(pool, n, ticket, call) {
+  step <- if (!pool$dispatcher) 10L
+  elapsed <- 0L
+  repeat {
+    outcome <- rust(.Call(wrap__hub_wait_connected, pool$hub, n, ticket, step), call)
+    if (outcome$connected + outcome$failed >= n) return(outcome)
+    elapsed <- elapsed + step
+    message(sprintf("mirai: initial sync with daemon(s) [%d secs elapsed]", elapsed))
+  }
 }
 
 launch_report <- function(outcome) {

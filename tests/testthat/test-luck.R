@@ -69,6 +69,26 @@ test_that("daemons() can be interrupted while it waits, and leaves nothing", {
   expect_match(child$wait(), "set FALSE", all = FALSE)
 })
 
+test_that("daemons that are slow to start are waited for, without dispatcher with a message every ten seconds", {
+  profile <- tempfile()
+  gate <- tempfile()
+  writeLines(sprintf("while (file.exists('%s')) Sys.sleep(0.01)", gate), profile)
+  code <- function(call) c(
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s')", profile), "library(mirai)", "cat('waiting\\n')", call,
+    "cat('connected', info()[['connections']], '\\n')"
+  )
+  file.create(gate)
+  defer(unlink(gate))
+  silent <- spawn(code("daemons(1)"))
+  await("waiting" %in% silent$log())
+  telling <- spawn(code("daemons(1, dispatcher = FALSE)"))
+  await("mirai: initial sync with daemon(s) [10 secs elapsed]" %in% telling$log(), 60)
+  file.remove(gate)
+  expect_identical(telling$wait()[1:2], c("waiting", "mirai: initial sync with daemon(s) [10 secs elapsed]"))
+  expect_match(telling$log(), "connected 1", all = FALSE)
+  expect_identical(silent$wait(), c("waiting", "connected 1 "))
+})
+
 test_that("the terminal's Ctrl-C does not reach local daemons", {
   skip_unless_linux()
   local_pool(1)

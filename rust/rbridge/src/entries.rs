@@ -32,7 +32,7 @@ rapi::entries! {
     promises::tasks_then => tasks_then(tasks, f);
 
     launch::launch => launch(hub, calls, libpaths, package_path, force_rscript);
-    launch::hub_wait_connected => hub_wait_connected(hub, n, ticket);
+    launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::report_tempdir => report_tempdir(path);
 

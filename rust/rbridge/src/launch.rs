@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mirai_hub::HubHandle;
 use mirai_launcher::{
@@ -188,22 +189,35 @@ fn with_output(reason: String, output: &str) -> String {
     }
 }
 
-/// Entry: waits until `n` daemons have connected since a launch, or as many have connected or been lost. A list: their
-/// numbers, `connected` at most `n` and `failed`, and why the first one was lost (`reason`) and how to see it (`command`).
+/// Entry: waits until `n` daemons have connected since a launch, or as many have connected or been lost, or `patience` (in
+/// seconds, `NULL` without end) is over. A list: their numbers, `connected` at most `n` and `failed`, and why the first one
+/// was lost (`reason`) and how to see it (`command`).
 pub(crate) fn hub_wait_connected<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
     n: Sexp<'r>,
     ticket: Sexp<'r>,
+    patience: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let n = n.count(scope, "n")?;
     let ticket: &Ticket = ticket.handle(scope, "ticket")?;
+    let patience = match patience.optional_number(scope, "patience")? {
+        Some(seconds) => Some(
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|_| Failure::error("`patience` must be a number of seconds"))?,
+        ),
+        None => None,
+    };
+    let begun = Instant::now();
     let hub = Host::open(scope, hub)?;
     let mut seen = 0;
     let connected = loop {
         let connected = hub.counts().cumulative.saturating_sub(ticket.before);
         if connected + ticket.losses.lock().count >= n {
             break connected.min(n);
+        }
+        if patience.is_some_and(|patience| begun.elapsed() >= patience) {
+            break connected;
         }
         seen = hub.wait_change(seen, SLICE);
         scope.check_interrupt()?;
