@@ -45,6 +45,8 @@ test_that("lists give a vector without names, other things FALSE", {
   expect_identical(stop_mirai(NULL), FALSE)
   expect_identical(stop_mirai(5), FALSE)
   expect_identical(stop_mirai(list()), logical())
+  expect_invisible(stop_mirai(list()))
+  expect_identical(stop_mirai(mirai_map(c(a = 1, b = 2), function(x) Sys.sleep(60))), c(TRUE, TRUE))
 })
 
 test_that("lists are cancelled from the last: nothing of it starts meanwhile", {

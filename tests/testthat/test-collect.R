@@ -6,6 +6,11 @@ test_that("collect_mirai() takes a mirai, a list, a map", {
   expect_identical(collect_mirai(list()), list())
   expect_identical(collect_mirai(mirai_map(1:2, identity)), list(1L, 2L))
   expect_identical(collect_mirai(mirai(1), ".flat"), 1)
+  expect_identical(collect_mirai(mirai(1), "ignored"), 1)
+  expect_identical(collect_mirai(list(a = mirai(1), mirai(2))), list(a = 1, 2))
+  expect_null(names(collect_mirai(list(mirai(1), mirai(2)))))
+  expect_visible(collect_mirai(mirai(1)))
+  expect_visible(collect_mirai(list(mirai(1))))
 })
 
 test_that("collect_mirai() refuses anything else, in words of its own", {
@@ -24,7 +29,10 @@ test_that("call_mirai() waits and returns its argument, whatever it is", {
   mixed <- list(mirai(1), 2)
   call_mirai(mixed)
   expect_false(unresolved(mixed))
-  for (other in list(NULL, 1, "a", list(), list(1))) expect_identical(call_mirai(other), other)
+  for (other in list(NULL, 1, "a", list(), list(1), sum, globalenv(), mtcars)) {
+    expect_identical(call_mirai(other), other)
+    expect_invisible(call_mirai(other))
+  }
 })
 
 test_that("unresolved() knows mirai, lists of them, and the unresolved value", {
@@ -38,6 +46,8 @@ test_that("unresolved() knows mirai, lists of them, and the unresolved value", {
   expect_true(unresolved(held$m$data))
   for (other in list(NA, NULL, list(), list(1), 5, structure(NA, class = "unresolvedValue"))) expect_false(unresolved(other))
   expect_visible(unresolved(m))
+  expect_identical(utils::capture.output(utils::str(held$m$data)), " 'unresolvedValue' logi NA")
+  expect_length(held$m$data, 1L)
   held$open()
   expect_false(unresolved(list(call_mirai(held$m))))
 })

@@ -102,6 +102,33 @@ test_that("other arguments are swallowed", {
   expect_identical(out, "code 3 FALSE ")
 })
 
+test_that("crew's call of daemon() works", {
+  stream <- {
+    set.seed(1, kind = "L'Ecuyer-CMRG")
+    .Random.seed
+  }
+  RNGkind("default")
+  url <- host()
+  child <- spawn(c(
+    "arguments <- list(",
+    sprintf("  url = '%s', dispatcher = TRUE, asyncdial = FALSE, autoexit = tools::SIGTERM, cleanup = FALSE, output = TRUE,", url),
+    "  maxtasks = 3, idletime = Inf, walltime = 60000, timerstart = 0L, tlscert = NULL,",
+    sprintf("  rs = c(%s)", paste(stream, collapse = ",")),
+    ")",
+    "code <- do.call(mirai::daemon, arguments)",
+    "cat(mirai::nextcode(code), '\\n')"
+  ))
+  expect_identical(value(mirai(.Random.seed)), stream)
+  value(mirai({
+    cat("said\n")
+    kept <<- 5
+  }))
+  expect_identical(value(mirai(kept)), 5)
+  out <- child$wait()
+  expect_match(out, "^said", all = FALSE)
+  expect_match(out, "^3 | Daemon task limit reached", all = FALSE)
+})
+
 test_that("errors are plain, and come at once", {
   expect_error(daemon(), "argument \"url\" is missing, with no default", fixed = TRUE)
   expect_refused(daemon(5), "`url` must be of type character", "daemon")

@@ -10,12 +10,22 @@ test_that("daemons(n) starts n processes and returns when they are connected", {
   expect_length(unique(everywhere(Sys.getpid())[.flat]), 3L)
 })
 
+test_that("the class of the result names the profile", {
+  expect_s3_class(local_pool(1, .compute = "named"), c("miraiDaemons", "named"), exact = TRUE)
+  expect_s3_class(local_pool(url = local_url()), c("miraiDaemons", "default"), exact = TRUE)
+  expect_s3_class(local_pool(sync = TRUE), c("miraiDaemons", "default"), exact = TRUE)
+  expect_invisible(daemons(sync = TRUE))
+  expect_invisible(daemons(url = local_url()))
+})
+
 test_that("a reset returns FALSE, and there is nothing left", {
   local_pool(1)
   pid <- mirai(Sys.getpid())[]
   expect_identical(daemons(0), FALSE)
   expect_invisible(daemons(0))
   expect_identical(daemons(NULL), FALSE)
+  expect_invisible(daemons(NULL))
+  expect_identical(daemons(0, .compute = "never set"), FALSE)
   expect_false(daemons_set())
   expect_null(info())
   expect_null(nextget("url"))
@@ -37,9 +47,11 @@ test_that("wrong arguments are errors of the user's call", {
   expect_refused(daemons(url = 5L), "`url` must be of type character, not integer", "daemons")
   expect_refused(daemons(url = "nonsense"), "3 | Invalid argument", "daemons")
   expect_refused(daemons(1, dispatcher = "yes"), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
-  expect_refused(daemons(1, dispatcher = NA), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
-  expect_refused(daemons(1, seed = "a"), "`seed` must be", "daemons")
-  expect_refused(daemons(1, memory = "5"), "`memory` must be", "daemons")
+  for (bad in list(NULL, NA, 1, c(TRUE, FALSE)))
+    expect_refused(daemons(1, dispatcher = bad), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
+  for (bad in list("a", NA, Inf, 1e10, numeric(), list(1))) expect_refused(daemons(1, seed = bad), "`seed` must be", "daemons")
+  for (bad in list("5", TRUE, c(1, 2), numeric())) expect_refused(daemons(1, memory = bad), "`memory` must be", "daemons")
+  for (bad in list(character(), NA_character_, "")) expect_refused(daemons(url = bad), "3 | Invalid argument", "daemons")
   expect_refused(daemons(1, .compute = 5), "`.compute` must be a string", "daemons")
   expect_refused(daemons(1, .compute = c("a", "b")), "`.compute` must be a string", "daemons")
   expect_false(daemons_set())
@@ -123,6 +135,33 @@ test_that("the second argument is url, the first element of it", {
   expect_identical(nextget("url"), url)
 })
 
+test_that("with url, n is ignored and nothing is launched", {
+  url <- local_url()
+  local_pool("no number", url)
+  expect_identical(info()[["connections"]], 0L)
+  # The first to come is the one started here, so no other was.
+  launch_local(1)
+  pid <- value(mirai(Sys.getpid()))
+  expect_identical(info()[["cumulative"]], 1L)
+  expect_identical(unlist(everywhere(Sys.getpid())[]), pid)
+})
+
+test_that("tasks wait for a daemon without dispatcher too", {
+  local_pool(url = local_url(), dispatcher = FALSE)
+  ms <- lapply(1:3, function(i) mirai(i, .args = list(i = i)))
+  expect_true(all(vapply(ms, unresolved, NA)))
+  launch_local(1)
+  expect_identical(lapply(ms, value), list(1L, 2L, 3L))
+})
+
+test_that("arguments in the way of crew are taken", {
+  url <- local_url()
+  local_pool(url = url, dispatcher = TRUE, seed = NULL, serial = NULL, tls = NULL, pass = NULL, .compute = "crew")
+  expect_identical(nextget("url", .compute = "crew"), url)
+  expect_identical(daemons(n = 0L, .compute = "crew"), FALSE)
+  expect_null(nextget("url", .compute = "crew"))
+})
+
 test_that("one address can be listened at again after a reset", {
   url <- local_url()
   local_pool(url = url)
@@ -192,6 +231,29 @@ test_that("daemons inherit the working directory, the environment and the librar
   expect_identical(there, list(normalizePath(folder), "here", .libPaths()))
 })
 
+test_that("daemons read start-up files, and heed the variable for default packages", {
+  folder <- tempfile("start")
+  dir.create(folder)
+  writeLines("options(mirai.test.profile = 'read')", file.path(folder, ".Rprofile"))
+  writeLines("MIRAI_TEST_ENVIRON=read", file.path(folder, ".Renviron"))
+  old <- setwd(folder)
+  names <- c("R_SCRIPT_DEFAULT_PACKAGES", "R_PROFILE_USER", "R_ENVIRON_USER")
+  before <- Sys.getenv(names, NA)
+  Sys.unsetenv(names)
+  defer({
+    setwd(old)
+    Sys.unsetenv(names)
+    if (!all(is.na(before))) do.call(Sys.setenv, as.list(before[!is.na(before)]))
+  })
+  there <- quote(list(getOption("mirai.test.profile"), Sys.getenv("MIRAI_TEST_ENVIRON"), "package:stats" %in% search()))
+  local_pool(1)
+  expect_identical(mirai(there)[], list("read", "read", TRUE))
+  Sys.setenv(R_SCRIPT_DEFAULT_PACKAGES = "NULL")
+  daemons(1)
+  expect_identical(mirai(there)[], list("read", "read", FALSE))
+  expect_identical(mirai(search())[], c(".GlobalEnv", "Autoloads", "package:base"))
+})
+
 test_that("each daemon has a temporary folder of its own, gone with it", {
   local_pool(2)
   dirs <- everywhere(tempdir())[.flat]
@@ -216,6 +278,18 @@ test_that("command lines of daemons show what they are", {
   local_pool(2)
   pids <- everywhere(Sys.getpid())[.flat]
   expect_setequal(daemon_pids(), pids)
+})
+
+test_that("command lines carry a stream without dispatcher only", {
+  skip_unless_linux()
+  streams <- function() {
+    lines <- vapply(daemon_pids(), function(pid) rawToChar(Filter(as.logical, readBin(sprintf("/proc/%d/cmdline", pid), "raw", 4096L))), "")
+    regmatches(lines, regexpr("rs=c\\([-0-9, ]*\\)", lines))
+  }
+  local_pool(2)
+  expect_identical(streams(), character())
+  daemons(2, dispatcher = FALSE)
+  expect_length(unique(streams()), 2L)
 })
 
 test_that("daemons are not interactive", {

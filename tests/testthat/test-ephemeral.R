@@ -25,6 +25,40 @@ test_that("stopping is FALSE and resolves to 20", {
   expect_code(m$data, 20L)
 })
 
+test_that("what is stopped or timed out runs on", {
+  started <- tempfile(c("stopped", "timed"))
+  gate <- tempfile()
+  file <- tempfile(c("stopped", "timed"))
+  task <- quote({
+    file.create(started)
+    while (!file.exists(gate)) Sys.sleep(0.005)
+    file.create(file)
+  })
+  stopped <- mirai(task, .args = list(started = started[1L], gate = gate, file = file[1L]))
+  timed <- mirai(task, .args = list(started = started[2L], gate = gate, file = file[2L]), .timeout = 50)
+  expect_code(value(timed), 5L)
+  await(all(file.exists(started)))
+  expect_false(stop_mirai(stopped))
+  expect_code(stopped$data, 20L)
+  file.create(gate)
+  expect_true(await(all(file.exists(file))))
+})
+
+test_that("its process goes with the host", {
+  skip_unless_linux()
+  note <- tempfile()
+  child <- spawn(c(
+    "library(mirai)",
+    sprintf("m <- mirai({writeLines(as.character(Sys.getpid()), '%s.new'); file.rename('%s.new', '%s'); Sys.sleep(600)})", note, note, note),
+    "m[]"
+  ))
+  await(file.exists(note))
+  pid <- as.integer(readLines(note))
+  expect_true(alive(pid))
+  tools::pskill(child$pid, tools::SIGKILL)
+  expect_true(await(!alive(pid)))
+})
+
 test_that("a mirai that nobody holds is finished all the same", {
   file <- tempfile()
   mirai(file.create(file), .args = list(file = file))
@@ -33,6 +67,7 @@ test_that("a mirai that nobody holds is finished all the same", {
 })
 
 test_that("an unknown profile is warned about when it is named", {
+  expect_no_warning(mirai(1)[])
   expect_warning(m <- mirai(1, .compute = "typo"), "typo")
   expect_identical(value(m), 1)
 })

@@ -15,6 +15,8 @@ test_that("an evaluation error is a string with fields", {
   expect_identical(e$class, c("miraiError", "errorValue", "try-error"))
   expect_null(e$mess)
   expect_null(e$other)
+  expect_length(e, 1L)
+  expect_null(names(e))
   expect_identical(printed(e), "'miraiError' chr Error in f(1): positive")
   expect_identical(conditionMessage(e), "positive")
   expect_identical(conditionCall(e), quote(f(1)))
@@ -46,6 +48,23 @@ test_that("builtins don't show in the trace", {
   expect_identical(e$stack.trace, list(quote(f())))
 })
 
+test_that("the trace has no braces, whatever is nested in what", {
+  e <- mirai({
+    f <- function() {
+      {
+        g()
+      }
+    }
+    g <- function() {
+      stop("nested")
+    }
+    {
+      f()
+    }
+  })[]
+  expect_identical(e$stack.trace, list(quote(stop("nested")), quote(g()), quote(f())))
+})
+
 test_that("calls are without source references", {
   expr <- parse(text = "{\n f <- function(g) stop('x')\n f(function(a) {\n a\n })\n}", keep.source = TRUE)[[1L]]
   e <- mirai(expr)[]
@@ -59,8 +78,12 @@ test_that("calls are without source references", {
 test_that("fields of the condition are kept", {
   e <- mirai(stop(structure(
     class = c("custom", "error", "condition"),
-    list(message = "own", call = NULL, data = list(1, "b"), extra = 5)
+    list(message = "own", call = NULL, data = list(1, "b"), extra = 5, parent = simpleError("cause"), trace = 1:3, body = "text")
   )))[]
+  expect_identical(e$parent, simpleError("cause"))
+  expect_identical(e$trace, 1:3)
+  expect_identical(e$body, "text")
+  expect_null(e$extr)
   expect_identical(as.vector(e), "Error: own")
   expect_identical(e$condition.class, c("custom", "error", "condition"))
   expect_identical(e$data, list(1, "b"))
@@ -145,6 +168,28 @@ test_that("predicates tell the kinds apart", {
   expect_true(is_mirai(m))
   expect_false(is_mirai(1))
   expect_false(is_mirai_map(m))
+})
+
+test_that("each code has its text", {
+  texts <- c(
+    "Hunky dory", "Interrupted", "Out of memory", "Invalid argument", "Resource busy", "Timed out", "Connection refused",
+    "Object closed", "Try again", "Not supported", "Address in use", "Incorrect state", "Entry not found", "Protocol error",
+    "Destination unreachable", "Address invalid", "Permission denied", "Message too large", "Connection aborted",
+    "Connection reset", "Operation canceled", "Out of files", "Out of space", "Resource already exists", "Read only resource",
+    "Write only resource", "Cryptographic error", "Peer could not be authenticated", "Option requires argument",
+    "Ambiguous option", "Incorrect type", "Connection shutdown", "Unknown error #32"
+  )
+  shows <- function(code) printed(structure(code, class = c("errorValue", "try-error")))
+  expect_identical(vapply(0:32, shows, ""), sprintf("'errorValue' int %d | %s", 0:32, texts))
+  expect_identical(shows(-1L), "'errorValue' int -1 | Unknown error #-1")
+})
+
+test_that("a code is an int, and compares with ints", {
+  x <- mirai(1, .timeout = 0)[]
+  expect_type(x, "integer")
+  expect_identical(attributes(x), list(class = c("errorValue", "try-error")))
+  expect_true(x == 5L)
+  expect_false(x == 19L)
 })
 
 test_that("codes print with their text, uncut", {

@@ -153,11 +153,16 @@ test_that("local daemons cannot be made from within, at any depth", {
     mirai::launch_local(1)
     mirai::mirai(42)[]
   })[], list(42))
+  expect_identical(mirai_map(1, function(x) {
+    mirai::daemons(sync = TRUE)
+    on.exit(mirai::daemons(0))
+    mirai::mirai(43)[]
+  })[], list(43))
   expect_identical(mirai({
     mirai::daemons(1)
     on.exit(mirai::daemons(0))
-    mirai::mirai(43)[]
-  })[], 43)
+    mirai::mirai(44)[]
+  })[], 44)
 })
 
 test_that("a function with class and attributes arrives as it is", {

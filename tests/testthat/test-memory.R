@@ -28,13 +28,15 @@ test_that("what is refused consumes neither an id nor a stream", {
   local_pool(1, memory = 0.01, seed = 123L)
   held <- hold()
   held$started()
-  mirai(length(x), x = big)
+  filling <- mirai(length(x), x = big)
   before <- nextget("stream")
   completed <- info()
   expect_null(try_mirai(length(x), x = big))
   expect_identical(nextget("stream"), before)
   expect_identical(info(), completed)
   held$open()
+  call_mirai(filling)
+  expect_identical(attr(mirai(1), "id"), attr(filling, "id") + 1L)
 })
 
 test_that("one task larger than the cap is taken while there is room", {

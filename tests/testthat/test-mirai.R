@@ -9,6 +9,15 @@ test_that("a mirai is an environment with an id", {
   expect_gt(attr(mirai(2), "id"), attr(m, "id"))
 })
 
+test_that("ids grow over all profiles, without daemons and in this process too", {
+  local_pool(1, .compute = "other")
+  local_pool(sync = TRUE, .compute = "here")
+  local_pool(1, dispatcher = FALSE, .compute = "direct")
+  profiles <- c("default", "other", "here", "direct", "unset", "default")
+  ids <- vapply(profiles, function(name) suppressWarnings(attr(mirai(1, .compute = name), "id")), 0L)
+  expect_true(all(diff(ids) > 0L))
+})
+
 test_that("mirai() and try_mirai() return invisibly", {
   expect_invisible(mirai(1))
   expect_invisible(try_mirai(1))
@@ -27,6 +36,14 @@ test_that("the value is read in all documented ways", {
   expect_identical(.subset2(m, "data"), value)
   expect_identical(collect_mirai(m), value)
   expect_null(m$other)
+})
+
+test_that("m$value is there once the value has been looked at", {
+  m <- mirai(5)
+  expect_null(m$value)
+  call_mirai(m)
+  expect_visible(m$data)
+  expect_identical(m$value, 5)
 })
 
 test_that("a value may be NULL", {
@@ -62,6 +79,8 @@ test_that("a mirai is not changed by assignment but takes attributes", {
   m[["data"]] <- 7
   expect_identical(m[], 1)
   expect_null(m$other)
+  expect_silent(m$data <- 8)
+  expect_s3_class(m, c("mirai", "recvAio"), exact = TRUE)
   attr(m, "tag") <- "x"
   expect_identical(attr(m, "tag"), "x")
   expect_identical(m[], 1)
@@ -104,6 +123,21 @@ test_that("a symbol that stands for a failing promise fails here, and says so", 
   expect_match(conditionMessage(e), "object 'nowhere_to_be_found' not found", fixed = TRUE)
   expect_match(conditionMessage(e), "evaluated locally", fixed = TRUE)
   expect_identical(conditionCall(e), quote(mirai(expr)))
+  f <- function(expr) try_mirai(expr)
+  expect_refused(f(nowhere_to_be_found + 1), "evaluated locally", "try_mirai")
+  f <- function(expr) everywhere(expr)
+  expect_refused(f(nowhere_to_be_found + 1), "evaluated locally", "everywhere")
+})
+
+test_that("the calls of packages that build on mirai work", {
+  expr <- quote(x + y)
+  envir <- list2env(list(x = 1, y = 2))
+  # plumber2
+  expect_identical(mirai(.expr = expr, envir)[], 3)
+  expect_identical(mirai(.expr = expr, envir, .timeout = 60000, .compute = "default")[], 3)
+  # crew
+  for (timeout in list(NULL, 60000))
+    expect_identical(mirai(.expr = expr, .args = list(x = 3, y = 4), .timeout = timeout, .compute = "default")[], 7)
 })
 
 test_that(".args are local, ... are global variables", {
@@ -154,6 +188,38 @@ test_that("functions travel with their environment, those of top level find glob
   expect_match(mirai(g(), .args = list(g = g, helper = function() "found"))[], "could not find function")
 })
 
+test_that("attached packages are not transferred", {
+  library(stats4)
+  defer(detach("package:stats4"))
+  local_pool(1, .compute = "fresh")
+  expect_false("package:stats4" %in% mirai(search(), .compute = "fresh")[])
+})
+
+test_that("warnings, messages and output are not relayed", {
+  expect_silent(mirai({
+    warning("not relayed")
+    message("nor this")
+    print("nor that")
+    cat("nor that either")
+  })[])
+  out <- run_r(c(
+    "library(mirai)", "daemons(1)", "mirai({warning('told'); message('told'); cat('told')})[]", "daemons(0)",
+    "m <- mirai({warning('told'); message('told'); cat('told\\n')})[]", "cat('end\\n')"
+  ))
+  expect_false(any(grepl("told", out)))
+  expect_true("end" %in% out)
+})
+
+test_that("a mirai that nobody holds is evaluated all the same", {
+  held <- hold()
+  held$started()
+  file <- tempfile()
+  mirai(file.create(file), file = file)
+  for (i in 1:3) gc()
+  held$open()
+  expect_true(await(file.exists(file)))
+})
+
 test_that("results are plain values", {
   expect_identical(mirai(return(5))[], 5)
   expect_identical(mirai(invisible(6))[], 6)
@@ -164,8 +230,9 @@ test_that("results are plain values", {
     7
   })[], 7)
   expect_identical(mirai(globalenv())[], globalenv())
-  m <- mirai(globalenv())
+  m <- mirai(invisible(6))
   expect_visible(m[])
+  expect_visible(m$data)
 })
 
 test_that("large and odd values make the round trip", {
@@ -186,7 +253,9 @@ test_that("tasks run in the order of submission", {
 })
 
 test_that("wrong arguments are errors of the user's call", {
+  before <- info()
   missing <- "missing expression, perhaps wrap in {}?"
+  expect_identical(tryCatch(mirai(.timeout = 5), error = identity), simpleError(missing, quote(mirai(.timeout = 5))))
   expect_refused(mirai(), missing, "mirai")
   expect_refused(try_mirai(), missing, "try_mirai")
   expect_refused(everywhere(), missing, "everywhere")
@@ -200,10 +269,13 @@ test_that("wrong arguments are errors of the user's call", {
   expect_refused(mirai(1, .args = list(1)), args, "mirai")
   expect_refused(mirai(1, .args = list(a = 1, 2)), args, "mirai")
   expect_refused(mirai(1, .args = 1:3), args, "mirai")
+  expect_refused(mirai(1, .args = sum), args, "mirai")
+  expect_refused(try_mirai(1, .args = list(1)), args, "try_mirai")
   expect_refused(mirai(1, .compute = 1), "`.compute` must be a string", "mirai")
   expect_refused(mirai(1, .compute = c("a", "b")), "`.compute` must be a string", "mirai")
   for (bad in list(NA, -1, -5, "50", NA_real_, numeric()))
     expect_refused(mirai(1, .timeout = bad), "`.timeout` must be a number of milliseconds", "mirai")
+  expect_identical(info(), before)
 })
 
 test_that("what cannot be serialised is an error here, and nothing is sent", {

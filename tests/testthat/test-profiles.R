@@ -6,6 +6,8 @@ test_that("profiles are independent", {
   expect_identical(info("a")[["connections"]], 1L)
   expect_identical(info("b")[["connections"]], 2L)
   expect_false(mirai(Sys.getpid(), .compute = "a")[] %in% everywhere(Sys.getpid(), .compute = "b")[.flat])
+  expect_visible(daemons_set("a"))
+  expect_visible(daemons_set())
   daemons(0, .compute = "a")
   expect_true(daemons_set("b"))
 })
@@ -22,6 +24,11 @@ test_that("with_daemons() changes the current profile for an expression", {
   f <- function() daemons_set()
   expect_true(with_daemons("a", f()))
   expect_true(with_daemons("a", with_daemons(NULL, daemons_set())))
+  evaluated <- FALSE
+  expect_error(with_daemons("nowhere", evaluated <- TRUE), "No daemons set")
+  expect_false(evaluated)
+  with_daemons("a", assigned <- daemons_set())
+  expect_true(assigned)
   with_daemons("a", daemons(0))
   expect_false(daemons_set("a"))
 })
@@ -30,7 +37,8 @@ test_that("local_daemons() lasts until the frame ends, and unwinds in order", {
   local_pool(1, .compute = "a")
   local_pool(1, .compute = "b")
   f <- function() {
-    expect_invisible(local_daemons("a"))
+    expect_invisible(returned <- local_daemons("a"))
+    expect_null(returned)
     first <- nextget("url")
     local_daemons("b")
     c(first, nextget("url"))
@@ -44,11 +52,37 @@ test_that("local_daemons() lasts until the frame ends, and unwinds in order", {
   }
   expect_true(g())
   expect_false(daemons_set())
+  failing <- function() {
+    local_daemons("a")
+    stop("inside")
+  }
+  expect_error(failing(), "inside")
+  expect_false(daemons_set())
+})
+
+test_that("local_daemons() at the top of a session stays", {
+  out <- run_r(c(
+    "library(mirai)", "daemons(url = local_url(), .compute = 'a')", "local_daemons('a')", "cat('set', daemons_set(), '\\n')",
+    "f <- function() nextget('url') == nextget('url', 'a')", "cat('current', f(), '\\n')",
+    "invisible(daemons(0))", "cat('set', daemons_set('a'), '\\n')"
+  ))
+  expect_identical(out, c("set TRUE ", "current TRUE ", "set FALSE "))
+})
+
+test_that("nextget() and nextstream() are about the current profile", {
+  local_pool(url = local_url(), seed = 1, .compute = "a")
+  expect_null(nextget("url"))
+  expect_null(nextstream())
+  expect_identical(with_daemons("a", nextget("url")), nextget("url", "a"))
+  peeked <- nextget("stream", "a")
+  expect_identical(with_daemons("a", nextstream()), peeked)
 })
 
 test_that("profiles that are not set are refused", {
   for (f in list(with_daemons, local_daemons)) expect_error(f("nowhere", 1), "No daemons set for the 'nowhere' compute profile")
   expect_refused(with_daemons(5, 1), "`.compute` must be a string", "with_daemons")
+  expect_refused(local_daemons(5), "`.compute` must be a string", "local_daemons")
+  for (f in list(with_daemons, local_daemons)) expect_error(f(NULL), "No daemons set.", fixed = TRUE)
 })
 
 test_that("with(daemons()) scopes a pool to an expression", {
@@ -61,6 +95,34 @@ test_that("with(daemons()) scopes a pool to an expression", {
   expect_invisible(with(daemons(1), invisible(1)))
   m <- with(daemons(1), mirai(Sys.sleep(60)))
   expect_code(m$data, 19L)
+})
+
+test_that("with(daemons()) leaves the profiles around it as they were, but for its own", {
+  local_pool(1, .compute = "a")
+  pid <- mirai(Sys.getpid(), .compute = "a")[]
+  f <- function() {
+    local_daemons("a")
+    inside <- with(daemons(url = local_url(), .compute = "b"), nextget("url") == nextget("url", "b"))
+    try(with(daemons(url = local_url(), .compute = "b"), stop("inside")), silent = TRUE)
+    c(inside, mirai(Sys.getpid())[] == pid)
+  }
+  expect_identical(f(), c(TRUE, TRUE))
+  expect_visible(with(daemons(url = local_url()), 1))
+  # A pool of the same profile has been replaced.
+  with(daemons(url = local_url(), .compute = "a"), 1)
+  expect_false(daemons_set("a"))
+  expect_true(await(!alive(pid)))
+})
+
+test_that("a pool is made for an expression only where there is none", {
+  scoped <- function() with(if (!daemons_set()) daemons(sync = TRUE), {
+    mirai(Sys.getpid())[]
+  })
+  expect_identical(scoped(), Sys.getpid())
+  expect_false(daemons_set())
+  local_pool(1)
+  expect_false(scoped() == Sys.getpid())
+  expect_true(daemons_set())
 })
 
 test_that("a stored result works once", {
@@ -90,6 +152,12 @@ test_that("require_daemons() says what to do", {
   expect_match(plain(e), "Use e.g. `mirai::daemons(6, .compute = \"foo\")` to set 6 local daemons.", fixed = TRUE)
   expect_identical(rlang::call_name(conditionCall(tryCatch(mirai_map(1, identity), error = identity))), "mirai_map")
   expect_identical(rlang::call_name(conditionCall(tryCatch(everywhere(1), error = identity))), "everywhere")
+  expect_identical(rlang::call_name(conditionCall(tryCatch(with_daemons("foo", 1), error = identity))), "with_daemons")
+  expect_identical(rlang::call_name(conditionCall(tryCatch(local_daemons("foo"), error = identity))), "local_daemons")
+  # The code can be clicked on where cli knows how.
+  old <- options(cli.num_colors = 256L, cli.hyperlink = TRUE, cli.hyperlink_run = TRUE)
+  defer(options(old))
+  expect_match(conditionMessage(tryCatch(require_daemons(), error = identity)), "run:mirai::daemons(6)", fixed = TRUE)
 })
 
 test_that("names with braces are names like others", {

@@ -26,6 +26,10 @@ test_that("0 resolves at once; Inf, NULL and what is not reached do nothing", {
   expect_identical(mirai(2, .timeout = NULL)[], 2)
   expect_identical(mirai(3, .timeout = 60000)[], 3)
   expect_identical(mirai(4, .timeout = c(60000, 0))[], 4)
+  expect_identical(mirai(5, .timeout = 1e10)[], 5)
+  # Truncated.
+  expect_code(mirai(1, .timeout = 0.9)$data, 5L)
+  expect_code(try_mirai(1, .timeout = 0)$data, 5L)
 })
 
 test_that("without dispatcher the task goes on to its end", {

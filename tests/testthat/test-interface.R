@@ -1,0 +1,87 @@
+# What the package shows of itself: names, signatures, methods, requirements.
+
+# Signatures as the contract has them; ours may go on with further arguments. Functions for other machines are not among
+# them, and `.compute` of nextget() and nextstream() means the current profile.
+signatures <- list(
+  call_mirai = function(x) NULL,
+  collect_mirai = function(x, options = NULL) NULL,
+  daemon = function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TRUE, cleanup = TRUE, output = FALSE,
+                    idletime = Inf, walltime = Inf, maxtasks = Inf, tlscert = NULL, rs = NULL) NULL,
+  daemons = function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
+                     serial = NULL, tls = NULL, pass = NULL, .compute = NULL) NULL,
+  daemons_set = function(.compute = NULL) NULL,
+  everywhere = function(.expr, ..., .args = list(), .min = 1L, .compute = NULL) NULL,
+  info = function(.compute = NULL) NULL,
+  is_error_value = function(x) NULL,
+  is_mirai = function(x) NULL,
+  is_mirai_error = function(x) NULL,
+  is_mirai_interrupt = function(x) NULL,
+  is_mirai_map = function(x) NULL,
+  launch_local = function(n = 1L, ..., .compute = NULL) NULL,
+  local_daemons = function(.compute, frame = parent.frame()) NULL,
+  local_url = function(tcp = FALSE, port = 0) NULL,
+  make_cluster = function(n, url = NULL, remote = NULL, ...) NULL,
+  mirai = function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) NULL,
+  mirai_map = function(.x, .f, ..., .args = list(), .promise = NULL, .compute = NULL) NULL,
+  nextcode = function(xc) NULL,
+  nextget = function(x, .compute = NULL) NULL,
+  nextstream = function(.compute = NULL) NULL,
+  on_daemon = function() NULL,
+  race_mirai = function(x, .compute = NULL) NULL,
+  register_serial = function(class, sfunc, ufunc) NULL,
+  require_daemons = function(.compute = NULL, call = environment()) NULL,
+  serial_config = function(class, sfunc, ufunc) NULL,
+  status = function(.compute = NULL) NULL,
+  stop_cluster = function(cl) NULL,
+  stop_mirai = function(x) NULL,
+  try_mirai = function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) NULL,
+  unresolved = function(x) NULL,
+  with_daemons = function(.compute, expr) NULL
+)
+
+test_that("functions have their arguments, in their order, with their defaults", {
+  for (name in names(signatures)) {
+    expected <- as.list(formals(signatures[[name]]))
+    ours <- as.list(formals(getExportedValue("mirai", name)))
+    expect_identical(ours[seq_along(expected)], expected, label = name)
+  }
+})
+
+test_that("the options of collecting are exported", {
+  expect_true(all(c(".flat", ".progress", ".stop") %in% getNamespaceExports("mirai")))
+})
+
+test_that("arguments before ... may be abbreviated, those after it may not", {
+  url <- local_url()
+  local_pool(u = url, disp = FALSE)
+  expect_identical(status()$daemons, url)
+  expect_identical(info()[["cumulative"]], NA_integer_)
+  expect_warning(daemons(url = url, seeds = 1), "`seeds`")
+  expect_null(nextget("seed"))
+})
+
+test_that("printing writes to standard output and returns its argument invisibly", {
+  d <- local_pool(1)
+  held <- hold()
+  held$started()
+  error <- mirai(stop("x"), .compute = "default")
+  objects <- list(
+    d, held$m, held$m$data, mirai_map(list(), identity), mirai(1, .timeout = 0)$data,
+    structure("", class = c("miraiInterrupt", "errorValue", "try-error"))
+  )
+  held$open()
+  objects <- c(objects, list(error[]))
+  for (x in objects) {
+    printed <- utils::capture.output(returned <- withVisible(print(x)))
+    expect_identical(returned, list(value = x, visible = FALSE))
+    expect_length(printed, 1L)
+  }
+})
+
+test_that("what is not part of R is optional, and dependants find the version they ask for", {
+  description <- utils::packageDescription("mirai")
+  expect_null(description$Imports)
+  expect_null(description$LinkingTo)
+  expect_identical(gsub("[[:space:]]", "", description$Depends), "R(>=4.1)")
+  expect_true(utils::packageVersion("mirai") >= "2.5.1")
+})
