@@ -69,6 +69,56 @@ test_that("packages and environments attached by a task are detached", {
     NULL
   })[]
   expect_false(any(c("package:stats4", "attached") %in% mirai(search())[]))
+  expect_true(mirai("stats4" %in% loadedNamespaces())[])
+})
+
+test_that("what a task detaches stays detached", {
+  everywhere(library(stats4))
+  mirai(detach("package:stats4"))[]
+  expect_false("package:stats4" %in% mirai(search())[])
+  everywhere(library(stats4))
+  expect_true("package:stats4" %in% mirai(search())[])
+  everywhere(detach("package:stats4"))
+})
+
+test_that("methods, classes and open connections outlive the task", {
+  everywhere(kept <<- new.env())
+  file <- tempfile()
+  mirai({
+    registerS3method("format", "mirai_test", function(x, ...) "by the method", envir = baseenv())
+    methods::setClass("MiraiTest", representation(a = "numeric"))
+    kept$connection <- file(file, "w")
+    writeLines("first", kept$connection)
+  }, .args = list(file = file))[]
+  later <- mirai({
+    writeLines("second", kept$connection)
+    close(kept$connection)
+    list(format(structure(1, class = "mirai_test")), methods::new("MiraiTest", a = 5)@a)
+  })[]
+  expect_identical(later, list("by the method", 5))
+  expect_identical(readLines(file), c("first", "second"))
+  everywhere(rm(kept, envir = globalenv()))
+})
+
+test_that("options, variables and the folder are restored after a cancelled or timed-out task as well", {
+  state <- quote(list(getOption("digits"), getwd(), Sys.getenv("MIRAI_TEST_NEW")))
+  before <- mirai(state)[]
+  disturb <- quote({
+    options(digits = 3)
+    Sys.setenv(MIRAI_TEST_NEW = "a")
+    setwd(tempdir())
+    file.create(started)
+    repeat Sys.sleep(0.005)
+  })
+  started <- tempfile()
+  m <- mirai(disturb, .args = list(started = started))
+  await(file.exists(started))
+  stop_mirai(m)
+  expect_identical(value(mirai(state)), before)
+  started <- tempfile()
+  m <- mirai(disturb, .args = list(started = started), .timeout = 100)
+  expect_code(value(m), 5L)
+  expect_identical(value(mirai(state)), before)
 })
 
 test_that("options are restored, added ones dropped", {

@@ -2,7 +2,7 @@
 start_daemon <- function(url, ..., frame = parent.frame()) {
   arguments <- paste0(", ", c(...), collapse = "")
   if (!length(c(...))) arguments <- ""
-  code <- sprintf("r <- withVisible(mirai::daemon('%s'%s)); cat('code', r$value, r$visible, '\\n')", url, arguments)
+  code <- sprintf("r <- withVisible(mirai::daemon('%s'%s)); cat('code', r$value, typeof(r$value), r$visible, '\\n')", url, arguments)
   spawn(code, frame = frame)
 }
 
@@ -12,13 +12,51 @@ host <- function(..., frame = parent.frame()) {
   url
 }
 
-expect_exit <- function(child, code) expect_match(child$wait(), sprintf("^code %d FALSE", code), all = FALSE)
+expect_exit <- function(child, code) expect_match(child$wait(), sprintf("^code %d integer FALSE", code), all = FALSE)
 
 test_that("daemon() run by hand serves, and returns 0 when the pool is reset", {
   child <- start_daemon(host())
   expect_identical(value(mirai(Sys.getpid())), child$pid)
   daemons(0)
   expect_exit(child, 0L)
+})
+
+test_that("it returns 0 when the host ends, or is killed", {
+  for (killed in c(FALSE, TRUE)) {
+    url <- local_url()
+    host <- spawn(c(
+      "library(mirai)",
+      sprintf("daemons(url = '%s')", url),
+      "cat('served', mirai(6 * 7)[], '\\n')",
+      if (killed) "Sys.sleep(600)"
+    ))
+    child <- start_daemon(url, "asyncdial = TRUE")
+    await("served 42 " %in% host$log())
+    if (killed) tools::pskill(host$pid, tools::SIGKILL)
+    expect_exit(child, 0L)
+  }
+})
+
+# A daemon with defaults, and where its exit status will be found.
+start_watched <- function(url) {
+  file <- tempfile("status")
+  call <- sprintf("mirai::daemon(\"%s\")", url)
+  script <- sprintf("%s -e %s; echo $? > %s.new; mv %s.new %s", shQuote(rscript), shQuote(call), file, file, file)
+  system2("sh", c("-c", shQuote(script)), wait = FALSE, env = child_env(), stdout = FALSE, stderr = FALSE)
+  file
+}
+
+test_that("a busy daemon that does not end within its grace is terminated, at a reset and by an exit signal", {
+  skip_unless_linux()
+  for (n in list(0, NULL)) {
+    status <- start_watched(host())
+    held <- hold()
+    held$started()
+    daemons(n)
+    await(file.exists(status))
+    # 128 and SIGTERM.
+    expect_identical(readLines(status), "143")
+  }
 })
 
 test_that("an exit signal ends it with 0, whatever autoexit says", {
@@ -49,11 +87,18 @@ test_that("maxtasks is a number of tasks, everywhere() counts, 0 is like 1", {
 
 test_that("after the last task nothing is cleaned up", {
   url <- host()
-  child <- spawn(c(sprintf("mirai::daemon('%s', maxtasks = 1)", url), "print(left)", "print(mirai::on_daemon())"))
-  value(mirai(left <<- "still here"))
-  out <- child$wait()
-  expect_match(out, "still here", all = FALSE)
-  expect_match(out, "FALSE", all = FALSE)
+  child <- spawn(c(
+    sprintf("mirai::daemon('%s', maxtasks = 2)", url),
+    "print(left)", "print('package:stats4' %in% search())", "print(getOption('digits'))", "print(mirai::on_daemon())"
+  ))
+  value(mirai(gone <<- 1))
+  expect_false(value(mirai({
+    left <<- "still here"
+    library(stats4)
+    options(digits = 3)
+    exists("gone")
+  })))
+  expect_identical(child$wait(), c("[1] \"still here\"", "[1] TRUE", "[1] 3", "[1] FALSE"))
 })
 
 test_that("idletime ends an idle daemon with 1", {
@@ -95,11 +140,41 @@ test_that("limits hold without dispatcher, also for tasks that were given up", {
   expect_exit(child, 3L)
 })
 
+test_that("walltime holds without dispatcher for a task that was given up", {
+  url <- host(dispatcher = FALSE)
+  started <- tempfile()
+  m <- mirai({
+    begun <- Sys.time()
+    file.create(started)
+    while (Sys.time() < begun + 1.2) tryCatch(Sys.sleep(0.01), interrupt = function(e) NULL)
+  }, .args = list(started = started))
+  child <- start_daemon(url, "dispatcher = FALSE", "walltime = 1000")
+  await(file.exists(started))
+  stop_mirai(m)
+  expect_exit(child, 2L)
+})
+
+test_that("of two limits reached by one task, that of tasks counts", {
+  url <- host()
+  m <- mirai({
+    begun <- Sys.time()
+    while (Sys.time() < begun + 1.2) Sys.sleep(0.01)
+    "whole"
+  })
+  child <- start_daemon(url, "walltime = 1000", "maxtasks = 1")
+  expect_identical(value(m), "whole")
+  expect_exit(child, 3L)
+})
+
+test_that("a walltime of 0 ends a daemon at once", {
+  expect_exit(start_daemon(host(), "walltime = 0"), 2L)
+})
+
 test_that("other arguments are swallowed", {
   child <- start_daemon(host(), "timerstart = 0L", "nonsense = 'x'", "maxtasks = 1", "autoexit = 15L")
   expect_identical(value(mirai(1)), 1)
   out <- child$wait()
-  expect_identical(out, "code 3 FALSE ")
+  expect_identical(out, "code 3 integer FALSE ")
 })
 
 test_that("crew's call of daemon() works", {
@@ -141,16 +216,22 @@ test_that("errors are plain, and come at once", {
 
 test_that("a daemon of the wrong kind is refused, in both directions", {
   child <- start_daemon(host(), "dispatcher = FALSE")
-  expect_match(child$wait(), "Error", all = FALSE)
+  expect_match(child$wait(), "the host's daemons are set up with dispatcher = TRUE", all = FALSE)
   child <- start_daemon(host(dispatcher = FALSE))
-  expect_match(child$wait(), "Error", all = FALSE)
+  expect_match(child$wait(), "the host's daemons are set up with dispatcher = FALSE", all = FALSE)
 })
 
 test_that("asyncdial waits for the host", {
   url <- local_url()
-  child <- start_daemon(url, "asyncdial = TRUE")
+  child <- spawn(c(
+    sprintf("cat(tryCatch(mirai::daemon('%s'), error = conditionMessage), '\\n')", url),
+    sprintf("cat('code', mirai::daemon('%s', asyncdial = TRUE), '\\n')", url)
+  ))
+  await("6 | Connection refused " %in% child$log())
   local_pool(url = url)
   expect_identical(value(mirai(Sys.getpid())), child$pid)
+  daemons(0)
+  expect_identical(child$wait()[2L], "code 0 ")
 })
 
 test_that("autoexit = NA finishes the task", {
@@ -186,11 +267,55 @@ test_that("autoexit = FALSE stays for the next host, in both modes", {
 })
 
 test_that("an exit signal reaches a busy daemon after its task", {
-  child <- start_daemon(host(), "autoexit = FALSE")
-  held <- hold()
-  held$started()
+  for (dispatcher in c(TRUE, FALSE)) for (autoexit in c("FALSE", "NA")) {
+    url <- host(dispatcher = dispatcher)
+    child <- start_daemon(url, paste("dispatcher =", dispatcher), paste("autoexit =", autoexit))
+    held <- hold()
+    held$started()
+    daemons(NULL)
+    held$open()
+    expect_exit(child, 0L)
+  }
+})
+
+test_that("a number for autoexit is TRUE or FALSE", {
+  child <- start_daemon(host(), "autoexit = 15L")
+  expect_identical(value(mirai(Sys.getpid())), child$pid)
+  daemons(0)
+  expect_exit(child, 0L)
+  url <- host()
+  child <- start_daemon(url, "autoexit = 0")
+  expect_identical(value(mirai(Sys.getpid())), child$pid)
+  daemons(0)
+  daemons(url = url)
+  expect_identical(value(mirai(Sys.getpid())), child$pid)
   daemons(NULL)
-  held$open()
+  expect_exit(child, 0L)
+})
+
+test_that("limits end a daemon that waits for its next host", {
+  limits <- c("idletime = 300", "walltime = 500")
+  for (i in 1:2) {
+    child <- start_daemon(host(), "autoexit = FALSE", limits[i])
+    await(info()[["cumulative"]] == 1L)
+    daemons(0)
+    expect_exit(child, i)
+  }
+})
+
+test_that("the next host's settings count: serialization and random numbers", {
+  config <- serial_config("handle", function(x) as.raw(7), function(bytes) paste("came as", bytes))
+  handle <- structure(new.env(), class = "handle")
+  url <- host(serial = config)
+  child <- start_daemon(url, "autoexit = FALSE")
+  expect_identical(value(mirai(x, x = handle)), "came as 07")
+  daemons(url = url)
+  expect_s3_class(value(mirai(x, x = handle)), "handle")
+  # That of the first daemon of this pool.
+  expect_identical(value(mirai(.Random.seed)), parallel::nextRNGStream(nextget("stream")))
+  daemons(url = url, serial = config)
+  expect_identical(value(mirai(c(x, Sys.getpid()), x = handle)), c("came as 07", child$pid))
+  daemons(NULL)
   expect_exit(child, 0L)
 })
 
@@ -205,12 +330,57 @@ test_that("rs is the stream to begin with", {
   expect_identical(value(mirai(.Random.seed)), stream)
 })
 
+test_that("an rs that is no stream is none", {
+  url <- host()
+  start_daemon(url, "rs = 'x'")
+  expect_identical(value(mirai(.Random.seed)), parallel::nextRNGStream(nextget("stream")))
+})
+
+test_that("without rs and dispatcher the process keeps its random numbers", {
+  url <- host(dispatcher = FALSE)
+  spawn(c("set.seed(3)", sprintf("mirai::daemon('%s', dispatcher = FALSE)", url)))
+  seed <- value(mirai(.Random.seed))
+  old <- .Random.seed
+  set.seed(3)
+  expected <- .Random.seed
+  assign(".Random.seed", old, globalenv())
+  expect_identical(seed, expected)
+})
+
+test_that("the process keeps its working directory, options and library paths", {
+  url <- host()
+  file <- tempfile()
+  state <- quote(list(getwd(), .libPaths(), Filter(is.atomic, options())))
+  child <- spawn(c(
+    "options(digits = 5, mirai.test = 'own')",
+    paste("state <- function()", paste(deparse(state), collapse = "\n")),
+    "before <- state()",
+    sprintf("saveRDS(before, '%s')", file),
+    sprintf("mirai::daemon('%s', maxtasks = 1)", url),
+    "cat('same', identical(before, state()), '\\n')"
+  ))
+  within <- value(mirai(state))
+  expect_identical(within, readRDS(file))
+  expect_identical(within[[3L]]$mirai.test, "own")
+  expect_identical(child$wait(), "same TRUE ")
+})
+
 test_that("on_daemon() is TRUE in tasks only", {
   expect_false(on_daemon())
   local_pool(1)
   expect_true(mirai(mirai::on_daemon())[])
   daemons(0)
   expect_true(value(mirai(mirai::on_daemon())))
+})
+
+test_that("on_daemon() is TRUE as a task loads a package, too", {
+  local_pool(1)
+  expect_true(mirai({
+    seen <- NULL
+    setHook(packageEvent("splines", "onLoad"), function(...) seen <<- mirai::on_daemon())
+    loadNamespace("splines")
+    seen
+  })[])
 })
 
 test_that("output is discarded, or goes to the process's own", {
@@ -221,7 +391,7 @@ test_that("output is discarded, or goes to the process's own", {
     warning("warned")
     cat("catted\n")
   }))
-  expect_identical(child$wait(), "code 3 FALSE ")
+  expect_identical(child$wait(), "code 3 integer FALSE ")
   child <- start_daemon(host(), "maxtasks = 1", "output = TRUE")
   value(mirai({
     print("printed")
@@ -239,6 +409,13 @@ test_that("with output = TRUE local daemons write to the host's output", {
   ))
   expect_match(out, "from the daemon", all = FALSE)
   expect_match(out, "and its stderr", all = FALSE)
+})
+
+test_that("what a child process of a task writes is not caught", {
+  out <- run_r(c(
+    "library(mirai)", "daemons(1)", "x <- mirai({cat('from the task\\n'); system('echo from a child'); NULL})[]", "daemons(0)"
+  ))
+  expect_identical(out, "from a child")
 })
 
 test_that("tasks may use daemons of their own, which go with their daemon", {
