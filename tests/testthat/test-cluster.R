@@ -85,11 +85,26 @@ test_that("a stopped cluster says so, and may be stopped again", {
   pid <- pids(cl)
   expect_invisible(expect_null(stop_cluster(cl)))
   expect_null(stop_cluster(cl))
-  expect_null(parallel::stopCluster(cl))
+  expect_invisible(expect_null(parallel::stopCluster(cl)))
   await(!alive(pid))
-  for (f in list(parallel::clusterApply, parallel::parLapply, parallel::clusterApplyLB))
+  for (f in list(parallel::clusterApply, parallel::parLapply, parallel::clusterApplyLB, parallel::parSapplyLB))
     expect_error(f(cl, 1:2, identity), "^cluster is no longer active$")
+  expect_error(parallel::clusterCall(cl, identity, 1), "^cluster is no longer active$")
+  expect_error(parallel::clusterEvalQ(cl, 1), "^cluster is no longer active$")
+  expect_error(parallel::clusterMap(cl, identity, 1:2), "^cluster is no longer active$")
+  expect_error(parallel::clusterExport(cl, "pid", environment()), "^cluster is no longer active$")
+  expect_error(parallel::clusterSetRNGStream(cl, 1), "^cluster is no longer active$")
   expect_identical(status(cl), list(connections = 0L, daemons = 0L))
+  expect_null(info(cl))
+  expect_refused(launch_local(1, .compute = cl), "daemons must be set to use this function", "launch_local")
+})
+
+test_that("parallel's stopCluster() ends the workers", {
+  cl <- make_cluster(2)
+  first <- pids(cl)
+  expect_invisible(expect_null(parallel::stopCluster(cl)))
+  expect_true(await(!any(vapply(first, alive, NA))))
+  expect_false(daemons_set(profile(cl)))
 })
 
 test_that("a pool that takes the cluster's place is not the cluster", {
@@ -133,6 +148,45 @@ test_that("parallel's functions give what they give on sockets", {
   same(function(cl) parallel::parRapply(cl, shape, sum))
   same(function(cl) parallel::parCapply(cl, shape, sum))
   same(function(cl) parallel::clusterApply(cl[2:1], 1:3, add))
+})
+
+test_that("numbers of nodes and tasks need not fit, and elements may be NULL", {
+  cl <- local_cluster(3)
+  sockets <- parallel::makePSOCKcluster(3)
+  defer(parallel::stopCluster(sockets))
+  same <- function(f) expect_identical(f(cl), f(sockets))
+  gaps <- list(a = NULL, b = 1, c = NULL, d = 4)
+  echo <- function(x) x
+  environment(echo) <- globalenv()
+  same(function(cl) parallel::clusterApply(cl, 1:2, echo))
+  same(function(cl) parallel::clusterApply(cl, gaps, echo))
+  same(function(cl) parallel::clusterApplyLB(cl, gaps, echo))
+  same(function(cl) parallel::parLapply(cl, gaps, echo))
+  same(function(cl) parallel::parLapplyLB(cl, 1:10, echo, chunk.size = 3))
+  same(function(cl) parallel::parLapply(cl, list(), echo))
+  same(function(cl) parallel::parLapply(cl, data.frame(a = 1:2, b = 3:4), sum))
+  same(function(cl) parallel::clusterApply(cl, NULL, echo))
+  same(function(cl) parallel::clusterApplyLB(cl, NULL, echo))
+  same(function(cl) parallel::clusterMap(cl, echo, integer()))
+  same(function(cl) parallel::clusterMap(cl, `+`, 1:4, 1:2))
+  same(function(cl) parallel::clusterMap(cl, paste, c(a = "p", b = "q"), "z", SIMPLIFY = TRUE))
+  same(function(cl) parallel::clusterMap(cl, echo, c("u", "v"), .scheduling = "dynamic"))
+  same(function(cl) parallel::clusterCall(cl, function() NULL))
+  same(function(cl) parallel::clusterCall(cl, function() invisible(3)))
+  same(function(cl) parallel::clusterCall(cl, function() try(log("a"), silent = TRUE)[0]))
+  same(function(cl) parallel::parSapply(cl, integer(), echo))
+  same(function(cl) parallel::parSapply(cl, c(a = 1, b = 2), function(x) c(u = x, v = -x)))
+  same(function(cl) parallel::parSapply(cl, c("a", "b"), nchar, simplify = FALSE, USE.NAMES = FALSE))
+  same(function(cl) parallel::parApply(cl, matrix(integer(), 0, 3), 1, echo))
+  same(function(cl) parallel::parRapply(cl, matrix(1:6, 2, dimnames = list(c("a", "b"), NULL)), range))
+  same(function(cl) parallel::parCapply(cl, matrix(1:4, 2, dimnames = list(NULL, c("a", "b"))), range))
+  same(function(cl) parallel::clusterSplit(cl, 1:2))
+  same(function(cl) parallel::clusterExport(cl, "gaps", environment()))
+  same(function(cl) parallel::clusterEvalQ(cl, gaps))
+  same(function(cl) tryCatch(parallel::clusterExport(cl, "nothing_of_that_name"), error = conditionMessage))
+  same(function(cl) parallel::clusterCall(cl, function() search()))
+  same(function(cl) parallel::clusterApply(cl[c(TRUE, FALSE, TRUE)], 1:5, echo))
+  same(function(cl) length(cl[integer()]))
 })
 
 test_that("a registered cluster serves calls without one", {
@@ -316,6 +370,22 @@ test_that("a limit of a worker applies, and others take over", {
   await(status(cl)$connections == 1L)
   other <- pids(cl[1])
   expect_false(identical(first, other))
+})
+
+test_that("workers that leave by a limit are not started again", {
+  cl <- local_cluster(1, idletime = 50)
+  await(status(cl)$connections == 0L)
+  expect_error(parallel::clusterCall(cl, identity, 1), "no worker of the cluster is left")
+})
+
+test_that("a cluster with most of its workers lost in one call goes on with the rest", {
+  cl <- local_cluster(5)
+  expect_error(parallel::clusterApply(cl, 1:5, function(i) if (i %% 2 == 1) quit("no") else i),
+               "3 nodes produced errors; first error: 19 | Connection reset", fixed = TRUE)
+  await(status(cl)$connections == 2L)
+  expect_identical(parallel::clusterApply(cl, 1:12, identity), as.list(1:12))
+  expect_identical(parallel::clusterApplyLB(cl, 1:12, identity), as.list(1:12))
+  expect_identical(lengths(parallel::clusterSplit(cl, 1:5)), rep(1L, 5L))
 })
 
 test_that("a cluster that listens shows the commands for its nodes", {

@@ -281,6 +281,30 @@ test_that("daemon eval tells of errors and interrupts", {
   expect_identical(vapply(evals, function(span) span$parent, ""), ids(named(spans, "mirai")))
 })
 
+test_that("spans of the host last as long as the submission, that of the evaluation as long as the evaluation", {
+  host <- traced({
+    daemons(1)
+    gate <- tempfile()
+    slow <- function(x, gate) while (!file.exists(gate)) Sys.sleep(0.005)
+    m <- mirai(slow(1, gate), slow = slow, gate = gate)
+    x <- mirai_map(1, slow, .args = list(gate = gate))
+    submitted <- as.numeric(Sys.time())
+    file.create(gate)
+    call_mirai(list(m, x[[1]]))
+    daemons(0)
+    submitted
+  })
+  spans <- ended(host, 1L)
+  times <- function(name) vapply(named(spans, name), function(span) c(span$begun, span$ended), c(0, 0))
+  submission <- times("mirai")
+  # mirai(), mirai_map() and the task in it.
+  expect_identical(ncol(submission), 3L)
+  expect_true(all(submission[2L, ] <= host$value))
+  expect_true(all(times("daemon eval")[2L, ] > host$value))
+  expect_lte(times("mirai_map")[1L], submission[1L, 3L])
+  expect_gte(times("mirai_map")[2L], submission[2L, 3L])
+})
+
 test_that("a task is a child of the span that is active in the host", {
   host <- traced({
     daemons(1)

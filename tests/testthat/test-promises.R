@@ -63,6 +63,27 @@ test_that("a promise is fulfilled with the value, visibly", {
   expect_identical(outcome(mirai(invisible("x"))), list(value = "x", visible = TRUE))
 })
 
+test_that("mirai and maps go wherever package promises takes a promise", {
+  local_pool(2)
+  `%...>%` <- promises::`%...>%`
+  `%...!%` <- promises::`%...!%`
+  expect_identical(outcome(mirai(1) %...>% {. + 1})$value, 2)
+  expect_identical(outcome(mirai_map(1:3, identity) %...>% unlist())$value, 1:3)
+  expect_identical(outcome(mirai(stop("caught")) %...!% conditionMessage())$value, "caught")
+  expect_identical(outcome(promises::catch(mirai(stop("caught too")), conditionMessage))$value, "caught too")
+  finished <- 0
+  expect_identical(outcome(promises::finally(mirai("kept"), ~{finished <<- finished + 1}))$value, "kept")
+  expect_identical(conditionMessage(rejection_of(promises::finally(mirai(stop("kept too")), ~{finished <<- finished + 1}))), "kept too")
+  expect_identical(finished, 2)
+  expect_identical(outcome(promises::promise_all(a = mirai(1), b = mirai_map(1:2, identity)))$value, list(a = 1, b = list(1L, 2L)))
+  held <- hold()
+  expect_identical(outcome(promises::promise_race(held$m, mirai("quick")))$value, "quick")
+  held$open()
+  # A chain may go on with another mirai.
+  expect_identical(outcome(promises::then(mirai(2), function(x) promises::as.promise(mirai(x * 3, x = x))))$value, 6)
+  expect_identical(outcome(everywhere("each"))$value, list("each", "each"))
+})
+
 test_that("a mirai has one promise", {
   local_pool(1)
   m <- mirai(1)
@@ -265,6 +286,20 @@ test_that("a map is rejected with the first error to occur, and others go on", {
   expect_identical(value(x[[1]]), "held")
 })
 
+test_that("a map of which tasks are stopped, lost, late or reset is rejected with their code", {
+  local_pool(1)
+  endless <- function(x) repeat Sys.sleep(0.005)
+  x <- mirai_map(1:2, endless)
+  p <- promises::as.promise(x)
+  stop_mirai(x)
+  expect_code_rejection(p, 20L, "20 | Operation canceled")
+  expect_code_rejection(mirai_map(1:2, endless, .timeout = 50), 5L, "5 | Timed out")
+  expect_code_rejection(mirai_map(1, function(x) tools::pskill(Sys.getpid(), 9L)), 19L, "19 | Connection reset")
+  p <- promises::as.promise(mirai_map(1:2, identity))
+  daemons(0)
+  expect_code_rejection(p, 19L, "19 | Connection reset")
+})
+
 test_that("a map with an error that has been read is rejected at once", {
   local_pool(2)
   held <- hold()
@@ -314,6 +349,12 @@ test_that("`.promise` is registered on each element, its results dropped", {
   }))
   turn_until(!is.null(one))
   expect_identical(one, 3)
+
+  # A first function alone, written as two.
+  alone <- NULL
+  mirai_map(4, identity, .promise = list(function(value) alone <<- value, NULL))
+  turn_until(!is.null(alone))
+  expect_identical(alone, 4)
 })
 
 test_that("`.promise` without a second function leaves failures unhandled, which promises tells", {

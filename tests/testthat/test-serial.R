@@ -77,6 +77,30 @@ test_that("external pointers are hooked, lists and data frames of a class are no
   expect_identical(value(mirai(x, x = listing)), listing)
 })
 
+test_that("the first class of the configuration to match counts, no match is none", {
+  marks <- function(mark) function(x) charToRaw(mark)
+  both <- serial_config(c("a", "b"), list(marks("by a"), marks("by b")), list(rawToChar, rawToChar))
+  local_pool(1, serial = both)
+  seen <- value(mirai(list(x, y, class(z)), x = new_handle(1, c("b", "a")), y = new_handle(2, "b"), z = new_handle(3, "c")))
+  expect_identical(seen, list("by a", "by b", "c"))
+})
+
+test_that("objects of R6 are hooked, both ways", {
+  skip_if_not_installed("R6")
+  hooked <- serial_config("Count", function(x) serialize(x$n, NULL), function(bytes) paste("n is", unserialize(bytes)))
+  local_pool(1, serial = hooked)
+  count <- R6::R6Class("Count", public = list(n = 3))
+  expect_identical(value(mirai(x, x = count$new())), "n is 3")
+  expect_identical(value(mirai(R6::R6Class("Count", public = list(n = 4))$new())), "n is 4")
+})
+
+test_that("weak references are hooked", {
+  skip_if_not_installed("rlang")
+  hooked <- serial_config("weakref", function(x) charToRaw("weak"), rawToChar)
+  local_pool(1, serial = hooked)
+  expect_identical(value(mirai(x, x = rlang::new_weakref(globalenv()))), "weak")
+})
+
 test_that("what fails in a hook names the class, and the pool goes on", {
   bad <- function(x) stop("no luck")
   broken <- new_handle(1)
@@ -107,7 +131,7 @@ test_that("what fails in a hook names the class, and the pool goes on", {
 test_that("registered hooks serve later pools, an explicit configuration replaces them", {
   registered <- mirai:::session$registered
   defer(assign("registered", registered, envir = mirai:::session))
-  expect_identical(withVisible(register_serial("handle", to_raw, from_raw))$visible, FALSE)
+  expect_identical(withVisible(register_serial("handle", to_raw, from_raw)), list(value = NULL, visible = FALSE))
   made_in <- function(...) {
     daemons(1, ...)
     on.exit(daemons(0))
@@ -118,6 +142,29 @@ test_that("registered hooks serve later pools, an explicit configuration replace
   expect_identical(made_in(), "daemon")
   expect_identical(made_in(serial = list()), "host")
   expect_identical(made_in(serial = serial_config("other", to_raw, from_raw)), "host")
+})
+
+test_that("registered hooks are appended: the first to match counts, pools that are there stay as they are", {
+  registered <- mirai:::session$registered
+  defer(assign("registered", registered, envir = mirai:::session))
+  assign("registered", NULL, envir = mirai:::session)
+  marks <- function(mark) function(x) charToRaw(mark)
+  seen <- function() {
+    x <- value(mirai(list(x, y), x = new_handle(1, "first"), y = new_handle(2, c("second", "first"))))
+    vapply(x, function(v) if (is.character(v)) v else "as it is", "")
+  }
+  local_pool(1)
+  register_serial("first", marks("by first"), rawToChar)
+  expect_identical(seen(), rep("as it is", 2L))
+  daemons(1)
+  expect_identical(seen(), rep("by first", 2L))
+  register_serial(c("second", "first"), list(marks("by second"), marks("never")), list(rawToChar, rawToChar))
+  expect_identical(seen(), rep("by first", 2L))
+  daemons(1)
+  expect_identical(seen(), rep("by first", 2L))
+  # Without dispatcher there are none, which nobody has asked for and nobody is told of.
+  expect_no_warning(daemons(1, dispatcher = FALSE))
+  expect_identical(seen(), rep("as it is", 2L))
 })
 
 test_that("what is no configuration is refused before the pool is reset", {
