@@ -81,14 +81,36 @@ test_that("maps submit through the same gate", {
   expect_identical(x[.flat], rep(20000L, 50L))
 })
 
+test_that("maps and everywhere() wait for room too, and can be interrupted", {
+  skip_on_os("windows")
+  waits <- c("mirai_map(1, identity)", "everywhere(1)")
+  code <- c(
+    "library(mirai)",
+    "daemons(url = local_url(), memory = 0.001)",
+    "m <- mirai(length(x), x = raw(5000))",
+    sprintf("r <- tryCatch({cat('at %d\\n'); %s}, interrupt = function(e) 'interrupted'); cat(%d, format(r), '\\n')", seq_along(waits), waits,
+            seq_along(waits)),
+    "cat('awaiting', info()[['awaiting']], '\\n')",
+    "launch_local(1)",
+    "cat('usable', everywhere(2)[][[1]], m[], '\\n')"
+  )
+  child <- spawn(code)
+  for (i in seq_along(waits)) {
+    await(paste("at", i) %in% child$log())
+    tools::pskill(child$pid, tools::SIGINT)
+    await(any(grepl(sprintf("^%d ", i), child$log())))
+  }
+  out <- child$wait()
+  expect_true(all(c("1 interrupted ", "2 interrupted ", "awaiting 1 ", "usable 2 5000 ") %in% out))
+})
+
 test_that("a waiting mirai() can be interrupted, and leaves the session usable", {
   skip_on_os("windows")
   code <- c(
     "library(mirai)",
     "daemons(url = local_url(), memory = 0.001)",
     "mirai(x, x = raw(5000))",
-    "cat('full\\n')",
-    "r <- tryCatch(mirai('more'), interrupt = function(e) 'interrupted')",
+    "r <- tryCatch({cat('full\\n'); mirai('more')}, interrupt = function(e) 'interrupted')",
     "print(r)",
     "print(info()[['awaiting']])",
     "launch_local(1)",

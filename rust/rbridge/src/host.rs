@@ -197,10 +197,16 @@ fn submit<'r>(
             Err(SubmitError::Full(_)) if !wait => return Ok(scope.null()),
             Err(SubmitError::Full(refused)) => task = *refused,
         }
-        while !hub.wait_admission(SLICE) {
-            scope.check_interrupt()?;
-        }
+        await_admission(scope, &hub)?;
     }
+}
+
+/// Waits until the queue is below its capacity.
+fn await_admission(scope: &Scope, hub: &Hub) -> Result<(), Failure> {
+    while !hub.wait_admission(SLICE) {
+        scope.check_interrupt()?;
+    }
+    Ok(())
 }
 
 fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Failure> {
@@ -208,7 +214,8 @@ fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Fa
     Ok(millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()))
 }
 
-/// Entry: submits an evaluation for each connected daemon, at least `min` of them; a list of tasks.
+/// Entry: submits an evaluation for each connected daemon, at least `min` of them; a list of tasks. While the queue is at
+/// its capacity this waits, then takes them all.
 pub(crate) fn hub_everywhere<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
@@ -226,9 +233,9 @@ pub(crate) fn hub_everywhere<'r>(
         timeout,
         to: None,
     };
-    let tasks = Host::open(scope, hub)?
-        .everywhere(task, min)
-        .map_err(|_| Failure::coded(7))?;
+    let hub = Host::open(scope, hub)?;
+    await_admission(scope, &hub)?;
+    let tasks = hub.everywhere(task, min).map_err(|_| Failure::coded(7))?;
     let tasks = tasks
         .into_iter()
         .map(|task| scope.pointer(task, None))
