@@ -105,6 +105,34 @@ test_that("a reset resolves what is pending to 19 and kills a busy daemon", {
   await(!alive(pid))
 })
 
+test_that("a reset resolves what is pending to 19 without dispatcher and without any daemon too", {
+  local_pool(1, dispatcher = FALSE)
+  held <- hold()
+  held$started()
+  pending <- list(held$m, mirai(1))
+  daemons(url = local_url())
+  pending <- c(pending, list(mirai(2)))
+  daemons(url = local_url(), dispatcher = FALSE)
+  pending <- c(pending, list(mirai(3)))
+  daemons(0)
+  for (m in pending) expect_code(m$data, 19L)
+})
+
+test_that("a reset of one profile leaves the others, and mirai without daemons, alone", {
+  local_pool(1)
+  local_pool(1, .compute = "other")
+  held <- hold()
+  own <- suppressWarnings(hold("none"))
+  for (h in list(held, own)) h$started()
+  daemons(0, .compute = "other")
+  expect_true(unresolved(held$m))
+  daemons(0, .compute = "none")
+  expect_true(unresolved(own$m))
+  for (h in list(held, own)) h$open()
+  expect_identical(value(held$m), "held")
+  expect_identical(value(own$m), "held")
+})
+
 test_that("resolved mirai keep their values through a reset", {
   local_pool(1)
   read <- mirai(1)

@@ -30,6 +30,7 @@ test_that("the value is read in all documented ways", {
   expect_identical(m[], value)
   expect_identical(m[1], value)
   expect_identical(m["x"], value)
+  expect_identical(m[2, "x"], value)
   expect_identical(m$data, value)
   expect_identical(m$value, value)
   expect_identical(m[["data"]], value)

@@ -77,6 +77,14 @@ test_that("a stream set for a task wins over one in ..., and is forgotten after 
   expect_identical(mirai(.Random.seed)[], third)
 })
 
+test_that("without a seed a stream in ... is that of the task, one in an environment is not", {
+  local_pool(1)
+  s <- streams(5, 1)[[1L]]
+  expect_identical(mirai(.Random.seed, .Random.seed = s)[], s)
+  expect_identical(mirai(runif(1), .Random.seed = s)[], mirai(runif(1), .Random.seed = s)[])
+  expect_false(identical(mirai(.Random.seed, list2env(list(.Random.seed = s)))[], s))
+})
+
 test_that("nextstream() takes a stream out of the sequence", {
   local_pool(1, seed = 123L)
   s <- streams(123, 3)
