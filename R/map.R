@@ -7,7 +7,8 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   if (!is.null(session$tracer)) trace_map(pool, environment())
   if (!is.function(.f)) abort(sprintf("`.f` must be of type function, not %s", typeof(.f)), call)
   callbacks <- check_promise(.promise, call)
-  if (!(is.list(.args) || is.atomic(.args)))
+  # NULL is atomic up to R 4.3 only.
+  if (!(is.null(.args) || is.list(.args) || is.atomic(.args)))
     abort(sprintf("`.args` must be a list or a vector, not of type %s", typeof(.args)), call)
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, call)
   globals <- if (...length()) global_part(list(...), call)

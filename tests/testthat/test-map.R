@@ -82,7 +82,7 @@ test_that("vectors are mapped over as lapply() does, names kept", {
   expect_identical(mirai_map(env, identity)[], lapply(env, identity))
   d <- as.difftime(1:2, units = "mins")
   expect_identical(mirai_map(d, identity)[], lapply(d, identity))
-  lt <- as.POSIXlt("2026-01-01", tz = "UTC") + 0:1
+  lt <- as.POSIXlt(p)
   expect_identical(mirai_map(lt, identity)[], lapply(lt, identity))
   expect_identical(mirai_map(pairlist(a = 1, b = NULL), is.null)[], list(a = FALSE, b = TRUE))
   expect_identical(mirai_map(list(a = 1, NULL, c = NULL), is.null)[], list(a = FALSE, TRUE, c = TRUE))
