@@ -109,6 +109,19 @@ test_that("idletime ends an idle daemon with 1", {
   child <- start_daemon(url, "idletime = 200")
   expect_identical(value(mirai("in time")), "in time")
   expect_exit(child, 1L)
+  expect_exit(start_daemon(url, "idletime = 50", "walltime = 60000"), 1L)
+})
+
+test_that("idletime does not run while there is a task", {
+  url <- host()
+  ms <- lapply(1:2, function(i) mirai({
+    begun <- Sys.time()
+    while (Sys.time() < begun + 0.8) Sys.sleep(0.01)
+    Sys.getpid()
+  }))
+  child <- start_daemon(url, "idletime = 500")
+  expect_identical(lapply(ms, value), list(child$pid, child$pid))
+  expect_exit(child, 1L)
 })
 
 test_that("walltime ends an idle daemon with 2, a busy one after its task", {
