@@ -101,10 +101,10 @@ await <- function(mirai, failing, flat, show, call) {
   n <- length(mirai)
   open <- which(vapply(unname(mirai), function(m) !is.null(attr(m, "task", TRUE)), NA))
   if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i)
-  tasks <- lapply(mirai[open], attr, "task", TRUE)
+  watch <- rust(.Call(wrap__tasks_watch, lapply(mirai[open], attr, "task", TRUE)), call)
   stepwise <- flat || show$active
   seen <- 0L
-  done <- 0L
+  state <- integer(3L)
   type <- NULL
   repeat {
     while (seen < n && !is_pending(mirai[[seen + 1L]])) {
@@ -114,14 +114,11 @@ await <- function(mirai, failing, flat, show, call) {
       if (is.null(type)) type <- typeof(value)
       if (typeof(value) != type) stop_flat(mirai, seen, type, typeof(value))
     }
-    behind <- open > seen
-    done <- max(done - sum(!behind), 0L)
-    open <- open[behind]
-    tasks <- tasks[behind]
-    show$at(n - length(tasks) + done)
-    if (!length(tasks)) return()
-    state <- rust(.Call(wrap__tasks_wait, tasks, if (stepwise) done + 1L else length(tasks), failing), call)
-    done <- state[1L]
+    done <- max(n - length(open) + state[1L], seen)
+    show$at(done)
+    if (seen == n) return()
+    at_least <- if (stepwise) done - (n - length(open)) + 1L else length(open)
+    state <- rust(.Call(wrap__watch_wait, watch, at_least, failing), call)
     if (failing && state[2L] > 0L) stop_at_error(mirai, open[state[2L]])
   }
 }

@@ -1,7 +1,7 @@
 use std::io::{self, IoSlice, Read};
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Address, Dialled, dial};
+use mirai_lanes::{Address, Dialled, Spin, dial, receive_now};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
@@ -72,6 +72,7 @@ pub(crate) struct Channel {
     pub stream: Dialled,
     buffer: FrameBuffer,
     has_timeout: bool,
+    spin: Spin,
 }
 
 /// What came next.
@@ -91,6 +92,7 @@ impl Channel {
             stream,
             buffer: FrameBuffer::new(Limits::PEER),
             has_timeout: false,
+            spin: Spin::default(),
         };
         let hello = encode_head(&FromDaemon::Hello(hello), 0);
         channel.write(&mut [IoSlice::new(&Preamble::OURS.encode()), IoSlice::new(&hello)])?;
@@ -123,8 +125,7 @@ impl Channel {
                 self.has_timeout = rest.is_some();
             }
             let read = match self.buffer.want()? {
-                Want::Window(window) => (&self.stream)
-                    .read(window)
+                Want::Window(window) => read(&self.stream, window, &mut self.spin)
                     .inspect(|count| self.buffer.filled(*count)),
                 Want::Payload { into, missing } => append(&self.stream, into, missing),
             };
@@ -169,6 +170,24 @@ impl Channel {
     pub(crate) fn shutdown(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
+}
+
+/// Reads what comes next: the answer to a reply often follows within microseconds.
+fn read(mut stream: &Dialled, into: &mut [u8], spin: &mut Spin) -> io::Result<usize> {
+    if let Some(until) = spin.begin() {
+        loop {
+            let read = receive_now(stream, into);
+            let came = !matches!(&read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            if came || Instant::now() >= until {
+                spin.end(until, came);
+                if came {
+                    return read;
+                }
+                break;
+            }
+        }
+    }
+    stream.read(into)
 }
 
 /// Reads into spare capacity: the whole rest, unless the stream ends or its timeout passes before.

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mirai_scheduler::{
@@ -11,12 +11,13 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::link::Link;
+use crate::reactor::Reactor;
 use crate::task::{Cell, SharedPart};
 use crate::timer::Timer;
 use crate::worker::Workload;
 use crate::{Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
 
-/// What hub, handles and the hub's thread have in common.
+/// What hub, handles and the reactor have in common.
 ///
 /// One lock, `state`, guards the scheduler and its tables. It is held while effects are translated, never while bytes
 /// are written, callbacks run or payloads are freed: those are collected in [`Work`] and done after it is let go. A
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     /// Signalled under `state` when queued bytes may have fallen.
     room: Condvar,
     welcome: Mutex<Option<Welcome>>,
+    /// Weak, as the reactor's tasks own this.
+    reactor: Weak<Reactor>,
     pub timer: Timer,
     pub stop: Notify,
     pub mode: Mode,
@@ -112,7 +115,12 @@ impl Work {
 }
 
 impl Core {
-    pub(crate) fn new(mode: Mode, capacity: Option<u64>, welcome: Option<Welcome>) -> Core {
+    pub(crate) fn new(
+        mode: Mode,
+        capacity: Option<u64>,
+        welcome: Option<Welcome>,
+        reactor: Weak<Reactor>,
+    ) -> Core {
         let state = State {
             scheduler: Scheduler::new(Options { mode, capacity }),
             tasks: Vec::new(),
@@ -127,10 +135,18 @@ impl Core {
             presence: Condvar::new(),
             room: Condvar::new(),
             welcome: Mutex::new(welcome),
+            reactor,
             timer: Timer::new(),
             stop: Notify::new(),
             mode,
         }
+    }
+
+    /// Where this thread may wait for outcomes, attending to the connections meanwhile.
+    pub(crate) fn reactor(&self) -> Option<Arc<Reactor>> {
+        Reactor::admits_this_thread()
+            .then(|| self.reactor.upgrade())
+            .flatten()
     }
 
     /// Lets `change` act on the state, then does what follows from it.
@@ -255,8 +271,8 @@ impl Core {
         id
     }
 
-    /// Settings for the daemon that joins next. Only the hub's thread asks, so between the two locks nobody misses the
-    /// function, which runs under neither.
+    /// Settings for the daemon that joins next. One connection is served at a time, so between the two locks nobody
+    /// misses the function, which runs under neither.
     fn next_settings(&self) -> Option<Arc<Vec<u8>>> {
         let nth = u64::from(self.state.lock().last_daemon);
         let mut welcome = self.welcome.lock().take()?;
@@ -284,6 +300,9 @@ impl Core {
             }
             state.handle(timer, work, event, Some(Report { end, payload }));
         });
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.note_served();
+        }
     }
 
     pub(crate) fn take_joined(&self, pid: u32) -> bool {

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -7,11 +6,12 @@ use mirai_lanes::Address;
 use mirai_scheduler::{Counts, Memory, Mode};
 
 use crate::core::Core;
+use crate::reactor::Reactor;
 use crate::task::SharedPart;
 use crate::{HubError, SubmitError, Task, TaskHandle, Worker, daemons};
 
 /// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
-/// the hub's thread.
+/// the thread that serves the connections at the time, one call at a time.
 pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
 
 /// How to open a hub.
@@ -81,30 +81,23 @@ impl Hub {
             capacity,
             welcome,
         } = options;
-        let core = Arc::new(Core::new(mode, capacity, welcome));
-        let (tell, told) = mpsc::channel();
-        let thread = {
-            let core = Arc::clone(&core);
-            let run = move || run(core, &address, &tell);
-            std::thread::Builder::new()
-                .name("mirai-hub".to_owned())
-                .spawn(run)
-                .map_err(HubError::Thread)?
+        let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
+        let core = Arc::new(Core::new(mode, capacity, welcome, Arc::downgrade(&reactor)));
+        let (address, work) = {
+            let _inside = reactor.enter();
+            let listener = mirai_lanes::listen(&address)?;
+            let address = listener.address().clone();
+            (address, tokio::spawn(work(Arc::clone(&core), listener)))
         };
-        match told.recv() {
-            Ok(Ok(address)) => Ok(Hub {
-                core,
-                address,
-                thread: Some(thread),
-            }),
-            Ok(Err(error)) => {
-                let _ = thread.join();
-                Err(error)
-            }
-            Err(_) => Err(HubError::Thread(std::io::Error::other(
-                "it ended at its start",
-            ))),
-        }
+        let thread = std::thread::Builder::new()
+            .name("mirai-hub".to_owned())
+            .spawn(move || reactor.host(work))
+            .map_err(HubError::Thread)?;
+        Ok(Hub {
+            core,
+            address,
+            thread: Some(thread),
+        })
     }
 
     /// Where the hub listens.
@@ -112,7 +105,7 @@ impl Hub {
         &self.address
     }
 
-    /// Submits a task. Never blocks: what the socket of a free daemon does not take is written by the hub's thread.
+    /// Submits a task. Never blocks: what the socket of a free daemon does not take is written as it takes more.
     ///
     /// # Errors
     /// [`SubmitError::Full`] gives the task back; [`SubmitError::Closed`].
@@ -193,28 +186,14 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-/// The hub's thread.
-fn run(core: Arc<Core>, address: &Address, tell: &mpsc::Sender<Result<Address, HubError>>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(tell.send(Err(HubError::Thread(error)))),
-    };
-    runtime.block_on(async {
-        let listener = match mirai_lanes::listen(address) {
-            Ok(listener) => listener,
-            Err(error) => return drop(tell.send(Err(error.into()))),
-        };
-        let _ = tell.send(Ok(listener.address().clone()));
-        let stopped = Arc::clone(&core);
-        tokio::select! {
-            () = stopped.stop.notified() => {}
-            () = daemons::accept_all(Arc::clone(&core), listener) => {}
-            () = fire_timers(&core) => {}
-        }
-    });
+/// What the reactor runs until the hub is closed.
+async fn work(core: Arc<Core>, listener: mirai_lanes::Listener) {
+    let stopped = Arc::clone(&core);
+    tokio::select! {
+        () = stopped.stop.notified() => {}
+        () = daemons::accept_all(Arc::clone(&core), listener) => {}
+        () = fire_timers(&core) => {}
+    }
 }
 
 async fn fire_timers(core: &Core) {

@@ -1,6 +1,7 @@
 //! The hub: listens, queues, hands tasks to the daemons that dial in, and settles each task exactly once.
 //!
-//! A [`Hub`] runs the pure state machine of `mirai-scheduler` on real connections, clocks and one thread of its own.
+//! A [`Hub`] runs the pure state machine of `mirai-scheduler` on real connections and clocks, on one thread of its own or
+//! on one that waits for an outcome.
 //! Tasks and results are opaque bytes; what they mean is between the submitter and the daemon's evaluator. Nothing here
 //! knows R.
 //!
@@ -16,8 +17,8 @@
 //! # }
 //! ```
 //!
-//! Where to start: [`Hub`] (`hub.rs`) is the door; `core.rs` performs what the scheduler decides; `daemons.rs` takes
-//! daemons in and reads from them; `link.rs` writes to them.
+//! Where to start: [`Hub`] (`hub.rs`) is the door; `core.rs` performs what the scheduler decides; `reactor.rs` says on
+//! which thread; `daemons.rs` takes daemons in and reads from them; `link.rs` writes to them.
 #![forbid(unsafe_code)]
 
 mod core;
@@ -26,6 +27,7 @@ mod error;
 mod hub;
 mod link;
 mod outcome;
+mod reactor;
 mod task;
 mod timer;
 mod watch;

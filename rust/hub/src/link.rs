@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 const BATCH: usize = 16;
 
 /// The writing side of one connection. Frames go out in the order they were queued, written by whichever thread
-/// flushes; what does not fit the socket now is left to [`run`](Self::run) on the hub's thread.
+/// flushes; what does not fit the socket now is left to [`run`](Self::run) in the reactor.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub connection: Box<dyn Connection>,

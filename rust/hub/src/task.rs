@@ -1,19 +1,25 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mirai_scheduler::TaskId;
 use mirai_wire::TaskFlags;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::Outcome;
 use crate::core::Core;
+use crate::reactor::wait_in;
+use crate::watch::take_watch_number;
 
 /// Numbers tasks over all hubs of the process, from 1.
 static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Numbers shared parts over all hubs of the process, from 1.
 static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
+
+/// One wait for an outcome that has no limit.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A unit of work to submit.
 #[derive(Debug, Clone)]
@@ -93,7 +99,6 @@ pub(crate) struct Cell {
     core: Weak<Core>,
     outcome: OnceLock<Outcome>,
     waiters: Mutex<Vec<Waiter>>,
-    settled: Condvar,
 }
 
 /// Takes the next task number of the process, for what stands in for a task without a hub.
@@ -110,7 +115,6 @@ impl Cell {
             core,
             outcome: OnceLock::new(),
             waiters: Mutex::new(Vec::new()),
-            settled: Condvar::new(),
         })
     }
 
@@ -130,7 +134,6 @@ impl Cell {
             debug_assert!(first, "invariant: a task settles once");
             std::mem::take(&mut *waiters)
         };
-        self.settled.notify_all();
         for waiter in waiters {
             (waiter.callback)();
         }
@@ -163,32 +166,34 @@ impl TaskHandle {
         self.0.outcome.get()
     }
 
-    /// Waits for the outcome.
+    /// Waits for the outcome. As [`TaskHandle::wait_for`], this serves the hub's connections meanwhile.
     pub fn wait(&self) -> &Outcome {
-        let cell = &*self.0;
-        let mut waiters = cell.waiters.lock();
         loop {
-            match cell.outcome.get() {
-                Some(outcome) => return outcome,
-                None => cell.settled.wait(&mut waiters),
+            if let Some(outcome) = self.outcome() {
+                return outcome;
             }
+            self.wait_for(LONG);
         }
     }
 
-    /// Waits for the outcome, at most for `slice`; says whether it is there.
+    /// Waits for the outcome, at most for `slice`; says whether it is there. The waiting thread serves the hub's
+    /// connections meanwhile, so callbacks of other tasks may run on it.
     pub fn wait_for(&self, slice: Duration) -> bool {
-        let cell = &*self.0;
-        if cell.outcome.get().is_some() {
+        if self.outcome().is_some() {
             return true;
         }
-        let until = Instant::now() + slice;
-        let mut waiters = cell.waiters.lock();
-        while cell.outcome.get().is_none() {
-            if cell.settled.wait_until(&mut waiters, until).timed_out() {
-                return cell.outcome.get().is_some();
-            }
+        let settled = Arc::new(Notify::new());
+        let watch = take_watch_number();
+        {
+            let settled = Arc::clone(&settled);
+            self.watch(watch, move || settled.notify_one());
         }
-        true
+        let reactor = self.0.core.upgrade().and_then(|core| core.reactor());
+        let is_settled = wait_in(reactor.as_deref(), settled.notified(), slice).is_some();
+        if !is_settled {
+            self.0.unwatch(watch);
+        }
+        is_settled
     }
 
     /// Cancels the task: it resolves to [`Outcome::Cancelled`] at once, if it was still open. Says whether it has been
@@ -205,6 +210,10 @@ impl TaskHandle {
     /// neither block nor panic.
     pub fn on_settle(&self, callback: impl FnOnce() + Send + 'static) {
         self.watch(0, callback);
+    }
+
+    pub(crate) fn core(&self) -> &Weak<Core> {
+        &self.0.core
     }
 
     /// As [`TaskHandle::on_settle`], until [`Cell::unwatch`].

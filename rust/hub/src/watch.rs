@@ -2,13 +2,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::TaskHandle;
+use crate::core::Core;
+use crate::reactor::wait_in;
 use crate::task::Cell;
 
 /// Numbers watches over the life of the process, from 1.
 static LAST_WATCH: AtomicU64 = AtomicU64::new(0);
+
+/// A number of no other watch.
+pub(crate) fn take_watch_number() -> u64 {
+    LAST_WATCH.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// How far a set of tasks has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,16 +35,18 @@ pub struct Progress {
 pub struct Watch {
     number: u64,
     cells: Vec<Weak<Cell>>,
+    /// The hub of all the tasks, if it is one.
+    core: Option<Weak<Core>>,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
     seen: Mutex<Seen>,
-    changed: Condvar,
+    changed: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Seen {
     progress: Progress,
     /// What the waiter sleeps for, so that others resolve without waking it.
@@ -69,9 +79,9 @@ impl Watch {
         };
         let shared = Arc::new(Shared {
             seen: Mutex::new(seen),
-            changed: Condvar::new(),
+            changed: Notify::new(),
         });
-        let number = LAST_WATCH.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = take_watch_number();
         let mut cells = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.iter().enumerate() {
             let shared = Arc::clone(&shared);
@@ -87,26 +97,57 @@ impl Watch {
                 let mut seen = shared.seen.lock();
                 seen.note(index, failed);
                 if seen.is_reached() {
-                    shared.changed.notify_all();
+                    shared.changed.notify_one();
                 }
             });
         }
         Watch {
             number,
             cells,
+            core: one_core(tasks).cloned(),
             shared,
         }
     }
 
-    /// Waits until `at_least` tasks have resolved, or, with `stop_on_failure`, one has failed; at most for `slice`.
+    /// The number of tasks.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether there are no tasks.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Waits until `at_least` tasks have resolved, or, with `stop_on_failure`, one has failed; at most for `slice`. The
+    /// waiting thread serves the connections of the tasks' hub meanwhile, if it is one.
     pub fn wait(&self, at_least: usize, stop_on_failure: bool, slice: Duration) -> Progress {
         let until = Instant::now() + slice;
-        let mut seen = self.shared.seen.lock();
-        seen.wanted = at_least;
-        seen.wakes_on_failure = stop_on_failure;
-        while !seen.is_reached() && !self.shared.changed.wait_until(&mut seen, until).timed_out() {}
-        seen.progress
+        {
+            let mut seen = self.shared.seen.lock();
+            seen.wanted = at_least;
+            seen.wakes_on_failure = stop_on_failure;
+        }
+        let core = self.core.as_ref().and_then(Weak::upgrade);
+        let reactor = core.and_then(|core| core.reactor());
+        loop {
+            let seen = *self.shared.seen.lock();
+            let rest = until.saturating_duration_since(Instant::now());
+            if seen.is_reached() || rest.is_zero() {
+                return seen.progress;
+            }
+            // One that came before this call wakes at once, and nothing is missed.
+            wait_in(reactor.as_deref(), self.shared.changed.notified(), rest);
+        }
     }
+}
+
+fn one_core(tasks: &[TaskHandle]) -> Option<&Weak<Core>> {
+    let core = tasks.first()?.core();
+    tasks
+        .iter()
+        .all(|task| Weak::ptr_eq(task.core(), core))
+        .then_some(core)
 }
 
 impl Drop for Watch {

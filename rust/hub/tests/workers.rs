@@ -546,3 +546,81 @@ fn a_watch_that_is_dropped_leaves_nothing_at_its_tasks() {
     assert_eq!(watch.wait(1, false, HANG).done, 1);
     assert_eq!(text(&task), "late");
 }
+
+#[test]
+fn many_threads_may_wait_at_once() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 2, &[]);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let hub = &hub;
+            scope.spawn(move || {
+                for round in 0..500 {
+                    let word = format!("{thread}-{round}");
+                    assert_eq!(text(&submit(hub, format!("echo {word}"))), word);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn tasks_resolve_though_nobody_waits_any_more() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    let (tell, told) = std::sync::mpsc::channel();
+    for round in 0..100 {
+        // The waits in between leave the connections to the hub's own thread again.
+        assert_eq!(text(&submit(&hub, "echo before")), "before");
+        let task = submit(&hub, "echo alone");
+        let tell = tell.clone();
+        task.on_settle(move || tell.send(round).unwrap());
+        assert_eq!(told.recv_timeout(HANG), Ok(round));
+    }
+}
+
+#[test]
+fn a_wait_of_a_slice_ends_though_nothing_comes() {
+    let hub = open();
+    let never = submit(&hub, "echo never");
+    for _ in 0..20 {
+        assert!(!never.wait_for(Duration::from_millis(1)));
+    }
+    let watch = Watch::new(std::slice::from_ref(&never));
+    assert_eq!(watch.wait(1, false, Duration::from_millis(1)).done, 0);
+    drop(hub);
+    assert_eq!(never.outcome(), Some(&Outcome::Reset));
+}
+
+#[test]
+fn closing_wakes_threads_that_wait() {
+    let mut hub = open();
+    let task = submit(&hub, "echo never");
+    let waiting = {
+        let task = task.clone();
+        std::thread::spawn(move || outcome(&task))
+    };
+    hub.close(true);
+    assert_eq!(waiting.join().unwrap(), Outcome::Reset);
+}
+
+#[test]
+fn a_thread_that_runs_a_runtime_of_its_own_may_wait() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let word = runtime.block_on(async { text(&submit(&hub, "echo inside")) });
+    assert_eq!(word, "inside");
+}
+
+#[test]
+fn a_watch_over_tasks_of_two_hubs_sees_both() {
+    let (first, second) = (open(), open());
+    let _first_workers = Workers::start(&first, 1, &[]);
+    let _second_workers = Workers::start(&second, 1, &[]);
+    let tasks = [submit(&first, "echo 1"), submit(&second, "fail 2")];
+    let progress = Watch::new(&tasks).wait(2, false, HANG);
+    assert_eq!((progress.done, progress.first_failure), (2, Some(1)));
+}

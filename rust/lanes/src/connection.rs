@@ -107,3 +107,18 @@ pub fn send(stream: &Dialled, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(not(unix))]
     return io::Write::write_vectored(&mut &*stream, parts);
 }
+
+/// Reads what has come from a dialled connection, without waiting; `Ok(0)` is the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing is there, and always where the platform cannot look; otherwise as the operating system
+/// gives them.
+pub fn receive_now(stream: &Dialled, into: &mut [u8]) -> io::Result<usize> {
+    #[cfg(unix)]
+    return crate::local::receive_now(stream, into);
+    #[cfg(not(unix))]
+    {
+        let _ = (stream, into);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}

@@ -14,8 +14,10 @@ mod error;
 #[cfg(unix)]
 pub mod local;
 mod process;
+mod spin;
 
 pub use address::Address;
-pub use connection::{Connection, Dialled, Listener, dial, listen, send};
+pub use connection::{Connection, Dialled, Listener, dial, listen, receive_now, send};
 pub use error::LaneError;
 pub use process::{HostWatch, ProcessEnd, Wake};
+pub use spin::Spin;

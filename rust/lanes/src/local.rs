@@ -268,3 +268,9 @@ fn send_flagged(socket: impl AsFd, parts: &[IoSlice<'_>], flags: SendFlags) -> i
 pub(crate) fn send(stream: &std_net::UnixStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     send_flagged(stream, parts, SendFlags::empty())
 }
+
+/// Reads what has come, without waiting.
+pub(crate) fn receive_now(stream: &std_net::UnixStream, into: &mut [u8]) -> io::Result<usize> {
+    let (_, count) = rustix::net::recv(stream, into, rustix::net::RecvFlags::DONTWAIT)?;
+    Ok(count)
+}

@@ -25,6 +25,8 @@ rapi::entries! {
     tasks::task_reason => task_reason(task);
     tasks::task_wait => task_wait(task);
     tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);
+    tasks::tasks_watch => tasks_watch(tasks);
+    tasks::watch_wait => watch_wait(watch, at_least, stop_on_failure);
     tasks::tasks_wait_served => tasks_wait_served(hub, tasks, expected);
     tasks::tasks_pending => tasks_pending(tasks);
     tasks::task_cancel => task_cancel(task);

@@ -13,7 +13,7 @@ use crate::payload::{encode_part, encode_settings, encode_settings_object, encod
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
 use crate::sys;
-use crate::tasks::SLICE;
+use crate::wait::interruptibly;
 
 /// R's missing integer.
 const NA_INTEGER: i32 = i32::MIN;
@@ -203,10 +203,7 @@ fn submit<'r>(
 
 /// Waits until the queue is below its capacity.
 fn await_admission(scope: &Scope, hub: &Hub) -> Result<(), Failure> {
-    while !hub.wait_admission(SLICE) {
-        scope.check_interrupt()?;
-    }
-    Ok(())
+    interruptibly(scope, |slice| hub.wait_admission(slice).then_some(()))
 }
 
 fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Failure> {

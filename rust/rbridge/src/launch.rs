@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::rapi::{Handle, Scope, Sexp};
-use crate::tasks::SLICE;
+use crate::wait::interruptibly;
 
 /// One launch: what has become of its daemons.
 struct Ticket {
@@ -211,17 +211,17 @@ pub(crate) fn hub_wait_connected<'r>(
     let begun = Instant::now();
     let hub = Host::open(scope, hub)?;
     let mut seen = 0;
-    let connected = loop {
+    let connected = interruptibly(scope, |slice| {
         let connected = hub.counts().cumulative.saturating_sub(ticket.before);
         if connected + ticket.losses.lock().count >= n {
-            break connected.min(n);
+            return Some(connected.min(n));
         }
         if patience.is_some_and(|patience| begun.elapsed() >= patience) {
-            break connected;
+            return Some(connected);
         }
-        seen = hub.wait_change(seen, SLICE);
-        scope.check_interrupt()?;
-    };
+        seen = hub.wait_change(seen, slice);
+        None
+    })?;
     let (count, reason, command) = {
         let losses = ticket.losses.lock();
         (losses.count, losses.reason.clone(), losses.command.clone())

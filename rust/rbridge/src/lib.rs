@@ -22,6 +22,7 @@ mod rng;
 mod session;
 mod sys;
 mod tasks;
+mod wait;
 
 /// Log messages go to standard error from level `MIRAI_LOG` (`debug` shows dropped connections); by default none do.
 fn start_log() {

@@ -1,6 +1,6 @@
 //! Promises: R functions that are called by R's event loop once tasks have settled.
 //!
-//! A hub's thread that settles a task notes it as due and, if none is under way, asks the event loop for a turn. In that
+//! The thread that settles a task notes it as due and, if none is under way, asks the event loop for a turn. In that
 //! turn, on R's thread, the functions are called in the order in which their tasks settled. Nothing happens in between.
 
 use std::cell::{Cell, RefCell};

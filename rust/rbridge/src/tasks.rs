@@ -1,19 +1,20 @@
 //! The host's tasks: looking at them, waiting for them, cancelling them.
 
 use std::cell::Cell;
-use std::time::Duration;
 
-use mirai_hub::{Outcome, Progress, TaskHandle, Watch};
+use mirai_hub::{Outcome, TaskHandle, Watch};
 
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::rapi::{Handle, Kept, Scope, Sexp, unpickle};
-
-/// Between two looks for an interrupt, the longest that a user waits for the effect of Ctrl-C.
-pub(crate) const SLICE: Duration = Duration::from_millis(200);
+use crate::wait::interruptibly;
 
 impl Handle for TaskHandle {
     const NAME: &'static str = "task";
+}
+
+impl Handle for Watch {
+    const NAME: &'static str = "watch";
 }
 
 /// What `task_state` answers.
@@ -102,9 +103,7 @@ pub(crate) fn task_reason<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'
 /// Entry: waits until a task has an outcome; `TRUE`.
 pub(crate) fn task_wait<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let task = handle(scope, task)?;
-    while !task.wait_for(SLICE) {
-        scope.check_interrupt()?;
-    }
+    interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
     Ok(scope.logical(true)?)
 }
 
@@ -117,31 +116,47 @@ pub(crate) fn tasks_wait<'r>(
     at_least: Sexp<'r>,
     stop_on_failure: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let tasks = handles(scope, tasks)?;
-    let at_least = (at_least.count(scope, "at_least")? as usize).min(tasks.len());
+    let tasks = owned_handles(scope, tasks)?;
+    wait_for_some(scope, &Watch::new(&tasks), at_least, stop_on_failure)
+}
+
+/// Entry: for a row of waits for the same tasks: watches them from now on.
+pub(crate) fn tasks_watch<'r>(scope: &'r Scope, tasks: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let watch = Watch::new(&owned_handles(scope, tasks)?);
+    Ok(scope.pointer(watch, None)?)
+}
+
+/// Entry: as `tasks_wait`, for the tasks of a watch.
+pub(crate) fn watch_wait<'r>(
+    scope: &'r Scope,
+    watch: Sexp<'r>,
+    at_least: Sexp<'r>,
+    stop_on_failure: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let watch = watch.handle(scope, "watch")?;
+    wait_for_some(scope, watch, at_least, stop_on_failure)
+}
+
+fn wait_for_some<'r>(
+    scope: &'r Scope,
+    watch: &Watch,
+    at_least: Sexp<'r>,
+    stop_on_failure: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let at_least = (at_least.count(scope, "at_least")? as usize).min(watch.len());
     let stop_on_failure = stop_on_failure.flag(scope, "stop_on_failure")?;
-    let is_reached = |progress: &Progress| {
-        progress.done >= at_least || (stop_on_failure && progress.first_failure.is_some())
-    };
-    let mut progress = now(&tasks);
-    if !is_reached(&progress) {
-        let watched: Vec<TaskHandle> = tasks.into_iter().cloned().collect();
-        let watch = Watch::new(&watched);
-        loop {
-            progress = watch.wait(at_least, stop_on_failure, SLICE);
-            if is_reached(&progress) {
-                break;
-            }
-            scope.check_interrupt()?;
-        }
-    }
+    let progress = interruptibly(scope, |slice| {
+        let progress = watch.wait(at_least, stop_on_failure, slice);
+        let is_reached =
+            progress.done >= at_least || (stop_on_failure && progress.first_failure.is_some());
+        is_reached.then_some(progress)
+    })?;
     let position = |index: Option<usize>| index.map_or(0, |index| index as i32 + 1);
-    let Progress {
-        done,
-        first_failure,
-        first_done,
-    } = progress;
-    Ok(scope.integers(&[done as i32, position(first_failure), position(first_done)])?)
+    Ok(scope.integers(&[
+        progress.done as i32,
+        position(progress.first_failure),
+        position(progress.first_done),
+    ])?)
 }
 
 /// Entry: waits until one of the tasks has an outcome: its position, from 1, of several the lowest. 0 if there is nobody to
@@ -152,26 +167,22 @@ pub(crate) fn tasks_wait_served<'r>(
     tasks: Sexp<'r>,
     expected: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let tasks: Vec<TaskHandle> = handles(scope, tasks)?.into_iter().cloned().collect();
+    let tasks = owned_handles(scope, tasks)?;
     let expected = expected.count(scope, "expected")?;
-    let first_done = || tasks.iter().position(|task| task.outcome().is_some());
-    let mut done = first_done();
-    if done.is_none() {
-        let watch = Watch::new(&tasks);
-        while watch.wait(1, false, SLICE).done == 0 {
-            scope.check_interrupt()?;
-            // Asked for anew, as the handlers of an interrupt may have closed it, and all tasks have an outcome then.
-            let Ok(hub) = Host::open(scope, hub) else {
-                continue;
-            };
-            let counts = hub.counts();
-            if counts.connections == 0 && counts.cumulative >= expected {
-                break;
-            }
+    let watch = Watch::new(&tasks);
+    let is_done = interruptibly(scope, |slice| {
+        if watch.wait(1, false, slice).done > 0 {
+            return Some(true);
         }
-        done = first_done();
-    }
-    Ok(scope.integer(done.map_or(0, |index| index as i32 + 1))?)
+        // Asked for anew, as the handlers of an interrupt may have closed it, and all tasks have an outcome then.
+        let counts = Host::open(scope, hub).ok()?.counts();
+        (counts.connections == 0 && counts.cumulative >= expected).then_some(false)
+    })?;
+    let first = tasks.iter().position(|task| task.outcome().is_some());
+    let position = first
+        .filter(|_| is_done)
+        .map_or(0, |index| index as i32 + 1);
+    Ok(scope.integer(position)?)
 }
 
 /// Entry: number of tasks without an outcome.
@@ -186,22 +197,12 @@ pub(crate) fn task_cancel<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'
     Ok(scope.logical(handle(scope, task)?.cancel())?)
 }
 
-fn now(tasks: &[&TaskHandle]) -> Progress {
-    let mut progress = Progress::default();
-    for (index, task) in tasks.iter().enumerate() {
-        if let Some(outcome) = task.outcome() {
-            progress.done += 1;
-            progress.first_done.get_or_insert(index);
-            if outcome.is_failure() {
-                progress.first_failure.get_or_insert(index);
-            }
-        }
-    }
-    progress
-}
-
 fn handle<'r>(scope: &Scope, task: Sexp<'r>) -> Result<&'r TaskHandle, Failure> {
     task.handle(scope, "task")
+}
+
+fn owned_handles<'r>(scope: &Scope, tasks: Sexp<'r>) -> Result<Vec<TaskHandle>, Failure> {
+    Ok(handles(scope, tasks)?.into_iter().cloned().collect())
 }
 
 /// The tasks of a list.

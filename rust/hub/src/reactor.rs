@@ -1,0 +1,202 @@
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use mirai_lanes::Spin;
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// How long connections may go unattended after a guest has left, as the next one often comes at once.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// Runs the hub's connections and clocks, on whichever thread has nothing else to do.
+///
+/// That is the hub's own thread (the *host* here), or a thread that waits for an outcome (a *guest*): it would sleep
+/// anyway, and a message that it reads itself needs no second thread to wake up and none to be woken by it, which is
+/// most of what a small task costs. The host stands back when it notices guests at work, not before: no thread is woken
+/// to hand over. It takes over again when none has come for a while.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    runtime: Runtime,
+    attendance: Mutex<Attendance>,
+    /// The host stands by here.
+    changed: Condvar,
+    stand_back: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Attendance {
+    guests: usize,
+    /// Guests that ever came.
+    arrivals: u64,
+    spin: Spin,
+    host: Host,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+enum Host {
+    /// In the runtime: at work, or first in line for it.
+    #[default]
+    Attends,
+    /// Looks now and then whether guests still come.
+    StandsBy,
+    /// Sleeps until a guest that stays has left.
+    Sleeps,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Reactor> {
+        Ok(Reactor {
+            runtime: Builder::new_current_thread().enable_all().build()?,
+            attendance: Mutex::default(),
+            changed: Condvar::new(),
+            stand_back: Notify::new(),
+        })
+    }
+
+    /// For listening, and for spawning what the reactor is to run.
+    pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
+    /// The host's part: attends until `work` has ended.
+    pub(crate) fn host(&self, mut work: JoinHandle<()>) {
+        loop {
+            let has_ended = self.runtime.block_on(async {
+                tokio::select! {
+                    _ = &mut work => true,
+                    () = self.stand_back.notified() => false,
+                }
+            });
+            if has_ended {
+                return;
+            }
+            self.stand_by();
+        }
+    }
+
+    fn stand_by(&self) {
+        let mut attendance = self.attendance.lock();
+        loop {
+            let arrivals = attendance.arrivals;
+            attendance.host = Host::StandsBy;
+            self.changed.wait_for(&mut attendance, LINGER);
+            if attendance.arrivals != arrivals {
+                continue;
+            }
+            if attendance.guests == 0 {
+                attendance.host = Host::Attends;
+                return;
+            }
+            attendance.host = Host::Sleeps;
+            while attendance.host == Host::Sleeps {
+                self.changed.wait(&mut attendance);
+            }
+        }
+    }
+
+    /// Waits for `what`, at most for `slice`, and attends to the connections meanwhile; the hub's thread or another
+    /// guest may do that, too. `None` when the time is over. Only for [threads that run no
+    /// runtime](Self::admits_this_thread).
+    fn wait<T>(&self, what: impl Future<Output = T>, slice: Duration) -> Option<T> {
+        let looking = {
+            let mut attendance = self.attendance.lock();
+            attendance.guests += 1;
+            attendance.arrivals += 1;
+            attendance.spin.begin()
+        };
+        let mut came = false;
+        let result = self.runtime.block_on(async {
+            let mut what = pin!(what);
+            if let Some(until) = looking
+                && let Some(result) = look(what.as_mut(), until).await
+            {
+                came = true;
+                return Some(result);
+            }
+            tokio::time::timeout(slice, what).await.ok()
+        });
+        let mut attendance = self.attendance.lock();
+        attendance.guests -= 1;
+        if let Some(until) = looking {
+            attendance.spin.end(until, came);
+        }
+        if attendance.guests == 0 && attendance.host == Host::Sleeps {
+            attendance.host = Host::StandsBy;
+            self.changed.notify_one();
+        }
+        result
+    }
+
+    /// Whether this thread may wait here: one that runs a runtime must not run another.
+    pub(crate) fn admits_this_thread() -> bool {
+        Handle::try_current().is_err()
+    }
+
+    /// A message has been served: a host that did it for guests leaves the next one to them.
+    pub(crate) fn note_served(&self) {
+        let attendance = self.attendance.lock();
+        if attendance.guests > 0 && attendance.host == Host::Attends {
+            drop(attendance);
+            self.stand_back.notify_one();
+        }
+    }
+}
+
+/// Waits for `what`, at most for `slice`: in the reactor, or asleep.
+pub(crate) fn wait_in<T>(
+    reactor: Option<&Reactor>,
+    what: impl Future<Output = T>,
+    slice: Duration,
+) -> Option<T> {
+    match reactor {
+        Some(reactor) => reactor.wait(what, slice),
+        None => sleep_until(what, slice),
+    }
+}
+
+/// For a thread that runs a runtime of its own, or waits for several hubs.
+fn sleep_until<T>(what: impl Future<Output = T>, slice: Duration) -> Option<T> {
+    let until = Instant::now() + slice;
+    let mut what = pin!(what);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(result) = what.as_mut().poll(&mut context) {
+            return Some(result);
+        }
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(rest);
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Serves what comes without sleeping, until `what` is there or the time is over.
+async fn look<T>(mut what: Pin<&mut impl Future<Output = T>>, until: Instant) -> Option<T> {
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut what => return Some(result),
+            () = tokio::task::yield_now() => {}
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+    }
+}
