@@ -279,6 +279,25 @@ test_that("autoexit = FALSE stays for the next host, in both modes", {
   }
 })
 
+test_that("autoexit = FALSE outlives a host that is killed", {
+  url <- local_url()
+  first <- spawn(c(
+    "library(mirai)",
+    sprintf("daemons(url = '%s')", url),
+    "cat('served', mirai(6 * 7)[], '\\n')",
+    "Sys.sleep(600)"
+  ))
+  child <- start_daemon(url, "asyncdial = TRUE", "autoexit = FALSE")
+  await("served 42 " %in% first$log())
+  tools::pskill(first$pid, tools::SIGKILL)
+  # The address is free when the last thread of the first host has ended.
+  await(tryCatch(isTRUE(daemons(url = url)), error = function(e) FALSE))
+  defer(daemons(0))
+  expect_identical(value(mirai(Sys.getpid())), child$pid)
+  daemons(NULL)
+  expect_exit(child, 0L)
+})
+
 test_that("an exit signal reaches a busy daemon after its task", {
   for (dispatcher in c(TRUE, FALSE)) for (autoexit in c("FALSE", "NA")) {
     url <- host(dispatcher = dispatcher)

@@ -130,7 +130,6 @@ test_that("a daemon that dies does not keep the others waiting", {
   held <- hold()
   held$started()
   pids <- everywhere(Sys.getpid())
-  victim <- structure(list(held$m), class = "mirai_map")
   await(sum(!vapply(pids, unresolved, NA)) == 1L)
   other <- unlist(lapply(pids, function(m) if (!unresolved(m)) m$data))
   busy <- setdiff(daemon_pids(), other)

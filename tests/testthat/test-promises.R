@@ -274,7 +274,6 @@ test_that("a map has one promise", {
 test_that("a map is rejected with the first error to occur, and others go on", {
   local_pool(2)
   held <- hold()
-  gate <- tempfile()
   x <- structure(
     c(list(held$m), unclass(mirai_map(1:2, function(x) stop("number ", x)))),
     class = "mirai_map"
