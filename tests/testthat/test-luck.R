@@ -69,6 +69,33 @@ test_that("daemons() can be interrupted while it waits, and leaves nothing", {
   expect_match(child$wait(), "set FALSE", all = FALSE)
 })
 
+test_that("daemons() works again after one that hung in a start-up file and was interrupted", {
+  skip_unless_linux()
+  profile <- tempfile()
+  here <- tempfile()
+  writeLines(c(
+    sprintf("writeLines(as.character(Sys.getpid()), '%s.new'); invisible(file.rename('%s.new', '%s'))", here, here, here),
+    "repeat Sys.sleep(0.01)"
+  ), profile)
+  child <- spawn(c(
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s')", profile),
+    "library(mirai)",
+    "tryCatch(daemons(1), interrupt = function(e) cat('interrupted\\n'))",
+    sprintf("writeLines('', '%s')", profile),
+    "daemons(1)",
+    "cat('value', mirai(6 * 7)[], '\\n')"
+  ))
+  await(file.exists(here))
+  hanging <- as.integer(readLines(here))
+  await({
+    if (alive(child$pid)) tools::pskill(child$pid, tools::SIGINT)
+    Sys.sleep(0.05)
+    "interrupted" %in% child$log()
+  })
+  await(!alive(hanging))
+  expect_match(child$wait(), "value 42", all = FALSE)
+})
+
 test_that("daemons that are slow to start are waited for, without dispatcher with a message every ten seconds", {
   profile <- tempfile()
   gate <- tempfile()

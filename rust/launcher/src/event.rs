@@ -94,6 +94,9 @@ pub enum FailureReason {
     /// The fork server was lost while it was to make a daemon.
     #[error("the fork server ended, with {0}")]
     ServerLost(ExitStatus),
+    /// The launch was withdrawn before the daemon was started.
+    #[error("the launch was withdrawn")]
+    Withdrawn,
     /// The launcher was closed before the daemon was started.
     #[error("the launcher was closed")]
     Closed,

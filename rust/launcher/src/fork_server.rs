@@ -3,7 +3,7 @@
 use crate::channel::{self, Received};
 use crate::context::{ServerKey, Stamp};
 use crate::event::{DaemonEvent, ExitStatus, FailureReason, LaunchFailure};
-use crate::launcher::{Batch, EventHandler, Launch, LauncherConfig, Request};
+use crate::launcher::{Batch, EventHandler, Launch, LaunchId, LauncherConfig, Request};
 use crate::message::{FromServer, Job, ToServer};
 use crate::pool::News;
 use crate::quote::{server_script, shell_line};
@@ -285,7 +285,22 @@ impl ForkServer {
         }
     }
 
-    /// The host is leaving: a server that is not up yet has nothing to live for.
+    /// Gives back what waits of a launch. Without anything else to start for, the server ends.
+    pub(crate) fn withdraw(&mut self, launch: LaunchId) -> Vec<Batch> {
+        let waiting = match &mut self.state {
+            ServerState::Loading(waiting) | ServerState::Booting(waiting) => waiting,
+            ServerState::Ready(_) | ServerState::Threaded => return Vec::new(),
+        };
+        let withdrawn: Vec<_> = waiting
+            .extract_if(.., |batch| batch.launch.id == launch)
+            .collect();
+        if waiting.is_empty() && !withdrawn.is_empty() {
+            self.close();
+        }
+        withdrawn
+    }
+
+    /// Nobody wants daemons any more: a server that is not up yet has nothing to live for.
     pub(crate) fn close(&mut self) {
         self.retire();
         if matches!(

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where R and the program `mirai-daemon` are.
@@ -47,6 +48,12 @@ pub struct LaunchRequest {
     /// where `Rscript` runs them, which is R's own limit.
     pub daemons: Vec<String>,
 }
+
+/// Names a launch, over all launchers of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaunchId(u64);
+
+static LAST_LAUNCH: AtomicU64 = AtomicU64::new(0);
 
 /// Gets the events of a launch, on threads of the launcher. It must not wait for long: other
 /// events wait behind it.
@@ -88,11 +95,17 @@ impl Launcher {
     /// # Errors
     /// In a forked copy of the process, after [`close`](Self::close), and when descriptors or
     /// threads have run out. Whatever goes wrong later comes as [`DaemonEvent::Failed`].
-    pub fn launch(&self, request: LaunchRequest, handler: EventHandler) -> Result<(), LaunchError> {
+    pub fn launch(
+        &self,
+        request: LaunchRequest,
+        handler: EventHandler,
+    ) -> Result<LaunchId, LaunchError> {
         if self.is_forked_copy() {
             return Err(LaunchError::ForkedCopy);
         }
+        let id = LaunchId(LAST_LAUNCH.fetch_add(1, Ordering::Relaxed) + 1);
         let launch = Arc::new(Launch {
+            id,
             key: ServerKey::of(&request.context, &self.config.r_home),
             context: request.context,
             daemons: request.daemons,
@@ -100,7 +113,21 @@ impl Launcher {
             handler,
         });
         let sent = self.requests()?.send(Request::Launch(launch));
-        sent.map_err(|_| LaunchError::Closed)
+        sent.map(|()| id).map_err(|_| LaunchError::Closed)
+    }
+
+    /// Daemons of this launch that wait for R to start are not wanted any more: they fail with
+    /// [`FailureReason::Withdrawn`]. A fork server that starts for nobody else is ended, as a
+    /// start-up file may keep it for ever. Daemons that have been started are not touched.
+    /// Returns at once.
+    pub fn withdraw(&self, launch: LaunchId) {
+        if self.is_forked_copy() {
+            return;
+        }
+        if let State::Running(requests) = &*self.state.lock() {
+            // Without its thread the launcher has ended all of that.
+            let _ = requests.send(Request::Withdraw(launch));
+        }
     }
 
     /// Lets the fork servers go. They end as soon as they have no daemons left; the daemons
@@ -155,6 +182,7 @@ impl Drop for Launcher {
 /// What the launcher's thread is told.
 pub(crate) enum Request {
     Launch(Arc<Launch>),
+    Withdraw(LaunchId),
     #[cfg_attr(
         not(target_os = "linux"),
         allow(dead_code, reason = "no servers, no news")
@@ -175,6 +203,7 @@ fn run(mut pool: Pool, requests: &Receiver<Request>) {
                 output: String::new(),
             }),
             Ok(Request::Launch(launch)) => pool.launch(launch.all()),
+            Ok(Request::Withdraw(launch)) => pool.withdraw(launch),
             Ok(Request::News(news)) => pool.handle(news),
             Ok(Request::Close(_told)) => {
                 closed = true;
@@ -187,6 +216,8 @@ fn run(mut pool: Pool, requests: &Receiver<Request>) {
 
 /// A request with all that was read from the host's process when it was made.
 pub(crate) struct Launch {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing waits"))]
+    pub(crate) id: LaunchId,
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "finds a server"))]
     pub(crate) key: ServerKey,
     pub(crate) context: Context,

@@ -117,6 +117,6 @@ pub use boot::{Boot, BootError, boot};
 pub use child::{ChildError, adopt_stdio, report_tempdir};
 pub use context::Context;
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LaunchError, LaunchFailure};
-pub use launcher::{EventHandler, LaunchRequest, Launcher, LauncherConfig};
+pub use launcher::{EventHandler, LaunchId, LaunchRequest, Launcher, LauncherConfig};
 pub use quote::{SERVER_FD, server_script};
 pub use serve::{ServeError, Served, serve};

@@ -2,7 +2,7 @@
 
 use crate::event::{ExitStatus, FailureReason};
 use crate::fork_server::{ForkServer, ServerState};
-use crate::launcher::{Batch, LauncherConfig, Request};
+use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
 use crate::message::FromServer;
 use crate::orphans;
 use crate::rscript;
@@ -96,6 +96,14 @@ impl Pool {
                     let server = self.servers.remove(at);
                     self.on_ended(server, status);
                 }
+            }
+        }
+    }
+
+    pub(crate) fn withdraw(&mut self, launch: LaunchId) {
+        for server in &mut self.servers {
+            for batch in server.withdraw(launch) {
+                batch.fail(&server.failure(FailureReason::Withdrawn));
             }
         }
     }

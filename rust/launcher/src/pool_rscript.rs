@@ -1,6 +1,6 @@
 //! The pool of a platform without fork servers.
 
-use crate::launcher::{Batch, LauncherConfig, Request};
+use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
 use crate::rscript;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -24,6 +24,9 @@ impl Pool {
     pub(crate) fn launch(&mut self, batch: Batch) {
         rscript::start(&self.config, &batch);
     }
+
+    /// Nothing waits here.
+    pub(crate) fn withdraw(&mut self, _launch: LaunchId) {}
 
     pub(crate) fn handle(&mut self, news: News) {
         match news {}

@@ -221,6 +221,33 @@ fn a_starting_server_ends_with_its_launcher_and_says_how() {
 }
 
 #[test]
+fn a_withdrawn_launch_ends_the_server_that_starts_for_it_alone() {
+    let (launcher, folder) = (launcher(), folder());
+    let tempdir = folder.path().join("RtmpSTART4");
+    let variables = [("NO_R_START", "hangs"), ("NO_R_TEMPDIR", &*text(&tempdir))];
+    let sleep = ["sleep".to_owned()];
+    let first = launch(&launcher, context(&variables), &sleep);
+    let server = hanging(&tempdir);
+    let second = launch(&launcher, context(&variables), &sleep);
+    launcher.withdraw(first.id);
+    let (_, failure) = first.failed();
+    assert!(
+        matches!(failure.reason, FailureReason::Withdrawn),
+        "{failure:?}"
+    );
+    assert!(is_running(server), "the other one waits for it");
+    launcher.withdraw(second.id);
+    second.failed();
+    await_end(server);
+    assert!(!tempdir.exists());
+    // The next one gets a server of its own.
+    let third = launch(&launcher, context(&[]), &sleep);
+    third.started(1);
+    launcher.withdraw(third.id);
+    launcher.withdraw(first.id);
+}
+
+#[test]
 fn a_failing_start_is_told_with_its_output() {
     let launcher = launcher();
     let context = context(&[("NO_R_START", "fails")]);

@@ -8,7 +8,10 @@ use mirai_hub::{
     Worker,
 };
 
+use mirai_launcher::LaunchId;
+
 use crate::failure::Failure;
+use crate::launch::withdraw;
 use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
@@ -21,6 +24,8 @@ const NA_INTEGER: i32 = i32::MIN;
 /// A hub of this session, until it is closed.
 pub(crate) struct Host {
     hub: RefCell<Option<Hub>>,
+    /// Withdrawn with it, as far as their daemons have not been started.
+    launches: RefCell<Vec<LaunchId>>,
     /// Launched daemons serve one task each.
     pub is_single: bool,
 }
@@ -37,13 +42,24 @@ impl Host {
         let host: &Host = hub.handle(scope, "hub")?;
         Ref::filter_map(host.hub.borrow(), Option::as_ref).map_err(|_| Failure::coded(7))
     }
+
+    /// A launch for this hub. What waits for one daemon each is not kept: its hub is closed with the process.
+    pub(crate) fn note_launch(&self, launch: LaunchId) {
+        if !self.is_single {
+            self.launches.borrow_mut().push(launch);
+        }
+    }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
         if let Some(hub) = self.hub.get_mut().take() {
-            let close = move || drop(hub);
+            let launches = self.launches.take();
+            let close = move || {
+                drop(hub);
+                withdraw(&launches);
+            };
             let _ = sys::with_signals_blocked(|| {
                 std::thread::Builder::new()
                     .name("mirai-close".to_owned())
@@ -95,6 +111,7 @@ pub(crate) fn hub_open<'r>(
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
     let host = Host {
         hub: RefCell::new(Some(hub)),
+        launches: RefCell::default(),
         is_single: mode == Mode::Single,
     };
     Ok(scope.pointer(host, None)?)
@@ -331,6 +348,7 @@ pub(crate) fn hub_close<'r>(
         .map_err(|_| Failure::error("the hub is in use and cannot be closed now"))?;
     if let Some(mut hub) = open.take() {
         hub.close(exit);
+        withdraw(&host.launches.take());
     }
     Ok(scope.null())
 }

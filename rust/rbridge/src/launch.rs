@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mirai_hub::HubHandle;
 use mirai_launcher::{
-    Context, DaemonEvent, LaunchError, LaunchRequest, Launcher, LauncherConfig, Served,
+    Context, DaemonEvent, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig, Served,
     adopt_stdio as adopt, report_tempdir as report, serve,
 };
 use parking_lot::Mutex;
@@ -56,7 +56,7 @@ pub(crate) fn launch<'r>(
         .collect();
     let package = PathBuf::from(package_path.string(scope, "package_path")?);
     let force_rscript = force_rscript.flag(scope, "force_rscript")?;
-    let is_single = hub.handle::<Host>(scope, "hub")?.is_single;
+    let host: &Host = hub.handle(scope, "hub")?;
     let hub = Host::open(scope, hub)?;
 
     let ticket = Ticket {
@@ -66,17 +66,18 @@ pub(crate) fn launch<'r>(
     let watcher = Watcher {
         hub: hub.handle(),
         losses: Arc::clone(&ticket.losses),
-        is_single,
+        is_single: host.is_single,
     };
     let context = Context::capture(libpaths, installed(&package)).map_err(|error| {
         Failure::error(format!(
             "daemons cannot start in the working directory: {error}"
         ))
     })?;
-    with_launcher(&package, force_rscript, |launcher| {
+    let launch = with_launcher(&package, force_rscript, |launcher| {
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
     })??;
+    host.note_launch(launch);
     Ok(scope.pointer(ticket, None)?)
 }
 
@@ -96,12 +97,23 @@ struct Launchers {
     booting: Launcher,
 }
 
+static LAUNCHERS: Mutex<Option<Launchers>> = Mutex::new(None);
+
+/// Gives up daemons that have not been started yet, and the R that starts for them.
+pub(crate) fn withdraw(launches: &[LaunchId]) {
+    // No other thread holds the lock for long: a launch is a message.
+    if let Some(launchers) = &*LAUNCHERS.lock() {
+        for launch in launches {
+            launchers.forking.withdraw(*launch);
+        }
+    }
+}
+
 fn with_launcher<T>(
     package: &Path,
     force_rscript: bool,
     act: impl FnOnce(&Launcher) -> T,
 ) -> Result<T, Failure> {
-    static LAUNCHERS: Mutex<Option<Launchers>> = Mutex::new(None);
     let mut launchers = LAUNCHERS.lock();
     // A forked child has a copy of its parent's, which is of no use to it.
     if launchers

@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
 use mirai_launcher::{
-    Context, DaemonEvent, ExitStatus, LaunchFailure, LaunchRequest, Launcher, LauncherConfig,
+    Context, DaemonEvent, ExitStatus, LaunchFailure, LaunchId, LaunchRequest, Launcher,
+    LauncherConfig,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -49,6 +50,7 @@ pub fn context(variables: &[(&str, &str)]) -> Context {
 
 /// The events of one launch. Its daemons end with it.
 pub struct Launched {
+    pub id: LaunchId,
     news: Receiver<DaemonEvent>,
     running: RefCell<BTreeSet<u32>>,
 }
@@ -67,8 +69,9 @@ pub fn launch(launcher: &Launcher, context: Context, daemons: &[String]) -> Laun
     let daemons = daemons.to_vec();
     let request = LaunchRequest { context, daemons };
     let handler = Arc::new(move |event| drop(news.send(event)));
-    launcher.launch(request, handler).expect("a launch");
+    let id = launcher.launch(request, handler).expect("a launch");
     Launched {
+        id,
         news: received,
         running: RefCell::default(),
     }
