@@ -61,6 +61,24 @@ test_that("lists are cancelled from the last: nothing of it starts meanwhile", {
   expect_length(list.files(folder), 0L)
 })
 
+test_that("lists are cancelled from the last to the first", {
+  skip_if_not_installed("promises")
+  local_pool(1)
+  ms <- lapply(1:5, function(i) mirai(Sys.sleep(60)))
+  # Promises are rejected in the order in which their tasks ended.
+  order <- integer()
+  for (i in 1:5) local({
+    i <- i
+    promises::then(ms[[i]], NULL, function(reason) order <<- c(order, i))
+  })
+  stop_mirai(ms)
+  await({
+    later::run_now()
+    length(order) == 5L
+  })
+  expect_identical(order, 5:1)
+})
+
 test_that("a fresh mirai can always be stopped or has its value", {
   local_pool(2)
   for (i in 1:50) {
