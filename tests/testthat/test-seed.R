@@ -99,7 +99,13 @@ test_that("everywhere() takes no stream, and draws from others than tasks", {
   own <- everywhere(runif(1))[.flat]
   expect_length(unique(own), 2L)
   expect_equal(draws(2), c(0.1663742, 0.3411064), tolerance = 1e-6)
-  expect_false(any(own %in% c(0.1663742, 0.3411064)))
+  of_tasks <- streams(123, 20)
+  for (dispatcher in c(TRUE, FALSE)) {
+    daemons(2, seed = 123L, dispatcher = dispatcher)
+    of_daemons <- everywhere(.Random.seed)[]
+    expect_length(unique(of_daemons), 2L)
+    expect_false(any(of_daemons %in% of_tasks))
+  }
   # That of a daemon runs on, whatever tasks do meanwhile.
   daemons(1, seed = 123L)
   a <- everywhere(runif(1))[.flat]

@@ -141,6 +141,7 @@ test_that("with a seed the numbers are those of daemons", {
   draws <- function(...) {
     daemons(..., seed = 123L)
     on.exit(daemons(0))
+    call_mirai(everywhere(runif(1)))
     c(mirai(runif(1))[], unlist(mirai_map(1:3, function(i) runif(1))[]), try_mirai(rnorm(1))[])
   }
   expect_identical(draws(sync = TRUE), draws(2))
