@@ -9,7 +9,7 @@ test_that("Ctrl-C while waiting leaves the task running and the session usable",
     "library(mirai)",
     "daemons(1)",
     sprintf("m <- mirai({while (!file.exists('%s')) Sys.sleep(0.005); 'done'})", gate),
-    sprintf("cat('waiting', %d, '\\n'); r <- tryCatch(%s, interrupt = function(e) 'interrupted'); cat(%d, r, '\\n')",
+    sprintf("r <- tryCatch({cat('waiting', %d, '\\n'); %s}, interrupt = function(e) 'interrupted'); cat(%d, r, '\\n')",
             seq_along(waits), waits, seq_along(waits)),
     "cat('pending', unresolved(m), '\\n')",
     sprintf("invisible(file.create('%s'))", gate),
@@ -18,14 +18,11 @@ test_that("Ctrl-C while waiting leaves the task running and the session usable",
   child <- spawn(code)
   for (i in seq_along(waits)) {
     await(any(grepl(sprintf("waiting %d", i), child$log())))
-    # Into the wait, or else just before it: then once more.
-    await({
-      tools::pskill(child$pid, tools::SIGINT)
-      Sys.sleep(0.05)
-      any(grepl(sprintf("^%d interrupted", i), child$log()))
-    })
+    tools::pskill(child$pid, tools::SIGINT)
+    await(any(grepl(sprintf("^%d ", i), child$log())))
   }
   out <- child$wait()
+  expect_identical(sum(grepl("^[0-9] interrupted", out)), length(waits))
   expect_match(out, "pending TRUE", all = FALSE)
   expect_match(out, "then done next", all = FALSE)
 })
@@ -36,7 +33,7 @@ test_that("on.exit and calling handlers run at an interrupt", {
     "library(mirai)",
     "daemons(1)",
     "m <- mirai(Sys.sleep(600))",
-    "f <- function() {on.exit(cat('left\\n')); cat('waiting\\n'); withCallingHandlers(m[], interrupt = function(e) cat('told\\n'))}",
+    "f <- function() {on.exit(cat('left\\n')); withCallingHandlers({cat('waiting\\n'); m[]}, interrupt = function(e) cat('told\\n'))}",
     "tryCatch(f(), interrupt = function(e) cat('caught\\n'))"
   )
   child <- spawn(code)
@@ -50,23 +47,20 @@ test_that("daemons() can be interrupted while it waits, and leaves nothing", {
   skip_on_os("windows")
   profile <- tempfile()
   gate <- tempfile()
-  writeLines(sprintf("while (file.exists('%s')) Sys.sleep(0.01)", gate), profile)
+  here <- tempfile()
+  writeLines(sprintf("file.create('%s'); while (file.exists('%s')) Sys.sleep(0.01)", here, gate), profile)
   code <- c(
     sprintf("Sys.setenv(R_PROFILE_USER = '%s'); invisible(file.create('%s'))", profile, gate),
     "library(mirai)",
-    "cat('waiting\\n')",
     "tryCatch(daemons(1), interrupt = function(e) cat('interrupted\\n'))",
     "cat('set', daemons_set(), '\\n')",
     sprintf("invisible(file.remove('%s'))", gate)
   )
   child <- spawn(code)
-  await("waiting" %in% child$log())
-  await({
-    if (alive(child$pid)) tools::pskill(child$pid, tools::SIGINT)
-    Sys.sleep(0.05)
-    "interrupted" %in% child$log()
-  })
-  expect_match(child$wait(), "set FALSE", all = FALSE)
+  await(file.exists(here))
+  tools::pskill(child$pid, tools::SIGINT)
+  expect_match(child$wait(), "interrupted", all = FALSE)
+  expect_match(child$log(), "set FALSE", all = FALSE)
 })
 
 test_that("daemons() works again after one that hung in a start-up file and was interrupted", {
@@ -87,11 +81,7 @@ test_that("daemons() works again after one that hung in a start-up file and was 
   ))
   await(file.exists(here))
   hanging <- as.integer(readLines(here))
-  await({
-    if (alive(child$pid)) tools::pskill(child$pid, tools::SIGINT)
-    Sys.sleep(0.05)
-    "interrupted" %in% child$log()
-  })
+  tools::pskill(child$pid, tools::SIGINT)
   await(!alive(hanging))
   expect_match(child$wait(), "value 42", all = FALSE)
 })
@@ -207,22 +197,52 @@ test_that("garbage at the hub's socket is dropped and harms nothing", {
   expect_identical(value(mirai("fine")), "fine")
 })
 
-test_that("a full disk is an error, not a hang", {
+# A folder in memory with room for little, until the end of the test.
+small_disk <- function(options, frame = parent.frame()) {
   skip_unless_linux()
   skip_if_not(Sys.info()[["user"]] == "root", "needs root to mount a small tmpfs")
   small <- tempfile("small")
   dir.create(small)
-  mounted <- system2("mount", c("-t", "tmpfs", "-o", "size=64k", "tmpfs", shQuote(small)), stdout = FALSE, stderr = FALSE)
-  skip_if_not(mounted == 0L, "a tmpfs cannot be mounted here")
-  defer(system2("umount", c("-l", shQuote(small))))
+  mount <- c("-t", "tmpfs", "-o", options, "tmpfs", shQuote(small))
+  skip_if_not(system2("mount", mount, stdout = FALSE, stderr = FALSE) == 0L, "a tmpfs cannot be mounted here")
+  defer(system2("umount", c("-l", shQuote(small))), frame)
+  small
+}
+
+test_that("a disk that fills up does not matter to daemons that run", {
+  small <- small_disk("size=64k")
   out <- run_r(c(
     "library(mirai)",
     sprintf("Sys.setenv(TMPDIR = '%s')", small),
+    "daemons(1)",
+    "cat('folder', startsWith(mirai(tempdir())[], Sys.getenv('TMPDIR')), '\\n')",
     sprintf("f <- file('%s/fill', 'wb'); try(writeBin(raw(1e6), f), silent = TRUE); try(close(f), silent = TRUE)", small),
-    "r <- tryCatch({daemons(1); mirai(1)[]}, error = function(e) 'error', warning = function(w) 'warning')",
-    "cat('outcome', format(r), '\\n')"
+    "cat('value', mirai(6 * 7)[], '\\n')"
   ))
-  expect_match(out, "^outcome (error|warning|1)", all = FALSE)
+  expect_match(out, "^folder TRUE", all = FALSE)
+  expect_match(out, "^value 42", all = FALSE)
+})
+
+test_that("a full disk where R has its temporary folder is an error of daemons(), not a hang", {
+  refused <- function(folder) run_r(c(
+    "library(mirai)",
+    sprintf("Sys.setenv(TMPDIR = '%s', TMP = '%s', TEMP = '%s')", folder, folder, folder),
+    "e <- tryCatch(daemons(1), error = identity)",
+    "cat('outcome', class(e), '\\n'); cat(conditionMessage(e), '\\n'); cat('set', daemons_set(), '\\n')"
+  ))
+  no_blocks <- small_disk("size=64k")
+  suppressWarnings(try(writeBin(raw(1e6), file.path(no_blocks, "fill")), silent = TRUE))
+  out <- refused(no_blocks)
+  expect_match(out, "^outcome simpleError", all = FALSE)
+  expect_match(out, "full disk", all = FALSE)
+  expect_match(out, "^set FALSE", all = FALSE)
+
+  no_files <- small_disk("nr_inodes=2")
+  file.create(file.path(no_files, "fill"))
+  out <- refused(no_files)
+  expect_match(out, "^outcome simpleError", all = FALSE)
+  expect_match(out, "temporary file", all = FALSE)
+  expect_match(out, "^set FALSE", all = FALSE)
 })
 
 test_that("an exhausted process table is an error, not a hang", {

@@ -89,7 +89,7 @@ pub enum FailureReason {
     #[error("cannot start a process: {0}")]
     Spawn(#[source] Arc<io::Error>),
     /// R ended while it was starting, as with a failing start-up file.
-    #[error("R ended while starting up, with {0}")]
+    #[error("R ended while starting up, with {0}{hint}", hint = start_up_hint(*.0))]
     StartUp(ExitStatus),
     /// The fork server was lost while it was to make a daemon.
     #[error("the fork server ended, with {0}")]
@@ -100,6 +100,16 @@ pub enum FailureReason {
     /// The launcher was closed before the daemon was started.
     #[error("the launcher was closed")]
     Closed,
+}
+
+/// R says nothing of its own in these cases.
+fn start_up_hint(status: ExitStatus) -> &'static str {
+    match status {
+        ExitStatus::Code(0) => {
+            ": a start-up file calls quit(), or R's temporary folder is on a full disk"
+        }
+        _ => "",
+    }
 }
 
 /// Errors of [`Launcher::launch`](crate::Launcher::launch) itself.
