@@ -52,7 +52,7 @@ install_wishes() {
   has chromedriver || wished="$wished chromium-driver"
   # Debian's names are in lower case.
   absent=$(R --no-echo --vanilla -e \
-    'for (p in c("shiny", "foreach", "doParallel")) if (!nzchar(system.file(package = p))) cat(tolower(p), "")')
+    'for (p in c("shiny", "plumber", "foreach", "doParallel")) if (!nzchar(system.file(package = p))) cat(tolower(p), "")')
   for package in $absent; do wished="$wished r-cran-$package"; done
   test -n "$wished" && has apt-get || return 0
   as_root=

@@ -22,7 +22,9 @@ log=$place/log
 suite=forky
 # Without these there is nothing to test; without the others tests are skipped, and say so.
 needed=(r-base-core r-base-dev r-cran-testthat rustc cargo cmake xz-utils)
-wanted=(r-cran-{arrow,cli,doparallel,foreach,later,nanonext,otel,promises,purrr,rlang,shiny,tibble})
+wanted=(r-cran-{arrow,cli,doparallel,foreach,later,nanonext,otel,plumber,promises,purrr,rlang,shiny,tibble})
+# For the clicks through an app, and letters for its picture.
+wanted+=(chromium chromium-driver fonts-dejavu-core)
 # For packages that the testing suite lacks: from unstable those and nothing else that testing has.
 from_unstable=(r-cran-nanonext)
 # Changes with what the folder is made of, so that a folder made by another version of this script is completed.
@@ -163,7 +165,8 @@ failed() {
 # The committed sources, always at the same place: cargo knows a crate by its path.
 export_sources() {
   rm -rf "$root/mirai/source"
-  mkdir -p "$root/mirai/source" "$root/mirai/library"
+  # What tests leave to be looked at goes to the target folder of the sources.
+  mkdir -p "$root/mirai/source/target" "$root/mirai/library"
   git archive HEAD | tar -x -C "$root/mirai/source"
 }
 
@@ -188,8 +191,20 @@ run_tests() {
   # A run that breaks down is one failure.
   test -f "$counts" || echo "0 1 0" >"$counts"
   read -r passed not_passed skipped <"$counts"
+  keep_pictures
   echo "$passed passed, $not_passed failed, $skipped skipped"
   return "$status"
+}
+
+# Beside those of the tests outside, which have the same names.
+keep_pictures() {
+  local picture
+  for picture in "$root"/mirai/source/target/*.png; do
+    test -f "$picture" || continue
+    mkdir -p target/testing-suite
+    cp "$picture" target/testing-suite/
+    say "picture: target/testing-suite/$(basename "$picture")"
+  done
 }
 
 case ${1-} in

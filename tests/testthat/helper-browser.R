@@ -59,21 +59,9 @@ local_driver <- function(frame) {
 
 # Sends a command and returns its value. Errors have the class of WebDriver's name for them.
 webdriver <- function(port, method, path, body) {
-  body <- if (!is.null(body)) charToRaw(enc2utf8(jsonlite::toJSON(body, auto_unbox = TRUE)))
-  con <- socketConnection("127.0.0.1", port, open = "r+b", blocking = TRUE, timeout = 60)
-  on.exit(close(con))
-  head <- c(
-    paste(method, path, "HTTP/1.1"), paste0("Host: 127.0.0.1:", port), "Connection: close",
-    "Content-Type: application/json; charset=utf-8", paste("Content-Length:", length(body)), "", ""
-  )
-  writeBin(c(charToRaw(paste(head, collapse = "\r\n")), body), con)
-  size <- NULL
-  while (length(line <- readLines(con, 1L)) && nzchar(line))
-    if (grepl("^content-length:", line, ignore.case = TRUE)) size <- as.integer(sub(".*: *", "", line))
-  if (is.null(size)) stop("chromedriver gave no answer to ", method, " ", path)
-  answer <- raw()
-  while (length(answer) < size && length(part <- readBin(con, "raw", size - length(answer)))) answer <- c(answer, part)
-  value <- jsonlite::fromJSON(rawToChar(answer), simplifyVector = FALSE)$value
+  answer <- http_answer(http_ask(port, method, path, body))
+  if (is.null(answer)) stop("chromedriver gave no answer to ", method, " ", path)
+  value <- answer$json$value
   if (!is.list(value) || is.null(value[["error"]])) return(value)
   class <- gsub(" ", "_", value$error)
   stop(structure(list(message = paste(value$error, value$message, sep = ": "), call = NULL), class = c(class, "error", "condition")))
