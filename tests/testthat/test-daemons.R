@@ -70,6 +70,13 @@ test_that("a call that fails leaves the pool in place", {
   expect_error(daemons(2, memory = "a"))
   expect_error(daemons("2"))
   expect_error(daemons(url = "nonsense"))
+  expect_error(daemons(url = 5))
+  expect_error(daemons(-1))
+  expect_error(daemons(2, dispatcher = NA))
+  expect_error(daemons(2, .compute = 5))
+  expect_error(daemons(sync = NA))
+  expect_error(daemons(sync = TRUE, seed = "a"))
+  expect_error(daemons(2, serial = 1))
   expect_identical(mirai(Sys.getpid())[], pid)
 })
 

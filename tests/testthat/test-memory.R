@@ -22,6 +22,7 @@ test_that("the queue is bounded: mirai() waits, try_mirai() refuses", {
   expect_identical(value(m), "waited")
   expect_identical(unique(unlist(collect_mirai(queued))), 20000L)
   expect_identical(status()$memory[["used"]], 0)
+  expect_gte(status()$memory[["peak"]], memory[["peak"]])
 })
 
 test_that("what is refused consumes neither an id nor a stream", {
