@@ -116,7 +116,8 @@ unnoted_error <- function() {
 is_last_message <- function(condition) {
   if (is.null(condition)) return(FALSE)
   text <- full_message(condition)
-  text <- if (nchar(text) > 500L) substr(text, 1L, 500L) else paste0(text, "\n")
+  # R ends it with a line feed if it has none.
+  text <- if (nchar(text) > 500L) substr(text, 1L, 500L) else paste0(sub("\n$", "", text), "\n")
   said <- geterrmessage()
   grepl(paste0(": ", text), said, fixed = TRUE) || grepl(paste0("\n  ", text), said, fixed = TRUE)
 }

@@ -39,7 +39,7 @@ as_on_daemon <- function(object, shared, flags, stream) {
   tryCatch(
     withRestarts(
       withCallingHandlers(
-        copied(evaluate(copied(object), copied(shared), flags, stream)),
+        allowInterrupts(copied(evaluate(copied(object), copied(shared), flags, stream))),
         error = note_error, interrupt = note_interrupt, condition = note_signal
       ),
       # How R leaves for its prompt from what no handler is told of, as stop() with a condition that is no error.
@@ -56,6 +56,11 @@ copied <- function(x) unserialize(serialize(x, NULL, xdr = FALSE))
 # them put away already. What everywhere() has done to options or search path is the state to come back to.
 in_own_globals <- function(pool, task, flags) {
   if (session$in_sync) return(task)
+  # But during the task itself, an interrupt waits: one on the way there or back would cost the host its variables.
+  suspendInterrupts(with_globals_away(pool, task, flags))
+}
+
+with_globals_away <- function(pool, task, flags) {
   session$in_sync <- TRUE
   host <- put_away_globals()
   bring_globals(pool$globals)

@@ -37,6 +37,86 @@ test_that("stop() with a condition that is not an error is a miraiError, as on a
   expect_false(on_daemon())
 })
 
+condition <- function(class, message, call = NULL)
+  structure(class = c(class, "condition"), list(message = message, call = call))
+
+# Expressions, and `x` in them.
+ways_to_leave <- list(
+  quote(stop(x)), quote(do.call(stop, list(x))), quote(tryCatch(stop(x), error = identity)),
+  quote(tryCatch(stop(x), condition = function(c) class(c))), quote(tryCatch(stop(x), finally = NULL)),
+  quote(signalCondition(x)), quote(list(signalCondition(x), "after")), quote(message(x)), quote(warning(x)),
+  quote(withCallingHandlers(signalCondition(x), condition = function(c) invokeRestart("abort"))),
+  quote(withCallingHandlers(stop(x), condition = function(c) invokeRestart("mine"))),
+  quote(withRestarts(withCallingHandlers(stop(x), condition = function(c) invokeRestart("mine", 5)), mine = function(n) n))
+)
+
+other_ways_to_leave <- list(
+  quote(tryCatch(warning("caught"), warning = function(w) stop(w))), quote(suppressWarnings({warning("w"); 1})),
+  quote(invokeRestart("abort")), quote(invokeRestart("muffleWarning")), quote(invokeRestart("muffleMessage")),
+  quote(invokeRestart("nothing")), quote(invokeRestart(computeRestarts()[[1L]])), quote(signalCondition("text")),
+  quote(withCallingHandlers({warning("w"); 3}, warning = function(w) invokeRestart("muffleWarning"))),
+  quote(withCallingHandlers({message("m"); 3}, message = function(m) invokeRestart("muffleMessage"))),
+  quote(withCallingHandlers({warning("w"); 3}, warning = function(w) invokeRestart("abort"))),
+  quote({options(warn = 2); warning("turned")}), quote(return(7)), quote(break), quote(evalq(return(9), parent.frame())),
+  quote((function() {delayedAssign("leave", return(5)); leave; 6})()), quote({f <- function(n) f(n + 1); f(1)}),
+  quote(stop(domain = NA)), quote(stop("a", "b", call. = FALSE))
+)
+
+test_that("whatever way an expression is left, the outcome is that of a daemon", {
+  conditions <- list(
+    condition(NULL, "plain"), condition("custom", "own", quote(f(x))), condition("message", "ends the line\n"),
+    condition(c("simpleMessage", "message"), "does not"), simpleWarning("warned", quote(g())), simpleError("failed", quote(h(1))),
+    condition(c("special", "error"), "special"), condition("interrupt", ""), condition("custom", strrep("long ", 1000))
+  )
+  # In a process of its own, as the handlers of testthat would have their say in a synchronous evaluation.
+  cases <- tempfile("cases")
+  saved <- tempfile("outcomes")
+  saveRDS(list(conditions, ways_to_leave, other_ways_to_leave), cases)
+  log <- run_r(c(
+    "library(mirai)",
+    sprintf("cases <- readRDS('%s')", cases),
+    "one <- function(expr, x = NULL) mirai(eval(expr), .args = list(expr = expr, x = x))[]",
+    "outcomes <- function(...) with(daemons(...), c(",
+    "  unlist(lapply(cases[[1]], function(x) lapply(cases[[2]], one, x)), recursive = FALSE),",
+    "  lapply(cases[[3]], one)",
+    "))",
+    sprintf("saveRDS(list(here = outcomes(sync = TRUE), there = outcomes(1)), '%s')", saved)
+  ))
+  if (!file.exists(saved)) stop("no outcomes: ", paste(log, collapse = "\n"))
+  here <- readRDS(saved)$here
+  there <- readRDS(saved)$there
+  expect_length(there, 9L * length(ways_to_leave) + length(other_ways_to_leave))
+  for (i in seq_along(there)) expect_identical(here[[i]], there[[i]], info = i)
+  said <- vapply(there[seq(1L, by = length(ways_to_leave), length.out = 7L)], as.vector, "")
+  expect_identical(said, paste0("Error", c(
+    ": plain", " in f(x): own", ": ends the line\n", ": does not", " in g(): warned", " in h(1): failed", ": special"
+  )))
+})
+
+test_that("an interrupt as a task ends leaves the session as it was", {
+  skip_on_os("windows")
+  global <- globalenv()
+  assign(".sync_kept", 5, global)
+  defer(rm(".sync_kept", envir = global))
+  local_pool(sync = TRUE)
+  # Pending when the task has ended, sooner or later: it is seen where R looks for interrupts.
+  for (n in c(0:20, 100, 300, 1000, 3000)) {
+    tryCatch(
+      {
+        m <- mirai({
+          tools::pskill(Sys.getpid(), tools::SIGINT)
+          for (i in seq_len(n)) identity(i)
+        }, n = n)
+        if (!is_mirai_interrupt(m[])) Sys.sleep(30)
+      },
+      interrupt = function(e) NULL
+    )
+    expect_identical(get0(".sync_kept", global), 5)
+    expect_false(on_daemon())
+  }
+  expect_identical(mirai(1)[], 1)
+})
+
 test_that("other arguments are ignored, and profiles have names", {
   local_pool("no number", url = 5, dispatcher = "no", nonsense = 1, memory = "x", serial = 1, sync = TRUE, .compute = "here")
   expect_identical(mirai(Sys.getpid(), .compute = "here")[], Sys.getpid())
