@@ -46,7 +46,6 @@ pub trait Interrupter: Send + Sync {
     fn on_control_thread(&self) {}
     /// The hub is gone and a task has outlived its grace: ends the process. Called on the control thread.
     fn end_process(&self) {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+        mirai_lanes::end_this_process();
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirai_lanes::{LaneError, Listener, ProcessEnd};
+use mirai_lanes::{Listener, ProcessEnd};
 use mirai_scheduler::{DaemonId, Mode};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, ToDaemon, Want,
@@ -51,7 +51,7 @@ enum GreetError {
 type Controls = Arc<Mutex<BTreeMap<PairKey, Arc<Link>>>>;
 
 /// Takes daemons in, for ever.
-pub(crate) async fn accept_all(core: Arc<Core>, listener: Listener) {
+pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener) {
     let controls = Controls::default();
     let greetings = Arc::new(tokio::sync::Semaphore::new(GREETINGS));
     loop {
@@ -74,7 +74,7 @@ pub(crate) async fn accept_all(core: Arc<Core>, listener: Listener) {
                     link.connection.shutdown();
                 });
             }
-            Err(error @ LaneError::Stranger { .. }) => {
+            Err(error) if error.is_stranger() => {
                 log::debug!("a connection was refused: {error}")
             }
             Err(error) => {

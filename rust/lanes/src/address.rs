@@ -8,7 +8,7 @@ use crate::LaneError;
 pub enum Address {
     /// `abstract://name`: a socket without a file, on Linux only.
     Abstract(String),
-    /// `ipc:///path`: a socket at a path.
+    /// `ipc:///path`: a socket at a path; on Windows also `ipc://name`.
     Ipc(PathBuf),
 }
 
@@ -30,8 +30,8 @@ impl Address {
             "abstract" if fits && cfg!(target_os = "linux") => {
                 Ok(Address::Abstract(rest.to_owned()))
             }
-            "ipc" if fits && cfg!(unix) => Ok(Address::Ipc(PathBuf::from(rest))),
-            "abstract" | "ipc" if fits => Err(LaneError::Unsupported {
+            "ipc" if fits => Ok(Address::Ipc(PathBuf::from(rest))),
+            "abstract" if fits => Err(LaneError::Unsupported {
                 url: url.to_owned(),
             }),
             "tcp" | "tls+tcp" | "ws" | "wss" | "inproc" if !rest.is_empty() => {
@@ -44,7 +44,8 @@ impl Address {
     }
 
     /// A new address for daemons of this machine, not in use: 24 hexadecimal digits from the operating system's
-    /// randomness. `directory` holds the socket where there are no abstract ones; it should be private to the user.
+    /// randomness. `directory` holds the socket where there are no abstract ones; it should be private to the user. On
+    /// Windows it is not used.
     ///
     /// # Errors
     /// When the operating system gives no random bytes.
@@ -52,8 +53,10 @@ impl Address {
         let name = random_name()?;
         if cfg!(target_os = "linux") {
             Ok(Address::Abstract(name))
-        } else {
+        } else if cfg!(unix) {
             Ok(Address::Ipc(directory.join(name)))
+        } else {
+            Ok(Address::Ipc(name.into()))
         }
     }
 }

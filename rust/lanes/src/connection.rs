@@ -1,7 +1,7 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-use crate::{Address, LaneError};
+use crate::{Address, LaneError, lane};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
 ///
@@ -37,20 +37,18 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
 /// Takes connections in. Peers have proved who they are when they come out of [`accept`](Self::accept).
 #[derive(Debug)]
 pub enum Listener {
-    /// Unix sockets.
-    #[cfg(unix)]
-    Local(crate::local::LocalListener),
+    /// The platform's way within one machine.
+    Local(lane::LocalListener),
 }
 
 impl Listener {
     /// The next connection of a peer that has proved itself.
     ///
     /// # Errors
-    /// [`LaneError::Stranger`] for a peer that is turned away (go on accepting), [`LaneError::Os`] when accepting
+    /// [`LaneError::is_stranger`] for a peer that is turned away (go on accepting), [`LaneError::Os`] when accepting
     /// itself failed (descriptors may have run out: pause before the next call).
-    pub async fn accept(&self) -> Result<Box<dyn Connection>, LaneError> {
+    pub async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
         match self {
-            #[cfg(unix)]
             Listener::Local(listener) => listener.accept().await,
         }
     }
@@ -58,7 +56,6 @@ impl Listener {
     /// The address with everything the system filled in.
     pub fn address(&self) -> &Address {
         match self {
-            #[cfg(unix)]
             Listener::Local(listener) => listener.address(),
         }
     }
@@ -69,32 +66,18 @@ impl Listener {
 /// # Errors
 /// [`LaneError`] as the operating system or the platform gives it.
 pub fn listen(address: &Address) -> Result<Listener, LaneError> {
-    #[cfg(unix)]
-    return Ok(Listener::Local(crate::local::LocalListener::bind(address)?));
-    #[cfg(not(unix))]
-    return Err(LaneError::Unsupported {
-        url: address.to_string(),
-    });
+    Ok(Listener::Local(lane::LocalListener::bind(address)?))
 }
 
 /// A daemon's end of a connection: blocking.
-#[cfg(unix)]
-pub type Dialled = std::os::unix::net::UnixStream;
-/// A daemon's end of a connection: blocking.
-#[cfg(not(unix))]
-pub type Dialled = std::net::TcpStream;
+pub type Dialled = lane::Stream;
 
 /// Connects to the hub at `address`, and checks that it belongs to the same user.
 ///
 /// # Errors
 /// [`LaneError`], with code 6 when nobody listens.
 pub fn dial(address: &Address) -> Result<Dialled, LaneError> {
-    #[cfg(unix)]
-    return crate::local::dial(address);
-    #[cfg(not(unix))]
-    return Err(LaneError::Unsupported {
-        url: address.to_string(),
-    });
+    lane::dial(address)
 }
 
 /// Writes to a dialled connection, blocking, and never raises SIGPIPE; gives the number of bytes taken.
@@ -102,23 +85,14 @@ pub fn dial(address: &Address) -> Result<Dialled, LaneError> {
 /// # Errors
 /// As the operating system gives them.
 pub fn send(stream: &Dialled, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    #[cfg(unix)]
-    return crate::local::send(stream, parts);
-    #[cfg(not(unix))]
-    return io::Write::write_vectored(&mut &*stream, parts);
+    lane::send(stream, parts)
 }
 
-/// Reads what has come from a dialled connection, without waiting; `Ok(0)` is the end of the stream.
+/// Reads what has come from a dialled connection, without waiting where the platform can; `Ok(0)` is the end of the
+/// stream.
 ///
 /// # Errors
-/// `WouldBlock` when nothing is there, and always where the platform cannot look; otherwise as the operating system
-/// gives them.
+/// `WouldBlock` when nothing is there; otherwise as the operating system gives them.
 pub fn receive_now(stream: &Dialled, into: &mut [u8]) -> io::Result<usize> {
-    #[cfg(unix)]
-    return crate::local::receive_now(stream, into);
-    #[cfg(not(unix))]
-    {
-        let _ = (stream, into);
-        Err(io::ErrorKind::WouldBlock.into())
-    }
+    lane::receive_now(stream, into)
 }

@@ -31,9 +31,17 @@ pub enum LaneError {
         /// The peer's user id.
         uid: u32,
     },
+    /// The peer did not prove that it runs as the same user.
+    #[error("the peer does not know the secret of this user's daemons")]
+    Unproven,
 }
 
 impl LaneError {
+    /// Whether a peer was turned away, which says nothing about the next one.
+    pub fn is_stranger(&self) -> bool {
+        matches!(self, LaneError::Stranger { .. } | LaneError::Unproven)
+    }
+
     /// Whether nobody listens there now: a later attempt may succeed.
     pub fn is_absence(&self) -> bool {
         self.code() == 6
@@ -44,7 +52,7 @@ impl LaneError {
         match self {
             LaneError::Malformed { .. } => 3,
             LaneError::Unsupported { .. } => 9,
-            LaneError::Stranger { .. } => 16,
+            LaneError::Stranger { .. } | LaneError::Unproven => 16,
             LaneError::Os { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => 10,
                 io::ErrorKind::AddrNotAvailable => 15,

@@ -4,7 +4,8 @@
 //! and [`Connection`], a stream of bytes that is read and written without blocking. A daemon dials with [`dial`] and
 //! gets a blocking [`Dialled`] stream.
 //!
-//! The local lane ([`local`]) is Unix stream sockets, abstract ones on Linux; peers prove themselves by their uid.
+//! The local lane is Unix stream sockets, abstract ones on Linux, where peers prove themselves by their uid; on other
+//! platforms it is TCP on the loopback interface, where they prove themselves by a secret in a file of the user's.
 //! This crate knows no frames, no scheduler and no R.
 #![deny(unsafe_code)]
 
@@ -12,12 +13,20 @@ mod address;
 mod connection;
 mod error;
 #[cfg(unix)]
-pub mod local;
+mod local;
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, allow(dead_code, reason = "tested here, used elsewhere"))]
+mod loopback;
 mod process;
 mod spin;
+
+#[cfg(unix)]
+use local as lane;
+#[cfg(not(unix))]
+use loopback as lane;
 
 pub use address::Address;
 pub use connection::{Connection, Dialled, Listener, dial, listen, receive_now, send};
 pub use error::LaneError;
-pub use process::{HostWatch, ProcessEnd, Wake};
+pub use process::{HostWatch, ProcessEnd, Wake, end_this_process};
 pub use spin::Spin;

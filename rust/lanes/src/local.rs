@@ -13,6 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::{Address, Connection, LaneError};
 
+/// A daemon's end of a connection: blocking.
+pub(crate) type Stream = std_net::UnixStream;
+
 /// Descriptors of the hub start here where the limit allows it: R's own sockets use `select()`, which fails for
 /// descriptors from 1024 on, so those below are left to R.
 const FIRST_DESCRIPTOR: i32 = 1024;
@@ -56,7 +59,7 @@ impl LocalListener {
         &self.address
     }
 
-    pub(crate) async fn accept(&self) -> Result<Box<dyn Connection>, LaneError> {
+    pub(crate) async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
         let os = |source| LaneError::Os {
             url: self.address.to_string(),
             source,
@@ -233,14 +236,14 @@ fn check_hub(address: &Address, _: &std_net::UnixStream) -> Result<(), LaneError
 
 /// Process id of the hub at the other end, where the system tells it.
 #[cfg(target_os = "linux")]
-pub fn hub_pid(stream: &std_net::UnixStream) -> Option<u32> {
+pub(crate) fn hub_pid(stream: &std_net::UnixStream) -> Option<u32> {
     let pid = rustix::net::sockopt::socket_peercred(stream).ok()?.pid;
     u32::try_from(pid.as_raw_nonzero().get()).ok()
 }
 
 /// Process id of the hub at the other end, where the system tells it.
 #[cfg(not(target_os = "linux"))]
-pub fn hub_pid(_: &std_net::UnixStream) -> Option<u32> {
+pub(crate) fn hub_pid(_: &std_net::UnixStream) -> Option<u32> {
     None
 }
 

@@ -56,6 +56,18 @@ impl ProcessEnd {
     }
 }
 
+/// Ends this process as `kill` would.
+pub fn end_this_process() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Signal, getpid, kill_process};
+        let _ = kill_process(getpid(), Signal::TERM);
+    }
+    // What a shell would see after the signal of that name.
+    #[cfg(not(unix))]
+    std::process::exit(128 + 15);
+}
+
 /// Why [`HostWatch::wait`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
@@ -68,20 +80,16 @@ pub enum Wake {
 /// A daemon's watch over the process of its hub.
 #[derive(Debug)]
 pub struct HostWatch {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "always `None`"))]
     host: Option<ProcessEnd>,
 }
 
 impl HostWatch {
     /// Watches the process at the other end of `stream`, where the system can; elsewhere the end of the stream has to do.
     pub fn new(stream: &crate::Dialled) -> HostWatch {
-        #[cfg(unix)]
-        let host = crate::local::hub_pid(stream).and_then(ProcessEnd::watch);
-        #[cfg(not(unix))]
-        let host = {
-            let _ = stream;
-            None
-        };
-        HostWatch { host }
+        HostWatch {
+            host: crate::lane::hub_pid(stream).and_then(ProcessEnd::watch),
+        }
     }
 
     /// Blocks until `stream` can be read or the host's process has ended; what can be read comes first.

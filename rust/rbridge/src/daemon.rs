@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mirai_daemon::{
     Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, Options, RunEnd, Task,
-    TaskFlags, run,
+    TaskFlags, end_this_process, run,
 };
 
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::launch::adopt_stdio;
 use crate::payload::{decode_settings, decode_task, encode_result, split_part};
 use crate::rapi::{Jump, Kept, Scope, Sexp, unpickle};
 use crate::rng::Seed;
-use crate::sys::{Interruptible, block_signals, enter_kernel, terminate_process};
+use crate::sys::{Interruptible, block_signals, enter_kernel};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
@@ -282,7 +282,7 @@ impl Interrupter for RInterrupter {
     fn end_process(&self) {
         // A process that a signal ends leaves its folder behind.
         let _ = std::fs::remove_dir_all(&self.tempdir);
-        terminate_process();
+        end_this_process();
     }
 }
 

@@ -1,84 +1,13 @@
-//! The process: its environment variables, its signals, its descriptors. No R in here.
+//! The process: its environment variables, its signals, its errors. No R in here.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
-use std::mem::MaybeUninit;
+use std::ffi::CStr;
 
-/// The environment variables at one moment.
-pub(crate) struct Environment(Vec<CString>);
+#[cfg_attr(unix, path = "sys/unix.rs")]
+#[cfg_attr(not(unix), path = "sys/other.rs")]
+mod os;
 
-impl Environment {
-    /// Copies them.
-    pub(crate) fn now() -> Environment {
-        Environment(strings().map(CStr::to_owned).collect())
-    }
-
-    /// Whether they are still the same, in the same order.
-    pub(crate) fn is_current(&self) -> bool {
-        strings().eq(self.0.iter().map(CString::as_c_str))
-    }
-}
-
-/// The strings of `environ`. They are changed on R's thread only, which is the one that asks.
-fn strings<'a>() -> impl Iterator<Item = &'a CStr> {
-    unsafe extern "C" {
-        static environ: *const *const libc::c_char;
-    }
-    // SAFETY: reads a pointer.
-    let mut next = unsafe { environ };
-    std::iter::from_fn(move || {
-        if next.is_null() {
-            return None;
-        }
-        // SAFETY: an array of strings that ends with a null pointer, not changed while this runs (see above).
-        unsafe {
-            let string = *next;
-            if string.is_null() {
-                return None;
-            }
-            next = next.add(1);
-            Some(CStr::from_ptr(string))
-        }
-    })
-}
-
-/// The signal mask of a thread.
-type Mask = MaybeUninit<libc::sigset_t>;
-
-/// Blocks all signals in this thread; the mask before.
-pub(crate) fn block_signals() -> Option<Mask> {
-    let mut all = Mask::uninit();
-    let mut before = Mask::uninit();
-    // SAFETY: the set is filled before it is read, and the mask is of this thread.
-    let blocked = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
-    };
-    blocked.then_some(before)
-}
-
-/// Runs `start`, whose threads are to leave all signals to R's thread: they inherit that they are blocked.
-pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
-    let before = block_signals();
-    let result = start();
-    if let Some(before) = before {
-        // SAFETY: a mask that pthread_sigmask has written.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    }
-    result
-}
-
-/// Has the kernel deliver the signals that are pending for this thread.
-pub(crate) fn enter_kernel() {
-    // SAFETY: no preconditions; the shortest call that no C library answers by itself.
-    unsafe { libc::getppid() };
-}
-
-/// Ends the process as if somebody had.
-pub(crate) fn terminate_process() {
-    // SAFETY: no preconditions.
-    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
-}
+pub(crate) use os::*;
 
 /// The system's text for an error number.
 pub(crate) fn error_text(number: i32) -> String {
@@ -86,27 +15,4 @@ pub(crate) fn error_text(number: i32) -> String {
     unsafe { CStr::from_ptr(libc::strerror(number)) }
         .to_string_lossy()
         .into_owned()
-}
-
-/// A thread that can be sent an interrupt.
-#[derive(Clone, Copy)]
-pub(crate) struct Interruptible(libc::pthread_t);
-
-// SAFETY: a `pthread_t` may be used from any thread as long as its own has not ended, and R's thread is the main one.
-unsafe impl Send for Interruptible {}
-// SAFETY: as above.
-unsafe impl Sync for Interruptible {}
-
-impl Interruptible {
-    /// The thread that calls this, which must be R's: it ends with the process.
-    pub(crate) fn this() -> Interruptible {
-        // SAFETY: no preconditions.
-        Interruptible(unsafe { libc::pthread_self() })
-    }
-
-    /// Sends SIGINT to it.
-    pub(crate) fn interrupt(self) {
-        // SAFETY: see the type.
-        unsafe { libc::pthread_kill(self.0, libc::SIGINT) };
-    }
 }

@@ -1,0 +1,43 @@
+//! Platforms without signals: a task that is cancelled runs on to its end, and its result is dropped.
+
+use std::ffi::OsString;
+
+/// The environment variables at one moment.
+pub(crate) struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// Copies them.
+    pub(crate) fn now() -> Environment {
+        Environment(std::env::vars_os().collect())
+    }
+
+    /// Whether they are still the same, in the same order.
+    pub(crate) fn is_current(&self) -> bool {
+        std::env::vars_os().eq(self.0.iter().cloned())
+    }
+}
+
+/// Does nothing.
+pub(crate) fn block_signals() {}
+
+/// Runs `start`.
+pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+    start()
+}
+
+/// Does nothing.
+pub(crate) fn enter_kernel() {}
+
+/// A thread that cannot be sent an interrupt.
+#[derive(Clone, Copy)]
+pub(crate) struct Interruptible;
+
+impl Interruptible {
+    /// The thread that calls this.
+    pub(crate) fn this() -> Interruptible {
+        Interruptible
+    }
+
+    /// Does nothing.
+    pub(crate) fn interrupt(self) {}
+}
