@@ -14,7 +14,7 @@ const TASK: ToDaemon = ToDaemon::Task {
 fn give(buffer: &mut FrameBuffer, mut bytes: &[u8]) -> usize {
     let mut frames = 0;
     while !bytes.is_empty() {
-        let taken = match buffer.want().expect("memory for a payload") {
+        let taken = match buffer.want() {
             Want::Window(window) => {
                 let taken = bytes.len().min(window.len());
                 window[..taken].copy_from_slice(&bytes[..taken]);

@@ -124,3 +124,67 @@ test_that("a waiting mirai() can be interrupted, and leaves the session usable",
   expect_match(out, "interrupted", all = FALSE)
   expect_match(out, "usable", all = FALSE)
 })
+
+# ---- no memory left
+
+# What a process may have of addresses from now on: as much as it has, and so many MB.
+limited_to <- function(pid, mb) {
+  status <- readLines(sprintf("/proc/%d/status", pid))
+  size <- as.numeric(sub("[^0-9]*([0-9]+).*", "\\1", grep("^VmSize", status, value = TRUE))) * 1024
+  stopifnot(system2("prlimit", c(sprintf("--as=%.0f", size + mb * 1e6), paste0("--pid=", pid))) == 0L)
+}
+
+skip_without_limits <- function() {
+  skip_unless_linux()
+  if (!nzchar(Sys.which("prlimit"))) skip("needs prlimit")
+}
+
+test_that("a task that a daemon has no memory for fails alone", {
+  skip_without_limits()
+  local_pool(1)
+  pid <- mirai(Sys.getpid())[]
+  limited_to(pid, 150)
+  x <- raw(6e8)
+  too_large <- mirai(length(x), x = x)
+  behind <- mirai("behind")
+  expect_code(value(too_large), 2L)
+  expect_output(print(too_large$data), "2 | Out of memory", fixed = TRUE)
+  expect_identical(value(behind), "behind")
+  # The function of a map is sent once, and each of its tasks needs it.
+  first <- local(function(i, ...) i, globalenv())
+  map <- mirai_map(1:3, first, .args = list(x = x))
+  for (m in map) expect_code(value(m), 2L)
+  expect_identical(mirai_map(1:2, first)[.flat], 1:2)
+  # What fits the bytes and not R's vector is R's error.
+  e <- mirai({
+    x <- raw(6e8)
+    1
+  })[]
+  expect_match(e$message, "cannot allocate vector", fixed = TRUE)
+  expect_identical(mirai(Sys.getpid())[], pid)
+  expect_identical(value(mirai(length(x), x = raw(1e6))), 1000000L)
+})
+
+test_that("a value that the host has no memory for fails alone, and so does a task that it cannot serialize", {
+  skip_without_limits()
+  log <- run_r(c(
+    "library(mirai)",
+    paste("limited_to <-", paste(deparse(limited_to), collapse = "\n")),
+    "daemons(1)",
+    "pid <- mirai(Sys.getpid())[]",
+    # Garbage, which R does not collect as long as it has room.
+    "x <- raw(3e8); y <- raw(8e8)",
+    "limited_to(Sys.getpid(), 150)",
+    "cat(tryCatch(mirai(1, x = x), error = conditionMessage), '\\n')",
+    "rm(y)",
+    "cat('after a collection:', mirai(length(x), x = x)[], '\\n')",
+    "rm(x)",
+    "m <- mirai(raw(2e9))",
+    "cat(format(unclass(m[])), class(m[]), '\\n')",
+    "cat('same daemon:', mirai(Sys.getpid())[] == pid, '\\n')"
+  ))
+  expect_identical(trimws(log), c(
+    "2 | Out of memory: the object does not fit when serialized", "after a collection: 300000000",
+    "2 errorValue try-error", "same daemon: TRUE"
+  ))
+})

@@ -98,6 +98,7 @@ fn serve(
         evaluator,
         interrupter: &**interrupter,
         current: &current,
+        lost_parts: Vec::new(),
     };
     let end = service.run();
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
@@ -115,6 +116,8 @@ struct Service<'a> {
     evaluator: &'a mut dyn Evaluator,
     interrupter: &'a dyn Interrupter,
     current: &'a Current,
+    /// Parts for which there was no memory.
+    lost_parts: Vec<u64>,
 }
 
 impl Service<'_> {
@@ -123,7 +126,11 @@ impl Service<'_> {
             if let Some(reason) = self.limits.reached_idle() {
                 return Ok(self.leave(reason));
             }
-            let Frame { message, payload } = match self.data.next(self.limits.deadline())? {
+            let Frame {
+                message,
+                payload,
+                lost,
+            } = match self.data.next(self.limits.deadline())? {
                 Next::Message(frame) => frame,
                 Next::Late => continue,
                 Next::End => return Ok(End::HubGone),
@@ -135,7 +142,8 @@ impl Service<'_> {
                         part: shared,
                         flags,
                     };
-                    let last = match self.evaluate(run, task) {
+                    let lost = lost || shared.is_some_and(|id| self.lost_parts.contains(&id));
+                    let last = match self.evaluate(run, (!lost).then_some(task)) {
                         Ok(last) => last,
                         Err(_) => return Ok(End::HubGone),
                     };
@@ -145,21 +153,36 @@ impl Service<'_> {
                     drop(payload);
                     self.evaluator.after(flags);
                 }
+                ToDaemon::Shared { id } if lost => self.lost_parts.push(id),
                 ToDaemon::Shared { id } => self.evaluator.keep_part(id, payload),
-                ToDaemon::Forget { id } => self.evaluator.forget_part(id),
+                ToDaemon::Forget { id } => {
+                    self.lost_parts.retain(|lost| *lost != id);
+                    self.evaluator.forget_part(id);
+                }
                 _ => return Err(DaemonError::OutOfTurn),
             }
         }
     }
 
-    /// Evaluates a task and replies; the limit that was reached with it, if any.
-    fn evaluate(&mut self, run: u64, task: Task<'_>) -> std::io::Result<Option<LeaveReason>> {
+    /// Evaluates a task and replies; the limit that was reached with it, if any. Without a task, there was no memory for
+    /// it.
+    fn evaluate(
+        &mut self,
+        run: u64,
+        task: Option<Task<'_>>,
+    ) -> std::io::Result<Option<LeaveReason>> {
         let mut evaluation = Evaluation {
             end: RunEnd::Interrupted,
             payload: Vec::new(),
         };
         if self.current.begin(run) {
-            evaluation = self.evaluator.evaluate(task);
+            evaluation = match task {
+                Some(task) => self.evaluator.evaluate(task),
+                None => Evaluation {
+                    end: RunEnd::OutOfMemory,
+                    payload: Vec::new(),
+                },
+            };
             if self.current.end() {
                 self.interrupter.settle();
             }

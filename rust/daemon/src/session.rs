@@ -49,6 +49,9 @@ impl Session {
         )?;
         let greeting = data.greeting()?;
         match greeting.message {
+            ToDaemon::Welcome { .. } if greeting.lost => {
+                Err(io::Error::from(io::ErrorKind::OutOfMemory).into())
+            }
             ToDaemon::Welcome { .. } => Ok(Session {
                 data,
                 control,
@@ -124,7 +127,7 @@ impl Channel {
                     .set_read_timeout(rest.map(|rest| rest.max(Duration::from_micros(1))))?;
                 self.has_timeout = rest.is_some();
             }
-            let read = match self.buffer.want()? {
+            let read = match self.buffer.want() {
                 Want::Window(window) => read(&self.stream, window, &mut self.spin)
                     .inspect(|count| self.buffer.filled(*count)),
                 Want::Payload { into, missing } => append(&self.stream, into, missing),

@@ -525,6 +525,13 @@ fn outcome(how: Settled, report: Option<Report>) -> Outcome {
                 ..
             }),
         ) => Outcome::Interrupted,
+        (
+            Settled::Ended,
+            Some(Report {
+                end: RunEnd::OutOfMemory,
+                ..
+            }),
+        ) => Outcome::OutOfMemory,
         (Settled::TimedOut, _) => Outcome::TimedOut,
         (Settled::Cancelled, _) => Outcome::Cancelled,
         (Settled::Lost | Settled::Ended, _) => Outcome::Lost("its daemon died".to_owned()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use mirai_lanes::{Listener, ProcessEnd};
 use mirai_scheduler::{DaemonId, Mode};
 use mirai_wire::{
-    Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, ToDaemon, Want,
-    WireError,
+    Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, RunEnd, ToDaemon,
+    Want, WireError,
 };
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -97,7 +97,7 @@ async fn fill(link: &Link, buffer: &mut FrameBuffer) -> Result<bool, GreetError>
 
 /// Reads what is there: `None` when nothing is, `Some(false)` at the end of the stream.
 fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<bool>, GreetError> {
-    let read = match buffer.want()? {
+    let read = match buffer.want() {
         Want::Window(window) => link
             .connection
             .try_read(window)
@@ -246,9 +246,15 @@ fn hear(
     daemon: DaemonId,
     buffer: &mut FrameBuffer,
 ) -> Result<ControlFlow<()>, GreetError> {
-    while let Some(Frame { message, payload }) = buffer.next_frame()? {
+    while let Some(Frame {
+        message,
+        payload,
+        lost,
+    }) = buffer.next_frame()?
+    {
         match message {
             FromDaemon::Ended { run, end, last } => {
+                let end = if lost { RunEnd::OutOfMemory } else { end };
                 core.ended(daemon, run, end, last.is_some(), payload);
                 if last.is_some() {
                     return Ok(ControlFlow::Break(()));

@@ -7,6 +7,8 @@ pub enum Outcome {
     Failed(Vec<u8>),
     /// The evaluation was interrupted by something else than a cancellation.
     Interrupted,
+    /// The daemon had no memory for the task, or this process none for its outcome.
+    OutOfMemory,
     /// The task's timeout was reached.
     TimedOut,
     /// The task was cancelled.
@@ -23,11 +25,12 @@ impl Outcome {
         !matches!(self, Outcome::Value(_))
     }
 
-    /// The number R users know an outcome by that has neither value nor error object: 5 timed out, 19 lost or reset,
+    /// The number R users know an outcome by that has neither value nor error object: 2 out of memory, 5 timed out, 19 lost or reset,
     /// 20 cancelled (the numbers are NNG's error codes of these meanings).
     pub fn code(&self) -> Option<i32> {
         match self {
             Outcome::Value(_) | Outcome::Failed(_) | Outcome::Interrupted => None,
+            Outcome::OutOfMemory => Some(2),
             Outcome::TimedOut => Some(5),
             Outcome::Lost(_) | Outcome::Reset => Some(19),
             Outcome::Cancelled => Some(20),

@@ -60,8 +60,16 @@ pub struct FrameBuffer {
 #[derive(Debug)]
 struct Large {
     header: Vec<u8>,
-    payload: Vec<u8>,
     len: usize,
+    body: Body,
+}
+
+/// Of a payload under way.
+#[derive(Debug)]
+enum Body {
+    Kept(Vec<u8>),
+    /// There was no memory for it: this many bytes have gone by.
+    Lost(usize),
 }
 
 impl FrameBuffer {
@@ -87,21 +95,24 @@ impl FrameBuffer {
     }
 
     /// Where the next bytes belong. Call it after [`next_frame`](Self::next_frame) has answered `None`.
-    ///
-    /// # Errors
-    /// [`WireError::OutOfMemory`] when a payload cannot grow.
-    pub fn want(&mut self) -> Result<Want<'_>, WireError> {
+    pub fn want(&mut self) -> Want<'_> {
         if let Some(large) = &mut self.large {
-            let missing = large.reserve()?;
-            return Ok(Want::Payload {
-                into: &mut large.payload,
-                missing,
-            });
+            let missing = large.reserve();
+            match &mut large.body {
+                Body::Kept(payload) => {
+                    return Want::Payload {
+                        into: payload,
+                        missing,
+                    };
+                }
+                // The window is empty: bytes that nobody wants go by in it.
+                Body::Lost(_) => return Want::Window(&mut self.window[..missing.min(WINDOW)]),
+            }
         }
         self.window.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        Ok(Want::Window(&mut self.window[self.end..]))
+        Want::Window(&mut self.window[self.end..])
     }
 
     /// Reports `count` bytes read into [`Want::Window`].
@@ -109,6 +120,19 @@ impl FrameBuffer {
     /// # Panics
     /// When `count` exceeds the slice that was offered: a bug of the caller.
     pub fn filled(&mut self, count: usize) {
+        if let Some(Large {
+            len,
+            body: Body::Lost(gone),
+            ..
+        }) = &mut self.large
+        {
+            assert!(
+                count <= *len - *gone,
+                "more bytes reported than were wanted"
+            );
+            *gone += count;
+            return;
+        }
         assert!(
             count <= self.window.len() - self.end,
             "more bytes reported than the window holds"
@@ -136,10 +160,15 @@ impl FrameBuffer {
     /// # Errors
     /// Whatever is wrong with the peer's bytes; the connection is of no further use then.
     pub fn next_frame<M: DeserializeOwned>(&mut self) -> Result<Option<Frame<M>>, WireError> {
-        if let Some(large) = self.large.take_if(|large| large.payload.len() == large.len) {
+        if let Some(large) = self.large.take_if(|large| large.missing() == 0) {
+            let (payload, lost) = match large.body {
+                Body::Kept(payload) => (payload, false),
+                Body::Lost(_) => (Vec::new(), true),
+            };
             return Ok(Some(Frame {
                 message: decode_header(&large.header)?,
-                payload: large.payload,
+                payload,
+                lost,
             }));
         }
         if self.large.is_some() {
@@ -157,6 +186,7 @@ impl FrameBuffer {
             let frame = Frame {
                 message: decode_header(header)?,
                 payload: payload.to_vec(),
+                lost: false,
             };
             self.start += PREFIX_LEN + prefix.header_len + prefix.payload_len;
             return Ok(Some(frame));
@@ -164,30 +194,102 @@ impl FrameBuffer {
         if prefix.payload_len >= LARGE {
             let mut large = Large {
                 header: header.to_vec(),
-                payload: Vec::new(),
                 len: prefix.payload_len,
+                body: Body::Kept(Vec::new()),
             };
-            large.reserve()?;
-            large.payload.extend_from_slice(rest);
+            large.reserve();
+            match &mut large.body {
+                Body::Kept(payload) => payload.extend_from_slice(rest),
+                Body::Lost(gone) => *gone = rest.len(),
+            }
             self.large = Some(large);
-            self.start = self.end;
+            self.start = 0;
+            self.end = 0;
         }
         Ok(None)
     }
 }
 
 impl Large {
-    /// Makes room, and says how many bytes may be appended.
-    fn reserve(&mut self) -> Result<usize, WireError> {
-        let have = self.payload.len();
-        if self.payload.capacity() == have {
-            let target = self.len.min(FIRST_RESERVE.max(have.saturating_mul(2)));
-            self.payload
-                .try_reserve_exact(target - have)
-                .map_err(|_| WireError::OutOfMemory {
-                    len: self.len as u64,
-                })?;
+    /// Bytes that have not come yet.
+    fn missing(&self) -> usize {
+        match &self.body {
+            Body::Kept(payload) => self.len - payload.len(),
+            Body::Lost(gone) => self.len - gone,
         }
-        Ok((self.len - have).min(self.payload.capacity() - have))
+    }
+
+    /// Makes room, and says how many bytes may come now. Without memory the payload is lost, not the connection.
+    fn reserve(&mut self) -> usize {
+        let missing = self.missing();
+        let Body::Kept(payload) = &mut self.body else {
+            return missing;
+        };
+        let have = payload.len();
+        if payload.capacity() == have {
+            let target = self.len.min(FIRST_RESERVE.max(have.saturating_mul(2)));
+            if payload.try_reserve_exact(target - have).is_err() {
+                self.body = Body::Lost(have);
+                return missing;
+            }
+        }
+        missing.min(payload.capacity() - have)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ToDaemon, encode_head};
+
+    /// Reads what fits where it is wanted; the rest of `bytes`.
+    fn fill<'a>(buffer: &mut FrameBuffer, bytes: &'a [u8]) -> &'a [u8] {
+        let count = match buffer.want() {
+            Want::Window(window) => {
+                let count = window.len().min(bytes.len());
+                window[..count].copy_from_slice(&bytes[..count]);
+                buffer.filled(count);
+                count
+            }
+            Want::Payload { into, missing } => {
+                let count = missing.min(bytes.len());
+                into.extend_from_slice(&bytes[..count]);
+                count
+            }
+        };
+        &bytes[count..]
+    }
+
+    #[test]
+    fn a_payload_without_memory_is_lost_and_the_next_frame_is_not() {
+        let len = 10 * WINDOW + 123;
+        let mut bytes = encode_head(&ToDaemon::Shared { id: 1 }, len as u64);
+        bytes.resize(bytes.len() + len, 7);
+        bytes.extend(encode_head(&ToDaemon::Shared { id: 2 }, 3));
+        bytes.extend([1, 2, 3]);
+
+        let mut buffer = FrameBuffer::new(Limits::PEER);
+        let mut rest = fill(&mut buffer, &bytes);
+        assert_eq!(buffer.next_frame::<ToDaemon>(), Ok(None));
+        let (piece, later) = rest.split_at(100);
+        assert!(fill(&mut buffer, piece).is_empty());
+        rest = later;
+        let large = buffer.large.as_mut().expect("it is under way");
+        // As if it could not grow here.
+        large.body = Body::Lost(large.len - large.missing());
+
+        let mut frames = Vec::new();
+        while !rest.is_empty() {
+            rest = fill(&mut buffer, rest);
+            while let Some(frame) = buffer.next_frame::<ToDaemon>().unwrap() {
+                frames.push((frame.message, frame.payload, frame.lost));
+            }
+        }
+        let expected = [
+            (ToDaemon::Shared { id: 1 }, Vec::new(), true),
+            (ToDaemon::Shared { id: 2 }, vec![1, 2, 3], false),
+        ];
+        assert_eq!(frames, expected);
+        assert!(buffer.is_between_frames());
     }
 }

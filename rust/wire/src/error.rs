@@ -33,10 +33,4 @@ pub enum WireError {
     /// A header does not decode to a message.
     #[error("a header does not decode to a message")]
     BadHeader,
-    /// There is no memory for an announced payload.
-    #[error("no memory for a payload of {len} bytes")]
-    OutOfMemory {
-        /// Announced length in bytes.
-        len: u64,
-    },
 }

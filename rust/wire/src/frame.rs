@@ -62,6 +62,8 @@ pub struct Frame<M> {
     pub message: M,
     /// Opaque bytes; empty where the message has none.
     pub payload: Vec<u8>,
+    /// There was no memory for the payload, which is empty then.
+    pub lost: bool,
 }
 
 /// Encodes prefix and header of a frame whose payload has `payload_len` bytes, so that payloads are written from where

@@ -70,6 +70,8 @@ pub enum RunEnd {
     Failed,
     /// The evaluation was interrupted; there is no payload.
     Interrupted,
+    /// The daemon had no memory for what was sent, and evaluated nothing; there is no payload.
+    OutOfMemory,
 }
 
 /// Why a daemon leaves by itself.

@@ -143,6 +143,7 @@ unsafe extern "C-unwind" {
         hook: PersistHook,
         hook_data: SEXP,
     );
+    pub fn R_gc();
     pub fn R_Serialize(x: SEXP, stream: *mut OutStream);
     pub fn R_Unserialize(stream: *mut InStream) -> SEXP;
 

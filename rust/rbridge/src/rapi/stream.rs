@@ -12,6 +12,9 @@ use crate::failure::Failure;
 /// Serialization format: R has read and written it since 3.5.0.
 const VERSION: c_int = 3;
 
+/// By how much the bytes grow where they cannot double.
+const LAST_STEP: usize = 16 * 1024 * 1024;
+
 /// What came of serializing.
 pub(crate) struct Pickled {
     /// What was there before, and then the object.
@@ -28,8 +31,21 @@ struct Sink {
     broken: bool,
 }
 
-/// Serializes `object` behind the bytes that are there, in native byte order.
+/// Serializes `object` behind the few bytes that are there, in native byte order.
 pub(crate) fn pickle(scope: &Scope, object: Sexp<'_>, bytes: Vec<u8>) -> Result<Pickled, Failure> {
+    let prefix = bytes.clone();
+    if let Some(pickled) = try_pickle(scope, object, bytes)? {
+        return Ok(pickled);
+    }
+    // R holds on to what nobody needs until its own memory runs low, and knows nothing of ours.
+    // SAFETY: the closure holds nothing.
+    unsafe { scope.protected(|| ffi::R_gc())? };
+    try_pickle(scope, object, prefix)?
+        .ok_or_else(|| Failure::error("2 | Out of memory: the object does not fit when serialized"))
+}
+
+/// `None` where memory ran out.
+fn try_pickle(scope: &Scope, object: Sexp<'_>, bytes: Vec<u8>) -> Result<Option<Pickled>, Failure> {
     let mut sink = Sink {
         pickled: Pickled {
             bytes,
@@ -57,12 +73,7 @@ pub(crate) fn pickle(scope: &Scope, object: Sexp<'_>, bytes: Vec<u8>) -> Result<
             ffi::R_Serialize(object.raw(), stream.as_mut_ptr());
         })?;
     }
-    if sink.broken {
-        return Err(Failure::error(
-            "2 | Out of memory: the object does not fit when serialized",
-        ));
-    }
-    Ok(sink.pickled)
+    Ok((!sink.broken).then_some(sink.pickled))
 }
 
 /// Where the serializer reads.
@@ -134,9 +145,13 @@ unsafe fn put(stream: *mut OutStream, piece: &[u8]) {
     }
     let append = AssertUnwindSafe(|| {
         let bytes = &mut sink.pickled.bytes;
-        // An allocation that fails is noted: `extend` alone would end the process.
+        // An allocation that fails is noted: `extend` alone would end the process. Where there is no room for twice as
+        // much, there may be for some more.
         let fits = bytes.capacity() - bytes.len() >= piece.len();
-        if fits || bytes.try_reserve(piece.len()).is_ok() {
+        if fits
+            || bytes.try_reserve(piece.len()).is_ok()
+            || bytes.try_reserve_exact(piece.len().max(LAST_STEP)).is_ok()
+        {
             bytes.extend_from_slice(piece);
             true
         } else {

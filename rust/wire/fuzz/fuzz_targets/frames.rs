@@ -20,18 +20,17 @@ fuzz_target!(|input: &[u8]| {
         }
         let piece = &bytes[..bytes.len().min(usize::from(*size) + 1)];
         let taken = match buffer.want() {
-            Ok(Want::Window(window)) => {
+            Want::Window(window) => {
                 let taken = piece.len().min(window.len());
                 window[..taken].copy_from_slice(&piece[..taken]);
                 buffer.filled(taken);
                 taken
             }
-            Ok(Want::Payload { into, missing }) => {
+            Want::Payload { into, missing } => {
                 let taken = piece.len().min(missing);
                 into.extend_from_slice(&piece[..taken]);
                 taken
             }
-            Err(_) => return,
         };
         bytes = &bytes[taken..];
     }
