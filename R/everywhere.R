@@ -1,13 +1,14 @@
 # An expression evaluated once on each daemon.
 
-everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .timeout = NULL) {
+everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .timeout = NULL, .replay = FALSE) {
   if (missing(.expr)) abort(no_expression, sys.call())
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) raise_no_daemons(.compute, environment())
   object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
+  check_flag(.replay, ".replay", sys.call())
   # Without dispatcher, daemons that are on their way count.
-  min <- if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
+  min <- if (.replay) NULL else if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
   tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
     if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout) else
       hub_everywhere_traced(pool, object, min, .timeout)

@@ -32,7 +32,7 @@ worker_table <- function(pool) {
     id = workers$id,
     pid = workers$pid,
     host = rep(Sys.info()[["nodename"]], length(idle)),
-    state = ifelse(idle, "idle", ifelse(workers$over == 1L, "stopping", "busy")),
+    state = ifelse(idle, ifelse(workers$ready == 1L, "idle", "unprepared"), ifelse(workers$over == 1L, "stopping", "busy")),
     task = workers$task,
     age = ifelse(idle, NA_real_, workers$age),
     done = workers$done,

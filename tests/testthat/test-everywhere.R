@@ -1,3 +1,49 @@
+test_that("with .replay, daemons that come later get it before their first task, in order", {
+  for (dispatcher in c(TRUE, FALSE)) {
+    daemons(url = local_url(), dispatcher = dispatcher)
+    defer(daemons(0))
+    expect_length(everywhere({there <<- 1; options(mirai.test.replay = "set")}, .replay = TRUE), 0L)
+    expect_length(everywhere(there <<- there + by, by = 10, .replay = TRUE), 0L)
+    launch_local(2)
+    await(info()[["connections"]] == 2)
+    tasks <- lapply(1:20, function(i) mirai(c(there, Sys.getpid())))
+    expect_identical(unique(vapply(tasks, function(m) value(m)[1L], 0)), 11)
+    expect_identical(value(mirai(getOption("mirai.test.replay"))), "set")
+    # Those that are connected get it at once, each once.
+    expect_identical(everywhere(there <<- there + 1, .replay = TRUE)[.flat], c(12, 12))
+    launch_local(1)
+    await(info()[["connections"]] == 3)
+    expect_identical(everywhere(there)[.flat], c(12, 12, 12))
+    expect_identical(status()$workers$state, rep("idle", 3L))
+    daemons(0)
+  }
+})
+
+test_that("a replay is no task: it counts for no limit, and what fails in it shows", {
+  daemons(url = local_url())
+  defer(daemons(0))
+  everywhere(there <<- TRUE, .replay = TRUE)
+  launch_local(1, maxtasks = 1)
+  expect_true(value(mirai(there)))
+  await(info()[["connections"]] == 0)
+  everywhere(stop("no luck"), .replay = TRUE)
+  launch_local(1)
+  expect_true(value(mirai(there)))
+  expect_identical(status()$workers$state, "unprepared")
+  expect_identical(info()[["completed"]], 2L)
+  expect_refused(everywhere(1, .replay = NA), "`.replay` must be", "everywhere")
+})
+
+test_that("a reset ends replays", {
+  url <- local_url()
+  daemons(url = url)
+  defer(daemons(0))
+  everywhere(there <<- TRUE, .replay = TRUE)
+  daemons(url = url)
+  launch_local(1)
+  expect_false(value(mirai(exists("there"))))
+})
+
 test_that("each daemon evaluates once, and the result is a map without names", {
   local_pool(3)
   expect_invisible(x <- everywhere(Sys.getpid()))

@@ -9,6 +9,9 @@ use crate::limits::Limits;
 use crate::session::{Channel, Next, Session};
 use crate::{AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Options, Task};
 
+/// The run of what a daemon has to do before its first task.
+const SETUP: u64 = 0;
+
 /// Pause between attempts to reach a hub that does not listen yet: short beside the start of a session, long enough
 /// to cost nothing.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
@@ -187,7 +190,12 @@ impl Service<'_> {
                 self.interrupter.settle();
             }
         }
-        let last = self.limits.task_ended();
+        // A set-up is no task, so no limit counts it.
+        let last = if run == SETUP {
+            None
+        } else {
+            self.limits.task_ended()
+        };
         let Evaluation { end, payload } = evaluation;
         let payload = if end == RunEnd::Interrupted {
             &[][..]

@@ -41,6 +41,8 @@ struct State {
     /// Open tasks by slot of their id.
     tasks: Vec<Option<Open>>,
     peers: BTreeMap<DaemonId, Peer>,
+    /// What each daemon evaluates before its first task, in this order.
+    setups: Vec<Parts>,
     last_daemon: u32,
     /// Processes that have joined and not been [asked for](Core::take_joined) since.
     joined: HashSet<u32>,
@@ -52,6 +54,9 @@ struct Open {
     cell: Arc<Cell>,
     parts: Parts,
 }
+
+/// The run of a set-up, which belongs to no task: the scheduler never uses it.
+const SETUP: RunId = RunId(0);
 
 /// What is sent of a task. Kept until the task is released: a daemon may leave before it has begun.
 #[derive(Clone)]
@@ -125,6 +130,7 @@ impl Core {
             scheduler: Scheduler::new(Options { mode, capacity }),
             tasks: Vec::new(),
             peers: BTreeMap::new(),
+            setups: Vec::new(),
             last_daemon: 0,
             joined: HashSet::new(),
             changes: 0,
@@ -180,10 +186,11 @@ impl Core {
         })
     }
 
+    /// Without `min`, on the daemons that are connected now and on all that come later.
     pub(crate) fn everywhere(
         self: &Arc<Self>,
         task: Task,
-        min: u32,
+        min: Option<u32>,
     ) -> Result<Vec<TaskHandle>, SubmitError> {
         self.with_state(|state, timer, work| {
             let options = options_of(&task);
@@ -192,22 +199,26 @@ impl Core {
                 work.unused.push(parts);
                 return Err(SubmitError::Closed);
             }
-            let count = state.scheduler.everywhere_count(min);
+            let count = match min {
+                Some(min) => state.scheduler.everywhere_count(min),
+                None => {
+                    state.setups.push(parts.clone());
+                    state.peers.len() as u32
+                }
+            };
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
             let handles = ids
                 .iter()
                 .map(|id| state.open(self, *id, parts.clone()))
                 .collect();
             work.unused.push(parts);
-            state.handle(
-                timer,
-                work,
-                Event::EverywhereSubmitted {
+            if count > 0 {
+                let event = Event::EverywhereSubmitted {
                     tasks: ids,
                     options,
-                },
-                None,
-            );
+                };
+                state.handle(timer, work, event, None);
+            }
             Ok(handles)
         })
     }
@@ -256,14 +267,15 @@ impl Core {
                 .data
                 .queue(&ToDaemon::Welcome { daemon: id.0 }, settings);
             work.flush.push(Arc::clone(&links.data));
-            state.peers.insert(
-                id,
-                Peer {
-                    links,
-                    parts: HashSet::new(),
-                    workload: Workload::default(),
-                },
-            );
+            let mut peer = Peer {
+                links,
+                parts: HashSet::new(),
+                workload: Workload::default(),
+            };
+            for setup in &state.setups {
+                peer.send(setup, SETUP);
+            }
+            state.peers.insert(id, peer);
             state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
             Some(id)
         });
@@ -296,6 +308,10 @@ impl Core {
         };
         self.with_state(|state, timer, work| {
             if let Some(peer) = state.peers.get_mut(&daemon) {
+                if RunId(run) == SETUP {
+                    peer.workload.note_setup(end == RunEnd::Value);
+                    return;
+                }
                 peer.workload.ended(RunId(run));
             }
             state.handle(timer, work, event, Some(Report { end, payload }));
@@ -345,6 +361,7 @@ impl Core {
             }
             state.is_closed = true;
             state.handle(timer, work, Event::Reset, None);
+            work.unused.append(&mut state.setups);
             std::mem::take(&mut state.peers)
         });
         for Peer { links, .. } in peers.values() {

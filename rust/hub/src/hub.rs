@@ -118,7 +118,17 @@ impl Hub {
     /// # Errors
     /// [`SubmitError::Closed`].
     pub fn everywhere(&self, task: Task, min: u32) -> Result<Vec<TaskHandle>, SubmitError> {
-        self.core.everywhere(task, min)
+        self.core.everywhere(task, Some(min))
+    }
+
+    /// Submits one evaluation for each connected daemon, as [`everywhere`](Self::everywhere) does, and has each daemon
+    /// that joins from now on do the same before its first task. What becomes of that shows in
+    /// [`Worker::is_set_up`]; the task's timeout does not apply to it.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`].
+    pub fn set_up(&self, task: Task) -> Result<Vec<TaskHandle>, SubmitError> {
+        self.core.everywhere(task, None)
     }
 
     /// Makes a part that many tasks have in common.

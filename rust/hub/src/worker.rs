@@ -19,6 +19,8 @@ pub struct Worker {
     pub busy: Duration,
     /// What it is at.
     pub task: Option<Running>,
+    /// Nothing of what it had to [set up](crate::Hub::set_up) as it joined has failed so far.
+    pub is_set_up: bool,
 }
 
 /// The task that a daemon is at; where it has been sent several, the one whose turn it is.
@@ -39,9 +41,14 @@ pub(crate) struct Workload {
     turn: Option<Instant>,
     done: u64,
     busy: Duration,
+    failed_setups: u64,
 }
 
 impl Workload {
+    pub(crate) fn note_setup(&mut self, succeeded: bool) {
+        self.failed_setups += u64::from(!succeeded);
+    }
+
     pub(crate) fn sent(&mut self, run: RunId, cell: &Arc<Cell>) {
         self.runs.push_back((run, Arc::clone(cell)));
         self.turn.get_or_insert_with(Instant::now);
@@ -71,6 +78,7 @@ impl Workload {
             done: self.done,
             busy: self.busy + age,
             task: self.runs.front().map(running),
+            is_set_up: self.failed_setups == 0,
         }
     }
 }

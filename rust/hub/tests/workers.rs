@@ -33,6 +33,7 @@ struct Commands {
     settings: Vec<u8>,
     parts: Vec<(u64, Vec<u8>)>,
     received_parts: usize,
+    notes: Vec<String>,
 }
 
 impl Commands {
@@ -52,6 +53,11 @@ impl Commands {
                     .1
                     .clone()
             }
+            Some("note") => {
+                self.notes.push(argument.to_owned());
+                Vec::new()
+            }
+            Some("notes") => self.notes.join(" ").into_bytes(),
             Some("parts") => format!("{} {}", self.parts.len(), self.received_parts).into_bytes(),
             Some("fail") => {
                 return Evaluation {
@@ -125,6 +131,7 @@ fn worker_process() {
         settings: Vec::new(),
         parts: Vec::new(),
         received_parts: 0,
+        notes: Vec::new(),
     };
     let code = match mirai_daemon::run(&options, &mut commands, interrupted) {
         Ok(reason) => reason.code(),
@@ -453,6 +460,38 @@ fn workers_get_settings_in_the_order_in_which_they_join() {
     let mut all: Vec<_> = everywhere.iter().map(text).collect();
     all.sort();
     assert_eq!(all, ["settings 0", "settings 1"]);
+}
+
+#[test]
+fn workers_that_join_later_are_set_up_before_their_first_task() {
+    for mode in [Mode::Queue, Mode::Direct] {
+        let hub = Hub::open(options(mode)).unwrap();
+        let direct = [(
+            "MIRAI_TEST_DIRECT",
+            if mode == Mode::Direct { "1" } else { "0" },
+        )];
+        assert!(
+            hub.set_up(Task::new(b"note a".to_vec()))
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            hub.set_up(Task::new(b"fail b".to_vec()))
+                .unwrap()
+                .is_empty()
+        );
+        let _first = Workers::start(&hub, 1, &direct);
+        assert_eq!(text(&submit(&hub, "notes")), "a");
+        let now = hub.set_up(Task::new(b"note c".to_vec())).unwrap();
+        assert_eq!(now.len(), 1);
+        assert_eq!(text(&submit(&hub, "notes")), "a c");
+        let _second = Workers::start(&hub, 1, &direct);
+        wait_connected(&hub, 2);
+        let all = hub.everywhere(Task::new(b"notes".to_vec()), 2).unwrap();
+        assert!(all.iter().all(|task| text(task) == "a c"));
+        assert!(hub.workers().iter().all(|worker| !worker.is_set_up));
+        assert_eq!(hub.counts().completed, 5);
+    }
 }
 
 #[test]

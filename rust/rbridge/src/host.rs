@@ -228,7 +228,8 @@ fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Fa
     Ok(millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()))
 }
 
-/// Entry: submits an evaluation for each connected daemon, at least `min` of them; a list of tasks. While the queue is at
+/// Entry: submits an evaluation for each connected daemon, at least `min` of them, or with `NULL` for each connected one
+/// and, before its first task, for each that is to come; a list of tasks. While the queue is at
 /// its capacity this waits, then takes them all.
 pub(crate) fn hub_everywhere<'r>(
     scope: &'r Scope,
@@ -237,7 +238,11 @@ pub(crate) fn hub_everywhere<'r>(
     min: Sexp<'r>,
     timeout: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let min = u32::try_from(min.count(scope, "min")?).unwrap_or(u32::MAX);
+    let min = if min.is_null() {
+        None
+    } else {
+        Some(u32::try_from(min.count(scope, "min")?).unwrap_or(u32::MAX))
+    };
     let timeout = read_timeout(scope, timeout)?;
     let body = encode_task(scope, object, None)?;
     let task = Task {
@@ -249,7 +254,11 @@ pub(crate) fn hub_everywhere<'r>(
     };
     let hub = Host::open(scope, hub)?;
     await_admission(scope, &hub)?;
-    let tasks = hub.everywhere(task, min).map_err(|_| Failure::coded(7))?;
+    let submitted = match min {
+        Some(min) => hub.everywhere(task, min),
+        None => hub.set_up(task),
+    };
+    let tasks = submitted.map_err(|_| Failure::coded(7))?;
     let tasks = tasks
         .into_iter()
         .map(|task| scope.pointer(task, None))
@@ -291,7 +300,7 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 }
 
 /// Entry: the connected daemons, as columns: number, process id, the task it is at (its number, its age in seconds, 1 if
-/// nobody waits for it any more), tasks done, seconds busy. What is unknown or not the case is `NA`.
+/// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed. What is unknown or not the case is `NA`.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = Host::open(scope, hub)?.workers();
     let integers = |value: fn(&Worker) -> Option<u64>| -> Vec<i32> {
@@ -317,8 +326,9 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         }))?,
         scope.integers(&integers(|worker| Some(worker.done)))?,
         scope.doubles(&seconds(|worker| Some(worker.busy)))?,
+        scope.integers(&integers(|worker| Some(worker.is_set_up.into())))?,
     ];
-    let names = ["id", "pid", "task", "age", "over", "done", "busy"];
+    let names = ["id", "pid", "task", "age", "over", "done", "busy", "ready"];
     Ok(scope.named_list(&names, &columns)?)
 }
 
