@@ -72,6 +72,7 @@ daemon_handlers <- function(url, cleanup, rs) {
     },
     evaluate = evaluate,
     failed = failed_task,
+    written = if (!is.null(session$tracer)) function() trace_evaluated(FALSE),
     after = function(flags) {
       delayedAssign("leave", return(NULL))
       session$in_map <- FALSE
@@ -98,6 +99,7 @@ note_signal <- function(condition) session$signalled <- condition
 # A task that failed, could not be read, or whose value could not be written: what the native loop says, or else why R
 # jumped out. NULL if it was an interrupt.
 failed_task <- function(message) {
+  if (!is.null(session$evaluated)) trace_evaluated(TRUE)
   noted <- session$noted
   session$noted <- NULL
   if (!is.null(message)) return(plain_error(message))

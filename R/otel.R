@@ -124,10 +124,10 @@ hub_everywhere_traced <- function(pool, object, min, timeout) {
   })
 }
 
-# The span of a task has ended with its submission, and the daemon's tells nothing when time is up or the daemon is lost.
+# The span of a task has ended with its submission, and the daemon's tells nothing when time is up, memory is not there or the daemon is lost.
 # So this has a span of its own, as soon as the host looks at the outcome.
 trace_outcome <- function(span, task, value) {
-  if (!is_error_value(value) || !is.numeric(value) || !(unclass(value) %in% c(5L, 19L))) return()
+  if (!is_error_value(value) || !is.numeric(value) || !(unclass(value) %in% c(2L, 5L, 19L))) return()
   failure <- start_span("mirai failed", attributes = list(mirai.id = task_number(task)), parent = span)
   set_failed(failure, coded(as.integer(value)))
   otel::end_span(failure)
@@ -173,7 +173,8 @@ as_connected <- function(url, task) {
   task
 }
 
-# Active until evaluate(), whose frame this is, has ended.
+# Active until evaluate(), whose frame this is, has ended. The span of what has returned stays open, as `evaluated` in
+# `session`, until its value is serialized or cannot be.
 trace_evaluation <- function(object, flags, frame) {
   context <- if (flags == flag_map_traced) object[[2L]] else
     if (flags != flag_map && length(object) > 3L) object[[4L]]
@@ -181,10 +182,18 @@ trace_evaluation <- function(object, flags, frame) {
   span <- start_span("daemon eval", "server", link = session$connection$span, parent = parent)
   otel::local_active_span(span, activation_scope = frame)
   end <- function() {
+    session$evaluated <- span
     # What evaluate() returns, or ourselves if an error or an interrupt has ended it.
-    if (identical(returnValue(end), end))
-      set_failed(span, if (inherits(session$noted, "interrupt")) "miraiInterrupt" else "miraiError")
-    otel::end_span(span)
+    if (identical(returnValue(end), end)) trace_evaluated(TRUE)
   }
   do.call(base::on.exit, list(as.call(list(end)), TRUE, FALSE), envir = frame)
+}
+
+trace_evaluated <- function(failed) {
+  span <- session$evaluated
+  session$evaluated <- NULL
+  if (is.null(span)) return()
+  if (failed) set_failed(span, if (inherits(session$noted, "interrupt")) "miraiInterrupt" else "miraiError")
+  safely(otel::end_span(span))
+  NULL
 }

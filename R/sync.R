@@ -39,7 +39,11 @@ as_on_daemon <- function(object, shared, flags, stream) {
   tryCatch(
     withRestarts(
       withCallingHandlers(
-        allowInterrupts(copied(evaluate(copied(object), copied(shared), flags, stream))),
+        allowInterrupts({
+          value <- copied(evaluate(copied(object), copied(shared), flags, stream))
+          if (!is.null(session$evaluated)) trace_evaluated(FALSE)
+          value
+        }),
         error = note_error, interrupt = note_interrupt, condition = note_signal
       ),
       # How R leaves for its prompt from what no handler is told of, as stop() with a condition that is no error.

@@ -438,6 +438,29 @@ test_that("what times out or is lost is marked at the host", {
   expect_identical(vapply(failures, function(span) span$attributes$mirai.id, 0L), host$value[[2L]])
 })
 
+test_that("an evaluation whose value cannot be serialized is marked", {
+  host <- traced({
+    deep <- function() {
+      x <- NULL
+      for (i in 1:1e6) x <- list(x)
+      x
+    }
+    handle <- structure(new.env(), class = "handle")
+    values <- function() list(is_mirai_error(mirai(f(), f = deep)[]), mirai(1)[])
+    here <- with(daemons(sync = TRUE), values())
+    there <- with(daemons(1), values())
+    daemons(1, serial = serial_config("handle", function(x) stop("no"), identity))
+    hooked <- list(is_mirai_error(mirai(structure(new.env(), class = "handle"))[]), mirai(1)[])
+    daemons(0)
+    list(here, there, hooked)
+  })
+  expect_identical(host$value, rep(list(list(TRUE, 1)), 3L))
+  # Of the synchronous profile each evaluation has a connection.
+  evals <- named(ended(host, 4L), "daemon eval")
+  expect_identical(vapply(evals, function(span) span$status, ""), rep(c("error", "unset"), 3L))
+  for (i in c(1L, 3L, 5L)) expect_identical(evals[[i]]$description, "miraiError")
+})
+
 test_that("pools with hooks for serialization carry the context too", {
   host <- traced({
     config <- serial_config("handle", function(x) serialize(x$value, NULL), function(bytes) unserialize(bytes))

@@ -20,14 +20,15 @@ use crate::sys::{Interruptible, block_signals, enter_kernel};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
-/// `Inf` for no limit. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of four R
-/// functions:
+/// `Inf` for no limit. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of five R
+/// functions, the fourth of which may be `NULL`:
 ///
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
 ///   [`hub_open`](crate::host::hub_open) was given.
 /// - `evaluate(object, shared, flags, stream)`: the value. Errors and interrupts leave it as jumps.
 /// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when R has
 ///   jumped: then the caller of this entry has noted why. `NULL` for an interrupt.
+/// - `written()`: the value has been serialized.
 /// - `after(flags)`: the reply has been sent.
 ///
 /// The caller runs this under handlers of its own for errors and interrupts, so that one outside of a task is not R's to
@@ -92,6 +93,7 @@ struct REvaluator<'r> {
     welcome: Sexp<'r>,
     evaluate: Sexp<'r>,
     failed: Sexp<'r>,
+    written: Option<Sexp<'r>>,
     after: Sexp<'r>,
     parts: HashMap<u64, Part>,
     interrupter: Arc<RInterrupter>,
@@ -103,18 +105,23 @@ impl<'r> REvaluator<'r> {
         handlers: Sexp<'r>,
         interrupter: Arc<RInterrupter>,
     ) -> Result<REvaluator<'r>, Failure> {
-        let functions: Vec<Sexp<'r>> = handlers
-            .elements(scope, "handlers")?
-            .filter(|f| f.is_function())
-            .collect();
-        let &[welcome, evaluate, failed, after] = &functions[..] else {
-            return Err(Failure::error("`handlers` must be four functions"));
+        let handlers: Vec<Sexp<'r>> = handlers.elements(scope, "handlers")?.collect();
+        let &[welcome, evaluate, failed, written, after] = &handlers[..] else {
+            return Err(Failure::error("`handlers` must be five"));
         };
+        if ![welcome, evaluate, failed, after]
+            .iter()
+            .all(|f| f.is_function())
+        {
+            return Err(Failure::error("`handlers` must be functions"));
+        }
+        let written = Some(written).filter(|f| f.is_function());
         Ok(REvaluator {
             scope,
             welcome,
             evaluate,
             failed,
+            written,
             after,
             parts: HashMap::new(),
             interrupter,
@@ -125,6 +132,9 @@ impl<'r> REvaluator<'r> {
         let arguments = self.read(scope, task)?;
         let value = scope.call(self.evaluate, &arguments)?;
         let payload = encode_result(scope, value)?;
+        if let Some(written) = self.written {
+            scope.call(written, &[])?;
+        }
         Ok(Evaluation {
             end: RunEnd::Value,
             payload,
