@@ -10,10 +10,7 @@ option_names <- c(".flat", ".progress", ".stop")
 # Any index is ignored.
 `[.mirai` <- function(x, ...) {
   task <- attr(x, "task", TRUE)
-  if (is.null(task)) return(.subset2(x, "value"))
-  done <- .Call(wrap__task_wait, task)
-  if (inherits(done, "mirai_failure")) raise_failure(done, sys.call())
-  settle(x, task)
+  if (is.null(task)) .subset2(x, "value") else settle(x, task)
 }
 
 `[.mirai_map` <- function(x, ...) {

@@ -76,7 +76,8 @@ submit <- function(pool, object, shared, timeout, flags, wait, call) {
   serial <- pool$serial
   if (!is.null(serial)) object <- pack(object, serial)
   task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait)
-  if (inherits(task, "mirai_failure")) raise_failure(task, call)
+  # What is no task is a failure, or NULL.
+  if (is.list(task)) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
   if (!is.null(serial) && !is.null(task)) attr(task, "serial") <- serial
   task
@@ -101,14 +102,20 @@ mirai_class <- c("mirai", "recvAio")
 # `data` is an active binding, as dependants also read it by `.subset2(m, "data")`. The task is an attribute until the
 # value has been read; then it goes, with the bytes that it holds.
 new_mirai <- function(task) {
+  if (is.list(task)) return(settled_mirai(task))
+  m <- NULL
+  m <- .Call(wrap__mirai_new, task, function(value) peek(m), mirai_class)
+  # The closure above keeps this frame, which must not keep the task.
+  task <- NULL
+  m
+}
+
+# A synchronous one has its value already.
+settled_mirai <- function(task) {
   m <- new.env(hash = FALSE, parent = emptyenv())
   makeActiveBinding("data", function(value) peek(m), m)
-  if (is.list(task)) {
-    # A synchronous one has its value already.
-    assign("value", task$value, envir = m)
-    attributes(m) <- list(id = task$number, class = mirai_class)
-  } else attributes(m) <- list(id = .Call(wrap__task_id, task), task = task, class = mirai_class)
-  # The closure above keeps this frame, which must not keep the task.
+  assign("value", task$value, envir = m)
+  attributes(m) <- list(id = task$number, class = mirai_class)
   task <- NULL
   m
 }
@@ -120,10 +127,18 @@ peek <- function(m) {
     if (.Call(wrap__task_state, task) == 0L) unresolved_value else settle(m, task)
 }
 
-# Takes the value of a task that has ended. An R error while decoding it goes on, here and at each further look.
+# Takes the value of a task, once it has ended. An R error while decoding it goes on, here and at each further look.
 settle <- function(m, task) {
-  value <- .Call(wrap__task_value, task)
-  if (inherits(value, "mirai_failure")) raise_failure(value, NULL)
+  if (!is.null(attributes(task))) return(settle_marked(m, task))
+  value <- .Call(wrap__task_settle, task, m)
+  if (is.object(value) && inherits(value, "mirai_failure")) raise_failure(value, NULL)
+  value
+}
+
+# With hooks for serialization, or a span.
+settle_marked <- function(m, task) {
+  rust(.Call(wrap__task_wait, task), NULL)
+  value <- rust(.Call(wrap__task_value, task), NULL)
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
   assign("value", value, envir = m)

@@ -285,3 +285,27 @@ test_that("the boundary stands gctorture", {
   )
   expect_identical(result, list(list(a = 1:3, b = "x", f = quote(f(x))), "error", "x", 0L, 0L))
 })
+
+test_that("a mirai is made, and takes its value, under gctorture", {
+  local_pool(1)
+  gctorture(TRUE)
+  result <- tryCatch(
+    {
+      m <- mirai(list(1:3, "x"))
+      value <- m[]
+      list(class(m), is.integer(attr(m, "id")), value, m$data, attr(m, "task"))
+    },
+    finally = gctorture(FALSE)
+  )
+  expect_identical(result, list(c("mirai", "recvAio"), TRUE, list(1:3, "x"), list(1:3, "x"), NULL))
+})
+
+test_that("what is no task, no function or no environment makes no mirai", {
+  local_pool(1)
+  m <- mirai(1)
+  task <- attr(m, "task")
+  expect_match(entry("mirai_new", task, 1, "mirai")$message, "must be a function")
+  expect_match(entry("task_settle", task, list())$message, "must be an environment")
+  expect_match(entry("mirai_new", m, identity, "mirai")$message, "task")
+  expect_identical(m[], 1)
+})

@@ -92,6 +92,44 @@ pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
     }
 }
 
+/// Entry: the object that stands for a task: an environment with the active binding `data`, a function, and the
+/// attributes `id`, `task` and `class`.
+pub(crate) fn mirai_new<'r>(
+    scope: &'r Scope,
+    task: Sexp<'r>,
+    data: Sexp<'r>,
+    class: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let id = handle(scope, task)?.id();
+    if !data.is_function() {
+        return Err(Failure::error("`data` must be a function"));
+    }
+    let id = scope.integer(r_number(id))?;
+    let mirai = scope.active_environment(c"data", data)?;
+    scope.set_attr(mirai, c"id", id)?;
+    scope.set_attr(mirai, c"task", task)?;
+    scope.set_attr(mirai, c"class", class)?;
+    Ok(mirai)
+}
+
+/// Entry: waits until a task has an outcome, and takes its value, which from then on is variable `value` of its mirai;
+/// the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
+pub(crate) fn task_settle<'r>(
+    scope: &'r Scope,
+    task: Sexp<'r>,
+    mirai: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    if !mirai.is_environment() {
+        return Err(Failure::error("`mirai` must be an environment"));
+    }
+    let handle = handle(scope, task)?;
+    interruptibly(scope, |slice| handle.wait_for(slice).then_some(()))?;
+    let value = task_value(scope, task)?;
+    scope.define(mirai, c"value", value)?;
+    scope.set_attr(mirai, c"task", scope.null())?;
+    Ok(value)
+}
+
 /// Entry: why a task was lost, for people; `NULL` for any other task.
 pub(crate) fn task_reason<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     match handle(scope, task)?.outcome() {

@@ -13,6 +13,7 @@ pub const NILSXP: c_int = 0;
 pub const SYMSXP: c_int = 1;
 pub const LISTSXP: c_int = 2;
 pub const CLOSXP: c_int = 3;
+pub const ENVSXP: c_int = 4;
 pub const PROMSXP: c_int = 5;
 pub const LANGSXP: c_int = 6;
 pub const BUILTINSXP: c_int = 8;
@@ -63,6 +64,7 @@ pub struct InStream {
 unsafe extern "C-unwind" {
     pub static R_NilValue: SEXP;
     pub static R_GlobalEnv: SEXP;
+    pub static R_EmptyEnv: SEXP;
     pub static R_NaString: SEXP;
     pub static R_NaReal: f64;
     pub static R_ClassSymbol: SEXP;
@@ -107,6 +109,9 @@ unsafe extern "C-unwind" {
     pub fn Rf_install(name: *const c_char) -> SEXP;
     pub fn Rf_mkCharLenCE(bytes: *const c_char, length: c_int, encoding: c_int) -> SEXP;
     pub fn R_lsInternal3(env: SEXP, all: c_int, sorted: c_int) -> SEXP;
+    pub fn R_NewEnv(parent: SEXP, hash: c_int, size: c_int) -> SEXP;
+    pub fn R_MakeActiveBinding(name: SEXP, f: SEXP, env: SEXP);
+    pub fn Rf_defineVar(name: SEXP, value: SEXP, env: SEXP);
     pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();

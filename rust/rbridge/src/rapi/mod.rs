@@ -32,6 +32,7 @@
 
 mod build;
 mod door;
+mod env;
 mod ffi;
 mod kept;
 mod later;
