@@ -28,7 +28,8 @@ impl Spin {
         has_processors().then(|| Instant::now() + BUDGET)
     }
 
-    /// What [`begin`](Self::begin) allowed until then is over; with a message or in vain.
+    /// Looking, which [`begin`](Self::begin) allowed until then, has just ended: with a message or in vain. To be called
+    /// before any sleep.
     pub fn end(&mut self, until: Instant, came: bool) {
         let lost_processor = Instant::now() > until + BUDGET;
         self.penalty = match came {
