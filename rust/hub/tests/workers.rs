@@ -604,6 +604,55 @@ fn many_threads_may_wait_at_once() {
 }
 
 #[test]
+fn all_ways_of_waiting_get_along() {
+    let hubs = [open(), open()];
+    let _workers = hubs.each_ref().map(|hub| Workers::start(hub, 1, &[]));
+    let way = |round: usize| {
+        let hub = &hubs[round / 7 % 2];
+        match round % 7 {
+            0 => {
+                // In slices so short that some end before anything has been read.
+                let (task, until) = (submit(hub, "echo slices"), Instant::now() + HANG);
+                while !task.wait_for(Duration::from_micros(round as u64 % 50)) {
+                    assert!(Instant::now() < until, "the task never resolved");
+                }
+            }
+            1 => assert_eq!(text(&submit(hub, "echo one")), "one"),
+            2 => {
+                let tasks: Vec<_> = (0..5).map(|_| submit(hub, "echo many")).collect();
+                assert_eq!(Watch::new(&tasks).wait(5, false, HANG).done, 5);
+            }
+            3 => {
+                let tasks = hubs.each_ref().map(|hub| submit(hub, "echo both"));
+                assert_eq!(Watch::new(&tasks).wait(2, false, HANG).done, 2);
+            }
+            4 => {
+                let (tell, told) = std::sync::mpsc::channel();
+                submit(hub, "echo told").on_settle(move || tell.send(()).unwrap());
+                assert_eq!(told.recv_timeout(HANG), Ok(()));
+            }
+            5 => {
+                let (task, until) = (submit(hub, "echo looked at"), Instant::now() + HANG);
+                while task.outcome().is_none() {
+                    assert!(Instant::now() < until, "the task never resolved");
+                    std::thread::yield_now();
+                }
+            }
+            _ => {
+                let timeout = Some(Duration::from_millis(round as u64 % 4));
+                let task = Task::new(b"echo in time".to_vec());
+                outcome(&hub.submit(Task { timeout, ..task }).unwrap());
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            scope.spawn(move || (0..700).for_each(|round| way(round + thread)));
+        }
+    });
+}
+
+#[test]
 fn tasks_resolve_though_nobody_waits_any_more() {
     let hub = open();
     let _workers = Workers::start(&hub, 1, &[]);

@@ -53,13 +53,10 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
         if let Some(hub) = self.hub.get_mut().take() {
-            let launches = self.launches.take();
-            let close = move || {
-                drop(hub);
-                withdraw(&launches);
-            };
+            withdraw(&self.launches.take());
+            // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
+            let close = move || drop(hub);
             let _ = sys::with_signals_blocked(|| {
                 std::thread::Builder::new()
                     .name("mirai-close".to_owned())

@@ -97,11 +97,12 @@ struct Launchers {
     booting: Launcher,
 }
 
+/// Locked on R's thread only: a forked child would find it locked for good by a thread that it has not. Nothing of R's runs
+/// meanwhile, hence no garbage collection, which may drop a hub.
 static LAUNCHERS: Mutex<Option<Launchers>> = Mutex::new(None);
 
 /// Gives up daemons that have not been started yet, and the R that starts for them.
 pub(crate) fn withdraw(launches: &[LaunchId]) {
-    // No other thread holds the lock for long: a launch is a message.
     if let Some(launchers) = &*LAUNCHERS.lock() {
         for launch in launches {
             launchers.forking.withdraw(*launch);

@@ -20,11 +20,7 @@ impl Environment {
 
 /// The strings of `environ`. They are changed on R's thread only, which is the one that asks.
 fn strings<'a>() -> impl Iterator<Item = &'a CStr> {
-    unsafe extern "C" {
-        static environ: *const *const libc::c_char;
-    }
-    // SAFETY: reads a pointer.
-    let mut next = unsafe { environ };
+    let mut next = environ();
     std::iter::from_fn(move || {
         if next.is_null() {
             return None;
@@ -39,6 +35,22 @@ fn strings<'a>() -> impl Iterator<Item = &'a CStr> {
             Some(CStr::from_ptr(string))
         }
     })
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn environ() -> *const *const libc::c_char {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    // SAFETY: reads a pointer.
+    unsafe { environ }
+}
+
+/// A library cannot link to `environ` itself there.
+#[cfg(target_vendor = "apple")]
+fn environ() -> *const *const libc::c_char {
+    // SAFETY: no preconditions; answers where the pointer is, for as long as the process lives.
+    unsafe { (*libc::_NSGetEnviron()).cast::<*const libc::c_char>() }
 }
 
 /// The signal mask of a thread.
