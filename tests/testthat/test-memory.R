@@ -188,3 +188,26 @@ test_that("a value that the host has no memory for fails alone, and so does a ta
     "2 errorValue try-error", "same daemon: TRUE"
   ))
 })
+
+test_that("what tasks have left behind goes back to the system", {
+  skip_unless_linux()
+  if (!grepl("glibc|gnu", R.version$os)) skip("only glibc is told to give memory back")
+  log <- run_r(c(
+    "library(mirai)",
+    "resident <- function() {",
+    "  line <- grep('^VmRSS', readLines('/proc/self/status'), value = TRUE)",
+    "  as.numeric(gsub('[^0-9]', '', line)) / 1024",
+    "}",
+    "invisible(daemons(1)); invisible(mirai(1)[])",
+    "before <- resident()",
+    "m <- lapply(1:20000, function(i) mirai(1, x = raw(10000)))",
+    "queued <- resident()",
+    # What has a finalizer is freed by the second collection.
+    "invisible(call_mirai(m)); rm(m); invisible(gc()); invisible(gc())",
+    "stopifnot(queued - before > 60)",
+    "end <- Sys.time() + 60",
+    "while (resident() - before > 40 && Sys.time() < end) Sys.sleep(0.05)",
+    "cat(resident() - before < 40)"
+  ), seconds = 120)
+  expect_identical(log, "TRUE")
+})

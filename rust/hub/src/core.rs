@@ -10,6 +10,7 @@ use mirai_wire::{RunEnd, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::give_back::GiveBack;
 use crate::link::Link;
 use crate::reactor::Reactor;
 use crate::task::{Cell, SharedPart};
@@ -23,6 +24,7 @@ use crate::{Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
 /// are written, callbacks run or payloads are freed: those are collected in [`Work`] and done after it is let go. A
 /// link's queue may be locked under it, nothing else.
 pub(crate) struct Core {
+    pub(crate) give_back: GiveBack,
     state: Mutex<State>,
     /// Signalled under `state` when a daemon comes or goes.
     presence: Condvar,
@@ -53,6 +55,12 @@ struct State {
 struct Open {
     cell: Arc<Cell>,
     parts: Parts,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.cell.note_freed(self.parts.body.len());
+    }
 }
 
 /// The run of a set-up, which belongs to no task: the scheduler never uses it.
@@ -124,6 +132,7 @@ impl Core {
         mode: Mode,
         capacity: Option<u64>,
         welcome: Option<Welcome>,
+        give_back: Option<fn()>,
         reactor: Weak<Reactor>,
     ) -> Core {
         let state = State {
@@ -138,6 +147,7 @@ impl Core {
         };
         Core {
             state: Mutex::new(state),
+            give_back: GiveBack::new(give_back),
             presence: Condvar::new(),
             room: Condvar::new(),
             welcome: Mutex::new(welcome),

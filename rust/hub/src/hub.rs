@@ -24,6 +24,9 @@ pub struct HubOptions {
     pub capacity: Option<u64>,
     /// Settings for daemons; `None` for none.
     pub welcome: Option<Welcome>,
+    /// Asks the allocator to give back what it does not need. Called on the thread that serves the connections, after
+    /// much has been freed.
+    pub give_back: Option<fn()>,
 }
 
 impl HubOptions {
@@ -34,6 +37,7 @@ impl HubOptions {
             mode: Mode::Queue,
             capacity: None,
             welcome: None,
+            give_back: None,
         }
     }
 }
@@ -80,9 +84,16 @@ impl Hub {
             mode,
             capacity,
             welcome,
+            give_back,
         } = options;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
-        let core = Arc::new(Core::new(mode, capacity, welcome, Arc::downgrade(&reactor)));
+        let core = Arc::new(Core::new(
+            mode,
+            capacity,
+            welcome,
+            give_back,
+            Arc::downgrade(&reactor),
+        ));
         let (address, work) = {
             let _inside = reactor.enter();
             let listener = mirai_lanes::listen(&address)?;
@@ -203,6 +214,7 @@ async fn work(core: Arc<Core>, listener: mirai_lanes::Listener) {
         () = stopped.stop.notified() => {}
         () = daemons::accept_all(Arc::clone(&core), listener) => {}
         () = fire_timers(&core) => {}
+        () = core.give_back.serve() => {}
     }
 }
 

@@ -24,6 +24,7 @@
 mod core;
 mod daemons;
 mod error;
+mod give_back;
 mod hub;
 mod link;
 mod outcome;

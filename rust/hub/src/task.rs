@@ -122,6 +122,13 @@ impl Cell {
         self.number
     }
 
+    /// So many bytes of the task are about to be freed.
+    pub(crate) fn note_freed(&self, bytes: usize) {
+        if let Some(core) = self.core.upgrade() {
+            core.give_back.note(bytes);
+        }
+    }
+
     pub(crate) fn is_settled(&self) -> bool {
         self.outcome.get().is_some()
     }
@@ -148,6 +155,16 @@ impl Cell {
                 .collect()
         };
         drop(dropped);
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        let bytes = match self.outcome.get() {
+            Some(Outcome::Value(bytes) | Outcome::Failed(bytes)) => bytes.len(),
+            _ => 0,
+        };
+        self.note_freed(bytes);
     }
 }
 

@@ -104,6 +104,7 @@ pub(crate) fn hub_open<'r>(
         mode,
         capacity,
         welcome,
+        give_back: Some(sys::give_back_memory),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
     let host = Host {

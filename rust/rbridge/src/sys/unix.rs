@@ -107,3 +107,12 @@ impl Interruptible {
         unsafe { libc::pthread_kill(self.0, libc::SIGINT) };
     }
 }
+
+/// Has the C library give back memory that is free. Others than glibc do so by themselves.
+pub(crate) fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes the allocator's own locks, and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
