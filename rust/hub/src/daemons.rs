@@ -201,6 +201,7 @@ async fn serve(
 /// Attends to a daemon until it is gone. The end of its process counts, not only that of its connection: a copy of the
 /// descriptor in a grandchild keeps that open.
 async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuffer) {
+    let _attendance = Attendance { core, daemon };
     let process = link.connection.peer_pid().and_then(ProcessEnd::watch);
     let ended = async {
         match process {
@@ -224,7 +225,18 @@ async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuf
     if let Err(error) = result {
         log::debug!("daemon {} is dropped: {error}", daemon.0);
     }
-    core.lost(daemon);
+}
+
+/// Ends the attendance of a daemon, by a panic as well: its task must not wait for ever.
+struct Attendance<'a> {
+    core: &'a Core,
+    daemon: DaemonId,
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        self.core.lost(self.daemon);
+    }
 }
 
 async fn hear_all(

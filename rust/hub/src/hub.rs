@@ -78,6 +78,9 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError`], when listening fails or no thread can be started.
+    ///
+    /// # Panics
+    /// May panic when listening fails on a thread that runs a tokio runtime, where the hub's own cannot be dropped.
     pub fn open(options: HubOptions) -> Result<Hub, HubError> {
         let HubOptions {
             address,

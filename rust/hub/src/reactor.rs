@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 /// How long connections may go unattended after a guest has left, as the next one often comes at once.
 const LINGER: Duration = Duration::from_millis(1);
 
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Runs the hub's connections and clocks, on whichever thread has nothing else to do.
 ///
 /// That is the hub's own thread (the *host* here), or a thread that waits for an outcome (a *guest*): it would sleep
@@ -161,7 +164,7 @@ pub(crate) fn wait_in<T>(
 
 /// For a thread that runs a runtime of its own, or waits for several hubs.
 fn sleep_until<T>(what: impl Future<Output = T>, slice: Duration) -> Option<T> {
-    let until = Instant::now() + slice;
+    let until = after(slice);
     let mut what = pin!(what);
     let waker = Arc::new(Unpark(std::thread::current())).into();
     let mut context = Context::from_waker(&waker);
@@ -175,6 +178,12 @@ fn sleep_until<T>(what: impl Future<Output = T>, slice: Duration) -> Option<T> {
         }
         std::thread::park_timeout(rest);
     }
+}
+
+/// A moment that a caller's time reaches, or one that is far enough.
+pub(crate) fn after(slice: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(slice).unwrap_or(now + FAR)
 }
 
 struct Unpark(Thread);

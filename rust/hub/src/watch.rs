@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::TaskHandle;
 use crate::core::Core;
-use crate::reactor::wait_in;
+use crate::reactor::{after, wait_in};
 use crate::task::Cell;
 
 /// Numbers watches over the life of the process, from 1.
@@ -122,7 +122,7 @@ impl Watch {
     /// Waits until `at_least` tasks have resolved, or, with `stop_on_failure`, one has failed; at most for `slice`. The
     /// waiting thread serves the connections of the tasks' hub meanwhile, if it is one.
     pub fn wait(&self, at_least: usize, stop_on_failure: bool, slice: Duration) -> Progress {
-        let until = Instant::now() + slice;
+        let until = after(slice);
         {
             let mut seen = self.shared.seen.lock();
             seen.wanted = at_least;

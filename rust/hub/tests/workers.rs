@@ -676,20 +676,27 @@ fn a_wait_of_a_slice_ends_though_nothing_comes() {
     }
     let watch = Watch::new(std::slice::from_ref(&never));
     assert_eq!(watch.wait(1, false, Duration::from_millis(1)).done, 0);
+    assert_eq!(watch.wait(0, false, Duration::MAX).done, 0);
     drop(hub);
     assert_eq!(never.outcome(), Some(&Outcome::Reset));
 }
 
 #[test]
 fn closing_wakes_threads_that_wait() {
-    let mut hub = open();
-    let task = submit(&hub, "echo never");
-    let waiting = {
-        let task = task.clone();
-        std::thread::spawn(move || outcome(&task))
-    };
-    hub.close(true);
-    assert_eq!(waiting.join().unwrap(), Outcome::Reset);
+    for round in 0..50 {
+        let mut hub = open();
+        let task = submit(&hub, "echo never");
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            tell.send(()).unwrap();
+            outcome(&task)
+        });
+        told.recv().unwrap();
+        // On its way into the wait, or well inside.
+        (0..round * 20).for_each(|_| std::thread::yield_now());
+        hub.close(true);
+        assert_eq!(waiting.join().unwrap(), Outcome::Reset);
+    }
 }
 
 #[test]

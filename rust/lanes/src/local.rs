@@ -143,17 +143,23 @@ fn move_up(fd: OwnedFd) -> OwnedFd {
 /// Hundreds of daemons take two descriptors each: use what the system grants without asking.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        );
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = if cfg!(target_vendor = "apple") {
+        Some(maximum.map_or(OPEN_MAX, |maximum| maximum.min(OPEN_MAX)))
+    } else {
+        maximum
+    };
+    if current != most {
+        let limit = Rlimit {
+            current: most,
+            maximum,
+        };
+        let _ = setrlimit(Resource::Nofile, limit);
     }
 }
+
+/// Apple's systems grant no more to a process, whatever its limit says.
+const OPEN_MAX: u64 = 10_240;
 
 /// A daemon's connection at the hub.
 #[derive(Debug)]

@@ -70,7 +70,8 @@ impl Rendezvous {
 
     /// Written whole or not at all, as daemons may be looking for it.
     fn write(&self, file: &Path) -> io::Result<()> {
-        let new = file.with_extension("new");
+        let mut new = file.as_os_str().to_owned();
+        new.push(".new");
         fs::write(&new, self.to_bytes())?;
         fs::rename(&new, file)
     }
@@ -80,7 +81,7 @@ impl Rendezvous {
     }
 }
 
-/// The file of an address: a path as it is, a mere name in the user's own folder.
+/// The file of an address: a path as it is, whose folder has to be private, a mere name in the user's own folder.
 fn file_of(address: &Address) -> Result<PathBuf, LaneError> {
     match address {
         Address::Ipc(path) if path.is_absolute() => Ok(path.clone()),
@@ -120,8 +121,13 @@ impl LocalListener {
             source,
         };
         let file = file_of(address)?;
-        let listened = Rendezvous::read(&file).and_then(|old| old.connect());
-        if listened.is_ok() {
+        // Another program may have taken the port of a hub that was killed.
+        let is_used = match dial(address) {
+            Ok(_) => true,
+            Err(LaneError::Os { source, .. }) => is_late(&source),
+            Err(_) => false,
+        };
+        if is_used {
             return Err(os(io::ErrorKind::AddrInUse.into()));
         }
         let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(os)?;
@@ -247,8 +253,11 @@ pub(crate) fn dial(address: &Address) -> Result<TcpStream, LaneError> {
     stream
         .write_all(&proof)
         .and_then(|()| stream.read_exact(&mut told))
-        // A hub that is just closing: nobody listens there any more.
-        .map_err(|error| os(io::Error::new(io::ErrorKind::ConnectionRefused, error)))?;
+        .map_err(|error| match is_late(&error) {
+            true => os(error),
+            // A hub that is just closing: nobody listens there any more.
+            false => os(io::Error::new(io::ErrorKind::ConnectionRefused, error)),
+        })?;
     if !is_same(&told, &rendezvous.hub) {
         return Err(LaneError::Unproven);
     }
@@ -257,6 +266,14 @@ pub(crate) fn dial(address: &Address) -> Result<TcpStream, LaneError> {
         .and_then(|()| stream.set_nodelay(true))
         .map_err(os)?;
     Ok(stream)
+}
+
+/// Whether a hub is there, but stuck.
+fn is_late(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 pub(crate) fn send(mut stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -372,8 +389,13 @@ mod tests {
         let address = address(&folder);
         assert!(dial(&address).unwrap_err().is_absence());
         in_runtime(async {
-            let listener = LocalListener::bind(&address).unwrap();
-            assert_eq!(LocalListener::bind(&address).unwrap_err().code(), 10);
+            let mut listener = LocalListener::bind(&address).unwrap();
+            let second = thread::spawn({
+                let address = address.clone();
+                move || in_runtime(async { LocalListener::bind(&address).map(drop) })
+            });
+            listener.accept().await.unwrap();
+            assert_eq!(second.join().unwrap().unwrap_err().code(), 10);
             drop(listener);
             assert!(dial(&address).unwrap_err().is_absence());
             drop(LocalListener::bind(&address).unwrap());

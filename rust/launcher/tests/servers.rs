@@ -240,7 +240,7 @@ fn a_withdrawn_launch_ends_the_server_that_starts_for_it_alone() {
     second.failed();
     await_end(server);
     assert!(!tempdir.exists());
-    // The next one gets a server of its own.
+    // The launcher goes on.
     let third = launch(&launcher, context(&[]), &sleep);
     third.started(1);
     launcher.withdraw(third.id);
