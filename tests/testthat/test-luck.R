@@ -252,7 +252,8 @@ test_that("an exhausted process table is an error, not a hang", {
   folder <- tempfile("unprivileged")
   dir.create(folder)
   Sys.chmod(c(folder, tempdir()), "777")
-  # The user fills its own table, then asks for daemons; it is a user with no other processes.
+  # The user fills its own table, then asks for daemons. It is a user with no other processes, of an earlier run least of all.
+  user <- 60000L + Sys.getpid() %% 5000L
   writeLines(c(
     "library(mirai)",
     "left <- 40",
@@ -261,7 +262,8 @@ test_that("an exhausted process table is an error, not a hang", {
     "              error = function(e) paste('refused:', conditionMessage(e)))",
     "cat('outcome', r, '\\n')"
   ), file.path(folder, "script.R"))
-  words <- c("60", "prlimit", "--nproc=12", "setpriv", "--reuid=60321", "--clear-groups", rscript, file.path(folder, "script.R"))
+  words <- c("60", "prlimit", "--nproc=12", "setpriv", paste0("--reuid=", user), "--clear-groups",
+             rscript, file.path(folder, "script.R"))
   out <- suppressWarnings(system2("timeout", shQuote(words), stdout = TRUE, stderr = TRUE,
                                   env = child_env("HOME=/nonexistent", paste0("TMPDIR=", folder))))
   expect_false(identical(attr(out, "status"), 124L))
