@@ -45,6 +45,11 @@ impl Limits {
             .then_some(LeaveReason::IdleTime)
     }
 
+    /// A set-up is no task, but idle time begins after it: one that takes long must not end the daemon it prepares.
+    pub(crate) fn setup_ended(&mut self) {
+        self.idle_since = Instant::now();
+    }
+
     /// Counts a task that has ended; the limit it has reached, if any.
     pub(crate) fn task_ended(&mut self) -> Option<LeaveReason> {
         if let Some(left) = &mut self.tasks_left {
@@ -60,5 +65,27 @@ impl Limits {
         self.wall
             .is_some_and(|wall| self.idle_since >= wall)
             .then_some(LeaveReason::WallTime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mirai_lanes::Address;
+
+    #[test]
+    fn a_setup_is_not_counted_and_idle_time_begins_after_it() {
+        let address = Address::unique(&std::env::temp_dir()).unwrap();
+        let mut limits = Limits::new(&Options {
+            idletime: Some(Duration::from_secs(60)),
+            maxtasks: Some(1),
+            ..Options::new(address)
+        });
+        let before = limits.deadline().unwrap();
+        while Instant::now() <= limits.idle_since {}
+        limits.setup_ended();
+        assert!(limits.deadline().unwrap() > before);
+        assert_eq!(limits.reached_idle(), None);
+        assert_eq!(limits.task_ended(), Some(LeaveReason::MaxTasks));
     }
 }

@@ -190,8 +190,8 @@ impl Service<'_> {
                 self.interrupter.settle();
             }
         }
-        // A set-up is no task, so no limit counts it.
         let last = if run == SETUP {
+            self.limits.setup_ended();
             None
         } else {
             self.limits.task_ended()
