@@ -1,16 +1,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, ToDaemon};
+use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
 use crate::control::Control;
 use crate::current::Current;
 use crate::limits::Limits;
 use crate::session::{Channel, Next, Session};
 use crate::{AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Options, Task};
-
-/// The run of what a daemon has to do before its first task.
-const SETUP: u64 = 0;
 
 /// Pause between attempts to reach a hub that does not listen yet: short beside the start of a session, long enough
 /// to cost nothing.
@@ -190,7 +187,7 @@ impl Service<'_> {
                 self.interrupter.settle();
             }
         }
-        let last = if run == SETUP {
+        let last = if run == SETUP_RUN {
             self.limits.setup_ended();
             None
         } else {

@@ -6,7 +6,7 @@ use mirai_scheduler::{
     Counts, DaemonId, Effect, Event, Memory, Mode, Options, RunId, Scheduler, Settled, TaskId,
     TaskOptions,
 };
-use mirai_wire::{RunEnd, TaskFlags, ToDaemon};
+use mirai_wire::{RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -63,8 +63,8 @@ impl Drop for Open {
     }
 }
 
-/// The run of a set-up, which belongs to no task: the scheduler never uses it.
-const SETUP: RunId = RunId(0);
+/// The scheduler never uses this run.
+const SETUP: RunId = RunId(SETUP_RUN);
 
 /// What is sent of a task. Kept until the task is released: a daemon may leave before it has begun.
 #[derive(Clone)]

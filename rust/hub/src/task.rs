@@ -18,9 +18,6 @@ static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
 /// Numbers shared parts over all hubs of the process, from 1.
 static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
 
-/// One wait for an outcome that has no limit.
-const LONG: Duration = Duration::from_secs(3600);
-
 /// A unit of work to submit.
 #[derive(Debug, Clone)]
 pub struct Task {
@@ -189,7 +186,7 @@ impl TaskHandle {
             if let Some(outcome) = self.outcome() {
                 return outcome;
             }
-            self.wait_for(LONG);
+            self.wait_for(Duration::MAX);
         }
     }
 

@@ -61,6 +61,10 @@ impl TaskFlags {
     }
 }
 
+/// The run of what a daemon has to do before its first task: it belongs to no task, nobody waits for it, and no limit
+/// counts it.
+pub const SETUP_RUN: u64 = 0;
+
 /// How a run of a task ended, as its daemon reports it. The payload of the report is the value or the error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunEnd {
