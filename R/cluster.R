@@ -12,12 +12,11 @@ clusters$made <- 0L
 
 make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   call <- sys.call()
-  check_absent(call, remote = remote)
   check_cluster_arguments(names(list(...)), call)
   if (is.null(url)) force(n)
-  n <- if (missing(n)) 1L else check_nodes(n, call)
+  n <- cluster_size(if (missing(n)) NULL else check_nodes(n, call), remote, call)
   id <- sprintf("`%d`", clusters$made)
-  tryCatch(cluster_daemons(n, url, id, ...), error = function(e) abort(conditionMessage(e), call))
+  tryCatch(cluster_daemons(n, url, remote, id, ...), error = function(e) abort(conditionMessage(e), call))
   clusters$made <- clusters$made + 1L
   pool <- profiles[[id]]
   if (is.null(url)) n <- rust(.Call(wrap__hub_info, pool$hub))[2L]
@@ -25,12 +24,19 @@ make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   pool$nodes <- integer(n)
   pool$expected <- if (is.null(url)) 0L else n
   pool$members <- lapply(seq_len(n), new_node, id)
-  if (!is.null(url)) show_commands(pool, n)
+  if (!is.null(url) && is.null(remote)) show_commands(pool, n)
   new_cluster(pool$members, id)
 }
 
-cluster_daemons <- function(n, url, id, ..., cleanup = FALSE) {
-  daemons(if (is.null(url)) n, url = url, dispatcher = FALSE, cleanup = cleanup, ..., .compute = id)
+# As many nodes as daemons are launched, or by default as the configuration has machines.
+cluster_size <- function(n, remote, call) {
+  if (is.null(remote)) return(if (is.null(n)) 1L else n)
+  check_remote(remote, call)
+  remote_count(n, remote, call)
+}
+
+cluster_daemons <- function(n, url, remote, id, ..., cleanup = FALSE) {
+  daemons(n, url = url, remote = remote, dispatcher = FALSE, cleanup = cleanup, ..., .compute = id)
 }
 
 check_cluster_arguments <- function(names, call) {
@@ -49,8 +55,8 @@ new_cluster <- function(nodes, id) structure(nodes, class = c("miraiCluster", "c
 new_node <- function(i, id) structure(new.env(parent = emptyenv()), class = "miraiNode", node = i, id = id)
 
 show_commands <- function(pool, n) {
-  calls <- vapply(seq_len(n), function(i) pool_call(pool, pool$arguments), "")
-  cat("Shell commands for deployment on nodes:\n\n", sprintf("[%d]\nRscript -e %s\n\n", seq_len(n), shQuote(calls)), sep = "")
+  cat("Shell commands for deployment on nodes:\n\n")
+  print(launch_by(remote_config(), pool, n, pool$arguments, NULL))
 }
 
 stop_cluster <- function(cl) {

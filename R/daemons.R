@@ -12,18 +12,24 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     if (!is.null(session$tracer)) trace_set(pool)
     return(invisible(structure(TRUE, class = c("miraiDaemons", name))))
   }
-  check_absent(call, remote = remote, tls = tls, pass = pass)
+  check_absent(call, tls = tls, pass = pass)
+  remotes <- 0L
   if (is.null(url)) {
     n <- if (!is.null(n)) check_count(n, call)
     if (is.null(n) || n == 0L) {
       close_pool(name, exit = is.null(n))
       return(invisible(FALSE))
     }
+    if (!is.null(remote)) warn("`remote` needs `url`, by which its daemons find this session, so it is ignored", call)
     if (session$in_map) abort("cannot create local daemons from within mirai map", call)
     url <- local_url()
   } else {
     if (!is.character(url)) abort(sprintf("`url` must be of type character, not %s", typeof(url)), call)
     if (!length(url) || is.na(url[1L])) abort(coded(3L), call)
+    if (!is.null(remote)) {
+      check_remote(remote, call)
+      remotes <- remote_count(if (missing(n)) NULL else n, remote, call)
+    }
     n <- 0L
   }
   check_flag(dispatcher, "dispatcher", call)
@@ -35,6 +41,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
 
   pool <- open_pool(name, url[1L], n, dispatcher, arguments, seed, capacity, serial, call)
   if (n > 0L) start_daemons(pool, n, call)
+  if (remotes > 0L) start_remotely(pool, remotes, remote, call)
   if (!is.null(session$tracer)) trace_set(pool)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
 }
@@ -67,6 +74,15 @@ start_daemons <- function(pool, n, call) {
   started <- TRUE
   if (outcome$failed > 0L)
     warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
+}
+
+# Does not wait for them. The pool goes where they cannot be launched.
+start_remotely <- function(pool, n, remote, call) {
+  started <- FALSE
+  on.exit(if (!started) close_pool(pool$name))
+  launch_by(remote, pool, n, pool$arguments, call)
+  pool$n <- n
+  started <- TRUE
 }
 
 # Without dispatcher it is said every ten seconds that there is still something to wait for.

@@ -2,17 +2,28 @@
 
 launch_local <- function(n = 1L, ..., .compute = NULL) {
   call <- sys.call()
-  pool <- find_pool(.compute, call)
-  if (is.null(pool)) abort("daemons must be set to use this function", call)
-  if (pool$sync) abort("daemons cannot be launched for synchronous compute profiles", call)
+  pool <- pool_to_launch(.compute, call)
   n <- check_count(n, call)
-  given <- daemon_arguments(list(...), call)
-  arguments <- pool$arguments
-  arguments[names(given)] <- given
+  arguments <- merged_arguments(pool, list(...), call)
   if (!is.null(pool$nodes)) await_launches(pool)
   ticket <- launch_daemons(pool, n, arguments, call)
   if (!is.null(pool$nodes) && n > 0L) note_launch(pool, n, ticket)
   n
+}
+
+pool_to_launch <- function(.compute, call) {
+  pool <- find_pool(.compute, call)
+  if (is.null(pool)) abort("daemons must be set to use this function", call)
+  if (pool$sync) abort("daemons cannot be launched for synchronous compute profiles", call)
+  pool
+}
+
+# The arguments of daemon() that the pool has, and those given now, which win.
+merged_arguments <- function(pool, dots, call) {
+  given <- daemon_arguments(dots, call)
+  arguments <- pool$arguments
+  arguments[names(given)] <- given
+  arguments
 }
 
 # A ticket to wait for them with.

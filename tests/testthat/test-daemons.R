@@ -58,7 +58,7 @@ test_that("wrong arguments are errors of the user's call", {
 })
 
 test_that("arguments of later versions say so", {
-  expect_refused(daemons(1, remote = list()), "`remote` is not available", "daemons")
+  expect_refused(daemons(url = local_url(), remote = list()), "`remote` must be a configuration", "daemons")
   expect_refused(daemons(url = local_url(), tls = "x"), "`tls` is not available", "daemons")
   expect_refused(daemons(url = local_url(), pass = "x"), "`pass` is not available", "daemons")
 })

@@ -1,0 +1,85 @@
+# Daemons on other machines: the commands that start them there, and what carries these over.
+
+# `args` holds the words that follow `command`; "." stands for the command that starts a daemon. A list of such vectors
+# is one for each of several machines.
+remote_config <- function(command = NULL, args = c("", "."), rscript = "Rscript", quote = FALSE) {
+  call <- sys.call()
+  if (!is.null(command) && !is_string(command))
+    abort(sprintf("`command` must be a string, or `NULL` to run nothing, not `%s`.", shown(command)), call)
+  if (!is_string(rscript)) abort(sprintf("`rscript` must be a string, not `%s`.", shown(rscript)), call)
+  check_flag(quote, "quote", call)
+  check_words(args)
+  list(command = command, args = args, rscript = rscript, quote = quote, tunnel = FALSE)
+}
+
+check_words <- function(args) {
+  sets <- word_sets(args)
+  if (!length(sets) || !all(vapply(sets, function(words) is.character(words) && "." %in% words, NA)))
+    abort("`.` must be an element of the character vector(s) supplied to `args`", NULL)
+}
+
+word_sets <- function(args) if (is.list(args)) args else list(args)
+
+launch_remote <- function(n = 1L, remote = remote_config(), ..., .compute = NULL) {
+  call <- sys.call()
+  if (inherits(n, c("miraiCluster", "miraiNode"))) {
+    .compute <- n
+    n <- if (inherits(n, "miraiCluster")) length(n) else 1L
+  }
+  pool <- pool_to_launch(.compute, call)
+  check_remote(remote, call)
+  arguments <- merged_arguments(pool, list(...), call)
+  launch_by(remote, pool, remote_count(n, remote, call), arguments, call)
+}
+
+check_remote <- function(remote, call) {
+  if (!is.list(remote) || !all(c("args", "rscript") %in% names(remote)))
+    abort(sprintf("`remote` must be a configuration such as `remote_config()` makes, not `%s`.", shown(remote)), call)
+}
+
+# How many daemons a launch starts. A configuration for several machines starts one on each, or, where it is for one,
+# as many as are asked for. Without a number, as many as there are machines.
+remote_count <- function(n, remote, call) {
+  machines <- length(word_sets(remote$args))
+  if (is.null(n)) return(machines)
+  n <- check_count(n, call)
+  if (n == 1L || machines == n) return(machines)
+  if (machines > 1L && n > 1L) abort("`n` must equal the length of `args`, or either must be 1", call)
+  n
+}
+
+# The commands of `n` daemons, which are run, too, if the configuration has something to run them by.
+launch_by <- function(remote, pool, n, arguments, call) {
+  if (n > 0L) check_command(remote$command, call)
+  commands <- daemon_commands(pool, n, arguments, remote$rscript)
+  if (!is.null(remote$command)) {
+    sets <- rep_len(word_sets(remote$args), n)
+    for (i in seq_len(n)) run_command(remote$command, words_with(sets[[i]], commands[i], remote$quote))
+  }
+  structure(commands, class = "miraiLaunchCmd")
+}
+
+daemon_commands <- function(pool, n, arguments, rscript) {
+  calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")
+  sprintf("%s -e %s", rscript, vapply(calls, shQuote, "", USE.NAMES = FALSE))
+}
+
+# Otherwise a shell would complain about it in the background, where nobody reads it.
+check_command <- function(command, call) {
+  if (is.null(command) || nzchar(Sys.which(command))) return()
+  abort(sprintf("the command `%s`, by which `remote` starts daemons, is not found on this machine.", command), call)
+}
+
+# `quote`: whether the daemon's command travels as one word, as to another shell.
+words_with <- function(words, command, quote) {
+  words[words == "."] <- if (isTRUE(quote)) shQuote(command) else command
+  words
+}
+
+# In the background: the command of a daemon may last as long as the daemon.
+run_command <- function(command, words) system2(command, words, wait = FALSE)
+
+print.miraiLaunchCmd <- function(x, ...) {
+  cat(sprintf("[%d]\n%s\n\n", seq_along(x), unclass(x)), sep = "")
+  invisible(x)
+}

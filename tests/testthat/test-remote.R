@@ -1,0 +1,132 @@
+# Commands for daemons on other machines, and running them. Here the other machine is this one.
+
+# A command that writes the words it gets to a file, one a line, instead of starting anything.
+recorder <- function(frame = parent.frame()) {
+  record <- tempfile("words")
+  script <- tempfile("recorder", fileext = ".sh")
+  writeLines(c("#!/bin/sh", sprintf("for w; do printf '%%s\\n' \"$w\"; done >'%s.new'", record),
+               sprintf("mv '%s.new' '%s'", record, record)), script)
+  Sys.chmod(script, "755")
+  defer(unlink(c(record, script)), frame)
+  list(command = script, words = function() {
+    await(file.exists(record))
+    readLines(record)
+  })
+}
+
+test_that("a configuration is a plain list of what it was made with", {
+  expect_identical(
+    remote_config(),
+    list(command = NULL, args = c("", "."), rscript = "Rscript", quote = FALSE, tunnel = FALSE)
+  )
+  config <- remote_config("sh", list(c("-c", "."), "."), "/opt/R/bin/Rscript", TRUE)
+  expect_identical(config$args, list(c("-c", "."), "."))
+  expect_identical(config[c("command", "rscript", "quote")],
+                   list(command = "sh", rscript = "/opt/R/bin/Rscript", quote = TRUE))
+  wrong <- "`.` must be an element of the character vector(s) supplied to `args`"
+  for (args in list("x", list(c("a", "."), "b"), list(), 1))
+    expect_identical(tryCatch(remote_config(args = args), error = conditionMessage), wrong)
+  expect_refused(remote_config(command = 1), "`command` must be a string", "remote_config")
+  expect_refused(remote_config(rscript = NULL), "`rscript` must be a string", "remote_config")
+  expect_refused(remote_config(quote = NA), "`quote` must be", "remote_config")
+})
+
+test_that("launch_remote() gives the commands, and prints them with their numbers", {
+  local_pool(url = local_url(), cleanup = FALSE, idletime = 1e5)
+  commands <- expect_visible(launch_remote(2))
+  expect_s3_class(commands, "miraiLaunchCmd", exact = TRUE)
+  command <- sprintf("Rscript -e 'mirai::daemon(\"%s\",cleanup=FALSE,idletime=1e+05)'", nextget("url"))
+  expect_identical(as.character(unclass(commands)), rep(command, 2L))
+  expect_identical(printed(commands), c("[1]", command, "", "[2]", command, ""))
+  expect_identical(unclass(launch_remote(0)), character())
+  expect_identical(printed(launch_remote(0)), character())
+  expect_match(unclass(launch_remote(maxtasks = 3)), "cleanup=FALSE,idletime=1e+05,maxtasks=3)", fixed = TRUE)
+  expect_match(unclass(launch_remote(remote = remote_config(rscript = "/a/Rscript"))), "^/a/Rscript -e ")
+})
+
+test_that("a command of a direct pool brings a stream of its own, or none with a seed", {
+  set.seed(3)
+  local_pool(url = local_url(), dispatcher = FALSE)
+  first <- nextget("stream")
+  commands <- unclass(launch_remote(2))
+  expect_match(commands[1L], sprintf("dispatcher=FALSE,rs=c(%s))", paste(first, collapse = ",")), fixed = TRUE)
+  expect_match(commands[2L], paste(parallel::nextRNGStream(first), collapse = ","), fixed = TRUE)
+  daemons(url = local_url(), dispatcher = FALSE, seed = 1)
+  expect_false(grepl("rs=", launch_remote()))
+})
+
+test_that("the command that is returned makes a daemon when a shell runs it", {
+  local_pool(url = local_url())
+  remote <- remote_config(rscript = rscript)
+  system2("env", c(child_env(), launch_remote(1, remote, maxtasks = 1)), wait = FALSE)
+  expect_identical(value(mirai("from afar")), "from afar")
+})
+
+test_that("a configuration with a command runs it for each daemon", {
+  local_pool(url = local_url())
+  remote <- remote_config("env", c(child_env(), "."), rscript)
+  commands <- launch_remote(2, remote, maxtasks = 1)
+  expect_length(commands, 2L)
+  expect_identical(sort(c(value(mirai("a")), value(mirai("b")))), c("a", "b"))
+})
+
+test_that("the daemon's command travels as words, or quoted as one", {
+  local_pool(url = local_url())
+  call <- sprintf("mirai::daemon(\"%s\")", nextget("url"))
+  plain <- recorder()
+  launch_remote(1, remote_config(plain$command, c("--x 1", ".")))
+  expect_identical(plain$words(), c("--x", "1", "Rscript", "-e", call))
+  quoted <- recorder()
+  launch_remote(1, remote_config(quoted$command, c("--x 1", "."), quote = TRUE))
+  expect_identical(quoted$words(), c("--x", "1", sprintf("Rscript -e '%s'", call)))
+})
+
+test_that("one daemon starts on each of several machines, or `n` must be their number", {
+  local_pool(url = local_url())
+  two <- remote_config(args = list(c("a", "."), c("b", ".")))
+  expect_length(launch_remote(remote = two), 2L)
+  expect_length(launch_remote(2, two), 2L)
+  expect_length(launch_remote(0, two), 0L)
+  expect_refused(launch_remote(3, two), "`n` must equal the length of `args`, or either must be 1", "launch_remote")
+  expect_length(launch_remote(3, remote_config(args = list("."))), 3L)
+})
+
+test_that("what cannot be launched is an error", {
+  expect_refused(launch_remote(), "daemons must be set to use this function", "launch_remote")
+  local_pool(url = local_url())
+  expect_refused(launch_remote("a"), "`n`", "launch_remote")
+  expect_refused(launch_remote(1, remote = "ssh"), "`remote` must be a configuration", "launch_remote")
+  nowhere <- remote_config("no-such-command-here")
+  expect_refused(launch_remote(1, nowhere), "`no-such-command-here`", "launch_remote")
+  daemons(sync = TRUE)
+  expect_refused(launch_remote(), "synchronous", "launch_remote")
+})
+
+test_that("daemons() listens and launches what `remote` has", {
+  remote <- remote_config("env", c(child_env(), "."), rscript)
+  local_pool(2, url = local_url(), remote = remote)
+  await(info()[["connections"]] == 2L)
+  expect_identical(nextget("n"), 2L)
+  daemons(url = local_url(), remote = remote)
+  expect_identical(value(mirai(1)), 1)
+  expect_identical(nextget("n"), 1L)
+})
+
+test_that("daemons() leaves no pool where the launch is refused, and says where `remote` has no use", {
+  expect_refused(daemons(1, url = local_url(), remote = remote_config("no-such-command-here")), "not found", "daemons")
+  expect_false(daemons_set())
+  expect_warning(local_pool(1, remote = remote_config()), "`remote` needs `url`")
+})
+
+test_that("a cluster has a node for each daemon that is launched", {
+  remote <- remote_config("env", c(child_env(), "."), rscript)
+  cl <- make_cluster(2, url = local_url(), remote = remote)
+  defer(stop_cluster(cl))
+  expect_length(cl, 2L)
+  await(status(cl)$connections == 2L)
+  expect_identical(parallel::parLapply(cl, 1:2, function(x) x + 1), list(2, 3))
+  expect_length(launch_remote(cl), 2L)
+  expect_match(launch_remote(cl[[1L]]), "dispatcher=FALSE,cleanup=FALSE,rs=c(", fixed = TRUE)
+  stop_cluster(cl)
+  expect_refused(launch_remote(cl), "daemons must be set to use this function", "launch_remote")
+})
