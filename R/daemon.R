@@ -16,8 +16,41 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   check_limit(maxtasks, "maxtasks", call)
   if (session$on_daemon) abort("this process is a daemon already", call)
   autoexit <- autoexit_code(autoexit, call)
+  if (!any(is.finite(c(idletime, walltime, maxtasks)))) check_other_host(url[1L], call)
   # What fails is raised here, where output goes where it should again.
-  invisible(rust(work(url[1L], dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs), call))
+  code <- rust(work(url[1L], dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs), call)
+  if (code < 0L) raise_interrupt()
+  invisible(code)
+}
+
+# The host itself as its daemon would never come back: what it waits for is its own next call.
+check_other_host <- function(url, call) {
+  hosts <- c(vapply(as.list(profiles), function(pool) pool$url, ""),
+             if (!is.null(session$ephemeral)) rust(.Call(wrap__hub_url, session$ephemeral)))
+  if (any(vapply(hosts, is_same_address, NA, url)))
+    abort(paste0("this session is the host that listens at `url`, and as its own daemon it would never come back: ",
+                 "call `daemon()` in another R process, or set `maxtasks`, `idletime` or `walltime`."), call)
+}
+
+# Do these lead to the same host, when dialled in its own session? Where there is a port, that tells.
+is_same_address <- function(own, dialled) {
+  if (own == dialled) return(TRUE)
+  own <- host_and_port(own)
+  dialled <- host_and_port(dialled)
+  here <- c("localhost", "127.0.0.1", "[::1]", "0.0.0.0", "[::]", Sys.info()[["nodename"]], own[1L])
+  !is.null(own) && !is.null(dialled) && own[2L] == dialled[2L] && dialled[1L] %in% here
+}
+
+# Of an address that has both; NULL of others.
+host_and_port <- function(url) {
+  parts <- regmatches(url, regexec("^[a-z+]+://(\\[[^]]*\\]|[^]/:]*):([0-9]+)", url))[[1L]]
+  if (length(parts)) parts[-1L]
+}
+
+# As R does it for Ctrl-C.
+raise_interrupt <- function() {
+  signalCondition(structure(list(), class = c("interrupt", "condition")))
+  invokeRestart("abort")
 }
 
 # The exit code, or a failure.
@@ -33,7 +66,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
   tryCatch(
     withCallingHandlers(
       .Call(wrap__daemon_run, url, !dispatcher, asyncdial, autoexit, as.double(idletime), as.double(walltime),
-            as.double(maxtasks), daemon_handlers(url, cleanup, rs), tempdir()),
+            as.double(maxtasks), interactive(), daemon_handlers(url, cleanup, rs), tempdir()),
       error = note_error, interrupt = note_interrupt, condition = note_signal
     ),
     error = identity, interrupt = identity

@@ -69,7 +69,8 @@ rscript <- file.path(R.home("bin"), "Rscript")
 child_env <- function(...) c(paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)), ...)
 
 # Starts R code as a process of its own: a list of its pid, the file of its output, and a function that waits for its end.
-spawn <- function(code, env = character(), libs = child_env(), frame = parent.frame()) {
+# `at_prompt`: as an interactive session that is typed into; `in_terminal`: in the foreground of a terminal.
+spawn <- function(code, env = character(), libs = child_env(), frame = parent.frame(), at_prompt = FALSE, in_terminal = FALSE) {
   folder <- tempfile("spawn")
   dir.create(folder)
   script <- file.path(folder, "script.R")
@@ -82,8 +83,11 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
   ), script)
   # A shell ignores interrupts in what it starts in the background, and from 4.6 on R leaves it at that.
   interruptible <- if (nzchar(Sys.which("perl"))) c("perl", "-e", shQuote("$SIG{INT} = 'DEFAULT'; exec @ARGV"))
-  command <- c(interruptible, shQuote(rscript), shQuote(script))
-  system2(command[1L], command[-1L], stdout = log, stderr = log, wait = FALSE, env = c(libs, env))
+  command <- if (at_prompt) c(shQuote(file.path(R.home("bin"), "R")), "--interactive", "--no-readline", "--no-echo", "--no-save") else
+    c(shQuote(rscript), shQuote(script))
+  if (in_terminal) command <- c("script", "-qec", shQuote(paste(command, collapse = " ")), "/dev/null")
+  command <- c(interruptible, command)
+  system2(command[1L], command[-1L], stdout = log, stderr = log, stdin = if (at_prompt) script else "", wait = FALSE, env = c(libs, env))
   await(file.exists(pid_file))
   pid <- as.integer(readLines(pid_file))
   defer(if (alive(pid)) tools::pskill(pid, tools::SIGKILL), frame)

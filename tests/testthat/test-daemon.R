@@ -227,6 +227,70 @@ test_that("errors are plain, and come at once", {
   expect_false(on_daemon())
 })
 
+test_that("a session does not become its own daemon, but for a limited time", {
+  url <- host()
+  expect_refused(daemon(url), "as its own daemon it would never come back", "daemon")
+  m <- mirai(6 * 7)
+  expect_identical(daemon(url, maxtasks = 1), 3L)
+  expect_identical(m[], 42)
+  expect_identical(daemon(url, idletime = 0), 1L)
+  expect_identical(daemon(url, walltime = 0), 2L)
+  expect_false(on_daemon())
+})
+
+test_that("its own host is known by other names, too", {
+  expect_true(is_same_address("ipc:///tmp/a", "ipc:///tmp/a"))
+  expect_false(is_same_address("ipc:///tmp/a", "ipc:///tmp/b"))
+  for (name in c("localhost", "127.0.0.1", "[::1]", Sys.info()[["nodename"]])) {
+    expect_true(is_same_address("tcp://0.0.0.0:5555", sprintf("tcp://%s:5555/", name)))
+    expect_false(is_same_address("tcp://0.0.0.0:5555", sprintf("tcp://%s:5556", name)))
+  }
+  expect_false(is_same_address("tcp://0.0.0.0:5555", "tcp://elsewhere:5555"))
+})
+
+test_that("Ctrl-C ends an idle daemon that is called at a prompt, also one that looks for its host", {
+  skip_on_os("windows")
+  url <- host()
+  calls <- sprintf(
+    c("mirai::daemon('%s')", "mirai::daemon('%s', output = TRUE, autoexit = FALSE)", "mirai::daemon('%s', asyncdial = TRUE)"),
+    c(url, url, local_url())
+  )
+  for (call in calls) {
+    child <- spawn(c(
+      sprintf("r <- tryCatch({cat('\\nready\\n'); %s}, interrupt = function(e) 'interrupted')", call),
+      "cat('\\nthen', r, mirai::on_daemon(), sink.number(), sink.number('message'), '\\n')"
+    ), at_prompt = TRUE)
+    await("ready" %in% child$log())
+    if (grepl(url, call, fixed = TRUE)) await(info()[["connections"]] == 1L)
+    tools::pskill(child$pid, tools::SIGINT)
+    expect_match(child$wait(), "^then interrupted FALSE 0 2", all = FALSE)
+    await(info()[["connections"]] == 0L)
+  }
+})
+
+test_that("Ctrl-C at a prompt interrupts the task of a busy daemon, which goes on", {
+  skip_on_os("windows")
+  url <- host()
+  child <- spawn(sprintf("tryCatch(mirai::daemon('%s'), interrupt = function(e) cat('\\ninterrupted\\n'))", url), at_prompt = TRUE)
+  held <- hold()
+  held$started()
+  tools::pskill(child$pid, tools::SIGINT)
+  expect_s3_class(value(held$m), "miraiInterrupt")
+  expect_identical(value(mirai(Sys.getpid())), child$pid)
+  tools::pskill(child$pid, tools::SIGINT)
+  expect_match(child$wait(), "^interrupted", all = FALSE)
+})
+
+test_that("Ctrl-C ends an idle daemon of a script in the foreground of a terminal", {
+  skip_on_os("windows")
+  skip_if(Sys.which("script") == "", "needs the program script")
+  url <- host()
+  child <- spawn(sprintf("tryCatch(mirai::daemon('%s'), interrupt = function(e) cat('\\ninterrupted\\n'))", url), in_terminal = TRUE)
+  await(info()[["connections"]] == 1L)
+  tools::pskill(child$pid, tools::SIGINT)
+  expect_match(child$wait(), "interrupted", all = FALSE)
+})
+
 test_that("a daemon of the wrong kind is refused, in both directions", {
   child <- start_daemon(host(), "dispatcher = FALSE")
   expect_match(child$wait(), "the host's daemons are set up with dispatcher = TRUE", all = FALSE)

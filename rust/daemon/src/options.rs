@@ -32,6 +32,9 @@ pub struct Options {
     pub walltime: Option<Duration>,
     /// Leave after this many tasks; 0 counts as 1.
     pub maxtasks: Option<u64>,
+    /// Someone at this process may want it to stop: ask [`Evaluator::wants_to_leave`](crate::Evaluator::wants_to_leave)
+    /// while there is no task.
+    pub attended: bool,
 }
 
 impl Options {
@@ -45,6 +48,7 @@ impl Options {
             idletime: None,
             walltime: None,
             maxtasks: None,
+            attended: false,
         }
     }
 }
@@ -60,16 +64,19 @@ pub enum ExitReason {
     WallTime,
     /// Its number of tasks was reached.
     MaxTasks,
+    /// Someone at this process wanted it to stop.
+    Interrupted,
 }
 
 impl ExitReason {
-    /// The number `daemon()` returns in R.
+    /// The number `daemon()` returns in R; of an interrupt, which it does not return from, a negative one.
     pub fn code(self) -> i32 {
         match self {
             ExitReason::Ended => 0,
             ExitReason::IdleTime => 1,
             ExitReason::WallTime => 2,
             ExitReason::MaxTasks => 3,
+            ExitReason::Interrupted => -1,
         }
     }
 }

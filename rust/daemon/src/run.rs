@@ -13,6 +13,9 @@ use crate::{AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupte
 /// to cost nothing.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two looks for an interrupt in a daemon that is attended.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Becomes a daemon of the hub at `options.address`, and returns when it leaves.
 ///
 /// # Errors
@@ -23,16 +26,16 @@ pub fn run(
     interrupter: Arc<dyn Interrupter>,
 ) -> Result<ExitReason, DaemonError> {
     let mut limits = Limits::new(options);
-    let mut session = connect(options, &limits, options.asyncdial)?;
+    let mut patiently = options.asyncdial;
     loop {
-        let Some(connected) = session else {
-            return Ok(limits.reached_idle().map_or(ExitReason::Ended, Into::into));
+        let connected = match connect(options, &limits, evaluator, patiently)? {
+            Ok(session) => session,
+            Err(reason) => return Ok(reason),
         };
         match serve(connected, options, &mut limits, evaluator, &interrupter)? {
             End::Left(reason) => return Ok(reason.into()),
-            End::HubGone if options.autoexit == AutoExit::No => {
-                session = connect(options, &limits, true)?
-            }
+            End::Interrupted => return Ok(ExitReason::Interrupted),
+            End::HubGone if options.autoexit == AutoExit::No => patiently = true,
             End::HubGone => return Ok(ExitReason::Ended),
         }
     }
@@ -43,24 +46,31 @@ enum End {
     /// The daemon leaves, and has said so.
     Left(LeaveReason),
     HubGone,
+    /// Someone at this process wanted it to stop; the hub has been told.
+    Interrupted,
 }
 
-/// Connects; with `patiently`, tries until a hub is there. `None` when a limit was reached first.
+/// Connects; with `patiently`, tries until a hub is there. Or why the daemon leaves before: a limit was reached, or
+/// someone wants it to stop.
 fn connect(
     options: &Options,
     limits: &Limits,
+    evaluator: &mut dyn Evaluator,
     patiently: bool,
-) -> Result<Option<Session>, DaemonError> {
+) -> Result<Result<Session, ExitReason>, DaemonError> {
     loop {
         match Session::open(&options.address, options.direct) {
-            Ok(session) => return Ok(Some(session)),
+            Ok(session) => return Ok(Ok(session)),
             Err(DaemonError::Dial(error)) if patiently && error.is_absence() => {}
             // A hub that is just closing: its successor may listen at the same address.
             Err(DaemonError::Io(_)) if patiently => {}
             Err(error) => return Err(error),
         }
-        if limits.reached_idle().is_some() {
-            return Ok(None);
+        if let Some(reason) = limits.reached_idle() {
+            return Ok(Err(reason.into()));
+        }
+        if options.attended && evaluator.wants_to_leave() {
+            return Ok(Err(ExitReason::Interrupted));
         }
         let pause = limits.deadline().map_or(DIAL_PAUSE, |deadline| {
             deadline
@@ -98,6 +108,7 @@ fn serve(
         evaluator,
         interrupter: &**interrupter,
         current: &current,
+        attended: options.attended,
         lost_parts: Vec::new(),
     };
     let end = service.run();
@@ -116,6 +127,7 @@ struct Service<'a> {
     evaluator: &'a mut dyn Evaluator,
     interrupter: &'a dyn Interrupter,
     current: &'a Current,
+    attended: bool,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
 }
@@ -126,11 +138,17 @@ impl Service<'_> {
             if let Some(reason) = self.limits.reached_idle() {
                 return Ok(self.leave(reason));
             }
+            let next = self.data.next(self.deadline())?;
+            // Also where a task came: it has not been begun, so another daemon gets it.
+            if self.attended && self.evaluator.wants_to_leave() {
+                self.leave(LeaveReason::Told);
+                return Ok(End::Interrupted);
+            }
             let Frame {
                 message,
                 payload,
                 lost,
-            } = match self.data.next(self.limits.deadline())? {
+            } = match next {
                 Next::Message(frame) => frame,
                 Next::Late => continue,
                 Next::End => return Ok(End::HubGone),
@@ -162,6 +180,12 @@ impl Service<'_> {
                 _ => return Err(DaemonError::OutOfTurn),
             }
         }
+    }
+
+    /// Until when to wait for a message.
+    fn deadline(&self) -> Option<Instant> {
+        let look = self.attended.then(|| Instant::now() + LOOK);
+        [self.limits.deadline(), look].into_iter().flatten().min()
     }
 
     /// Evaluates a task and replies; the limit that was reached with it, if any. Without a task, there was no memory for

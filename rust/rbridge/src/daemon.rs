@@ -16,11 +16,12 @@ use crate::launch::adopt_stdio;
 use crate::payload::{decode_settings, decode_task, encode_result, split_part};
 use crate::rapi::{Jump, Kept, Scope, Sexp, unpickle};
 use crate::rng::Seed;
-use crate::sys::{Interruptible, block_signals, enter_kernel};
+use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
-/// `Inf` for no limit. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of five R
+/// `Inf` for no limit. `attended`: someone may interrupt it while it is idle, even if this process is not in the foreground
+/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of five R
 /// functions, the fourth of which may be `NULL`:
 ///
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
@@ -43,6 +44,7 @@ pub(crate) fn daemon_run<'r>(
     idletime: Sexp<'r>,
     walltime: Sexp<'r>,
     maxtasks: Sexp<'r>,
+    attended: Sexp<'r>,
     handlers: Sexp<'r>,
     tempdir: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
@@ -60,6 +62,7 @@ pub(crate) fn daemon_run<'r>(
         idletime: millis(idletime.number(scope, "idletime")?),
         walltime: millis(walltime.number(scope, "walltime")?),
         maxtasks: tasks(maxtasks.number(scope, "maxtasks")?),
+        attended: attended.flag(scope, "attended")? || is_in_foreground(),
     };
     let interrupter = Arc::new(RInterrupter {
         thread: Interruptible::this(),
@@ -240,6 +243,10 @@ impl Evaluator for REvaluator<'_> {
 
     fn forget_part(&mut self, id: u64) {
         self.parts.remove(&id);
+    }
+
+    fn wants_to_leave(&mut self) -> bool {
+        self.scope.inner().swallow_interrupts()
     }
 }
 

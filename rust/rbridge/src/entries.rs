@@ -41,7 +41,7 @@ rapi::entries! {
     launch::report_tempdir => report_tempdir(path);
 
     daemon::daemon_run => daemon_run(
-        url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, handlers, tempdir
+        url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, attended, handlers, tempdir
     );
 
     session::session_snapshot => session_snapshot(options, search, output, messages, kind);

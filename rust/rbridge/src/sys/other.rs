@@ -28,6 +28,11 @@ pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
 /// Does nothing.
 pub(crate) fn enter_kernel() {}
 
+/// There is no telling.
+pub(crate) fn is_in_foreground() -> bool {
+    false
+}
+
 /// A thread that cannot be sent an interrupt.
 #[derive(Clone, Copy)]
 pub(crate) struct Interruptible;

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 
 /// The environment variables at one moment.
 pub(crate) struct Environment(Vec<CString>);
@@ -83,6 +84,15 @@ pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
 pub(crate) fn enter_kernel() {
     // SAFETY: no preconditions; the shortest call that no C library answers by itself.
     unsafe { libc::getppid() };
+}
+
+/// Does Ctrl-C in a terminal reach this process?
+pub(crate) fn is_in_foreground() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else {
+        return false;
+    };
+    // SAFETY: no preconditions but a descriptor, which is open.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
 }
 
 /// A thread that can be sent an interrupt.
