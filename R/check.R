@@ -14,13 +14,30 @@ shown <- function(x) {
   text
 }
 
-# The number of daemons asked for.
-check_count <- function(n, call) {
-  if (!is.numeric(n) || length(n) != 1L || is.na(n) || abs(n) > .Machine$integer.max)
-    abort("`n` must be numeric, did you mean to provide `url`?", call)
-  n <- as.integer(n)
-  if (n < 0L) abort("the number of daemons must be zero or greater", call)
-  n
+# A whole number, as an integer. `otherwise` is what to say of what is no number at all.
+check_count <- function(n, call, otherwise = NULL) {
+  is_number <- is.numeric(n) && length(n) == 1L && !is.na(n)
+  if (!is.null(otherwise) && !is.numeric(n) && !identical(n, NA)) abort(otherwise, call)
+  if (is_number && n < 0) abort("the number of daemons must be zero or greater", call)
+  if (!is_number || n != trunc(n)) abort(sprintf("`n` must be a whole number, not `%s`.", shown(n)), call)
+  if (n > .Machine$integer.max) abort(sprintf("`n` must be at most %d, not `%s`.", .Machine$integer.max, shown(n)), call)
+  as.integer(n)
+}
+
+# Of functions with an argument `url` beside `n`.
+no_number <- "`n` must be numeric, did you mean to provide `url`?"
+
+# An address: the first element of a character vector.
+check_url <- function(url, call) {
+  if (!is.character(url)) abort(sprintf("`url` must be of type character, not %s", typeof(url)), call)
+  if (!length(url) || is.na(url[1L]))
+    abort(sprintf("%s: `url` must be an address, not `%s`.", coded(3L), shown(url)), call)
+  url[1L]
+}
+
+# A limit of daemon().
+check_limit <- function(x, name, call) {
+  if (!is_limit(x)) abort(sprintf("`%s` must be a number of at least 0, or `Inf`, not `%s`.", name, shown(x)), call)
 }
 
 # Milliseconds; NULL for no limit.

@@ -13,7 +13,8 @@ clusters$made <- 0L
 make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   call <- sys.call()
   check_cluster_arguments(names(list(...)), call)
-  if (is.null(url)) force(n)
+  if (missing(n) && is.null(url)) absent("n", call)
+  if (!missing(n)) n
   n <- cluster_size(if (missing(n)) NULL else check_nodes(n, call), remote, call)
   id <- sprintf("`%d`", clusters$made)
   tryCatch(cluster_daemons(n, url, remote, id, ...), error = function(e) abort(conditionMessage(e), call))
@@ -47,7 +48,7 @@ check_cluster_arguments <- function(names, call) {
 
 check_nodes <- function(n, call) {
   if (is.numeric(n) && length(n) == 1L && !is.na(n) && n < 1) abort("`n` must be 1 or greater", call)
-  check_count(n, call)
+  check_count(n, call, no_number)
 }
 
 new_cluster <- function(nodes, id) structure(nodes, class = c("miraiCluster", "cluster"), id = id)
@@ -60,6 +61,7 @@ show_commands <- function(pool, n) {
 }
 
 stop_cluster <- function(cl) {
+  if (missing(cl)) absent("cl")
   if (!inherits(cl, "miraiCluster")) abort(sprintf("`cl` must be a cluster made by `make_cluster()`, not `%s`.", shown(cl)))
   close_pool(attr(cl, "id"))
   invisible()
@@ -209,12 +211,14 @@ sets_stream <- function(work) {
 # What a node evaluates: as in a worker of parallel's own, so that functions see the same calls and frames.
 node_call <- quote(do.call(.fun, .args, quote = TRUE))
 
-# parallel shows the text only, so nothing that may be large goes with it. A call of a function without a name, as
-# do.call() makes them, tells nobody anything.
+# parallel shows the text only, after words of its own, so nothing that may be large goes with it. A call of a function
+# without a name, as do.call() makes them, tells nobody anything.
 node_error <- function(condition) {
   call <- .subset2(condition, "call")
   if (is.call(call) && (identical(call, node_call) || !has_name(call[[1L]]))) condition$call <- NULL
-  mirai_error(condition, list())
+  error <- mirai_error(condition, list())
+  if (is.null(condition$call)) error[] <- full_message(condition)
+  error
 }
 
 has_name <- function(f) is.symbol(f) || (is.call(f) && as.character(f[[1L]])[1L] %in% c("::", ":::", "$", "@", "[["))

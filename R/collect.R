@@ -20,18 +20,38 @@ option_names <- c(".flat", ".progress", ".stop")
   bare <- vapply(index, function(i) is.symbol(i) && as.character(i) %in% option_names, NA)
   if (all(given)) {
     # What is no bare name of an option may still be one, as `mirai::.flat` is.
-    options <- lapply(seq_along(index), function(i) if (bare[i]) as.character(index[[i]]) else ...elt(i))
+    options <- index
+    for (i in seq_along(index)) {
+      if (!bare[i] && is_unknown_option(index[[i]], parent.frame())) abort(unknown_option(as.character(index[[i]])), sys.call())
+      options[[i]] <- if (bare[i]) as.character(index[[i]]) else ...elt(i)
+    }
     if (all(bare | vapply(options, inherits, NA, what = "miraiOption")))
       return(collect_values(x, collect_options(vapply(options, as.character, ""), sys.call()), sys.call()))
   }
-  if (length(index) > 1L)
+  if (length(index) > 1L || !is.null(names(index)))
     abort("a mirai map is subset by one index, or collected by options: `.flat`, `.progress`, `.stop`", sys.call())
   part <- unclass(x)[..1]
-  if (any(vapply(part, is.null, NA))) abort("subscript out of bounds", sys.call())
+  if (any(vapply(part, is.null, NA))) {
+    dotted <- if (is.character(..1)) grep("^[.]", setdiff(..1, names(x)), value = TRUE)
+    abort(if (length(dotted)) unknown_option(dotted[1L]) else "subscript out of bounds", sys.call())
+  }
   structure(part, class = "mirai_map")
 }
 
+# A name like those of options that nothing has.
+is_unknown_option <- function(index, frame) {
+  is.symbol(index) && startsWith(as.character(index), ".") && !startsWith(as.character(index), "..") &&
+    !exists(as.character(index), envir = frame)
+}
+
+unknown_option <- function(name) {
+  if (name %in% option_names) return(sprintf("an option is written without quotes: `x[%s]`.", name))
+  sprintf("unknown option `%s`: there are `.flat`, `.progress` and `.stop`.", name)
+}
+
 collect_mirai <- function(x, options = NULL) {
+  if (missing(x)) absent("x")
+  options
   if (inherits(x, "mirai")) return(x[])
   if (!is.list(x) || !all(vapply(unclass(x), inherits, NA, what = "mirai")))
     abort(sprintf("`x` must be a mirai or a list of mirai, not %s.", described(x)))
@@ -46,6 +66,7 @@ described <- function(x) {
 }
 
 call_mirai <- function(x) {
+  if (missing(x)) absent("x")
   if (inherits(x, "mirai")) {
     task <- attr(x, "task", TRUE)
     if (!is.null(task)) rust(.Call(wrap__task_wait, task))
@@ -67,8 +88,7 @@ collect_options <- function(options, call) {
     unnamed <- is.null(names) || !nzchar(names[i])
     name <- if (unnamed) options[[i]] else names[i]
     if (!is_string(name) || !name %in% option_names)
-      abort(sprintf("unknown option %s: there are `.flat`, `.progress` and `.stop`.",
-                    if (is_string(name)) sprintf("`%s`", name) else shown(name)), call)
+      abort(unknown_option(if (is_string(name)) name else shown(name)), call)
     value <- if (unnamed) TRUE else options[[i]]
     # Among strings, a truth value has become one.
     if (is_string(value) && value %in% c("TRUE", "FALSE")) value <- as.logical(value)
@@ -97,7 +117,7 @@ collect_values <- function(x, options, call) {
 await <- function(mirai, failing, flat, show, call) {
   n <- length(mirai)
   open <- which(vapply(unname(mirai), function(m) !is.null(attr(m, "task", TRUE)), NA))
-  if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i)
+  if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i, show)
   watch <- rust(.Call(wrap__tasks_watch, lapply(mirai[open], attr, "task", TRUE)), call)
   stepwise <- flat || show$active
   seen <- 0L
@@ -106,25 +126,27 @@ await <- function(mirai, failing, flat, show, call) {
   repeat {
     while (seen < n && !is_pending(mirai[[seen + 1L]])) {
       seen <- seen + 1L
-      if (failing) value <- stop_at_error(mirai, seen)
+      if (failing) value <- stop_at_error(mirai, seen, show)
       if (!flat) next
       if (is.null(type)) type <- typeof(value)
-      if (typeof(value) != type) stop_flat(mirai, seen, type, typeof(value))
+      if (typeof(value) != type) stop_flat(mirai, seen, type, typeof(value), show)
     }
     done <- max(n - length(open) + state[1L], seen)
     show$at(done)
     if (seen == n) return()
     at_least <- if (stepwise) done - (n - length(open)) + 1L else length(open)
     state <- rust(.Call(wrap__watch_wait, watch, at_least, failing), call)
-    if (failing && state[2L] > 0L) stop_at_error(mirai, open[state[2L]])
+    if (failing && state[2L] > 0L) stop_at_error(mirai, open[state[2L]], show)
   }
 }
 
-# The value at `i`, unless it is an error value: then all others are stopped and the error is raised.
-stop_at_error <- function(mirai, i) {
+# The value at `i`, unless it is an error value: then all others are stopped, the progress bar is closed, so that it does
+# not share a line with the message, and the error is raised.
+stop_at_error <- function(mirai, i, show) {
   value <- peek(mirai[[i]])
   if (!is_error_value(value)) return(value)
   stop_all(mirai)
+  show$end()
   name <- name_at(mirai, i)
   parent <- as_condition(value)
   if (has_cli()) cli::cli_abort(
@@ -134,8 +156,9 @@ stop_at_error <- function(mirai, i) {
   raise_located(sprintf("In index %d:\n%s", i, conditionMessage(parent)), i, name, parent)
 }
 
-stop_flat <- function(mirai, i, type, found) {
+stop_flat <- function(mirai, i, type, found, show) {
   stop_all(mirai)
+  show$end()
   name <- name_at(mirai, i)
   if (has_cli()) cli::cli_abort(
     "cannot flatten outputs of differing type: {type} / {found}",

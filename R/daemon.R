@@ -2,10 +2,10 @@
 
 daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TRUE, cleanup = TRUE, output = FALSE,
                    idletime = Inf, walltime = Inf, maxtasks = Inf, tlscert = NULL, rs = NULL) {
-  force(url)
   call <- sys.call()
-  if (!is.character(url) || !length(url) || is.na(url[1L]))
-    abort(sprintf("`url` must be of type character, not %s", typeof(url)), call)
+  if (missing(url)) absent("url", call)
+  url
+  url <- check_url(url, call)
   check_absent(call, tlscert = tlscert)
   check_flag(dispatcher, "dispatcher", call)
   check_flag(asyncdial, "asyncdial", call)
@@ -16,9 +16,9 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   check_limit(maxtasks, "maxtasks", call)
   if (session$on_daemon) abort("this process is a daemon already", call)
   autoexit <- autoexit_code(autoexit, call)
-  if (!any(is.finite(c(idletime, walltime, maxtasks)))) check_other_host(url[1L], call)
+  if (!any(is.finite(c(idletime, walltime, maxtasks)))) check_other_host(url, call)
   # What fails is raised here, where output goes where it should again.
-  code <- rust(work(url[1L], dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs), call)
+  code <- rust(work(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs), call)
   if (code < 0L) raise_interrupt()
   invisible(code)
 }
@@ -71,10 +71,6 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
     ),
     error = identity, interrupt = identity
   )
-}
-
-check_limit <- function(x, name, call) {
-  if (!is_limit(x)) abort(sprintf("`%s` must be a number of at least 0, or `Inf`, not `%s`.", name, shown(x)), call)
 }
 
 # TRUE leaves at once, NA finishes the task, FALSE stays. Numbers are signals to others, and mean TRUE.
@@ -200,6 +196,7 @@ restore_output <- function() {
 # ---- for packages that launch daemons themselves
 
 nextcode <- function(xc) {
+  if (missing(xc)) absent("xc")
   if (!is.numeric(xc) || length(xc) != 1L || is.na(xc))
     abort(sprintf("`xc` must be an exit code of `daemon()`, not `%s`.", shown(xc)))
   texts <- c("Daemon connection terminated", "Daemon idletime limit reached", "Daemon walltime limit reached",
@@ -214,6 +211,7 @@ nextstream <- function(.compute = NULL) {
 }
 
 nextget <- function(x, .compute = NULL) {
+  if (missing(x)) absent("x")
   if (!is_string(x)) abort(sprintf("`x` must be a string, not `%s`.", shown(x)))
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(NULL)

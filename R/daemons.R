@@ -15,7 +15,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   check_absent(call, tls = tls, pass = pass)
   remotes <- 0L
   if (is.null(url)) {
-    n <- if (!is.null(n)) check_count(n, call)
+    n <- if (!is.null(n)) check_count(n, call, no_number)
     if (is.null(n) || n == 0L) {
       close_pool(name, exit = is.null(n))
       return(invisible(FALSE))
@@ -24,8 +24,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     if (session$in_map) abort("cannot create local daemons from within mirai map", call)
     url <- local_url()
   } else {
-    if (!is.character(url)) abort(sprintf("`url` must be of type character, not %s", typeof(url)), call)
-    if (!length(url) || is.na(url[1L])) abort(coded(3L), call)
+    url <- check_url(url, call)
     if (!is.null(remote)) {
       check_remote(remote, call)
       remotes <- remote_count(if (missing(n)) NULL else n, remote, call)
@@ -39,7 +38,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   serial <- pool_serial(serial, dispatcher, call)
   seed <- check_seed(seed, call)
 
-  pool <- open_pool(name, url[1L], n, dispatcher, arguments, seed, capacity, serial, call)
+  pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, call)
   if (n > 0L) start_daemons(pool, n, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
   if (!is.null(session$tracer)) trace_set(pool)

@@ -40,7 +40,10 @@ reserved_fields <- c("names", "dim", "dimnames", "tsp", "row.names", "class", "m
 mirai_error <- function(condition, trace) {
   call <- .subset2(condition, "call")
   if (is.call(call)) call <- plain_call(call)
-  if (identical(call, task_call)) call <- NULL else if (is_map_call(call)) call <- map_call_shown
+  if (is_map_call(call)) {
+    call <- map_call_shown
+    if (is_string(.subset2(condition, "message"))) condition$message <- plain_map_message(condition$message)
+  } else if (identical(call, task_call)) call <- NULL
   fields <- unclass(condition)
   fields <- fields[all_kept(names(fields))]
   error <- paste0("Error", if (!is.null(call)) " in ", if (!is.null(call)) first_line(call), ": ", full_message(condition))

@@ -76,6 +76,10 @@ map_call_shown <- quote(.f())
 
 is_map_call <- function(call) is.call(call) && identical(call[[1L]], quote(.f))
 
+# What R says of a call that does not fit the function has our references in the place of values: `kk = .args[[1]]`.
+# The name, or the reference of a constant without one, is what the user has given.
+plain_map_message <- function(message) gsub("([^ ,(]+) = \\.(x|args)\\[\\[[0-9]+\\]\\]", "\\1", message)
+
 # ---- where an error came from
 
 # An error with the frames between the top of the expression and the signalling; NULL if no expression was under

@@ -2,9 +2,15 @@
 
 everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .timeout = NULL, .replay = FALSE) {
   if (missing(.expr)) abort(no_expression, sys.call())
+  .args
+  .min
+  .compute
+  .timeout
+  .replay
+  dots <- if (...length()) list(...)
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) raise_no_daemons(.compute, environment())
-  object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
+  object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
   check_flag(.replay, ".replay", sys.call())
   # Without dispatcher, daemons that are on their way count.

@@ -67,7 +67,15 @@ daemon_arguments <- function(dots, call) {
   usable <- vapply(dots, function(x) (is.logical(x) || is.numeric(x)) && length(x) == 1L, NA)
   if (any(known & !usable)) warn(sprintf("neither a logical nor a number, so ignored: %s",
     paste0("`", names[known & !usable], "`", collapse = ", ")), call)
-  dots[known & usable]
+  arguments <- dots[known & usable]
+  check_daemon_arguments(arguments, call)
+  arguments
+}
+
+# As daemon() itself would, so that it is said here and not by each of the daemons.
+check_daemon_arguments <- function(arguments, call) {
+  for (name in intersect(c("asyncdial", "cleanup", "output"), names(arguments))) check_flag(arguments[[name]], name, call)
+  for (name in intersect(c("maxtasks", "idletime", "walltime"), names(arguments))) check_limit(arguments[[name]], name, call)
 }
 
 local_url <- function(tcp = FALSE, port = 0) {

@@ -2,6 +2,11 @@
 
 mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = NULL, .timeout = NULL) {
   call <- sys.call()
+  .x
+  .args
+  .promise
+  .compute
+  .timeout
   pool <- find_pool(.compute, call)
   if (is.null(pool)) raise_no_daemons(.compute, environment())
   if (!is.null(session$tracer)) trace_map(pool, environment())
@@ -11,7 +16,8 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   if (!(is.null(.args) || is.list(.args) || is.atomic(.args)))
     abort(sprintf("`.args` must be a list or a vector, not of type %s", typeof(.args)), call)
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, call)
-  globals <- if (...length()) global_part(list(...), call)
+  dots <- if (...length()) list(...)
+  globals <- if (!is.null(dots)) global_part(dots, call)
   units <- map_units(.x, call)
 
   .args <- as.list(.args)

@@ -2,13 +2,22 @@
 
 mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
-  object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
+  # An argument that stands alone is evaluated here: an error in it is reported for the user's call.
+  .args
+  .timeout
+  .compute
+  dots <- if (...length()) list(...)
+  object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
   invisible(new_mirai(request(object, .timeout, .compute, TRUE, sys.call())))
 }
 
 try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
-  object <- task_object(substitute(.expr), parent.frame(), .args, if (...length()) list(...), sys.call())
+  .args
+  .timeout
+  .compute
+  dots <- if (...length()) list(...)
+  object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
   task <- request(object, .timeout, .compute, FALSE, sys.call())
   invisible(if (!is.null(task)) new_mirai(task))
 }
@@ -158,6 +167,7 @@ open_tasks <- function(x) {
 }
 
 unresolved <- function(x) {
+  if (missing(x)) absent("x")
   if (inherits(x, "mirai")) is_pending(x) else
     if (is.list(x)) length(x) > 0L && rust(.Call(wrap__tasks_pending, open_tasks(unclass(x)))) > 0L else
       inherits(x, "unresolvedValue") && rust(.Call(wrap__is_unresolved, x))

@@ -81,6 +81,7 @@ raise_no_daemons <- function(.compute, call) {
 has_cli <- function() requireNamespace("cli", quietly = TRUE) && requireNamespace("rlang", quietly = TRUE)
 
 with_daemons <- function(.compute, expr) {
+  if (missing(.compute)) absent(".compute")
   name <- profile_name(.compute)
   if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
   previous <- session$profile
@@ -90,6 +91,7 @@ with_daemons <- function(.compute, expr) {
 }
 
 local_daemons <- function(.compute, frame = parent.frame()) {
+  if (missing(.compute)) absent(".compute")
   name <- profile_name(.compute)
   if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
   previous <- session$profile

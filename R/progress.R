@@ -35,6 +35,10 @@ counter <- function(total) {
         show(shown)
       }
     },
-    end = function() if (shown < total) cat("\n", file = stderr())
+    end = function() {
+      if (shown < total) cat("\n", file = stderr())
+      # Once.
+      shown <<- total
+    }
   )
 }

@@ -8,14 +8,14 @@ remote_config <- function(command = NULL, args = c("", "."), rscript = "Rscript"
     abort(sprintf("`command` must be a string, or `NULL` to run nothing, not `%s`.", shown(command)), call)
   if (!is_string(rscript)) abort(sprintf("`rscript` must be a string, not `%s`.", shown(rscript)), call)
   check_flag(quote, "quote", call)
-  check_words(args)
+  check_words(args, call)
   list(command = command, args = args, rscript = rscript, quote = quote, tunnel = FALSE)
 }
 
-check_words <- function(args) {
+check_words <- function(args, call) {
   sets <- word_sets(args)
   if (!length(sets) || !all(vapply(sets, function(words) is.character(words) && "." %in% words, NA)))
-    abort("`.` must be an element of the character vector(s) supplied to `args`", NULL)
+    abort("`.` must be an element of the character vector(s) supplied to `args`", call)
 }
 
 word_sets <- function(args) if (is.list(args)) args else list(args)

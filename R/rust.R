@@ -9,4 +9,7 @@ raise_failure <- function(failure, call) stop(simpleError(failure$message, call)
 # An error in the user's terms: its call is the user's call.
 abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, call))
 
+# As R says it, for the user's call.
+absent <- function(name, call = sys.call(-1L)) abort(sprintf("argument \"%s\" is missing, with no default", name), call)
+
 warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(message, call))

@@ -10,6 +10,9 @@ register_serial <- function(class, sfunc, ufunc) {
 }
 
 make_serial <- function(class, sfunc, ufunc, call) {
+  if (missing(class)) absent("class", call)
+  if (missing(sfunc)) absent("sfunc", call)
+  if (missing(ufunc)) absent("ufunc", call)
   if (!is.character(class) || anyNA(class)) abort("`class` must be a character vector", call)
   sfunc <- function_list(sfunc, "sfunc", call)
   ufunc <- function_list(ufunc, "ufunc", call)

@@ -34,7 +34,6 @@ test_that("make_cluster(n) makes a cluster of n connected nodes", {
   expect_type(node, "environment")
   expect_identical(attr(node, "node"), 2L)
   expect_identical(attr(node, "id"), profile(cl))
-  expect_length(local_cluster(1.9), 1L)
 })
 
 test_that("each cluster has an id of its own, which is that of its profile", {
@@ -65,7 +64,7 @@ test_that("clusters and nodes are printed", {
 
 test_that("wrong arguments are errors of the user's call", {
   expect_error(make_cluster(), "argument \"n\" is missing, with no default", fixed = TRUE)
-  for (bad in list("a", TRUE, NA, NULL)) expect_refused(make_cluster(bad), "`n` must be numeric, did you mean to provide `url`?", "make_cluster")
+  for (bad in list("a", TRUE, NULL)) expect_refused(make_cluster(bad), "`n` must be numeric, did you mean to provide `url`?", "make_cluster")
   for (bad in list(0, -1, 0.5)) expect_refused(make_cluster(bad), "`n` must be 1 or greater", "make_cluster")
   expect_refused(make_cluster(1, seed = "a"), "`seed` must be", "make_cluster")
   expect_refused(make_cluster(url = 5), "`url` must be of type character, not double", "make_cluster")
@@ -298,19 +297,19 @@ test_that("with a seed, tasks have streams in order of submission", {
   expect_identical(parallel::clusterEvalQ(cl, .Random.seed), streams[1:2])
 })
 
-test_that("errors of workers are raised with their call, if that has a name", {
+test_that("errors of workers are raised with their call, if that has a name, else as parallel does it", {
   cl <- local_cluster(2)
   error <- function(expr) tryCatch(expr, error = conditionMessage)
-  expect_identical(error(parallel::clusterEvalQ(cl[1], stop("x"))), "one node produced an error: Error: x")
-  expect_identical(error(parallel::clusterEvalQ(cl, stop("x"))), "2 nodes produced errors; first error: Error: x")
+  expect_identical(error(parallel::clusterEvalQ(cl[1], stop("x"))), "one node produced an error: x")
+  expect_identical(error(parallel::clusterEvalQ(cl, stop("x"))), "2 nodes produced errors; first error: x")
   expect_identical(error(parallel::parLapply(cl, 1:3, function(i) if (i == 3) stop("three"))),
                    "one node produced an error: Error in FUN(X[[i]], ...): three")
   expect_identical(error(parallel::clusterApply(cl, 1:3, function(i) if (i == 3) stop("three"))),
-                   "one node produced an error: Error: three")
+                   "one node produced an error: three")
   expect_identical(error(parallel::clusterEvalQ(cl, elephant())),
                    "2 nodes produced errors; first error: Error in elephant(): could not find function \"elephant\"")
   expect_identical(error(parallel::clusterApplyLB(cl, 1:5, function(i) base::stop("no ", i))),
-                   "5 nodes produced errors; first error: Error: no 1")
+                   "5 nodes produced errors; first error: no 1")
   # Errors that the work itself takes care of are its own.
   expect_identical(parallel::clusterCall(cl[1], function() tryCatch(stop("a"), error = conditionMessage)), list("a"))
   # The cluster is as good as before.

@@ -233,6 +233,8 @@ test_that("without cli, errors and progress are plain", {
     "cat('<4>', conditionMessage(e), '</4>', e$location, '\\n')",
     "x <- mirai_map(1:3, identity)[.progress]",
     "str(x)",
+    "try(mirai_map(list(1, 'a'), function(x) x + 1)[.stop, .progress])",
+    "try(mirai_map(list(1, 2L), identity)[.flat, .progress])",
     "daemons(0)"
   )
   libs <- c(paste0("R_LIBS=", lib), "R_LIBS_USER=none", "R_LIBS_SITE=none")
@@ -248,6 +250,9 @@ test_that("without cli, errors and progress are plain", {
   expect_match(out, "[ 2 / 3 .... ]", fixed = TRUE)
   expect_match(out, "[ 3 / 3 done ]\n", fixed = TRUE)
   expect_match(out, "List of 3", fixed = TRUE)
+  # An error begins a line.
+  expect_match(out, "\nError : In index 2:", fixed = TRUE)
+  expect_match(out, "\nError : Cannot flatten", fixed = TRUE)
 })
 
 test_that("progress changes nothing about the result", {

@@ -304,7 +304,7 @@ test_that("asyncdial waits for the host", {
     sprintf("cat(tryCatch(mirai::daemon('%s'), error = conditionMessage), '\\n')", url),
     sprintf("cat('code', mirai::daemon('%s', asyncdial = TRUE), '\\n')", url)
   ))
-  await("6 | Connection refused " %in% child$log())
+  await(any(grepl("^6 \\| Connection refused: no host listens at", child$log())))
   local_pool(url = url)
   expect_identical(value(mirai(Sys.getpid())), child$pid)
   daemons(0)

@@ -2,7 +2,7 @@ test_that("launch_local() adds daemons and returns their number", {
   local_pool(1)
   expect_visible(launch_local(0))
   expect_identical(launch_local(1), 1L)
-  expect_identical(launch_local(1.5), 1L)
+  expect_identical(launch_local(1), 1L)
   expect_identical(launch_local(0), 0L)
   await(info()[["connections"]] == 3L)
   expect_identical(info()[["cumulative"]], 3L)
@@ -23,7 +23,7 @@ test_that("wrong arguments are errors", {
   expect_refused(launch_local(), "daemons must be set to use this function", "launch_local")
   local_pool(url = local_url())
   expect_refused(launch_local(-1), "zero or greater", "launch_local")
-  expect_refused(launch_local("a"), "`n` must be numeric", "launch_local")
+  expect_refused(launch_local("a"), "`n` must be a whole number", "launch_local")
 })
 
 test_that("direct pools launch with a stream each", {

@@ -20,6 +20,8 @@ impl HubError {
     /// The number R users know this error by.
     pub fn code(&self) -> i32 {
         match self {
+            // To dial, this means that nobody listens there; to listen, that there is no such folder.
+            HubError::Listen(error) if error.is_absence() => 12,
             HubError::Listen(error) => error.code(),
             HubError::Thread(_) => 2,
         }

@@ -10,6 +10,7 @@ use mirai_daemon::{
     Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, Options, RunEnd, Task,
     TaskFlags, end_this_process, run,
 };
+use mirai_hub::LaneError;
 
 use crate::failure::Failure;
 use crate::launch::adopt_stdio;
@@ -305,6 +306,11 @@ impl Interrupter for RInterrupter {
 
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Failure {
-        Failure::coded_with(error.code(), &error)
+        match &error {
+            DaemonError::Dial(LaneError::Os { url, .. }) if error.code() == 6 => {
+                Failure::coded_with(6, &format!("no host listens at `{url}`"))
+            }
+            _ => Failure::coded_with(error.code(), &error),
+        }
     }
 }

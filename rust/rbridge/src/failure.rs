@@ -31,13 +31,9 @@ impl Failure {
         Failure::Error(format!("{code} | {}", code_text(code)))
     }
 
-    /// The same with what happened, where that says more than the number.
+    /// The same with what happened.
     pub(crate) fn coded_with(code: i32, happened: &dyn std::fmt::Display) -> Failure {
-        match code {
-            // These say all there is to say, and callers compare their texts.
-            3 | 6 => Failure::coded(code),
-            code => Failure::Error(format!("{code} | {}: {happened}", code_text(code))),
-        }
+        Failure::Error(format!("{code} | {}: {happened}", code_text(code)))
     }
 
     /// The list for R; for a jump, the jump again.
@@ -82,6 +78,7 @@ fn code_text(code: i32) -> String {
         7 => "Object closed",
         9 => "Not supported",
         10 => "Address in use",
+        12 => "Entry not found",
         13 => "Protocol error",
         15 => "Address invalid",
         16 => "Permission denied",
