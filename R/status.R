@@ -24,7 +24,7 @@ status <- function(.compute = NULL) {
   c(result, list(mirai = counts[3:5], memory = memory, workers = worker_table(pool)))
 }
 
-# A row for each daemon that is connected.
+# A row for each daemon that is connected. Seconds to a thousandth, megabytes to a tenth: more means nothing.
 worker_table <- function(pool) {
   workers <- rust(.Call(wrap__hub_workers, pool$hub))
   idle <- is.na(workers$task)
@@ -34,10 +34,10 @@ worker_table <- function(pool) {
     host = rep(Sys.info()[["nodename"]], length(idle)),
     state = ifelse(idle, ifelse(workers$ready == 1L, "idle", "unprepared"), ifelse(workers$over == 1L, "stopping", "busy")),
     task = workers$task,
-    age = ifelse(idle, NA_real_, workers$age),
+    age = round(ifelse(idle, NA_real_, workers$age), 3L),
     done = workers$done,
-    busy = workers$busy,
-    memory = vapply(workers$pid, resident_memory, 0)
+    busy = round(workers$busy, 3L),
+    memory = round(vapply(workers$pid, resident_memory, 0), 1L)
   )
 }
 

@@ -53,6 +53,18 @@ test_that("a busy daemon shows its task, and one at a task that is over shows th
   expect_identical(status()$workers$done, 2L)
 })
 
+test_that("its numbers have no more digits than they are good for, and the task is found by its number", {
+  local_pool(2)
+  tasks <- list(hold(), hold())
+  for (task in tasks) task$started()
+  workers <- status()$workers
+  expect_identical(workers[c("age", "busy")], round(workers[c("age", "busy")], 3L))
+  expect_identical(workers$memory, round(workers$memory, 1L))
+  expect_identical(sort(workers$task), vapply(tasks, function(task) attr(task$m, "id"), 0L))
+  for (task in tasks) task$open()
+  for (task in tasks) value(task$m)
+})
+
 test_that("it is there without dispatcher and for a pool without daemons", {
   local_pool(1, dispatcher = FALSE)
   expect_identical(nrow(status()$workers), 1L)
