@@ -14,7 +14,7 @@ help:
 	@echo "make test     set up, then all tests, Rust and R"
 	@echo "make test-testing  the R tests under the R and the packages of Debian's testing suite (as root)"
 	@echo "make bench    all benchmarks, Rust and R"
-	@echo "make install  install the package into your R library"
+	@echo "make install  install the package and its articles into your R library"
 	@echo "make build    the source package, target/mirai_<version>.tar.gz"
 	@echo "make check    R CMD check of it"
 	@echo "make vendor   make rust/vendor.tar.xz anew after a change of Cargo.lock"
@@ -43,7 +43,7 @@ local: setup
 	@tools/install.sh "$(RLIB)"
 
 install:
-	R CMD INSTALL .
+	@tools/install.sh
 
 # R CMD build copies the whole folder before it leaves anything out, so it is given the committed files only.
 build: setup

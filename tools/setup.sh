@@ -3,11 +3,13 @@
 # tests. Through apt, as root or by sudo; asks nothing, and does nothing where nothing is missing.
 #
 #   tools/setup.sh       for `make demo`
+#   tools/setup.sh install  for `make install`: what builds the package and its articles
 #   tools/setup.sh test  also what some tests of `make test` need, which are skipped without: Shiny and a browser
 #   tools/setup.sh ci    also what .ci/run needs
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 r_packages="cli rlang later promises testthat knitr rmarkdown future"
+test "${1-}" != install || r_packages="knitr rmarkdown"
 
 missing=
 lacks() { missing="$missing $*"; }
@@ -30,8 +32,8 @@ look() {
     absent=$r_packages
   fi
   for package in $absent; do lacks "r-cran-$package"; done
+  case "${1-}" in install | ci) has pandoc || lacks pandoc ;; esac
   if test "${1-}" = ci; then
-    has pandoc || lacks pandoc
     has unshare || lacks util-linux
     # For tools/testing-suite.sh, which only root can use.
     test "$(id -u)" != 0 || ! has apt-get || has debootstrap || lacks debootstrap
@@ -65,7 +67,7 @@ install_wishes() {
 }
 
 done_with() {
-  test -z "$1" || install_wishes
+  case "$1" in '' | install) ;; *) install_wishes ;; esac
   exit 0
 }
 
