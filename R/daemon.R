@@ -60,6 +60,8 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
     on.exit(restore_output(), add = TRUE)
   }
   on.exit(leave_daemon(), add = TRUE)
+  session$on_loop <- TRUE
+  session$output <- output
   # Errors and interrupts of tasks, also in reading or serializing them, end in the native loop, which asks for what was
   # noted here. The outer handlers are never reached; they keep R from reporting an error by itself.
   session$noted <- NULL
@@ -67,7 +69,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
     withCallingHandlers(
       .Call(wrap__daemon_run, url, !dispatcher, asyncdial, autoexit, as.double(idletime), as.double(walltime),
             as.double(maxtasks), interactive(), daemon_handlers(url, cleanup, rs), tempdir()),
-      error = note_error, interrupt = note_interrupt, condition = note_signal
+      error = note_error, interrupt = note_interrupt, warning = note_warning, condition = note_signal
     ),
     error = identity, interrupt = identity
   )
@@ -111,33 +113,72 @@ daemon_handlers <- function(url, cleanup, rs) {
         if (cleanup) if (flags == flag_everywhere) snapshot <<- take_snapshot() else restore_snapshot(snapshot),
         error = function(e) leave
       )
+      if (!is.null(session$warnings)) print_warnings()
       NULL
     }
   )
 }
 
-note_error <- function(condition) {
-  error <- error_here(condition, sys.calls())
-  session$noted <- if (is.null(error)) plain_error(full_message(condition)) else error
-}
+# No more than that: the stack may be almost full.
+note_error <- function(condition) session$noted <- list(condition = condition, calls = sys.calls())
 
 note_interrupt <- function(condition) session$noted <- condition
 
 note_signal <- function(condition) session$signalled <- condition
 
-# A task that failed, could not be read, or whose value could not be written: what the native loop says, or else why R
-# jumped out. NULL if it was an interrupt.
-failed_task <- function(message) {
+# A warning that R would put off is kept until the task has ended; R itself would print it as the daemon leaves. One at
+# the top of a task names a call of ours, so that it is shown without. One that becomes an error is left to what makes
+# error values. stop() and signalCondition() may come here with a warning, too, which then is none.
+note_warning <- function(condition) {
+  warn <- getOption("warn")
+  if (!isTRUE(warn %in% 0:1) || !can_muffle(condition)) return()
+  call <- conditionCall(condition)
+  at_top <- identical(call, task_call)
+  shown <- if (is_map_call(call)) map_call_shown else if (!at_top) call
+  if (session$on_loop && warn == 0L) keep_warning(conditionMessage(condition), shown) else {
+    if (identical(shown, call)) return()
+    condition["call"] <- list(shown)
+    warning(condition)
+  }
+  invokeRestart("muffleWarning")
+}
+
+can_muffle <- function(condition) {
+  "muffleWarning" %in% vapply(computeRestarts(condition), function(restart) restart[[1L]], "")
+}
+
+# As many as R keeps.
+keep_warning <- function(message, call) {
+  if (session$output && length(session$warnings) < 50L)
+    session$warnings <- c(session$warnings, `names<-`(list(call), message))
+}
+
+print_warnings <- function() {
+  text <- utils::capture.output(print(structure(session$warnings, class = "warnings")))
+  session$warnings <- NULL
+  cat(text, sep = "\n", file = stderr())
+}
+
+# The error value of a task that failed, could not be read, or whose value could not be written; NULL if it was an
+# interrupt. `failure`: what the native loop says; or what R's jump has carried, which is a condition if R has looked for
+# handlers that leave, but, for lack of stack, not for those that note.
+failed_task <- function(failure) {
   if (!is.null(session$evaluated)) trace_evaluated(TRUE)
   noted <- session$noted
   session$noted <- NULL
-  if (!is.null(message)) return(plain_error(message))
-  if (is.null(noted)) return(unnoted_error())
-  if (!inherits(noted, "interrupt")) noted
+  if (is.character(failure)) return(plain_error(failure))
+  if (is.list(noted) && !inherits(noted, "condition")) return(noted_error(noted$condition, noted$calls))
+  if (inherits(noted, "interrupt") || inherits(failure, "interrupt")) return(NULL)
+  if (inherits(failure, "condition")) mirai_error(failure, list()) else unnoted_error()
 }
 
-# Jumps that no handler is told of: stop() with a condition that is no error, such as a warning that was caught; a lack
-# of stack; the restart "abort".
+noted_error <- function(condition, calls) {
+  error <- error_here(condition, calls)
+  if (is.null(error)) plain_error(full_message(condition)) else error
+}
+
+# Jumps that no handler is told of: stop() with a condition that is no error, such as a warning that was caught; the
+# restart "abort"; before R 4.2, a lack of stack.
 unnoted_error <- function() {
   if (tryCatch(is_last_message(session$signalled), error = function(e) FALSE)) return(mirai_error(session$signalled, list()))
   plain_error("C stack usage is too close to the limit: something is nested too deeply; or the restart \"abort\" was invoked")
@@ -161,6 +202,9 @@ restore_own_stream <- function() {
 }
 
 leave_daemon <- function() {
+  # Those of a last task.
+  if (!is.null(session$warnings)) print_warnings()
+  session$on_loop <- FALSE
   if (!is.null(session$connection)) {
     trace_disconnect()
     flush_spans()

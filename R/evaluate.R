@@ -105,11 +105,14 @@ task_frame <- function(calls) {
   top
 }
 
+longest_trace <- 200L
+
 trace_of <- function(calls, top) {
   frames <- as.list(calls)[seq_along(calls) > top]
   # The last one is the handler.
   frames <- without_machinery(frames[-length(frames)])
-  frames <- lapply(rev(frames), plain_call)
+  # Of an infinite recursion the last turns say it all.
+  frames <- lapply(rev(frames)[seq_len(min(length(frames), longest_trace))], plain_call)
   if (length(frames) && is_map_call(frames[[length(frames)]])) frames[[length(frames)]] <- map_call_shown
   frames
 }

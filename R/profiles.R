@@ -15,6 +15,8 @@ reset_session <- function() {
   session$registered <- NULL
   session$serial <- NULL
   session$streamed <- FALSE
+  session$on_loop <- FALSE
+  session$output <- FALSE
 }
 
 # The name of a profile; NULL is the current one.

@@ -44,12 +44,12 @@ as_on_daemon <- function(object, shared, flags, stream) {
           if (!is.null(session$evaluated)) trace_evaluated(FALSE)
           value
         }),
-        error = note_error, interrupt = note_interrupt, condition = note_signal
+        error = note_error, interrupt = note_interrupt, warning = note_warning, condition = note_signal
       ),
       # How R leaves for its prompt from what no handler is told of, as stop() with a condition that is no error.
       abort = function() failed_task(NULL)
     ),
-    error = function(e) failed_task(NULL),
+    error = failed_task,
     interrupt = function(e) mirai_interrupt
   )
 }

@@ -507,6 +507,46 @@ test_that("with output = TRUE local daemons write to the host's output", {
   expect_match(out, "and its stderr", all = FALSE)
 })
 
+warner <- c(
+  "warner <- function(...) with(daemons(...), {",
+  "  mirai({f <- function(x) warning('of f ', x); f(1)})[]",
+  "  mirai(message('second'))[]",
+  "  mirai({warning('at the top'); as.integer('a')})[]",
+  "  mirai_map(1, function(x) warning('of the map'))[]",
+  "  mirai({options(warn = 1); warning('at once'); message('third')})[]",
+  "  mirai(message('last'))[]",
+  "})"
+)
+
+test_that("with output = TRUE warnings of a task come after it, under the user's calls", {
+  out <- run_r(c("library(mirai)", warner, "invisible(warner(1, output = TRUE))"))
+  expect_identical(trimws(out), c(
+    "Warning message:", "In f(1) : of f 1", "second", "Warning messages:", "1: at the top", "2: NAs introduced by coercion",
+    "Warning message:", "In .f() : of the map", "Warning: at once", "third", "last"
+  ))
+})
+
+test_that("in a synchronous profile they come as those of the call that has evaluated the task", {
+  out <- run_r(c(
+    "library(mirai)", "daemons(sync = TRUE)",
+    "m <- mirai({f <- function(x) warning('of f ', x); f(1); warning('at the top')})", "message('between')",
+    "m <- mirai_map(1, function(x) warning('of the map'))"
+  ))
+  expect_identical(trimws(out), c(
+    "Warning messages:", "1: In f(1) : of f 1", "2: at the top", "between", "Warning message:", "In .f() : of the map"
+  ))
+})
+
+test_that("warnings don't pile up in a daemon without output, nor is a warning that is raised as an error one", {
+  local_pool(1)
+  e <- mirai(tryCatch(warning("caught"), warning = function(w) stop(w)))[]
+  expect_s3_class(e, "miraiError")
+  expect_match(as.vector(e), "caught", fixed = TRUE)
+  expect_identical(mirai(signalCondition(simpleWarning("only signalled", quote(eval(.__task_expr__., .__task_env__.)))))[], NULL)
+  mirai(for (i in 1:60) warning(i))[]
+  expect_null(mirai(mirai:::session$warnings)[])
+})
+
 test_that("what a child process of a task writes is not caught", {
   out <- run_r(c(
     "library(mirai)", "daemons(1)", "x <- mirai({cat('from the task\\n'); system('echo from a child'); NULL})[]", "daemons(0)"

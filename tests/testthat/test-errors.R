@@ -139,6 +139,27 @@ test_that("warnings made errors have no trace, warnings are dropped", {
   })[], 1)
 })
 
+test_that("an infinite recursion is reported as in the session itself", {
+  # Not compiled, so that the limit of expressions comes before that of the stack.
+  endless <- quote({
+    f <- function(n) f(n + 1)
+    f(1)
+  })
+  here <- tryCatch(eval(endless, new.env()), error = identity)
+  there <- mirai(endless)[]
+  expect_identical(as.vector(there), paste("Error:", conditionMessage(here)))
+  expect_match(there$message, "nested too deeply", fixed = TRUE)
+  expect_identical(there$condition.class, class(here))
+  expect_identical(unique(there$stack.trace), list(quote(f(n + 1))))
+  # The stack itself, where there may be no room left to look into it.
+  deep <- function(x) lapply(x, deep)
+  here <- tryCatch(deep(1), error = identity)
+  there <- mirai(deep(1), deep = deep)[]
+  expect_identical(there$condition.class, class(here))
+  expect_identical(gsub("[0-9]+", "", there$message), gsub("[0-9]+", "", conditionMessage(here)))
+  expect_identical(mirai(1)[], 1)
+})
+
 test_that("endless recursion is an error, and the daemon goes on", {
   pid <- mirai(Sys.getpid())[]
   e <- mirai({

@@ -28,8 +28,9 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground};
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
 ///   [`hub_open`](crate::host::hub_open) was given.
 /// - `evaluate(object, shared, flags, stream)`: the value. Errors and interrupts leave it as jumps.
-/// - `failed(message)`: an error object for what R could not unserialize or serialize. `message` is `NULL` when R has
-///   jumped: then the caller of this entry has noted why. `NULL` for an interrupt.
+/// - `failed(failure)`: an error object for what R could not unserialize or serialize, or `NULL` for an interrupt. When R
+///   has jumped, `failure` is the condition that the jump has carried, or `NULL`: then the caller of this entry has noted
+///   why. Otherwise it is a message.
 /// - `written()`: the value has been serialized.
 /// - `after(flags)`: the reply has been sent.
 ///
@@ -178,15 +179,12 @@ impl<'r> REvaluator<'r> {
     /// The end of a task that has failed outside of `evaluate`: it cannot be read, its value cannot be serialized, or an
     /// interrupt came as `evaluate` was leaving.
     fn failure(&self, scope: &Scope, failure: Failure) -> Result<Evaluation, Failure> {
-        let message = match failure {
-            Failure::Jump(jump) => {
-                jump.abandon();
-                scope.null()
-            }
+        let failure = match failure {
+            Failure::Jump(jump) => jump.condition(scope)?,
             Failure::Error(message) | Failure::Panic(message) => scope.string(&message)?,
             Failure::Forked(what) => scope.string(what)?,
         };
-        let error = scope.call(self.failed, &[message])?;
+        let error = scope.call(self.failed, &[failure])?;
         if error.is_null() {
             return Ok(interrupted());
         }

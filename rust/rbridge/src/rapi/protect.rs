@@ -164,6 +164,24 @@ impl Jump {
     /// Gives the jump up: for R it ends here.
     pub(crate) fn abandon(self) {}
 
+    /// Gives the jump up, for what it carries: the first element of what R hands over to a handler that leaves is the
+    /// condition, if there is one as an object. `NULL` for other jumps.
+    pub(crate) fn condition<'s>(&self, scope: &'s Scope) -> Result<Sexp<'s>, Jump> {
+        // SAFETY: on R's thread, as a `Jump` is not `Send`; the token is a pairlist, and a list of at least one element has
+        // a first. A jump to top level carries no object at all.
+        unsafe {
+            let carried = ffi::CAR(token());
+            if !carried.is_null()
+                && ffi::TYPEOF(carried) == ffi::VECSXP
+                && ffi::Rf_xlength(carried) > 0
+            {
+                scope.fresh(|| ffi::VECTOR_ELT(carried, 0))
+            } else {
+                Ok(scope.null())
+            }
+        }
+    }
+
     /// Leaves, with the jump, all frames up to its target.
     ///
     /// # Safety
