@@ -24,9 +24,3 @@ run_child <- function(code) {
     1L
   })
 }
-
-# One file of each loaded package: the server is outdated once one of them changes.
-loaded_files <- function() {
-  packages <- setdiff(loadedNamespaces(), "base")
-  file.path(vapply(packages, getNamespaceInfo, "", which = "path", USE.NAMES = FALSE), "DESCRIPTION")
-}

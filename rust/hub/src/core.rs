@@ -26,9 +26,9 @@ use crate::{Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
 pub(crate) struct Core {
     pub(crate) give_back: GiveBack,
     state: Mutex<State>,
-    /// Signalled under `state` when a daemon comes or goes.
+    /// Waited for under `state`; signalled without it, after a daemon has come or gone.
     presence: Condvar,
-    /// Signalled under `state` when queued bytes may have fallen.
+    /// Waited for under `state`; signalled without it, after queued bytes may have fallen.
     room: Condvar,
     welcome: Mutex<Option<Welcome>>,
     /// Weak, as the reactor's tasks own this.

@@ -1,8 +1,8 @@
 //! Transports between a hub and its daemons.
 //!
-//! A *lane* is a kind of connection. The hub sees every lane through two traits: [`Listener`], which takes daemons in,
-//! and [`Connection`], a stream of bytes that is read and written without blocking. A daemon dials with [`dial`] and
-//! gets a blocking [`Dialled`] stream.
+//! A *lane* is a kind of connection. The hub sees every lane through [`Listener`], an enum of what takes daemons in, and
+//! the trait [`Connection`], a stream of bytes that is read and written without blocking. A daemon dials with [`dial`]
+//! and gets a blocking [`Dialled`] stream.
 //!
 //! The local lane is Unix stream sockets, abstract ones on Linux, where peers prove themselves by their uid; on other
 //! platforms it is TCP on the loopback interface, where they prove themselves by a secret in a file of the user's.

@@ -59,24 +59,25 @@
 //!
 //! ```r
 //! serve_forks <- function(fd) {
-//!   # all daemons would share the server's folder and draw the same random numbers
-//!   unlink(tempdir(), recursive = TRUE)
-//!   rm(list = intersect(".Random.seed", names(globalenv())), envir = globalenv())
-//!   gc()                                   # so that the children need not do it soon
-//!   code <- .Call(mirai_serve, fd)         # NULL in the server, text in a child
-//!   if (is.null(code)) quit("no")
-//!   .Call(mirai_report_tempdir, tempdir(check = TRUE))
-//!   eval(parse(text = code, keep.source = FALSE), globalenv())
-//!   quit("no")
+//!   # … puts away what daemons must not have in common: a folder, a random seed
+//!   loaded <- file.path(find.package(loadedNamespaces()), "DESCRIPTION")
+//!   child <- .Call(wrap__serve_forks, fd, loaded)  # NULL in the server
+//!   if (is.null(child)) return(invisible())
+//!   # … makes a folder and tells the server where, by report_tempdir()
+//!   status <- tryCatch({eval(parse(text = child$code), globalenv()); 0L}, error = function(e) 1L)
+//!   quit("no", status = status, runLast = FALSE)
 //! }
 //! ```
+//!
+//! `loaded` are files of the packages that the server has loaded: once one of them changes, it is no
+//! longer what a fresh process would be, and serves no more launches.
 //!
 //! Until [`serve`] is called, user code may run for ever in R's start-up: a signal of the kernel's
 //! ends the process with its host, and R's temporary folder with it. From then on [`serve`] sees
 //! to that itself.
 //!
-//! An R error in a child must end the process with status 1, as it does under `Rscript`; it
-//! does so by itself, as the process is not interactive.
+//! An R error in a child ends the process with status 1, as it does under `Rscript`, after its
+//! message.
 //!
 //! # The daemon
 //!

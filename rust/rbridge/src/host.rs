@@ -141,8 +141,8 @@ pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> 
 }
 
 /// Entry: submits a task; its pointer. `object` is what the daemon's evaluator gets, `shared` a part made by `hub_share`
-/// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` the sum of 1 everywhere and 2 map, `stream` the task's own seed
-/// or `NULL`. While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
+/// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` the sum of 1 everywhere, 2 map, and 4 where the element of a
+/// map has the context of a span beside it, `stream` the task's own seed or `NULL`. While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_submit<'r>(
     scope: &'r Scope,

@@ -45,20 +45,14 @@ pub enum RefuseReason {
     Closing,
 }
 
-/// Bits that travel with a task and are given to the evaluator unread.
+/// Bits that travel with a task and are given to the evaluator unread. What they mean is its business, but for the one
+/// named here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TaskFlags(pub u8);
 
 impl TaskFlags {
     /// The task belongs to an `everywhere()`: its effects become the daemon's clean state.
     pub const EVERYWHERE: TaskFlags = TaskFlags(1);
-    /// The task belongs to a map: local daemons may not be launched from within.
-    pub const MAP: TaskFlags = TaskFlags(2);
-
-    /// Whether all bits of `other` are set.
-    pub fn contains(self, other: TaskFlags) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
 
 /// The run of what a daemon has to do before its first task: it belongs to no task, nobody waits for it, and no limit
