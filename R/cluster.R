@@ -12,6 +12,7 @@ clusters$made <- 0L
 
 make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   call <- sys.call()
+  if (is_starting()) refuse_task(call)
   check_cluster_arguments(names(list(...)), call)
   if (missing(n) && is.null(url)) absent("n", call)
   if (!missing(n)) n

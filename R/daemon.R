@@ -60,6 +60,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
     on.exit(restore_output(), add = TRUE)
   }
   on.exit(leave_daemon(), add = TRUE)
+  session$to_be_daemon <- FALSE
   session$on_loop <- TRUE
   session$output <- output
   # Errors and interrupts of tasks, also in reading or serializing them, end in the native loop, which asks for what was

@@ -2,6 +2,7 @@
 
 daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
                     serial = NULL, tls = NULL, pass = NULL, .compute = NULL) {
+  if (is_starting()) return(refuse_daemons())
   call <- sys.call()
   name <- profile_name(.compute, call)
   check_flag(sync, "sync", call)

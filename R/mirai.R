@@ -94,6 +94,7 @@ submit <- function(pool, object, shared, timeout, flags, wait, call) {
 
 # Without daemons: a hidden hub, and one new daemon for each task.
 submit_ephemeral <- function(object, timeout, .compute, call) {
+  if (is_starting()) refuse_task(call)
   if (!is.null(.compute))
     warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
   hub <- session$ephemeral

@@ -15,6 +15,8 @@ reset_session <- function() {
   session$registered <- NULL
   session$serial <- NULL
   session$streamed <- FALSE
+  session$to_be_daemon <- is_daemon_command(commandArgs())
+  session$told_starting <- FALSE
   session$on_loop <- FALSE
   session$output <- FALSE
 }

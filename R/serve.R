@@ -2,6 +2,7 @@
 # its end.
 
 serve_forks <- function(fd) {
+  session$to_be_daemon <- FALSE
   # Children must not draw alike, nor share a temporary folder that the first one to end takes away.
   suppressWarnings(rm(".Random.seed", envir = globalenv()))
   unlink(tempdir(), recursive = TRUE)

@@ -325,3 +325,50 @@ test_that("daemons are not interactive", {
   local_pool(1)
   expect_false(mirai(interactive())[])
 })
+
+# Start-up files that ask for daemons. A sixth process that reads them ends at once.
+greedy_profile <- function(frame = parent.frame()) {
+  folder <- tempfile("greedy")
+  dir.create(folder)
+  log <- file.path(folder, "log")
+  profile <- file.path(folder, "profile.R")
+  writeLines(c(
+    sprintf("log <- '%s'", log),
+    "cat('read\n', file = log, append = TRUE)",
+    "if (sum(readLines(log) == 'read') > 5) quit('no')",
+    "library(mirai)",
+    "daemons(1)",
+    "daemons(2, .compute = 'other')",
+    "refused <- function(expr) if (inherits(try(expr, silent = TRUE), 'try-error')) cat('refused\n', file = log, append = TRUE)",
+    "refused(mirai(1))",
+    "refused(mirai(1, .compute = 'other'))",
+    "refused(make_cluster(1))"
+  ), profile)
+  list(log = function() readLines(log), env = child_env(sprintf("R_PROFILE_USER=%s", profile)))
+}
+
+test_that("start-up files that call daemons() don't make daemons of daemons", {
+  greedy <- greedy_profile()
+  # For the script, the file holds as it stands; for its daemons daemons() in it does nothing.
+  out <- run_r("invisible(lapply(1:2, function(i) cat(mirai(Sys.getpid() == host, host = Sys.getpid())[], daemons_set('other'), '\\n')))",
+               libs = greedy$env)
+  expect_identical(grep("TRUE|FALSE", out, value = TRUE), rep("FALSE TRUE ", 2L))
+  log <- greedy$log()
+  # One fork server for all; or else there are as many processes as daemons.
+  expect_lte(sum(log == "read"), 5L)
+  expect_identical(sum(log == "refused"), 3L * (sum(log == "read") - 1L))
+})
+
+test_that("a daemon that is called on the command line says once that daemons() does nothing in start-up files", {
+  skip_on_os("windows")
+  greedy <- greedy_profile()
+  url <- local_url()
+  local_pool(url = url)
+  log <- tempfile("log")
+  system2(rscript, c("-e", shQuote(sprintf("mirai::daemon('%s', maxtasks = 1)", url))), stdout = log, stderr = log,
+          wait = FALSE, env = greedy$env)
+  expect_identical(value(mirai(mirai::daemons_set())), FALSE)
+  await(info()[["connections"]] == 0L)
+  expect_length(grep("daemons() does nothing here", readLines(log), fixed = TRUE), 1L)
+  expect_identical(greedy$log(), c("read", rep("refused", 3L)))
+})
