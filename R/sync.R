@@ -40,7 +40,7 @@ as_on_daemon <- function(object, shared, flags, stream) {
     withRestarts(
       withCallingHandlers(
         allowInterrupts({
-          value <- copied(evaluate(copied(object), copied(shared), flags, stream))
+          value <- copied(evaluate(copied_with_marks(object), copied_with_marks(shared), flags, stream))
           if (!is.null(session$evaluated)) trace_evaluated(FALSE)
           value
         }),

@@ -150,6 +150,43 @@ test_that("browser() stops in the task, where its variables can be looked at", {
   expect_match(out, "^after: 2 of the host FALSE", all = FALSE)
 })
 
+test_that("debug() and debugonce() stop in functions that travel to the task, those of maps and of closures too", {
+  code <- c(
+    "library(mirai)", "daemons(sync = TRUE)",
+    "f <- function(x) x + 1", "debug(f)",
+    "m <- mirai(f(41), f = f)", "cat('first:', x, '\\n')", "c", "cat('value:', m[], '\\n')",
+    "m <- mirai_map(5, f)", "cat('mapped:', x, '\\n')", "c", "cat('value:', m[][[1]], '\\n')",
+    "m <- mirai(l(), l = local({h <- f; function() h(7)}))", "cat('inner:', x, '\\n')", "c", "cat('value:', m[], '\\n')",
+    "undebug(f)", "m <- mirai(f(1), f = f)", "cat('undebugged:', m[], '\\n')",
+    "debugonce(f)", "m <- mirai(c(f(10), f(20)), f = f)", "cat('once:', x, '\\n')", "c", "cat('value:', m[], '\\n')",
+    "cat('here:', f(1), '\\n')"
+  )
+  out <- system2(file.path(R.home("bin"), "R"), c("--no-save", "--no-restore", "--quiet", "--interactive", "--no-readline"),
+                 input = code, stdout = TRUE, stderr = TRUE, env = child_env())
+  said <- grep("^(first|value|mapped|inner|undebugged|once|here):", out, value = TRUE)
+  expect_identical(trimws(said), c("first: 41", "value: 42", "mapped: 5", "value: 6", "inner: 7", "value: 8", "undebugged: 2",
+                                   "once: 10", "value: 11 21", "here: 2"))
+})
+
+test_that("looking for functions to debug evaluates nothing", {
+  local_pool(sync = TRUE)
+  make <- function(promised, forced) {
+    force(forced)
+    makeActiveBinding("active", function() stop("looked at"), environment())
+    function() forced
+  }
+  f <- make(stop("evaluated"), 5)
+  g <- (function(promised) function() 6)(1)
+  expect_identical(mirai(c(f(), g()), g = g, f = function() 5)[], c(5, 6))
+  env <- new.env()
+  env$self <- env
+  env$list <- list(env)
+  expect_identical(mirai(length(ls(env)), env = env)[], 2L)
+  expect_false(mirai:::holds_value("active", environment(f)))
+  expect_false(mirai:::holds_value("promised", environment(g)))
+  expect_false(mirai:::holds_value("promised", environment(f)))
+})
+
 test_that("arguments and values pass through serialization", {
   local_pool(sync = TRUE)
   env <- new.env()

@@ -1,6 +1,6 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
-use crate::{daemon, failure, host, launch, probe, promises, rapi, rng, session, tasks};
+use crate::{daemon, failure, flags, host, launch, probe, promises, rapi, rng, session, tasks};
 
 rapi::entries! {
     host::hub_open => hub_open(url, mode, capacity, daemon_stream, settings);
@@ -47,6 +47,9 @@ rapi::entries! {
     session::session_snapshot => session_snapshot(options, search, output, messages, kind);
     session::session_changed => session_changed(snapshot, options, search, output, messages, seed);
     session::session_new_globals => session_new_globals(snapshot);
+
+    flags::object_flags => object_flags(x);
+    flags::clear_flag => clear_flag(x, flag);
 
     rng::next_rng_stream => next_rng_stream(seed);
     failure::system_error_text => system_error_text(number);

@@ -11,6 +11,7 @@
 mod daemon;
 mod entries;
 mod failure;
+mod flags;
 mod host;
 mod launch;
 mod payload;

@@ -34,6 +34,7 @@ mod build;
 mod door;
 mod env;
 mod ffi;
+mod header;
 mod kept;
 mod later;
 mod look;
