@@ -22,8 +22,9 @@ local_browser <- function(frame = parent.frame()) {
   options <- list(binary = chromium(), args = as.list(arguments))
   session <- driver("POST", "/session", list(capabilities = list(alwaysMatch = list(`goog:chromeOptions` = options))))
   at <- function(...) paste0("/session/", session$sessionId, ...)
+  end <- function() tryCatch(driver("DELETE", at()), invalid_session_id = function(e) NULL)
   defer({
-    driver("DELETE", at())
+    end()
     unlink(profile, recursive = TRUE)
   }, frame)
   element <- function(id) {
@@ -31,9 +32,17 @@ local_browser <- function(frame = parent.frame()) {
     at("/element/", found[[1L]])
   }
   list(
+    end = end,
     open = function(url) driver("POST", at("/url"), list(url = url)),
     # Of elements that are still to appear, it is empty.
     text = function(id) tryCatch(driver("GET", paste0(element(id), "/text")), no_such_element = function(e) ""),
+    # What an element looks like.
+    classes = function(id) strsplit(driver("GET", paste0(element(id), "/attribute/class")), " ")[[1L]],
+    type = function(id, text) {
+      at <- element(id)
+      driver("POST", paste0(at, "/clear"), no_fields)
+      driver("POST", paste0(at, "/value"), list(text = text))
+    },
     click = function(id) driver("POST", paste0(element(id), "/click"), no_fields),
     screenshot = function(path) writeBin(jsonlite::base64_dec(driver("GET", at("/screenshot"))), path)
   )

@@ -23,6 +23,35 @@ local_app <- function(style, frame = parent.frame()) {
   list(url = readLines(address), log = app$log, open_gate = open_gate)
 }
 
+# The app of the article on promises, with a file that has the number of tasks its daemons are at.
+local_cancel_app <- function(frame = parent.frame()) {
+  address <- tempfile("address")
+  executing <- tempfile("executing")
+  app <- spawn(c(
+    "replace <- function(text, path) {",
+    "  writeLines(as.character(text), paste0(path, '.new'))",
+    "  file.rename(paste0(path, '.new'), path)",
+    "}",
+    "look <- function() {",
+    sprintf("  if (mirai::daemons_set()) replace(mirai::info()[['executing']], '%s')", executing),
+    "  later::later(look, 0.02)",
+    "}",
+    "look()",
+    sprintf("tell <- function(url) replace(url, '%s')", address),
+    sprintf("tryCatch(shiny::runApp('%s', launch.browser = tell),", normalizePath(test_path("apps", "cancel"))),
+    "  interrupt = function(e) cat('daemons set:', mirai::daemons_set(), '\\n'))"
+  ), frame = frame)
+  await(file.exists(address) || !alive(app$pid))
+  if (!file.exists(address)) stop("the app did not start: ", paste(app$log(), collapse = "\n"))
+  list(
+    url = readLines(address),
+    wait = app$wait,
+    log = app$log,
+    interrupt = function() tools::pskill(app$pid, tools::SIGINT),
+    await_executing = function(n) await(identical(readLines(executing), as.character(n)))
+  )
+}
+
 # Where what a test leaves to be looked at goes: to target/ in a checkout.
 artefact <- function(name) {
   target <- test_path("..", "..", "target")
@@ -110,6 +139,46 @@ test_that("an ExtendedTask runs on mirai and on maps", {
     suppressWarnings(expect_identical(ends(wrong), "error"))
     expect_error(shiny::isolate(wrong$result()), "went wrong")
   })
+})
+
+test_that("an ExtendedTask is cancelled by a button, and by its user's leaving; daemons end with the app", {
+  skip_on_os("windows")
+  skip_without_browser()
+  skip_if_not_installed("shiny", "1.8.1")
+  skip_if_not_installed("bslib", "0.7")
+  app <- local_cancel_app()
+  browser <- local_browser()
+  browser$open(app$url)
+  await("btn" %in% browser$classes("go"))
+  browser$click("go")
+  app$await_executing(1)
+  browser$click("cancel")
+  await(browser$text("outcome") == "Cancelled.")
+  # Grey, as validate() has it, not the red of an error.
+  expect_true("shiny-output-error-validation" %in% browser$classes("outcome"))
+  app$await_executing(0)
+
+  # The button is free again.
+  browser$type("seconds", "0")
+  browser$click("go")
+  await(browser$text("outcome") == "Simulated.")
+  expect_false("shiny-output-error" %in% browser$classes("outcome"))
+
+  browser$type("seconds", "60")
+  browser$click("go")
+  app$await_executing(1)
+  browser$end()
+  app$await_executing(0)
+
+  app$interrupt()
+  expect_match(app$wait(), "^daemons set: FALSE", all = FALSE)
+})
+
+test_that("the article on promises has the app that is tested here", {
+  article <- test_path("..", "..", "vignettes", "promises.Rmd")
+  skip_if_not(file.exists(article), "no checkout of the sources: the article is not here")
+  app <- paste(readLines(test_path("apps", "cancel", "app.R")), collapse = "\n")
+  expect_true(grepl(app, paste(readLines(article), collapse = "\n"), fixed = TRUE))
 })
 
 test_that("errors carry Shiny's deep stack traces", {
