@@ -35,13 +35,25 @@ test_that("a failing element of a map can be looked at from near, as the article
     "r <- with(daemons(sync = TRUE, .compute = 'here'), mirai_map(records[17], look, postage = postage)[])",
     "Q",
     "cat('\\nleft', r, daemons_set('here'), '\\n')",
+    "debugonce(postage)",
+    "r <- with(daemons(sync = TRUE, .compute = 'here'), mirai_map(records[17], postage)[])",
+    "cat('\\nstepped at', record$id, '\\n')",
+    "c",
+    "cat('\\nstepped to', is_mirai_error(r[[1]]), isdebugged(postage), '\\n')",
     "autopsy <- function(record) withCallingHandlers(postage(record), error = function(e) recover())",
     "r <- with(daemons(sync = TRUE, .compute = 'here'), mirai_map(records[17], autopsy, postage = postage)[])",
     "0",
     "cat('\\nrecovered', is_mirai_error(r[[1]]), '\\n')",
+    "rate <- function(weight) weight * 0.02",
+    "postage <- function(record) max(rate(record$weight), 1.5)",
+    "debug(rate)",
+    "r <- with(daemons(sync = TRUE, .compute = 'here'), mirai_map(records[17], postage, rate = rate)[])",
+    "cat('\\nhelper at', weight, '\\n')",
+    "c",
     "quit('no')"
   ), at_prompt = TRUE)
   log <- child$wait()
-  expect_true(all(c("looked at 17 ", "went on to TRUE ", "left untouched FALSE ", "recovered TRUE ") %in% log))
+  expect_true(all(c("looked at 17 ", "went on to TRUE ", "left untouched FALSE ", "stepped at 17 ", "stepped to TRUE FALSE ",
+                    "recovered TRUE ", "helper at heavy ") %in% log))
   expect_match(log, "^ *[0-9]+: postage\\(record\\)", all = FALSE)
 })
