@@ -13,6 +13,12 @@ export PATH
 # The variables that R's make was called with are not for the makes that crates run.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL CARGO_BUILD_TARGET CARGO_TARGET_DIR || true
 
+# As in .cargo/config.toml: locks for Mbed TLS.
+CFLAGS="${CFLAGS:-} -DMBEDTLS_THREADING_C -DMBEDTLS_THREADING_PTHREAD"
+export CFLAGS
+# Where the installer for macOS puts cmake.
+PATH=$PATH:/Applications/CMake.app/Contents/bin
+
 # Two jobs, as the policy of CRAN asks.
 set -- build --release --locked -j 2 --target-dir "$TARGET" -p mirai-rbridge --lib
 test "$BINARY" = no || set -- "$@" -p mirai-launcher --bin mirai-daemon

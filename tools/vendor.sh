@@ -15,6 +15,8 @@ x86_64-apple-darwin aarch64-apple-darwin"
 PACKAGES="-p mirai-rbridge -p mirai-launcher"
 # Left out of the crates that are kept: nothing in them is compiled.
 UNUSED="tests benches examples fuzz ci .github"
+# Likewise, inside the C library of one of them.
+UNUSED_TLS="data_files docs history psasim scripts tests util"
 LIMIT_MB=12
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -67,6 +69,9 @@ stub() {
 prune() {
   for unused in $UNUSED; do
     rm -rf "${1:?}/$unused"
+  done
+  for unused in $UNUSED_TLS; do
+    rm -rf "${1:?}"/mbedtls-*/framework/"$unused"
   done
   forget_files "$1"
 }

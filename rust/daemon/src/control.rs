@@ -17,14 +17,14 @@ const GRACE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Control {
     told: Arc<AtomicBool>,
-    connection: Dialled,
+    connection: Arc<dyn Dialled>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the control thread works with.
 struct Watcher {
     channel: Channel,
-    data: Dialled,
+    data: Arc<dyn Dialled>,
     host: HostWatch,
     current: Arc<Current>,
     interrupter: Arc<dyn Interrupter>,
@@ -35,16 +35,16 @@ struct Watcher {
 impl Control {
     pub(crate) fn start(
         channel: Channel,
-        data: &Dialled,
+        data: &Arc<dyn Dialled>,
         current: Arc<Current>,
         interrupter: Arc<dyn Interrupter>,
         autoexit: AutoExit,
     ) -> Result<Control, DaemonError> {
         let told = Arc::new(AtomicBool::new(false));
-        let connection = channel.stream.try_clone()?;
+        let connection = Arc::clone(&channel.connection);
         let watcher = Watcher {
-            host: HostWatch::new(data),
-            data: data.try_clone()?,
+            host: HostWatch::new(&**data),
+            data: Arc::clone(data),
             channel,
             current,
             interrupter,
@@ -64,7 +64,7 @@ impl Control {
     /// Ends the thread, once it has read what the hub sent; whether the hub has told the daemon to leave.
     pub(crate) fn finish(mut self, hub_is_gone: bool) -> bool {
         if !hub_is_gone {
-            let _ = self.connection.shutdown(std::net::Shutdown::Both);
+            self.connection.shutdown();
         }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -76,7 +76,7 @@ impl Control {
 impl Watcher {
     fn run(mut self) {
         self.interrupter.on_control_thread();
-        while let Wake::Readable = self.host.wait(&self.channel.stream) {
+        while let Wake::Readable = self.channel.connection.wait(&self.host) {
             // The buffer may hold several messages of one read.
             match self.channel.next(None) {
                 Ok(Next::Message(frame)) => self.obey(frame),
@@ -103,7 +103,7 @@ impl Watcher {
 
     /// An idle daemon that waits for tasks sees the end of them; a busy one can still reply.
     fn end_reading(&self) {
-        let _ = self.data.shutdown(std::net::Shutdown::Read);
+        self.data.end_reading();
     }
 
     fn hub_is_gone(&self) {

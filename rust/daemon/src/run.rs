@@ -97,7 +97,7 @@ fn serve(
     let current = Arc::new(Current::default());
     let control = Control::start(
         control,
-        &data.stream,
+        &data.connection,
         Arc::clone(&current),
         Arc::clone(interrupter),
         options.autoexit,

@@ -1,7 +1,8 @@
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Address, Dialled, Spin, dial, receive_now};
+use mirai_lanes::{Address, Dialled, Spin, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
@@ -72,9 +73,8 @@ fn refusal(message: ToDaemon) -> DaemonError {
 /// A blocking connection that carries frames.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    pub stream: Dialled,
+    pub connection: Arc<dyn Dialled>,
     buffer: FrameBuffer,
-    has_timeout: bool,
     spin: Spin,
 }
 
@@ -90,11 +90,9 @@ pub(crate) enum Next {
 
 impl Channel {
     fn open(address: &Address, hello: Hello) -> Result<Channel, DaemonError> {
-        let stream = dial(address)?;
         let channel = Channel {
-            stream,
+            connection: dial(address)?,
             buffer: FrameBuffer::new(Limits::PEER),
-            has_timeout: false,
             spin: Spin::default(),
         };
         let hello = encode_head(&FromDaemon::Hello(hello), 0);
@@ -116,21 +114,14 @@ impl Channel {
             if let Some(frame) = self.buffer.next_frame()? {
                 return Ok(Next::Message(frame));
             }
-            if deadline.is_some() || self.has_timeout {
-                let rest =
-                    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                if rest.is_some_and(|rest| rest.is_zero()) {
-                    return Ok(Next::Late);
-                }
-                // Zero would mean none: a timeout below the resolution is rounded up.
-                self.stream
-                    .set_read_timeout(rest.map(|rest| rest.max(Duration::from_micros(1))))?;
-                self.has_timeout = rest.is_some();
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(Next::Late);
             }
+            let connection = &*self.connection;
             let read = match self.buffer.want() {
-                Want::Window(window) => read(&self.stream, window, &mut self.spin)
+                Want::Window(window) => read(connection, window, deadline, &mut self.spin)
                     .inspect(|count| self.buffer.filled(*count)),
-                Want::Payload { into, missing } => append(&self.stream, into, missing),
+                Want::Payload { into, missing } => connection.read_append(into, missing, deadline),
             };
             match read {
                 Ok(0) => return Ok(Next::End),
@@ -159,7 +150,7 @@ impl Channel {
     fn write(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            match mirai_lanes::send(&self.stream, parts) {
+            match self.connection.write(parts) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => IoSlice::advance_slices(&mut parts, count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -171,15 +162,20 @@ impl Channel {
 
     /// Ends the connection; a thread that reads from it sees the end.
     pub(crate) fn shutdown(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        self.connection.shutdown();
     }
 }
 
 /// Reads what comes next: the answer to a reply often follows within microseconds.
-fn read(mut stream: &Dialled, into: &mut [u8], spin: &mut Spin) -> io::Result<usize> {
+fn read(
+    connection: &dyn Dialled,
+    into: &mut [u8],
+    deadline: Option<Instant>,
+    spin: &mut Spin,
+) -> io::Result<usize> {
     if let Some(until) = spin.begin() {
         loop {
-            let read = receive_now(stream, into);
+            let read = connection.read_now(into);
             let came = !matches!(&read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
             if came || Instant::now() >= until {
                 spin.end(until, came);
@@ -190,15 +186,5 @@ fn read(mut stream: &Dialled, into: &mut [u8], spin: &mut Spin) -> io::Result<us
             }
         }
     }
-    stream.read(into)
-}
-
-/// Reads into spare capacity: the whole rest, unless the stream ends or its timeout passes before.
-fn append(stream: &Dialled, into: &mut Vec<u8>, missing: usize) -> io::Result<usize> {
-    let before = into.len();
-    let result = stream.take(missing as u64).read_to_end(into);
-    match into.len() - before {
-        0 => result,
-        count => Ok(count),
-    }
+    connection.read(into, deadline)
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::LaneError;
+use crate::{LaneError, NetworkAddress};
 
 /// Where a hub listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Address {
     Abstract(String),
     /// `ipc:///path`: a socket at a path; on Windows also `ipc://name`.
     Ipc(PathBuf),
+    /// `tcp://host:port`, `tls+tcp://host:port`, `ws://host:port/path`, `wss://host:port/path`.
+    Network(NetworkAddress),
 }
 
 /// Longest name in bytes: `sun_path` holds 108 on Linux, one of them for the leading NUL.
@@ -21,10 +23,16 @@ impl Address {
     /// # Errors
     /// [`LaneError::Malformed`], or [`LaneError::Unsupported`] for a scheme that this build does not have.
     pub fn parse(url: &str) -> Result<Address, LaneError> {
-        let malformed = || LaneError::Malformed {
+        if let Some(network) = NetworkAddress::parse(url) {
+            return network.map(Address::Network);
+        }
+        let malformed = |reason| LaneError::Malformed {
             url: url.to_owned(),
+            reason,
         };
-        let (scheme, rest) = url.split_once("://").ok_or_else(malformed)?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| malformed("it has no scheme such as tcp:// or abstract://"))?;
         let fits = !rest.is_empty() && rest.len() <= MAX_NAME && !rest.contains('\0');
         match scheme {
             "abstract" if fits && cfg!(target_os = "linux") => {
@@ -34,12 +42,13 @@ impl Address {
             "abstract" if fits => Err(LaneError::Unsupported {
                 url: url.to_owned(),
             }),
-            "tcp" | "tls+tcp" | "ws" | "wss" | "inproc" if !rest.is_empty() => {
-                Err(LaneError::Unsupported {
-                    url: url.to_owned(),
-                })
-            }
-            _ => Err(malformed()),
+            "inproc" if !rest.is_empty() => Err(LaneError::Unsupported {
+                url: url.to_owned(),
+            }),
+            "abstract" | "ipc" | "inproc" => Err(malformed("its name is empty or too long")),
+            _ => Err(malformed(
+                "its scheme is none of tcp, tls+tcp, ws, wss, abstract and ipc",
+            )),
         }
     }
 
@@ -76,6 +85,7 @@ impl fmt::Display for Address {
         match self {
             Address::Abstract(name) => write!(f, "abstract://{name}"),
             Address::Ipc(path) => write!(f, "ipc://{}", path.display()),
+            Address::Network(address) => write!(f, "{address}"),
         }
     }
 }
@@ -85,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_local_lanes_come_back_as_given() {
-        let mut urls = vec!["ipc:///tmp/x"];
+    fn urls_come_back_as_given() {
+        let mut urls = vec!["ipc:///tmp/x", "tcp://127.0.0.1:0", "wss://x:1/y"];
         if cfg!(target_os = "linux") {
             urls.push("abstract://abc");
         }
@@ -111,10 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn schemes_of_other_lanes_are_unsupported_with_code_9() {
-        for url in ["tcp://127.0.0.1:0", "wss://x:1", "inproc://a"] {
-            assert_eq!(Address::parse(url).unwrap_err().code(), 9, "{url}");
-        }
+    fn a_scheme_without_a_lane_is_unsupported_with_code_9() {
+        assert_eq!(Address::parse("inproc://a").unwrap_err().code(), 9);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use crate::{Address, LaneError, lane};
+use crate::blocking::Blocking;
+use crate::network::{self, NetworkListener};
+use crate::{Address, HostWatch, LaneError, Wake, lane};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
 ///
@@ -34,22 +38,76 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     fn peer_pid(&self) -> Option<u32>;
 }
 
-/// Takes connections in. Peers have proved who they are when they come out of [`accept`](Self::accept).
+/// A daemon's end of a connection: blocking, and used by two threads at most, of which one reads.
+pub trait Dialled: Send + Sync + std::fmt::Debug {
+    /// Reads what comes next, by `deadline`; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `TimedOut` or `WouldBlock` when the deadline passed, `Interrupted` when a signal came; otherwise the connection is
+    /// broken.
+    fn read(&self, into: &mut [u8], deadline: Option<Instant>) -> io::Result<usize>;
+    /// Appends to a vector with spare capacity what comes next, at most `limit` bytes and as many of them as the lane can
+    /// wait for; otherwise as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn read_append(
+        &self,
+        into: &mut Vec<u8>,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<usize>;
+    /// Reads what has come, without waiting where the platform can.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; otherwise as for [`read`](Self::read).
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize>;
+    /// Writes some bytes, waiting until the peer takes them; never raises SIGPIPE.
+    ///
+    /// # Errors
+    /// As the operating system gives them.
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Waits until there is something to read or the host's process has ended; what can be read comes first.
+    fn wait(&self, host: &HostWatch) -> Wake;
+    /// A reader, now or later, sees the end of the stream; what is written still goes out.
+    fn end_reading(&self);
+    /// Ends the connection in both directions.
+    fn shutdown(&self);
+    /// Process id of the hub on this machine, where the lane knows it.
+    fn host_pid(&self) -> Option<u32>;
+}
+
+/// Connects to the hub at `address`, and checks that it is one that this daemon may trust, as far as the lane can tell.
+///
+/// # Errors
+/// [`LaneError`], with code 6 when nobody listens.
+pub fn dial(address: &Address) -> Result<Arc<dyn Dialled>, LaneError> {
+    match address {
+        Address::Network(address) => Ok(Arc::new(network::dial(address)?)),
+        Address::Abstract(_) | Address::Ipc(_) => Ok(Arc::new(Blocking::new(lane::dial(address)?))),
+    }
+}
+
+/// Takes connections in. Peers have proved who they are, as far as the lane can tell, when they come out of
+/// [`accept`](Self::accept).
 #[derive(Debug)]
 pub enum Listener {
     /// The platform's way within one machine.
     Local(lane::LocalListener),
+    /// From other machines.
+    Network(NetworkListener),
 }
 
 impl Listener {
     /// The next connection of a peer that has proved itself.
     ///
     /// # Errors
-    /// [`LaneError::is_stranger`] for a peer that is turned away (go on accepting), [`LaneError::Os`] when accepting
-    /// itself failed (descriptors may have run out: pause before the next call).
+    /// [`LaneError::is_stranger`] for a peer that is turned away (go on accepting); others when accepting itself failed
+    /// (descriptors may have run out: pause before the next call).
     pub async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
         match self {
             Listener::Local(listener) => listener.accept().await,
+            Listener::Network(listener) => listener.accept().await,
         }
     }
 
@@ -57,6 +115,7 @@ impl Listener {
     pub fn address(&self) -> &Address {
         match self {
             Listener::Local(listener) => listener.address(),
+            Listener::Network(listener) => listener.address(),
         }
     }
 }
@@ -66,33 +125,10 @@ impl Listener {
 /// # Errors
 /// [`LaneError`] as the operating system or the platform gives it.
 pub fn listen(address: &Address) -> Result<Listener, LaneError> {
-    Ok(Listener::Local(lane::LocalListener::bind(address)?))
-}
-
-/// A daemon's end of a connection: blocking.
-pub type Dialled = lane::Stream;
-
-/// Connects to the hub at `address`, and checks that it belongs to the same user.
-///
-/// # Errors
-/// [`LaneError`], with code 6 when nobody listens.
-pub fn dial(address: &Address) -> Result<Dialled, LaneError> {
-    lane::dial(address)
-}
-
-/// Writes to a dialled connection, blocking, and never raises SIGPIPE; gives the number of bytes taken.
-///
-/// # Errors
-/// As the operating system gives them.
-pub fn send(stream: &Dialled, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    lane::send(stream, parts)
-}
-
-/// Reads what has come from a dialled connection, without waiting where the platform can; `Ok(0)` is the end of the
-/// stream.
-///
-/// # Errors
-/// `WouldBlock` when nothing is there; otherwise as the operating system gives them.
-pub fn receive_now(stream: &Dialled, into: &mut [u8]) -> io::Result<usize> {
-    lane::receive_now(stream, into)
+    match address {
+        Address::Network(address) => Ok(Listener::Network(NetworkListener::bind(address)?)),
+        Address::Abstract(_) | Address::Ipc(_) => {
+            Ok(Listener::Local(lane::LocalListener::bind(address)?))
+        }
+    }
 }

@@ -2,14 +2,18 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::Failure;
+
 /// Why listening or dialling failed.
 #[derive(Debug, Error)]
 pub enum LaneError {
     /// The URL cannot be parsed.
-    #[error("`{url}` is not a URL of the form abstract://name or ipc:///path")]
+    #[error("`{url}` is not a valid URL: {reason}")]
     Malformed {
         /// The URL as given.
         url: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The URL is well formed, but this build or platform has no such lane.
     #[error("`{url}`: this scheme is not supported here")]
@@ -24,6 +28,14 @@ pub enum LaneError {
         url: String,
         /// The operating system's reason.
         source: io::Error,
+    },
+    /// The network lane failed.
+    #[error("`{url}`: {failure}")]
+    Network {
+        /// The URL as given.
+        url: String,
+        /// Why it failed.
+        failure: Failure,
     },
     /// The peer belongs to another user.
     #[error("the peer runs as another user (uid {uid})")]
@@ -44,7 +56,10 @@ impl LaneError {
 
     /// Whether nobody listens there now: a later attempt may succeed.
     pub fn is_absence(&self) -> bool {
-        self.code() == 6
+        match self {
+            LaneError::Network { failure, .. } => failure.is_absence(),
+            other => other.code() == 6,
+        }
     }
 
     /// The number R users know this error by: that of NNG's error of the same meaning.
@@ -53,6 +68,7 @@ impl LaneError {
             LaneError::Malformed { .. } => 3,
             LaneError::Unsupported { .. } => 9,
             LaneError::Stranger { .. } | LaneError::Unproven => 16,
+            LaneError::Network { failure, .. } => failure.code(),
             LaneError::Os { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => 10,
                 io::ErrorKind::AddrNotAvailable => 15,

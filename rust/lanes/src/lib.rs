@@ -2,14 +2,15 @@
 //!
 //! A *lane* is a kind of connection. The hub sees every lane through [`Listener`], an enum of what takes daemons in, and
 //! the trait [`Connection`], a stream of bytes that is read and written without blocking. A daemon dials with [`dial`]
-//! and gets a blocking [`Dialled`] stream.
+//! and gets a blocking one, a [`Dialled`].
 //!
 //! The local lane is Unix stream sockets, abstract ones on Linux, where peers prove themselves by their uid; on other
 //! platforms it is TCP on the loopback interface, where they prove themselves by a secret in a file of the user's.
-//! This crate knows no frames, no scheduler and no R.
+//! The network lane is TCP and WebSocket, by way of NNG. This crate knows no frames, no scheduler and no R.
 #![deny(unsafe_code)]
 
 mod address;
+mod blocking;
 mod connection;
 mod error;
 #[cfg(unix)]
@@ -17,6 +18,7 @@ mod local;
 #[cfg(any(not(unix), test))]
 #[cfg_attr(unix, allow(dead_code, reason = "tested here, used elsewhere"))]
 mod loopback;
+mod network;
 mod process;
 mod spin;
 
@@ -26,7 +28,8 @@ use local as lane;
 use loopback as lane;
 
 pub use address::Address;
-pub use connection::{Connection, Dialled, Listener, dial, listen, receive_now, send};
+pub use connection::{Connection, Dialled, Listener, dial, listen};
 pub use error::LaneError;
+pub use network::{Failure, NetworkAddress, NetworkListener, Scheme};
 pub use process::{HostWatch, ProcessEnd, Wake, end_this_process};
 pub use spin::Spin;

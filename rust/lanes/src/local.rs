@@ -44,6 +44,7 @@ impl LocalListener {
                 restrict(path).map_err(os)?;
                 (socket, Some(path.clone()))
             }
+            Address::Network(_) => return Err(unsupported(address)),
         };
         let socket = std_net::UnixListener::from(move_up(socket.into()));
         socket.set_nonblocking(true).map_err(os)?;
@@ -75,6 +76,12 @@ impl LocalListener {
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0);
         Ok(Box::new(LocalConnection { stream, pid }))
+    }
+}
+
+fn unsupported(address: &Address) -> LaneError {
+    LaneError::Unsupported {
+        url: address.to_string(),
     }
 }
 
@@ -208,6 +215,7 @@ pub(crate) fn dial(address: &Address) -> Result<std_net::UnixStream, LaneError> 
     let stream = match address {
         Address::Abstract(name) => dial_abstract(name),
         Address::Ipc(path) => std_net::UnixStream::connect(path),
+        Address::Network(_) => return Err(unsupported(address)),
     }
     .map_err(os)?;
     check_hub(address, &stream)?;

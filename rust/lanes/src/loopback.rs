@@ -86,7 +86,7 @@ fn file_of(address: &Address) -> Result<PathBuf, LaneError> {
     match address {
         Address::Ipc(path) if path.is_absolute() => Ok(path.clone()),
         Address::Ipc(name) => Ok(user_folder().join(format!("mirai-{}", name.display()))),
-        Address::Abstract(_) => Err(LaneError::Unsupported {
+        Address::Abstract(_) | Address::Network(_) => Err(LaneError::Unsupported {
             url: address.to_string(),
         }),
     }

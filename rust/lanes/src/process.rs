@@ -85,15 +85,16 @@ pub struct HostWatch {
 }
 
 impl HostWatch {
-    /// Watches the process at the other end of `stream`, where the system can; elsewhere the end of the stream has to do.
-    pub fn new(stream: &crate::Dialled) -> HostWatch {
+    /// Watches the process at the other end of `connection`, where the system can; elsewhere the end of the stream has to
+    /// do.
+    pub fn new(connection: &dyn crate::Dialled) -> HostWatch {
         HostWatch {
-            host: crate::lane::hub_pid(stream).and_then(ProcessEnd::watch),
+            host: connection.host_pid().and_then(ProcessEnd::watch),
         }
     }
 
     /// Blocks until `stream` can be read or the host's process has ended; what can be read comes first.
-    pub fn wait(&self, stream: &crate::Dialled) -> Wake {
+    pub(crate) fn wait_beside(&self, stream: &crate::lane::Stream) -> Wake {
         #[cfg(target_os = "linux")]
         if let Some(host) = &self.host {
             return wait_either(stream, host);
@@ -105,7 +106,7 @@ impl HostWatch {
 }
 
 #[cfg(target_os = "linux")]
-fn wait_either(stream: &crate::Dialled, host: &ProcessEnd) -> Wake {
+fn wait_either(stream: &crate::lane::Stream, host: &ProcessEnd) -> Wake {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::Errno;
     loop {
