@@ -164,6 +164,13 @@ test_that("an ExtendedTask is cancelled by a button, and by its user's leaving; 
   await(browser$text("outcome") == "Simulated.")
   expect_false("shiny-output-error" %in% browser$classes("outcome"))
 
+  # What goes wrong otherwise is shown in red.
+  browser$type("seconds", "-1")
+  browser$click("go")
+  await(grepl("invalid 'time' value", browser$text("outcome"), fixed = TRUE))
+  expect_true("shiny-output-error" %in% browser$classes("outcome"))
+  expect_false("shiny-output-error-validation" %in% browser$classes("outcome"))
+
   browser$type("seconds", "60")
   browser$click("go")
   app$await_executing(1)
