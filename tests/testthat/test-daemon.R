@@ -239,6 +239,9 @@ test_that("a session does not become its own daemon, but for a limited time", {
 })
 
 test_that("its own host is known by other names, too", {
+  local_pool(url = "tcp://127.0.0.1:0")
+  port <- sub(".*:", "", status()$daemons)
+  expect_refused(daemon(paste0("tcp://localhost:", port)), "as its own daemon it would never come back", "daemon")
   expect_true(is_same_address("ipc:///tmp/a", "ipc:///tmp/a"))
   expect_false(is_same_address("ipc:///tmp/a", "ipc:///tmp/b"))
   for (name in c("localhost", "127.0.0.1", "[::1]", Sys.info()[["nodename"]])) {

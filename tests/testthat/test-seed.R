@@ -21,7 +21,7 @@ test_that("with a seed the k-th mirai has the k-th stream, in every mode", {
     assign(".Random.seed", s, globalenv())
     runif(1)
   }, 0)
-  for (arguments in list(list(1), list(3), list(2, dispatcher = FALSE), list(1.5))) {
+  for (arguments in list(list(1), list(3), list(2, dispatcher = FALSE))) {
     do.call(daemons, c(arguments, seed = 123))
     expect_identical(draws(6), expected)
   }

@@ -21,7 +21,7 @@ impl HubError {
     pub fn code(&self) -> i32 {
         match self {
             // To dial, this means that nobody listens there; to listen, that there is no such folder.
-            HubError::Listen(error) if error.is_absence() => 12,
+            HubError::Listen(error @ LaneError::Os { .. }) if error.is_absence() => 12,
             HubError::Listen(error) => error.code(),
             HubError::Thread(_) => 2,
         }
