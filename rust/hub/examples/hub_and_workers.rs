@@ -90,6 +90,11 @@ fn host() -> Result<(), Box<dyn Error>> {
             .spawn()
     };
     let workers: Vec<Child> = (0..2).map(|_| start()).collect::<Result<_, _>>()?;
+    // Not needed for the tasks, which would wait for the first of them.
+    let mut seen = 0;
+    while (hub.counts().connections as usize) < workers.len() {
+        seen = hub.wait_change(seen, Duration::from_secs(1));
+    }
 
     let payloads = [&b"!hello"[..], b"+\x01\x02\x03", b"?unknown"];
     let tasks = payloads.map(|payload| hub.submit(Task::new(payload.to_vec())));
