@@ -10,13 +10,21 @@ changed_folder <- 16L
 changed_sinks <- 32L
 changed_devices <- 64L
 changed_kind <- 128L
+changed_lock <- 256L
+changed_bindings <- 512L
+changed_libraries <- 1024L
+changed_process <- 2048L
+changed_locale <- 4096L
+changed_profiler <- 8192L
+changed_numbers <- 16384L
 
 # An environment, so that its parts can be renewed in place.
 take_snapshot <- function() {
   s <- new.env(parent = emptyenv())
   s$active <- active_globals()
+  s$functions <- if (getRversion() >= "4.2") lapply(stats::setNames(nm = s$active), active_function)
+  s$locked <- locked_globals()
   s$globals <- plain_globals(s$active)
-  s$search <- search()
   s$options <- as.list(.Options)
   s$folder <- getwd()
   s$variables <- unclass(Sys.getenv(names = TRUE))
@@ -24,37 +32,57 @@ take_snapshot <- function() {
   s$messages <- sink.number("message")
   s$devices <- open_devices()
   s$kinds <- RNGkind()
-  s$namespaces <- length(loadedNamespaces())
+  s$libraries <- .libPaths()
+  s$locale <- vapply(locale_categories, Sys.getlocale, "")
+  s$levels <- current_levels()
+  s$calm <- is_calm()
+  note_search(s)
+  note_namespaces(s)
+  note_pools(s)
   look_anew(s)
   s
 }
 
-look_anew <- function(s) {
-  s$native <- .Call(wrap__session_snapshot, .Options, search(), stdout(), trimmed$message_sink("message"),
-                    kind_code(s$kinds))
+look_anew <- function(s) s$native <- trimmed$snapshot(kind_code(s$kinds))
+
+# In a daemon, what cannot be asked for is set. Other than in the host, where a task of a synchronous profile may not end
+# a time limit of the caller's.
+restore_daemon <- function(s) {
+  if (s$calm) trimmed$calm_down() else trimmed$lift_limits()
+  restore_snapshot(s)
 }
 
 restore_snapshot <- function(s) {
-  # Packages make options and environment variables of their own as they are loaded, and rely on them while they are.
-  # So what has been added along with a package stays.
-  loaded <- length(loadedNamespaces())
-  keep <- loaded != s$namespaces
-  s$namespaces <- loaded
-  changed <- .Call(wrap__session_changed, s$native, .Options, search(), stdout(), trimmed$message_sink("message"),
-                   .subset2(globalenv(), ".Random.seed"))
+  changed <- trimmed$changes(s$native)
+  if (changed >= changed_lock) restore_bindings(s, changed)
   if (changed != 0L && bitwAnd(changed, changed_globals) != 0L)
     rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
-  if (length(s$globals)) restore_globals(s)
+  if (length(s$globals) || length(s$active)) restore_globals(s)
   if (changed <= changed_globals) return()
-  has <- function(area) bitwAnd(changed, area) != 0L
-  if (has(changed_search)) restore_search(s)
-  if (has(changed_options)) restore_options(s, keep)
-  if (has(changed_environment)) restore_variables(s, keep)
-  if (has(changed_folder)) restore_folder(s)
-  if (has(changed_sinks)) restore_sinks(s)
-  if (has(changed_devices)) restore_devices(s)
-  if (has(changed_kind)) restore_kind(s)
+  restore_areas(s, function(area) bitwAnd(changed, area) != 0L)
   look_anew(s)
+}
+
+# Each on its own: what cannot be restored must not keep the rest from being so.
+restore_areas <- function(s, has) {
+  attempt <- function(expr) suppressWarnings(try(expr, silent = TRUE))
+  # Packages make options and environment variables of their own as they are loaded, and rely on them while they are.
+  # So what has been added along with a package stays.
+  keep <- length(loadedNamespaces()) != s$namespaces
+  if (keep) attempt(restore_namespaces(s))
+  if (session$changes != s$changes) attempt(restore_pools(s))
+  if (!identical(current_levels(), s$levels)) attempt(restore_levels(s))
+  if (has(changed_search)) attempt(restore_search(s))
+  if (has(changed_options)) attempt(restore_options(s, keep))
+  if (has(changed_environment)) attempt(restore_variables(s, keep))
+  if (has(changed_folder)) attempt(restore_folder(s))
+  if (has(changed_sinks)) attempt(restore_sinks(s))
+  if (has(changed_devices)) attempt(restore_devices(s))
+  if (has(changed_kind)) attempt(restore_kind(s))
+  if (has(changed_libraries)) assign(".lib.loc", s$libraries, envir = environment(.libPaths))
+  if (has(changed_process)) .Call(wrap__session_restore_process, s$native)
+  if (has(changed_locale)) attempt(restore_locale(s))
+  if (has(changed_profiler)) attempt(utils::Rprof(NULL))
 }
 
 # ---- global variables
@@ -72,28 +100,83 @@ active_globals <- function() {
   names[vapply(names, bindingIsActive, NA, env = globalenv())]
 }
 
+locked_globals <- function() {
+  names <- setdiff(names(globalenv()), ".Random.seed")
+  names[vapply(names, bindingIsLocked, NA, env = globalenv())]
+}
+
 # Gives variables their values back, also those that were removed. Unchanged ones are found by identity, so that large
 # ones are not gone through.
 restore_globals <- function(s) {
+  for (name in s$active[!s$active %in% names(globalenv())]) if (is.function(s$functions[[name]]))
+    makeActiveBinding(name, s$functions[[name]], globalenv())
   now <- plain_globals(s$active)
-  if (identical(now, s$globals)) return()
+  if (identical(now, s$globals)) return(restore_locks(s))
   for (name in names(s$globals))
     if (!name %in% names(now) || !identical(now[[name]], s$globals[[name]])) restore_global(name, s$globals[[name]])
+  restore_locks(s)
   # In the order that they have now, so that the next look finds them identical.
   s$globals <- plain_globals(s$active)
 }
 
 restore_global <- function(name, value) {
-  locked <- exists(name, envir = globalenv(), inherits = FALSE) && bindingIsLocked(name, globalenv())
-  if (!locked) assign(name, value, envir = globalenv())
+  if (exists(name, envir = globalenv(), inherits = FALSE)) set_lock(name, FALSE)
+  assign(name, value, envir = globalenv())
 }
 
-# ---- search path, options, folder, environment variables
+restore_locks <- function(s) {
+  if (length(s$locked)) for (name in intersect(s$locked, names(globalenv()))) set_lock(name, TRUE)
+}
 
-# What was attached is detached; what was detached is not attached again.
-restore_search <- function(s) {
-  for (name in setdiff(search(), s$search)) try(detach(name, character.only = TRUE, force = TRUE), silent = TRUE)
+# What locks have been set or taken away, and what has been made active: in the whole environment, and of single
+# variables that are to stay.
+restore_bindings <- function(s, changed) {
+  if (bitwAnd(changed, changed_lock) != 0L && environmentIsLocked(globalenv())) unlock_global_environment()
+  if (bitwAnd(changed, changed_bindings) == 0L) return()
+  for (name in intersect(c(names(s$globals), s$active, ".Random.seed"), names(globalenv()))) {
+    if (!identical(bindingIsActive(name, globalenv()), name %in% s$active)) rm(list = name, envir = globalenv()) else
+      set_lock(name, FALSE)
+  }
+}
+
+set_lock <- function(name, lock) {
+  if (lock) lockBinding(name, globalenv()) else get("unlockBinding", baseenv())(name, globalenv())
+}
+
+# When looking at a variable fails, as at an active binding or a promise that a task has put into the place of another:
+# all of them anew. The seed is the one before the task.
+renew_globals <- function(s) {
+  if (environmentIsLocked(globalenv())) unlock_global_environment()
+  rm(list = setdiff(names(globalenv()), s$active), envir = globalenv())
+  list2env(s$globals, globalenv())
+  for (name in setdiff(s$locked, s$active)) lockBinding(name, globalenv())
+  if (!is.null(session$seed)) assign(".Random.seed", session$seed, envir = globalenv())
+}
+
+# ---- search path, namespaces, options, folder, environment variables
+
+note_search <- function(s) {
   s$search <- search()
+  s$attached <- lapply(seq_along(s$search), as.environment)
+}
+
+# What was attached is detached, and what was detached attached again, at its place.
+restore_search <- function(s) {
+  is_known <- function(position) any(vapply(s$attached, identical, NA, as.environment(position)))
+  for (position in rev(seq_along(search()))) if (!is_known(position)) try(detach(pos = position, force = TRUE), silent = TRUE)
+  for (i in seq_along(s$attached)) {
+    if (i <= length(search()) && identical(as.environment(i), s$attached[[i]])) next
+    if (inherits(try(attach_again(s$search[i], s$attached[[i]], i, s$reloaded), silent = TRUE), "try-error")) break
+  }
+  note_search(s)
+}
+
+# A package that has been unloaded as well has new functions since.
+attach_again <- function(name, env, position, reloaded) {
+  package <- if (startsWith(name, "package:")) substring(name, 9L)
+  if (!is.null(package) && package %in% reloaded) return(attachNamespace(package, position))
+  entry <- attach(env, position, name, warn.conflicts = FALSE)
+  attributes(entry) <- attributes(env)
 }
 
 restore_options <- function(s, keep_added) {
@@ -117,14 +200,24 @@ restore_variables <- function(s, keep_added) {
   if (length(added) && !keep_added) Sys.unsetenv(added)
   changed <- names(s$variables)[is.na(now[names(s$variables)]) | now[names(s$variables)] != s$variables]
   if (length(changed)) do.call(Sys.setenv, as.list(s$variables[changed]))
+  # Translations of messages are kept by language until this is called.
+  if (!identical(now["LANGUAGE"], s$variables["LANGUAGE"]) && getRversion() >= "4.2") bindtextdomain(NULL)
   s$variables <- unclass(Sys.getenv(names = TRUE))
 }
 
-# ---- sinks and graphics devices
+note_namespaces <- function(s) {
+  s$loaded <- loadedNamespaces()
+  s$namespaces <- length(s$loaded)
+}
 
-# Functions of base without the matching of their argument, which takes most of their time: here sink.number(). Made at
-# load from the ones of the running R.
-trimmed <- new.env(parent = emptyenv())
+# Those that a task has unloaded are loaded again; those that it has loaded stay.
+restore_namespaces <- function(s) {
+  s$reloaded <- setdiff(s$loaded, loadedNamespaces())
+  for (package in s$reloaded) try(loadNamespace(package), silent = TRUE)
+  note_namespaces(s)
+}
+
+# ---- sinks and graphics devices
 
 restore_sinks <- function(s) {
   while (sink.number() > s$sinks) sink()
@@ -154,6 +247,49 @@ restore_devices <- function(s) {
 open_devices <- function() {
   names <- vapply(as.list(.Devices), as.character, "")
   setdiff(which(nzchar(names)), 1L)
+}
+
+# ---- locale, levels of R, pools
+
+locale_categories <- c("LC_COLLATE", "LC_CTYPE", "LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME")
+
+restore_locale <- function(s) {
+  for (category in locale_categories)
+    if (!identical(Sys.getlocale(category), s$locale[[category]])) Sys.setlocale(category, s$locale[[category]])
+}
+
+# How code is compiled, and limits of memory.
+restore_levels <- function(s) {
+  compiler::enableJIT(s$levels[1L])
+  if (length(s$levels) > 1L) {
+    mem.maxVSize(s$levels[2L])
+    mem.maxNSize(s$levels[3L])
+  }
+  s$levels <- current_levels()
+}
+
+# Are collections of garbage neither forced nor reported?
+is_calm <- function() {
+  forced <- gctorture(FALSE)
+  if (forced) gctorture(TRUE)
+  reported <- gcinfo(FALSE)
+  if (reported) gcinfo(TRUE)
+  !forced && !reported && !nzchar(Sys.getenv("R_GCTORTURE"))
+}
+
+note_pools <- function(s) {
+  s$pools <- as.list.environment(profiles, all.names = TRUE)
+  s$changes <- session$changes
+  s$profile <- session$profile
+  s$registered <- session$registered
+}
+
+# Pools that the task has made are closed, the current profile is the one before it.
+restore_pools <- function(s) {
+  for (name in names(profiles)) if (!identical(profiles[[name]], s$pools[[name]])) close_pool(name)
+  session$profile <- s$profile
+  session$registered <- s$registered
+  note_pools(s)
 }
 
 # ---- random numbers

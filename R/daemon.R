@@ -62,6 +62,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
   on.exit(leave_daemon(), add = TRUE)
   session$to_be_daemon <- FALSE
   session$on_loop <- TRUE
+  session$cleaning <- FALSE
   session$output <- output
   # Errors and interrupts of tasks, also in reading or serializing them, end in the native loop, which asks for what was
   # noted here. The outer handlers are never reached; they keep R from reporting an error by itself.
@@ -85,7 +86,8 @@ autoexit_code <- function(autoexit, call) {
 
 on_daemon <- function() session$on_daemon
 
-# Called by the native loop. None of them may raise an error: there is no one above to take it.
+# Called by the native loop, which takes errors of evaluate(), and calls after() again after one. The others may not raise
+# any.
 daemon_handlers <- function(url, cleanup, rs) {
   snapshot <- NULL
   own_stream <- if (is.numeric(rs) && length(rs)) as.integer(rs)
@@ -99,21 +101,18 @@ daemon_handlers <- function(url, cleanup, rs) {
       if (!is.null(stream)) assign(".Random.seed", stream, envir = globalenv())
       # Before the snapshot, as an exporter brings packages and environment variables with it.
       if (!is.null(session$tracer)) trace_connect(url)
-      if (cleanup) snapshot <<- take_snapshot()
+      # An interrupt waits: without the snapshot there would be no clean-up.
+      if (cleanup) suspendInterrupts(snapshot <<- take_snapshot())
       NULL
     },
     evaluate = evaluate,
     failed = failed_task,
     written = if (!is.null(session$tracer)) function() trace_evaluated(FALSE),
     after = function(flags) {
-      delayedAssign("leave", return(NULL))
       session$in_map <- FALSE
       session$signalled <- NULL
       if (session$streamed) restore_own_stream()
-      withCallingHandlers(
-        if (cleanup) if (flags == flag_everywhere) snapshot <<- take_snapshot() else restore_snapshot(snapshot),
-        error = function(e) leave
-      )
+      if (cleanup) if (flags == flag_everywhere) snapshot <<- snapshot_or(snapshot) else clean_up(snapshot)
       if (!is.null(session$warnings)) print_warnings()
       NULL
     }
@@ -122,6 +121,23 @@ daemon_handlers <- function(url, cleanup, rs) {
 
 # No more than that: the stack may be almost full.
 note_error <- function(condition) session$noted <- list(condition = condition, calls = sys.calls())
+
+# An error leaves by a jump, and the native loop calls again: a handler here would cost as much as all the rest.
+clean_up <- function(snapshot) {
+  if (session$cleaning) {
+    session$noted <- NULL
+    renew_globals(snapshot)
+  }
+  session$cleaning <- TRUE
+  restore_daemon(snapshot)
+  session$cleaning <- FALSE
+}
+
+# The new state to come back to, or the one before if it cannot be looked at.
+snapshot_or <- function(snapshot) {
+  trimmed$lift_limits()
+  suspendInterrupts(tryCatch(take_snapshot(), error = function(e) snapshot))
+}
 
 note_interrupt <- function(condition) session$noted <- condition
 

@@ -9,7 +9,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   if (sync) {
     pool <- new_sync_pool(name, check_seed(seed, call), call)
     close_pool(name)
-    profiles[[name]] <- pool
+    add_pool(name, pool)
     if (!is.null(session$tracer)) trace_set(pool)
     return(invisible(structure(TRUE, class = c("miraiDaemons", name))))
   }
@@ -60,7 +60,7 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
   close_pool(name)
   pool <- new_pool(hub, name, if (n > 0L) n else 1L, dispatcher, arguments, seed, stream)
   pool$serial <- serial
-  profiles[[name]] <- pool
+  add_pool(name, pool)
   pool
 }
 

@@ -8,6 +8,8 @@ session <- new.env()
 
 reset_session <- function() {
   session$profile <- "default"
+  # How often pools, the current profile and what is registered for serialization have been set.
+  session$changes <- 0L
   session$ephemeral <- NULL
   session$on_daemon <- FALSE
   session$in_map <- FALSE
@@ -45,6 +47,11 @@ new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
   pool$seeded <- !is.null(seed)
   pool$stream <- stream
   pool
+}
+
+add_pool <- function(name, pool) {
+  profiles[[name]] <- pool
+  session$changes <- session$changes + 1L
 }
 
 # The next unused stream of a pool, which moves on.
@@ -100,6 +107,7 @@ local_daemons <- function(.compute, frame = parent.frame()) {
   if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
   previous <- session$profile
   session$profile <- name
+  session$changes <- session$changes + 1L
   # There is no exit from top level, so there it stays.
   if (!identical(frame, globalenv())) {
     restore <- function() session$profile <- previous

@@ -70,12 +70,23 @@ with_globals_away <- function(pool, task, flags) {
   bring_globals(pool$globals)
   state <- take_snapshot()
   on.exit({
-    if (flags != flag_everywhere) restore_snapshot(state)
-    pool$globals <- put_away_globals()
+    # Whatever the task has left, the host gets its variables back.
+    if (flags != flag_everywhere) restore_host(state)
+    pool$globals <- tryCatch(put_away_globals(), error = function(e) {
+      rm(list = names(.GlobalEnv), envir = .GlobalEnv)
+      pool$globals
+    })
     bring_globals(host)
     session$in_sync <- FALSE
   })
   task
+}
+
+restore_host <- function(state) {
+  tryCatch(restore_snapshot(state), error = function(e) {
+    renew_globals(state)
+    try(restore_snapshot(state), silent = TRUE)
+  })
 }
 
 # Empties the global environment; what it held, whatever the kind of binding, can be brought back. Before R 4.2 there

@@ -216,10 +216,10 @@ test_that("streams follow each other as in parallel", {
   }
 })
 
-take_session <- function() entry("session_snapshot", .Options, search(), stdout(), 2L, 10407L)
+take_session <- function(number = 1) entry("session_snapshot", .Options, search(), stdout(), 2L, 10407L, .libPaths(), number)
 
-look_at_session <- function(snapshot, seed = NULL)
-  entry("session_changed", snapshot, .Options, search(), stdout(), 2L, seed)
+look_at_session <- function(snapshot, seed = NULL, number = 1)
+  entry("session_changed", snapshot, .Options, search(), stdout(), 2L, seed, .libPaths(), number)
 
 # What a snapshot says of a change, and of the state after it has been undone. Expectations set options, so that none
 # may come between.
@@ -253,6 +253,46 @@ test_that("a snapshot tells what a session has changed", {
   snapshot <- take_session()
   kinds <- c(look_at_session(snapshot, c(10403L, 1L)), look_at_session(snapshot, c(10407L, 1L)))
   expect_identical(kinds, c(128L, 0L))
+  assign("bridge variable", 1, at)
+  defer(rm("bridge variable", envir = at))
+  expect_identical(
+    changes(function() lockBinding("bridge variable", at), function() get("unlockBinding", baseenv())("bridge variable", at)),
+    c(512L, 0L)
+  )
+  libraries <- .libPaths()
+  kept <- environment(.libPaths)
+  expect_identical(
+    changes(function() assign(".lib.loc", tempdir(), envir = kept), function() assign(".lib.loc", libraries, envir = kept)),
+    c(1024L, 0L)
+  )
+  snapshot <- take_session()
+  expect_identical(c(look_at_session(snapshot, number = 2), look_at_session(snapshot)), c(16384L, 0L))
+})
+
+test_that("attributes of the process are seen and restored", {
+  skip_on_os("windows")
+  mask <- NULL
+  snapshot <- take_session()
+  mask <- Sys.umask("0123")
+  changed <- look_at_session(snapshot)
+  entry("session_restore_process", snapshot)
+  expect_identical(c(changed, look_at_session(snapshot)), c(2048L, 0L))
+  expect_identical(Sys.umask(), mask)
+})
+
+test_that("flags that R sets are found, and can be taken away", {
+  env <- new.env()
+  flag <- flag_set_by(lockEnvironment, new.env)
+  expect_gt(flag, 0L)
+  expect_false(has_flag(env, flag))
+  lockEnvironment(env)
+  expect_true(has_flag(env, flag))
+  entry("clear_flag", env, flag)
+  expect_false(environmentIsLocked(env))
+  assign("a", 1, env)
+  expect_identical(flag_set_by(identity, new.env), 0L)
+  expect_identical(entry("clear_flag", 1, flag)$kind, "error")
+  expect_identical(entry("clear_flag", env, 3L)$kind, "error")
 })
 
 test_that("new variables are named, and only those", {
@@ -277,8 +317,8 @@ test_that("the boundary stands gctorture", {
       x <- entry("test_unserialize", entry("test_serialize", list(a = 1:3, b = "x", f = quote(f(x))))[[1L]])
       failure <- entry("task_id", 1)
       caught <- tryCatch(boundary("call", function() stop("x")), error = conditionMessage)
-      snapshot <- entry("session_snapshot", .Options, search(), stdout(), 2L, NULL)
-      changed <- entry("session_changed", snapshot, .Options, search(), stdout(), 2L, NULL)
+      snapshot <- entry("session_snapshot", .Options, search(), stdout(), 2L, NULL, NULL, 1:3)
+      changed <- entry("session_changed", snapshot, .Options, search(), stdout(), 2L, NULL, NULL, 1:3)
       list(x, failure$kind, caught, bitwAnd(changed, 4L), boundary("alive"))
     },
     finally = gctorture(FALSE)

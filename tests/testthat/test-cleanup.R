@@ -72,13 +72,201 @@ test_that("packages and environments attached by a task are detached", {
   expect_true(mirai("stats4" %in% loadedNamespaces())[])
 })
 
-test_that("what a task detaches stays detached", {
-  everywhere(library(stats4))
-  mirai(detach("package:stats4"))[]
-  expect_false("package:stats4" %in% mirai(search())[])
-  everywhere(library(stats4))
-  expect_true("package:stats4" %in% mirai(search())[])
-  everywhere(detach("package:stats4"))
+test_that("what a task detaches is attached again, at its place", {
+  everywhere({
+    library(stats4)
+    attach(list(zzz = 1), name = "attached")
+  })
+  before <- mirai(search())[]
+  mirai({
+    detach("package:stats4")
+    detach("attached")
+    detach("package:utils", unload = TRUE)
+    attach(list(yyy = 1), name = "attached")
+  })[]
+  after <- mirai(list(search(), zzz, exists("yyy"), is.function(mle), is.function(utils::head), attr(as.environment("package:stats4"), "path")))[]
+  expect_identical(after, list(before, 1, FALSE, TRUE, TRUE, find.package("stats4")))
+  everywhere({
+    detach("package:stats4")
+    detach("attached")
+  })
+  expect_false(any(c("package:stats4", "attached") %in% mirai(search())[]))
+})
+
+test_that("namespaces that a task has unloaded are loaded again", {
+  everywhere(loadNamespace("stats4"))
+  mirai(unloadNamespace("stats4"))[]
+  expect_true(mirai("stats4" %in% loadedNamespaces())[])
+})
+
+test_that("time limits end with the task that has set them", {
+  mirai(setTimeLimit(elapsed = 0.3))[]
+  mirai(setSessionTimeLimit(elapsed = 0.3))[]
+  # Longer than the limits, which are looked at now and then.
+  spent <- quote({
+    end <- Sys.time() + 0.6
+    while (Sys.time() < end) Sys.sleep(0.01)
+    "through"
+  })
+  expect_identical(mirai(spent)[], "through")
+  everywhere(setTimeLimit(elapsed = 0.3))
+  expect_identical(mirai(spent)[], "through")
+  # One that is over by the end of the task is its own affair.
+  mirai({
+    a <<- 1
+    setTimeLimit(elapsed = 1e-6)
+  })[]
+  expect_false(mirai(exists("a"))[])
+})
+
+test_that("umask, priority and processors are restored", {
+  skip_on_os("windows")
+  state <- quote(list(Sys.umask(), tools::psnice(), if (Sys.info()[["sysname"]] == "Linux") parallel::mcaffinity(NULL)))
+  before <- mirai(state)[]
+  mirai({
+    Sys.umask("0123")
+    parallel::mcaffinity(1L)
+  })[]
+  expect_identical(mirai(state)[], before)
+  skip_if_not(Sys.info()[["effective_user"]] == "root", "a priority can be raised again by root alone")
+  mirai(tools::psnice(value = tools::psnice() + 1L))[]
+  expect_identical(mirai(state)[], before)
+})
+
+test_that("the locale is restored, and the language of messages", {
+  state <- quote(c(Sys.getlocale("LC_COLLATE"), Sys.getlocale("LC_CTYPE"), Sys.getlocale("LC_TIME"), Sys.getenv("LANGUAGE"),
+                   sort(c("b", "A", "a", "B"))))
+  before <- mirai(state)[]
+  changed <- mirai({
+    Sys.setenv(LANGUAGE = "de")
+    for (locale in c("C", "C.UTF-8", "en_US.UTF-8")) suppressWarnings(Sys.setlocale("LC_ALL", locale))
+    Sys.setlocale("LC_TIME", if (Sys.getlocale("LC_TIME") == "C") "C.UTF-8" else "C")
+    Sys.getlocale()
+  })[]
+  expect_identical(mirai(state)[], before)
+  skip_if(identical(changed, mirai(Sys.getlocale())[]), "there is no locale but C")
+})
+
+test_that("levels of the compiler, limits of memory, torture and reports of collections are restored", {
+  state <- quote(c(compiler::enableJIT(-1L), if (exists("mem.maxVSize")) mem.maxVSize(), gctorture(FALSE), gcinfo(FALSE)))
+  before <- mirai(state)[]
+  mirai({
+    compiler::enableJIT(0)
+    if (exists("mem.maxVSize")) mem.maxVSize(2000)
+    gcinfo(TRUE)
+    gctorture(TRUE)
+  })[]
+  expect_identical(mirai(state)[], before)
+  everywhere(compiler::enableJIT(1))
+  mirai(compiler::enableJIT(2))[]
+  expect_identical(mirai(compiler::enableJIT(-1L))[], 1L)
+  everywhere(compiler::enableJIT(3))
+})
+
+test_that("folders of packages are restored", {
+  before <- mirai(.libPaths())[]
+  mirai(.libPaths(tempdir()))[]
+  expect_identical(mirai(.libPaths())[], before)
+})
+
+test_that("profiling ends with the task that has started it", {
+  skip_if_not(capabilities("Rprof"), "R without Rprof()")
+  file <- tempfile()
+  size <- mirai({
+    Rprof(file)
+    end <- Sys.time() + 0.2
+    while (Sys.time() < end) sqrt(2)
+  }, .args = list(file = file))[]
+  mirai(1)[]
+  before <- file.size(file)
+  mirai({
+    end <- Sys.time() + 0.3
+    while (Sys.time() < end) sqrt(2)
+  })[]
+  expect_identical(file.size(file), before)
+})
+
+test_that("a locked global environment is unlocked", {
+  everywhere(kept <<- 1)
+  mirai(lockEnvironment(globalenv()))[]
+  expect_identical(mirai(a + kept, a = 1)[], 2)
+  mirai({
+    set.seed(1)
+    lockEnvironment(globalenv(), bindings = TRUE)
+  })[]
+  expect_identical(mirai({
+    kept <<- kept + 1
+    runif(1)
+    kept
+  })[], 2)
+  expect_identical(mirai(kept)[], 1)
+  mirai({
+    fresh <<- 1
+    lockBinding("fresh", globalenv())
+  })[]
+  expect_false(mirai(exists("fresh"))[])
+  everywhere(rm(kept, envir = globalenv()))
+})
+
+test_that("variables of everywhere() come back whatever a task has put into their place", {
+  everywhere({
+    kept <<- 1
+    looked <<- 0
+    fixed <<- 3
+    lockBinding("fixed", globalenv())
+    makeActiveBinding("live", function() 42, globalenv())
+  })
+  state <- quote(list(kept, bindingIsActive("kept", globalenv()), fixed, bindingIsLocked("fixed", globalenv()), live, exists("extra")))
+  before <- mirai(state)[]
+  expect_identical(before, list(1, FALSE, 3, TRUE, 42, FALSE))
+  for (spoil in list(
+    quote(makeActiveBinding("kept", function(value) stop("looked at"), globalenv())),
+    quote(makeActiveBinding("kept", function(value) 1, globalenv())),
+    quote(delayedAssign("kept", stop("forced"), assign.env = globalenv())),
+    quote({
+      get("unlockBinding", baseenv())("fixed", globalenv())
+      fixed <<- 4
+    }),
+    quote({
+      rm(live, envir = globalenv())
+      live <<- 43
+    }),
+    quote(makeActiveBinding(".Random.seed", function(value) stop("seed"), globalenv()))
+  )) {
+    mirai({
+      rm(kept, envir = globalenv())
+      extra <<- 1
+      options(digits = 3)
+      if (exists(".Random.seed", globalenv())) rm(.Random.seed, envir = globalenv())
+      eval(spoil)
+    }, .args = list(spoil = spoil))[]
+    if (getRversion() >= "4.2") expect_identical(mirai(state)[], before, info = deparse(spoil)) else
+      expect_identical(mirai(state)[][1:4], before[1:4], info = deparse(spoil))
+    expect_identical(mirai(getOption("digits"))[], 7L)
+    expect_type(mirai(runif(1))[], "double")
+  }
+  everywhere({
+    get("unlockBinding", baseenv())("fixed", globalenv())
+    rm(kept, looked, fixed, live, envir = globalenv())
+  })
+})
+
+test_that("pools that a task has made are closed, those of everywhere() stay", {
+  everywhere(mirai::daemons(sync = TRUE, .compute = "kept"))
+  made <- mirai({
+    mirai::daemons(1)
+    mirai::daemons(1, .compute = "other")
+    mirai::daemons(sync = TRUE, .compute = "kept")
+    mirai::local_daemons("other", globalenv())
+    mirai::register_serial("mirai_leak", identity, identity)
+    mirai::mirai(Sys.getpid(), .compute = "default")[]
+  })[]
+  expect_type(made, "integer")
+  state <- mirai(list(mirai::daemons_set("default"), mirai::daemons_set("other"), mirai:::session$profile,
+                      is.null(mirai:::session$registered)))[]
+  expect_identical(state, list(FALSE, FALSE, "default", TRUE))
+  skip_unless_linux()
+  await(!alive(made))
 })
 
 test_that("methods, classes and open connections outlive the task", {

@@ -560,12 +560,10 @@ test_that("what a child process of a task writes is not caught", {
 test_that("tasks may use daemons of their own, which go with their daemon", {
   local_pool(1)
   expect_identical(value(mirai(mirai::mirai(6 * 7)[])), 42)
-  pid <- value(mirai({
-    mirai::daemons(1)
-    mirai::mirai(Sys.getpid())[]
-  }))
+  # What a task sets up goes with it, what everywhere() does is for later tasks.
+  everywhere(mirai::daemons(1))
+  pid <- value(mirai(mirai::mirai(Sys.getpid())[]))
   expect_true(alive(pid))
-  # The daemon keeps the profile for later tasks.
   expect_identical(value(mirai(mirai::mirai(Sys.getpid())[])), pid)
   daemons(0)
   expect_true(await(!alive(pid)))

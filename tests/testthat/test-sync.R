@@ -242,6 +242,43 @@ test_that("options and attached packages are put back", {
   expect_identical(search(), before)
 })
 
+test_that("the host gets its variables back whatever a task has done to the global environment", {
+  global <- globalenv()
+  assign(".sync_kept", 5, global)
+  defer(rm(".sync_kept", envir = global))
+  mask <- if (.Platform$OS.type == "unix") Sys.umask()
+  level <- compiler::enableJIT(-1L)
+  local_pool(sync = TRUE)
+  everywhere(.sync_x <<- 1)
+  mirai(lockEnvironment(globalenv(), bindings = TRUE))[]
+  expect_identical(get(".sync_kept", global), 5)
+  mirai({
+    rm(.sync_x, envir = globalenv())
+    makeActiveBinding(".sync_x", function() stop("looked at"), globalenv())
+  })[]
+  expect_identical(get(".sync_kept", global), 5)
+  mirai({
+    Sys.umask("0123")
+    compiler::enableJIT(0)
+    mirai::daemons(sync = TRUE, .compute = "inner")
+  })[]
+  if (!is.null(mask)) expect_identical(Sys.umask(), mask)
+  expect_identical(compiler::enableJIT(-1L), level)
+  expect_false(daemons_set("inner"))
+  expect_identical(mirai(.sync_x + a, a = 1)[], 2)
+  everywhere(delayedAssign(".sync_y", stop("forced"), assign.env = globalenv()))
+  expect_identical(get(".sync_kept", global), 5)
+  expect_identical(mirai(.sync_x)[], 1)
+})
+
+test_that("a time limit of the session's own outlives a task", {
+  local_pool(sync = TRUE)
+  setTimeLimit(elapsed = 0.2)
+  defer(setTimeLimit())
+  mirai(1)[]
+  expect_error(for (i in 1:3000) Sys.sleep(0.01), "elapsed time limit")
+})
+
 test_that("the host's random numbers are neither used nor changed", {
   local_pool(sync = TRUE)
   set.seed(1)

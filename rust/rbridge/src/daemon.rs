@@ -229,11 +229,17 @@ impl Evaluator for REvaluator<'_> {
     }
 
     fn after(&mut self, flags: TaskFlags) {
-        let scope = self.scope.inner();
-        let called = scope
-            .integer(flags.0.into())
-            .and_then(|flags| scope.call(self.after, &[flags]).map(drop));
-        give_up("after", called);
+        // A time limit of the task's own, or a late interrupt, may stop it once.
+        for _ in 0..3 {
+            let scope = self.scope.inner();
+            let called = scope
+                .integer(flags.0.into())
+                .and_then(|flags| scope.call(self.after, &[flags]).map(drop));
+            if called.is_ok() {
+                break;
+            }
+            give_up("after", called);
+        }
     }
 
     fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {

@@ -44,8 +44,13 @@ rapi::entries! {
         url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, attended, handlers, tempdir
     );
 
-    session::session_snapshot => session_snapshot(options, search, output, messages, kind);
-    session::session_changed => session_changed(snapshot, options, search, output, messages, seed);
+    session::session_snapshot => session_snapshot(
+        options, search, output, messages, kind, libraries, numbers
+    );
+    session::session_changed => session_changed(
+        snapshot, options, search, output, messages, seed, libraries, numbers
+    );
+    session::session_restore_process => session_restore_process(snapshot);
     session::session_new_globals => session_new_globals(snapshot);
 
     flags::object_flags => object_flags(x);

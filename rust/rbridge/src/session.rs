@@ -5,12 +5,12 @@
 //! difference may be a false alarm (an option set to the value it had); R looks closer then.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::rapi::{Handle, Jump, Scope, Sexp};
-use crate::sys::Environment;
+use crate::sys::{Environment, Process};
 
 /// Bits of the answer of [`session_changed`].
 mod area {
@@ -30,21 +30,59 @@ mod area {
     pub const DEVICES: i32 = 64;
     /// Random numbers are of another kind.
     pub const KIND: i32 = 128;
+    /// The global environment was locked or unlocked.
+    pub const LOCK: i32 = 256;
+    /// Variables in it were locked, unlocked, or made active.
+    pub const BINDINGS: i32 = 512;
+    /// The folders that packages are looked for in were changed.
+    pub const LIBRARIES: i32 = 1024;
+    /// Umask, priority or processors of the process were.
+    pub const PROCESS: i32 = 2048;
+    /// The locale was.
+    pub const LOCALE: i32 = 4096;
+    /// Rprof() was started or stopped.
+    pub const PROFILER: i32 = 8192;
+    /// One of the numbers is another.
+    pub const NUMBERS: i32 = 16384;
 }
 
 /// The state of a session at one moment.
 pub(crate) struct Snapshot {
-    /// Names of global variables, in the order of the last look at them.
-    globals: RefCell<Vec<usize>>,
-    /// The names at the time of the snapshot.
-    known: HashSet<usize>,
+    /// Names and states of global variables, in the order of the last look at them.
+    globals: RefCell<Globals>,
+    /// The names at the time of the snapshot, with their states.
+    known: HashMap<usize, u8>,
+    is_locked: bool,
     search: Vec<usize>,
+    /// Cells and values.
     options: Vec<(usize, usize)>,
     environment: Environment,
     folder: Option<PathBuf>,
     sinks: [Option<i32>; 2],
     devices: i32,
     kind: Option<i32>,
+    libraries: usize,
+    process: Process,
+    numbers: Vec<f64>,
+}
+
+/// Names by address, and what [`binding_states`](Scope::binding_states) says of each.
+struct Globals {
+    names: Vec<usize>,
+    states: Vec<u8>,
+}
+
+impl Globals {
+    fn now(scope: &Scope, names: Sexp<'_>) -> Result<Globals, Jump> {
+        Ok(Globals {
+            names: names.string_identities(scope)?,
+            states: scope.binding_states(names)?,
+        })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, u8)> {
+        self.names.iter().copied().zip(self.states.iter().copied())
+    }
 }
 
 impl Handle for Snapshot {
@@ -53,7 +91,9 @@ impl Handle for Snapshot {
 
 /// Entry: takes a snapshot. `options` is `.Options`, `search` is `search()`; `output` and `messages` are the numbers of
 /// the connections that output and messages go to, `kind` is the first number that `.Random.seed` has or would have:
-/// `NULL` for these means not to look.
+/// `NULL` for these means not to look. `libraries` is the object that `.libPaths()` answers,
+/// `numbers` whatever else can be told by numbers.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn session_snapshot<'r>(
     scope: &'r Scope,
     options: Sexp<'r>,
@@ -61,12 +101,15 @@ pub(crate) fn session_snapshot<'r>(
     output: Sexp<'r>,
     messages: Sexp<'r>,
     kind: Sexp<'r>,
+    libraries: Sexp<'r>,
+    numbers: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let names = scope.global_names()?;
-    let globals = names.string_identities(scope)?;
+    let globals = Globals::now(scope, names)?;
     let snapshot = Snapshot {
-        known: globals.iter().copied().collect(),
+        known: globals.iter().collect(),
         globals: RefCell::new(globals),
+        is_locked: scope.globals_are_locked()?,
         search: search.string_identities(scope)?,
         options: options.identities().collect(),
         environment: Environment::now(),
@@ -74,14 +117,19 @@ pub(crate) fn session_snapshot<'r>(
         sinks: [output.first_integer(scope)?, messages.first_integer(scope)?],
         devices: scope.device_count(),
         kind: kind.first_integer(scope)?,
+        libraries: libraries.identity(),
+        process: Process::now(),
+        numbers: numbers.numbers(scope)?,
     };
-    let alive = [names, search, options.values(scope)?];
+    let alive = [names, search, options.parts(scope)?, libraries];
     Ok(scope.pointer(snapshot, Some(scope.list(&alive)?))?)
 }
 
 /// Entry: which areas differ from the snapshot, as the sum of their bits: 1 new global variables, 2 search path, 4
-/// options, 8 environment variables, 16 working directory, 32 sinks, 64 graphics devices, 128 kind of random numbers.
-/// `seed` is the current `.Random.seed` or `NULL`.
+/// options, 8 environment variables, 16 working directory, 32 sinks, 64 graphics devices, 128 kind of random numbers,
+/// 256 lock of the global environment, 512 locked and active variables there, 1024 libraries, 2048 attributes of the process,
+/// 4096 locale, 8192 profiler, 16384 numbers. `seed` is the current `.Random.seed` or `NULL`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn session_changed<'r>(
     scope: &'r Scope,
     snapshot: Sexp<'r>,
@@ -90,15 +138,16 @@ pub(crate) fn session_changed<'r>(
     output: Sexp<'r>,
     messages: Sexp<'r>,
     seed: Sexp<'r>,
+    libraries: Sexp<'r>,
+    numbers: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let then: &Snapshot = snapshot.handle(scope, "snapshot")?;
-    let mut changed = 0;
+    let mut changed = then.look_at_globals(scope)?;
     let mut note = |area, differs| {
         if differs {
             changed |= area;
         }
     };
-    note(area::GLOBALS, then.has_new_globals(scope)?);
     note(area::SEARCH, !search.has_strings(scope, &then.search)?);
     note(
         area::OPTIONS,
@@ -114,7 +163,24 @@ pub(crate) fn session_changed<'r>(
         area::KIND,
         then.kind.is_some() && kind.is_some() && kind != then.kind,
     );
+    note(area::LOCK, scope.globals_are_locked()? != then.is_locked);
+    note(area::LIBRARIES, libraries.identity() != then.libraries);
+    let process = then.process.differences();
+    note(area::PROCESS, process.attributes);
+    note(area::LOCALE, process.locale);
+    note(area::PROFILER, process.profiler);
+    note(area::NUMBERS, numbers.numbers(scope)? != then.numbers);
     Ok(scope.integer(changed)?)
+}
+
+/// Entry: umask, priority and processors as in the snapshot, as far as they may be set.
+pub(crate) fn session_restore_process<'r>(
+    scope: &'r Scope,
+    snapshot: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let then: &Snapshot = snapshot.handle(scope, "snapshot")?;
+    then.process.restore_attributes();
+    Ok(scope.null())
 }
 
 /// Entry: names of the global variables that the snapshot does not have, `.Random.seed` never among them.
@@ -129,31 +195,38 @@ pub(crate) fn session_new_globals<'r>(
         .string_identities(scope)?
         .into_iter()
         .enumerate()
-        .filter(|(_, name)| *name != seed && !then.known.contains(name))
+        .filter(|(_, name)| *name != seed && !then.known.contains_key(name))
         .map(|(i, _)| i)
         .collect();
     Ok(scope.pick_strings(names, &new)?)
 }
 
 impl Snapshot {
-    fn has_new_globals(&self, scope: &Scope) -> Result<bool, Jump> {
+    /// The bits for new variables, and for known ones in another state.
+    fn look_at_globals(&self, scope: &Scope) -> Result<i32, Jump> {
         // An inner scope: the list of names is garbage at once.
         let scope = scope.inner();
         let names = scope.global_names()?;
-        if names.has_strings(&scope, &self.globals.borrow())? {
-            return Ok(false);
+        if names.has_strings(&scope, &self.globals.borrow().names)? {
+            let same = scope.binding_states(names)? == self.globals.borrow().states;
+            return Ok(if same { 0 } else { area::BINDINGS });
         }
         let seed = scope.seed_name()?;
-        let now = names.string_identities(&scope)?;
-        if now
-            .iter()
-            .any(|name| *name != seed && !self.known.contains(name))
-        {
-            return Ok(true);
+        let now = Globals::now(&scope, names)?;
+        let mut changed = 0;
+        for (name, state) in now.iter() {
+            match self.known.get(&name) {
+                Some(then) if *then != state => changed |= area::BINDINGS,
+                None if name == seed && state != 0 => changed |= area::BINDINGS,
+                None if name != seed => changed |= area::GLOBALS,
+                _ => {}
+            }
         }
-        // Fewer names, or the same in another order: that is what to expect from now on. The snapshot keeps its names
-        // alive, and the name of the seed lives for ever, so that none of these addresses comes to mean another one.
-        *self.globals.borrow_mut() = now;
-        Ok(false)
+        if changed == 0 {
+            // Fewer names, or the same in another order: that is what to expect from now on. The snapshot keeps its names
+            // alive, and the name of the seed lives for ever, so that none of these addresses comes to mean another one.
+            *self.globals.borrow_mut() = now;
+        }
+        Ok(changed)
     }
 }

@@ -7,7 +7,23 @@ use std::ffi::CStr;
 #[cfg_attr(not(unix), path = "sys/other.rs")]
 mod os;
 
+#[cfg(unix)]
+#[path = "sys/process.rs"]
+mod process;
+
 pub(crate) use os::*;
+#[cfg(unix)]
+pub(crate) use process::Process;
+
+/// What is different between two states of a process.
+pub(crate) struct Differences {
+    /// Umask, priority or the processors to run on.
+    pub attributes: bool,
+    /// The locale.
+    pub locale: bool,
+    /// Whether Rprof() samples.
+    pub profiler: bool,
+}
 
 /// The system's text for an error number.
 pub(crate) fn error_text(number: i32) -> String {

@@ -148,6 +148,10 @@ unsafe extern "C-unwind" {
         hook: PersistHook,
         hook_data: SEXP,
     );
+    pub fn R_EnvironmentIsLocked(env: SEXP) -> c_int;
+    pub fn R_BindingIsLocked(name: SEXP, env: SEXP) -> c_int;
+    pub fn R_BindingIsActive(name: SEXP, env: SEXP) -> c_int;
+    pub fn Rf_installTrChar(name: SEXP) -> SEXP;
     pub fn R_gc();
     pub fn R_Serialize(x: SEXP, stream: *mut OutStream);
     pub fn R_Unserialize(stream: *mut InStream) -> SEXP;

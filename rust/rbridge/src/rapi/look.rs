@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::ffi::{self, Length};
+use super::ffi::{self, Length, SEXP};
 use super::{Jump, Scope, Sexp};
 
 impl Scope {
@@ -10,6 +10,31 @@ impl Scope {
     pub(crate) fn global_names(&self) -> Result<Sexp<'_>, Jump> {
         // SAFETY: the closure holds nothing.
         unsafe { self.fresh(|| ffi::R_lsInternal3(ffi::R_GlobalEnv, 1, 0)) }
+    }
+
+    /// Whether no variable can be made or removed there.
+    pub(crate) fn globals_are_locked(&self) -> Result<bool, Jump> {
+        // SAFETY: the closure holds nothing.
+        unsafe { self.protected(|| ffi::R_EnvironmentIsLocked(ffi::R_GlobalEnv) != 0) }
+    }
+
+    /// Of variables of the global environment, whether they are locked (1) or active (2), as a sum. All of them exist.
+    pub(crate) fn binding_states(&self, names: Sexp<'_>) -> Result<Vec<u8>, Jump> {
+        let mut states = vec![0; names.len(self)?];
+        let (start, length) = (states.as_mut_ptr(), states.len());
+        // SAFETY: the closure holds plain data; `states` has room for each. What a bound name is the name of, is a symbol
+        // that exists.
+        unsafe {
+            self.protected(|| {
+                for i in 0..length {
+                    let name = ffi::Rf_installTrChar(ffi::STRING_ELT(names.raw(), i as Length));
+                    let locked = ffi::R_BindingIsLocked(name, ffi::R_GlobalEnv) != 0;
+                    let active = ffi::R_BindingIsActive(name, ffi::R_GlobalEnv) != 0;
+                    *start.add(i) = u8::from(locked) + 2 * u8::from(active);
+                }
+            })?;
+        }
+        Ok(states)
     }
 
     /// The strings of `x` at `indices`.
@@ -50,37 +75,71 @@ impl Scope {
 }
 
 impl Sexp<'_> {
-    /// Tags and values of a pairlist, as addresses: to be compared, not to be followed.
-    pub(crate) fn identities(self) -> impl Iterator<Item = (usize, usize)> {
-        let mut cell = self.raw();
-        std::iter::from_fn(move || {
-            // SAFETY: on R's thread; a pairlist is followed to its end, which is not one.
-            unsafe {
-                if ffi::TYPEOF(cell) != ffi::LISTSXP {
-                    return None;
-                }
-                let pair = (ffi::TAG(cell) as usize, ffi::CAR(cell) as usize);
-                cell = ffi::CDR(cell);
-                Some(pair)
-            }
-        })
+    /// The address of the object, in the sense of [`identities`](Self::identities).
+    pub(crate) fn identity(self) -> usize {
+        self.raw() as usize
     }
 
-    /// A list of the values of a pairlist.
-    pub(crate) fn values(self, scope: &Scope) -> Result<Sexp<'_>, Jump> {
-        let length = self.identities().count();
+    /// Cells and values of a pairlist, as addresses: to be compared, not to be followed. The tag of a cell does not change.
+    pub(crate) fn identities(self) -> impl Iterator<Item = (usize, usize)> {
+        self.pairs()
+            .map(|(cell, value)| (cell as usize, value as usize))
+    }
+
+    fn pairs(self) -> impl Iterator<Item = (SEXP, SEXP)> {
+        // SAFETY: on R's thread; a pairlist is followed to its end, which is `NULL`.
+        unsafe {
+            let is_list = ffi::TYPEOF(self.raw()) == ffi::LISTSXP;
+            let mut cell = if is_list { self.raw() } else { ffi::R_NilValue };
+            std::iter::from_fn(move || {
+                if cell == ffi::R_NilValue {
+                    return None;
+                }
+                let pair = (cell, ffi::CAR(cell));
+                cell = ffi::CDR(cell);
+                Some(pair)
+            })
+        }
+    }
+
+    /// A list of the values of a pairlist and of its cells: what keeps them alive.
+    pub(crate) fn parts(self, scope: &Scope) -> Result<Sexp<'_>, Jump> {
+        let length = self.pairs().count();
         // SAFETY: the closure holds plain data; the pairlist has `length` cells, as nothing has run since.
         unsafe {
             scope.fresh(|| {
-                let list = ffi::Rf_allocVector(ffi::VECSXP, length as Length);
-                let mut cell = self.raw();
-                for i in 0..length {
-                    ffi::SET_VECTOR_ELT(list, i as Length, ffi::CAR(cell));
-                    cell = ffi::CDR(cell);
+                let list = ffi::Rf_allocVector(ffi::VECSXP, 2 * length as Length);
+                for (i, (cell, value)) in self.pairs().take(length).enumerate() {
+                    ffi::SET_VECTOR_ELT(list, 2 * i as Length, cell);
+                    ffi::SET_VECTOR_ELT(list, 2 * i as Length + 1, value);
                 }
                 list
             })
         }
+    }
+
+    /// The numbers of a vector; none for what is not one.
+    pub(crate) fn numbers(self, scope: &Scope) -> Result<Vec<f64>, Jump> {
+        // SAFETY: on R's thread; any object has a type.
+        let kind = unsafe { ffi::TYPEOF(self.raw()) };
+        if kind != ffi::REALSXP && kind != ffi::INTSXP {
+            return Ok(Vec::new());
+        }
+        let mut numbers = vec![0.0; self.len(scope)?];
+        let (start, length) = (numbers.as_mut_ptr(), numbers.len());
+        // SAFETY: the closure holds plain data; the vector has its type, and `numbers` has room for each.
+        unsafe {
+            scope.protected(|| {
+                for i in 0..length {
+                    *start.add(i) = if kind == ffi::REALSXP {
+                        ffi::REAL_ELT(self.raw(), i as Length)
+                    } else {
+                        f64::from(ffi::INTEGER_ELT(self.raw(), i as Length))
+                    };
+                }
+            })?;
+        }
+        Ok(numbers)
     }
 
     /// Addresses of the strings of a character vector: equal strings of one encoding have the same one. Empty for what

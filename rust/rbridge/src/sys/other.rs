@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use super::Differences;
+
 /// The environment variables at one moment.
 pub(crate) struct Environment(Vec<(OsString, OsString)>);
 
@@ -15,6 +17,28 @@ impl Environment {
     pub(crate) fn is_current(&self) -> bool {
         std::env::vars_os().eq(self.0.iter().cloned())
     }
+}
+
+/// What tasks can change in a process is not looked at.
+pub(crate) struct Process;
+
+impl Process {
+    /// Reads nothing.
+    pub(crate) fn now() -> Process {
+        Process
+    }
+
+    /// None.
+    pub(crate) fn differences(&self) -> Differences {
+        Differences {
+            attributes: false,
+            locale: false,
+            profiler: false,
+        }
+    }
+
+    /// Does nothing.
+    pub(crate) fn restore_attributes(&self) {}
 }
 
 /// Does nothing.

@@ -5,36 +5,55 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
 /// The environment variables at one moment.
-pub(crate) struct Environment(Vec<CString>);
+pub(crate) struct Environment {
+    strings: Vec<CString>,
+    /// Where they were.
+    addresses: Vec<usize>,
+}
+
+/// glibc never writes into a string that it has handed out, so that an equal address means an equal string.
+const ADDRESSES_TELL: bool = cfg!(all(target_os = "linux", target_env = "gnu"));
 
 impl Environment {
     /// Copies them.
     pub(crate) fn now() -> Environment {
-        Environment(strings().map(CStr::to_owned).collect())
+        Environment {
+            strings: strings().map(CStr::to_owned).collect(),
+            addresses: addresses().collect(),
+        }
     }
 
     /// Whether they are still the same, in the same order.
     pub(crate) fn is_current(&self) -> bool {
-        strings().eq(self.0.iter().map(CString::as_c_str))
+        (ADDRESSES_TELL && addresses().eq(self.addresses.iter().copied()))
+            || strings().eq(self.strings.iter().map(CString::as_c_str))
     }
 }
 
 /// The strings of `environ`. They are changed on R's thread only, which is the one that asks.
 fn strings<'a>() -> impl Iterator<Item = &'a CStr> {
+    // SAFETY: strings, not changed while this runs (see above).
+    pointers().map(|string| unsafe { CStr::from_ptr(string) })
+}
+
+fn addresses() -> impl Iterator<Item = usize> {
+    pointers().map(|string| string as usize)
+}
+
+fn pointers() -> impl Iterator<Item = *const libc::c_char> {
     let mut next = environ();
     std::iter::from_fn(move || {
         if next.is_null() {
             return None;
         }
-        // SAFETY: an array of strings that ends with a null pointer, not changed while this runs (see above).
-        unsafe {
-            let string = *next;
-            if string.is_null() {
-                return None;
-            }
-            next = next.add(1);
-            Some(CStr::from_ptr(string))
+        // SAFETY: an array that ends with a null pointer, not changed while this runs.
+        let string = unsafe { *next };
+        if string.is_null() {
+            return None;
         }
+        // SAFETY: this was not the end of the array.
+        next = unsafe { next.add(1) };
+        Some(string)
     })
 }
 
