@@ -82,7 +82,7 @@ test_that("memory that runs out is an error of that task, and the daemon goes on
     "say <- function(name, expr) {x <- expr; cat(name, class(x)[1], x, '\\n')}",
     "say('at-once', mirai(numeric(1e10))[])",
     "say('in-pieces', mirai({l <- list(); repeat l[[length(l) + 1L]] <- raw(1e8)})[])",
-    "say('written', mirai({x <- raw(4e8); x})[])",
+    "say('written', mirai({x <- raw(6e8); x})[])",
     "m <- mirai({gc(); raw(2e8)}); x <- raw(4e8); call_mirai(m)",
     "say('no-room', tryCatch({m[]; 'fits'}, error = conditionMessage))",
     "rm(x); invisible(gc())",
