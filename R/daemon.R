@@ -198,7 +198,8 @@ noted_error <- function(condition, calls) {
 # restart "abort"; before R 4.2, a lack of stack.
 unnoted_error <- function() {
   if (tryCatch(is_last_message(session$signalled), error = function(e) FALSE)) return(mirai_error(session$signalled, list()))
-  plain_error("C stack usage is too close to the limit: something is nested too deeply; or the restart \"abort\" was invoked")
+  plain_error(paste0(if (getRversion() < "4.2") "C stack usage is too close to the limit: something is nested too deeply; or ",
+                     "the restart \"abort\" was invoked"))
 }
 
 # Is this condition what R has printed last as an error? Long messages are cut there.
