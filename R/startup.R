@@ -13,7 +13,7 @@ is_daemon_command <- function(arguments) {
 }
 
 is_daemon_call <- function(expr) {
-  is.call(expr) && (identical(expr[[1L]], quote(mirai::daemon)) || identical(expr[[1L]], quote(mirai:::serve_forks)))
+  is.call(expr) && deparse(expr[[1L]])[1L] %in% c("mirai::daemon", "mirai:::serve_forks")
 }
 
 # Is it still reading start-up files? After them R attaches its default packages, before it does what it was started for.
