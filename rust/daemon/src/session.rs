@@ -2,7 +2,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Address, Dialled, Spin, dial};
+use mirai_lanes::{Address, Credentials, Dialled, Spin, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
@@ -91,7 +91,7 @@ pub(crate) enum Next {
 impl Channel {
     fn open(address: &Address, hello: Hello) -> Result<Channel, DaemonError> {
         let channel = Channel {
-            connection: dial(address)?,
+            connection: dial(address, &Credentials::default())?,
             buffer: FrameBuffer::new(Limits::PEER),
             spin: Spin::default(),
         };

@@ -42,6 +42,11 @@ impl Token {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The token's bytes. Whoever has them may connect.
+    pub fn to_bytes(&self) -> [u8; TOKEN_LEN] {
+        self.0
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -141,10 +141,7 @@ fn a_replayed_hub_is_found_out() {
 fn what_a_side_says_cannot_be_held_up_to_it() {
     // A hub that knows no token sends back what the daemon says.
     let (mut daemon, opening) = Daemon::new(Some(token(7)), nonce(1));
-    assert_eq!(
-        daemon.read(&opening).unwrap_err(),
-        HandshakeError::NotMirai
-    );
+    assert_eq!(daemon.read(&opening).unwrap_err(), HandshakeError::NotMirai);
     // It makes the answer itself, and mirrors the proof.
     let (mut daemon, _) = Daemon::new(Some(token(7)), nonce(1));
     let asks = talk(Some(token(9)), Some(token(9))).from_hub.remove(0);
@@ -395,5 +392,8 @@ fn secrets_stay_out_of_logs() {
         Opener::of_hub(&keys),
         Hub::new(Some(token(0xAB)), nonce(1)),
     );
-    assert!(!shown.contains("171") && !shown.to_lowercase().contains("abab"), "{shown}");
+    assert!(
+        !shown.contains("171") && !shown.to_lowercase().contains("abab"),
+        "{shown}"
+    );
 }

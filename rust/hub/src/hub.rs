@@ -99,7 +99,7 @@ impl Hub {
         ));
         let (address, work) = {
             let _inside = reactor.enter();
-            let listener = mirai_lanes::listen(&address)?;
+            let listener = mirai_lanes::listen(&address, &mirai_lanes::Access::default())?;
             let address = listener.address().clone();
             (address, tokio::spawn(work(Arc::clone(&core), listener)))
         };

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::network::{self, NetworkListener};
-use crate::{Address, HostWatch, LaneError, Wake, lane};
+use crate::{Access, Address, Credentials, HostWatch, LaneError, Wake, lane};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
 ///
@@ -77,18 +77,19 @@ pub trait Dialled: Send + Sync + std::fmt::Debug {
     fn host_pid(&self) -> Option<u32>;
 }
 
-/// Connects to the hub at `address`, and checks that it is one that this daemon may trust, as far as the lane can tell.
+/// Connects to the hub at `address`, and checks that it is one that this daemon may trust: within a machine by the user it
+/// runs as, over a network by the credentials.
 ///
 /// # Errors
 /// [`LaneError`], with code 6 when nobody listens.
-pub fn dial(address: &Address) -> Result<Arc<dyn Dialled>, LaneError> {
+pub fn dial(address: &Address, credentials: &Credentials) -> Result<Arc<dyn Dialled>, LaneError> {
     match address {
-        Address::Network(address) => Ok(Arc::new(network::dial(address)?)),
+        Address::Network(address) => network::dial(address, credentials),
         Address::Abstract(_) | Address::Ipc(_) => Ok(Arc::new(Blocking::new(lane::dial(address)?))),
     }
 }
 
-/// Takes connections in. Peers have proved who they are, as far as the lane can tell, when they come out of
+/// Takes connections in. Peers have proved who they are when they come out of
 /// [`accept`](Self::accept).
 #[derive(Debug)]
 pub enum Listener {
@@ -120,13 +121,13 @@ impl Listener {
     }
 }
 
-/// Listens at `address`; to be called inside a tokio runtime.
+/// Listens at `address`, for peers of the same user or with `access` over a network; to be called inside a tokio runtime.
 ///
 /// # Errors
 /// [`LaneError`] as the operating system or the platform gives it.
-pub fn listen(address: &Address) -> Result<Listener, LaneError> {
+pub fn listen(address: &Address, access: &Access) -> Result<Listener, LaneError> {
     match address {
-        Address::Network(address) => Ok(Listener::Network(NetworkListener::bind(address)?)),
+        Address::Network(address) => Ok(Listener::Network(NetworkListener::bind(address, access)?)),
         Address::Abstract(_) | Address::Ipc(_) => {
             Ok(Listener::Local(lane::LocalListener::bind(address)?))
         }

@@ -1,8 +1,11 @@
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use mirai_handshake::HandshakeError;
 use thiserror::Error;
 
-use crate::Failure;
+use crate::{Failure, Refusal};
 
 /// Why listening or dialling failed.
 #[derive(Debug, Error)]
@@ -37,6 +40,48 @@ pub enum LaneError {
         /// Why it failed.
         failure: Failure,
     },
+    /// A daemon was turned away by its hub, or does not trust it.
+    #[error("`{url}`: {}", refused(reason))]
+    Refused {
+        /// The URL as given.
+        url: String,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A hub has turned a peer away.
+    #[error("{}: {reason}", named(peer))]
+    TurnedAway {
+        /// Where it came from, if that was still known.
+        peer: Option<SocketAddr>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Certificates were given for an address without TLS.
+    #[error("`{url}`: certificates are of use for tls+tcp:// and wss:// only")]
+    NoTls {
+        /// The URL as given.
+        url: String,
+    },
+    /// A daemon has no certificate to know its hub by.
+    #[error("`{url}`: the host cannot be authenticated without its certificate (`tlscert`)")]
+    NoCertificate {
+        /// The URL as given.
+        url: String,
+    },
+    /// Certificates or keys are of no use.
+    #[error("the TLS certificate: {reason}")]
+    Certificate {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A file of certificates cannot be read.
+    #[error("the file `{}`: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
     /// The peer belongs to another user.
     #[error("the peer runs as another user (uid {uid})")]
     Stranger {
@@ -51,13 +96,20 @@ pub enum LaneError {
 impl LaneError {
     /// Whether a peer was turned away, which says nothing about the next one.
     pub fn is_stranger(&self) -> bool {
-        matches!(self, LaneError::Stranger { .. } | LaneError::Unproven)
+        matches!(
+            self,
+            LaneError::Stranger { .. } | LaneError::Unproven | LaneError::TurnedAway { .. }
+        )
     }
 
     /// Whether nobody listens there now: a later attempt may succeed.
     pub fn is_absence(&self) -> bool {
         match self {
             LaneError::Network { failure, .. } => failure.is_absence(),
+            // A hub that is just closing, or one that is stuck.
+            LaneError::Refused { reason, .. } => {
+                matches!(reason, Refusal::Gone | Refusal::Late | Refusal::Io(_))
+            }
             other => other.code() == 6,
         }
     }
@@ -69,6 +121,17 @@ impl LaneError {
             LaneError::Unsupported { .. } => 9,
             LaneError::Stranger { .. } | LaneError::Unproven => 16,
             LaneError::Network { failure, .. } => failure.code(),
+            LaneError::Refused { reason, .. } | LaneError::TurnedAway { reason, .. } => {
+                refusal_code(reason)
+            }
+            LaneError::NoTls { .. } => 9,
+            LaneError::NoCertificate { .. } => 27,
+            LaneError::Certificate { .. } => 26,
+            LaneError::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => 12,
+                io::ErrorKind::PermissionDenied => 16,
+                _ => 26,
+            },
             LaneError::Os { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => 10,
                 io::ErrorKind::AddrNotAvailable => 15,
@@ -80,5 +143,38 @@ impl LaneError {
                 _ => 0x1000_0000 | source.raw_os_error().unwrap_or(0),
             },
         }
+    }
+}
+
+/// A refusal in a daemon's words.
+fn refused(reason: &Refusal) -> String {
+    match reason {
+        Refusal::Tls(_) => "the host could not be authenticated: its certificate is not signed by what was given, \
+            is for another host, or has expired; or it does not accept this daemon's certificate"
+            .to_owned(),
+        Refusal::WantsTls => {
+            "the host asks for TLS: use tls+tcp:// or wss://, with its certificate".to_owned()
+        }
+        Refusal::Gone => "the host closed the connection before it answered: it is closing, asks for TLS, or is none \
+            of mirai's"
+            .to_owned(),
+        Refusal::Late => "the host did not answer in time".to_owned(),
+        Refusal::Handshake(error) => error.to_string(),
+        Refusal::Io(error) => error.to_string(),
+    }
+}
+
+fn named(peer: &Option<SocketAddr>) -> String {
+    peer.map_or("a peer".to_owned(), |peer| peer.to_string())
+}
+
+fn refusal_code(reason: &Refusal) -> i32 {
+    match reason {
+        Refusal::Tls(_) => 27,
+        Refusal::Handshake(HandshakeError::NotMirai | HandshakeError::Version { .. }) => 13,
+        Refusal::Handshake(_) => 27,
+        Refusal::WantsTls => 13,
+        Refusal::Gone | Refusal::Io(_) => 18,
+        Refusal::Late => 5,
     }
 }

@@ -6,12 +6,14 @@
 //!
 //! The local lane is Unix stream sockets, abstract ones on Linux, where peers prove themselves by their uid; on other
 //! platforms it is TCP on the loopback interface, where they prove themselves by a secret in a file of the user's.
-//! The network lane is TCP and WebSocket, by way of NNG. This crate knows no frames, no scheduler and no R.
+//! The network lane is TCP, TLS and WebSocket, by way of NNG, where peers
+//! prove themselves by certificates, a token, or both, if the hub asks for them. This crate knows no frames, no scheduler and no R.
 #![deny(unsafe_code)]
 
 mod address;
 mod blocking;
 mod connection;
+mod credentials;
 mod error;
 #[cfg(unix)]
 mod local;
@@ -29,7 +31,9 @@ use loopback as lane;
 
 pub use address::Address;
 pub use connection::{Connection, Dialled, Listener, dial, listen};
+pub use credentials::{Access, Credentials, new_token};
 pub use error::LaneError;
-pub use network::{Failure, NetworkAddress, NetworkListener, Scheme};
+pub use mirai_handshake::{HandshakeError, Token, TokenError};
+pub use network::{DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, Refusal, Scheme};
 pub use process::{HostWatch, ProcessEnd, Wake, end_this_process};
 pub use spin::Spin;

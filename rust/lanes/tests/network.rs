@@ -1,103 +1,15 @@
 //! The network lane over loopback: plain TCP and WebSocket.
 
-use std::future::{Future, poll_fn};
+mod common;
+
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Address, Connection, Dialled, LaneError, Listener, dial, listen};
-
-/// No wait lasts longer; what hangs fails.
-const GUARD: Duration = Duration::from_secs(60);
-
-fn address(url: &str) -> Address {
-    Address::parse(url).unwrap()
-}
-
-fn port(address: &Address) -> u16 {
-    match address {
-        Address::Network(address) => address.port(),
-        other => panic!("no network address: {other}"),
-    }
-}
-
-fn in_runtime<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async { tokio::time::timeout(GUARD, work).await.expect("in time") })
-}
-
-async fn read_some(connection: &dyn Connection, into: &mut [u8]) -> io::Result<usize> {
-    loop {
-        poll_fn(|cx| connection.poll_readable(cx)).await?;
-        match connection.try_read(into) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return done,
-        }
-    }
-}
-
-async fn write_all(connection: &dyn Connection, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        poll_fn(|cx| connection.poll_writable(cx)).await?;
-        match connection.try_write(&[IoSlice::new(bytes)]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => bytes = &bytes[done?..],
-        }
-    }
-    Ok(())
-}
-
-/// Sends back all that comes, until the end.
-async fn echo(connection: Box<dyn Connection>) -> io::Result<usize> {
-    let mut bytes = vec![0; 64 * 1024];
-    let mut total = 0;
-    loop {
-        match read_some(&*connection, &mut bytes).await? {
-            0 => return Ok(total),
-            count => write_all(&*connection, &bytes[..count]).await?,
-        }
-        total += 1;
-    }
-}
-
-fn send(connection: &dyn Dialled, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        bytes = &bytes[connection.write(&[IoSlice::new(bytes)]).unwrap()..];
-    }
-}
-
-fn receive(connection: &dyn Dialled, len: usize) -> Vec<u8> {
-    let mut got = vec![0; len];
-    let mut at = 0;
-    while at < len {
-        match connection.read(&mut got[at..], Some(Instant::now() + GUARD)) {
-            Ok(0) => panic!("the stream ended after {at} of {len} bytes"),
-            Ok(count) => at += count,
-            Err(error) => panic!("{error} after {at} of {len} bytes"),
-        }
-    }
-    got
-}
-
-/// A listener at `url` and a daemon's end of a connection to it, as the runtime's thread and another one see them.
-fn with_pair<T: Send + 'static>(
-    url: &str,
-    daemon: impl FnOnce(Arc<dyn Dialled>) -> T + Send + 'static,
-    hub: impl AsyncFnOnce(Box<dyn Connection>),
-) -> T {
-    in_runtime(async {
-        let mut listener = listen(&address(url)).unwrap();
-        let at = listener.address().clone();
-        let daemon = thread::spawn(move || daemon(dial(&at).unwrap()));
-        hub(listener.accept().await.unwrap()).await;
-        daemon.join().unwrap()
-    })
-}
+use common::*;
+use mirai_lanes::{Access, Connection, Credentials, LaneError, Listener, dial, listen};
 
 /// What every kind of address has to do; IPv6 only where this machine has it.
 fn urls() -> Vec<&'static str> {
@@ -137,7 +49,7 @@ fn bytes_go_both_ways_at_every_kind_of_address() {
 fn the_port_that_the_system_chose_is_reported() {
     in_runtime(async {
         for url in urls() {
-            let listener = listen(&address(url)).unwrap();
+            let listener = listen(&address(url), &Access::default()).unwrap();
             let reported = listener.address().to_string();
             assert_ne!(port(listener.address()), 0, "{reported}");
             assert_eq!(
@@ -151,11 +63,16 @@ fn the_port_that_the_system_chose_is_reported() {
 #[test]
 fn all_interfaces_are_one_address_without_a_host() {
     in_runtime(async {
-        let mut listener = listen(&address("tcp://:0")).unwrap();
+        let mut listener = listen(&address("tcp://:0"), &Access::default()).unwrap();
         let port = port(listener.address());
         assert_eq!(listener.address().to_string(), format!("tcp://:{port}"));
-        let daemon =
-            thread::spawn(move || dial(&address(&format!("tcp://127.0.0.1:{port}"))).map(drop));
+        let daemon = thread::spawn(move || {
+            dial(
+                &address(&format!("tcp://127.0.0.1:{port}")),
+                &Credentials::default(),
+            )
+            .map(drop)
+        });
         listener.accept().await.unwrap();
         daemon.join().unwrap().unwrap();
     });
@@ -164,30 +81,36 @@ fn all_interfaces_are_one_address_without_a_host() {
 #[test]
 fn an_address_in_use_is_code_10_and_an_absent_hub_code_6() {
     in_runtime(async {
-        let first = listen(&address("tcp://127.0.0.1:0")).unwrap();
+        let first = listen(&address("tcp://127.0.0.1:0"), &Access::default()).unwrap();
         let at = first.address().clone();
-        let error = listen(&at).unwrap_err();
+        let error = listen(&at, &Access::default()).unwrap_err();
         assert_eq!(error.code(), 10);
         assert!(error.to_string().contains(&at.to_string()), "{error}");
         drop(first);
-        let error = dial(&at).unwrap_err();
+        let error = dial(&at, &Credentials::default()).unwrap_err();
         assert_eq!(error.code(), 6);
         assert!(
             error.is_absence() && error.to_string().contains("refused"),
             "{error}"
         );
-        drop(listen(&at).unwrap());
+        drop(listen(&at, &Access::default()).unwrap());
     });
 }
 
 #[test]
 fn unknown_hosts_and_foreign_addresses_are_code_15() {
-    let foreign = in_runtime(async { listen(&address("tcp://192.0.2.1:0")).unwrap_err() });
+    let foreign = in_runtime(async {
+        listen(&address("tcp://192.0.2.1:0"), &Access::default()).unwrap_err()
+    });
     assert_eq!(foreign.code(), 15, "{foreign}");
-    let unknown = dial(&address("tcp://no-such-host.invalid:1")).unwrap_err();
+    let unknown = dial(
+        &address("tcp://no-such-host.invalid:1"),
+        &Credentials::default(),
+    )
+    .unwrap_err();
     assert_eq!(unknown.code(), 15, "{unknown}");
     assert!(unknown.to_string().contains("no-such-host.invalid"));
-    let nobody = dial(&address("tcp://:1")).unwrap_err();
+    let nobody = dial(&address("tcp://:1"), &Credentials::default()).unwrap_err();
     assert_eq!(nobody.code(), 3, "{nobody}");
 }
 
@@ -330,8 +253,8 @@ fn fill(connection: &dyn Connection) -> usize {
 #[test]
 fn a_peer_that_stops_reading_costs_a_bounded_amount_and_delays_nobody() {
     in_runtime(async {
-        let mut listener = listen(&address("tcp://127.0.0.1:0")).unwrap();
-        let stuck = TcpStream::connect(("127.0.0.1", port(listener.address()))).unwrap();
+        let mut listener = listen(&address("tcp://127.0.0.1:0"), &Access::default()).unwrap();
+        let stuck = bare(port(listener.address()));
         let to_stuck = listener.accept().await.unwrap();
         let taken = fill(&*to_stuck);
         // Two buffers of ours; the rest is the system's, which is at most a few megabytes on each side.
@@ -342,7 +265,7 @@ fn a_peer_that_stops_reading_costs_a_bounded_amount_and_delays_nobody() {
 
         let at = listener.address().clone();
         let other = thread::spawn(move || {
-            let daemon = dial(&at).unwrap();
+            let daemon = dial(&at, &Credentials::default()).unwrap();
             send(&*daemon, b"hello");
             receive(&*daemon, 5)
         });
@@ -358,9 +281,10 @@ fn a_peer_that_stops_reading_costs_a_bounded_amount_and_delays_nobody() {
 #[test]
 fn a_peer_that_sends_unread_costs_a_bounded_amount() {
     in_runtime(async {
-        let mut listener = listen(&address("tcp://127.0.0.1:0")).unwrap();
-        let mut flood = TcpStream::connect(("127.0.0.1", port(listener.address()))).unwrap();
+        let mut listener = listen(&address("tcp://127.0.0.1:0"), &Access::default()).unwrap();
+        let mut flood = bare(port(listener.address()));
         let _unread = listener.accept().await.unwrap();
+        read_answers();
         flood.set_nonblocking(true).unwrap();
         let bytes = vec![0; 1 << 20];
         let mut total = 0;
@@ -377,11 +301,12 @@ fn a_peer_that_sends_unread_costs_a_bounded_amount() {
 #[test]
 fn half_open_and_broken_peers_end_like_others() {
     in_runtime(async {
-        let mut listener = listen(&address("tcp://127.0.0.1:0")).unwrap();
+        let mut listener = listen(&address("tcp://127.0.0.1:0"), &Access::default()).unwrap();
         let port = port(listener.address());
         // Says no more, but still listens.
-        let mut half = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut half = bare(port);
         let hub = listener.accept().await.unwrap();
+        read_answers();
         half.write_all(b"last words").unwrap();
         half.shutdown(std::net::Shutdown::Write).unwrap();
         let mut bytes = [0; 10];
@@ -394,8 +319,9 @@ fn half_open_and_broken_peers_end_like_others() {
         assert_eq!(half.read(&mut bytes).unwrap(), 0);
 
         // Goes with unread data in its hands, which resets the connection.
-        let reset = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let reset = bare(port);
         let hub = listener.accept().await.unwrap();
+        read_answers();
         write_all(&*hub, b"unread").await.unwrap();
         reset.set_nonblocking(true).unwrap();
         while reset.peek(&mut bytes).is_err() {
@@ -409,7 +335,7 @@ fn half_open_and_broken_peers_end_like_others() {
 #[test]
 fn whatever_strangers_say_to_a_websocket_others_are_served() {
     in_runtime(async {
-        let mut listener = listen(&address("ws://127.0.0.1:0")).unwrap();
+        let mut listener = listen(&address("ws://127.0.0.1:0"), &Access::default()).unwrap();
         let port = port(listener.address());
         let mut strangers = Vec::new();
         for words in [
@@ -424,7 +350,7 @@ fn whatever_strangers_say_to_a_websocket_others_are_served() {
         }
         let at = listener.address().clone();
         let daemon = thread::spawn(move || {
-            let daemon = dial(&at).unwrap();
+            let daemon = dial(&at, &Credentials::default()).unwrap();
             send(&*daemon, b"hello");
             receive(&*daemon, 5);
         });
@@ -467,10 +393,12 @@ async fn serve_crowd(listener: &mut Listener, count: usize) {
 fn thousands_of_connections_live_at_one_port() {
     let count = crowd();
     in_runtime(async {
-        let mut listener = listen(&address("tcp://127.0.0.1:0")).unwrap();
+        let mut listener = listen(&address("tcp://127.0.0.1:0"), &Access::default()).unwrap();
         let at = listener.address().clone();
         let crowd = thread::spawn(move || {
-            let daemons: Result<Vec<_>, LaneError> = (0..count).map(|_| dial(&at)).collect();
+            let daemons: Result<Vec<_>, LaneError> = (0..count)
+                .map(|_| dial(&at, &Credentials::default()))
+                .collect();
             let daemons = daemons.unwrap();
             for daemon in &daemons {
                 send(&**daemon, b"here");
@@ -489,9 +417,9 @@ fn thousands_of_connections_live_at_one_port() {
 fn a_listener_that_is_gone_leaves_its_connections() {
     in_runtime(async {
         for url in ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"] {
-            let mut listener = listen(&address(url)).unwrap();
+            let mut listener = listen(&address(url), &Access::default()).unwrap();
             let at = listener.address().clone();
-            let daemon = thread::spawn(move || dial(&at).unwrap());
+            let daemon = thread::spawn(move || dial(&at, &Credentials::default()).unwrap());
             let hub = listener.accept().await.unwrap();
             let daemon = daemon.join().unwrap();
             drop(listener);

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use mirai_lanes::{Address, listen};
+use mirai_lanes::{Access, Address, listen};
 
 /// Name and blocked signals of each thread of NNG's.
 fn threads() -> Vec<(String, u64)> {
@@ -31,13 +31,17 @@ fn threads_start_with_the_first_network_address_and_block_all_signals() {
         .unwrap();
     let _inside = runtime.enter();
     let folder = tempfile::tempdir().unwrap();
-    let _local = listen(&Address::unique(folder.path()).unwrap()).unwrap();
+    let _local = listen(&Address::unique(folder.path()).unwrap(), &Access::default()).unwrap();
     for url in ["tcp://host", "gopher://host:1"] {
         Address::parse(url).unwrap_err();
     }
     assert_eq!(threads(), []);
 
-    let _network = listen(&Address::parse("tcp://127.0.0.1:0").unwrap()).unwrap();
+    let _network = listen(
+        &Address::parse("tcp://127.0.0.1:0").unwrap(),
+        &Access::default(),
+    )
+    .unwrap();
     let threads = threads();
     assert!((1..=6).contains(&threads.len()), "{threads:?}");
     // All but the two that cannot be blocked, and two that the C library keeps for itself.

@@ -121,6 +121,13 @@ impl NetworkAddress {
         self.port
     }
 
+    /// The host as a certificate has it: without the zone of an IPv6 address.
+    pub(super) fn certified_host(&self) -> &str {
+        self.host
+            .split_once('%')
+            .map_or(&self.host, |(host, _zone)| host)
+    }
+
     /// The same with the port that the system has chosen.
     pub(super) fn with_port(&self, port: u16) -> NetworkAddress {
         NetworkAddress {

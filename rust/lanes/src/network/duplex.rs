@@ -5,10 +5,11 @@
 //! while NNG or a waker is called: what is to be done is decided under the lock and done after it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,9 +17,9 @@ use super::address::Scheme;
 use super::failure::Failure;
 use super::incoming::{Incoming, ReadOn};
 use super::outgoing::{Outgoing, Then};
+use super::parked::Lane;
 use super::sys::{Operation, Stream};
-use crate::connection::{Connection, Dialled};
-use crate::process::{HostWatch, Wake};
+use crate::Connection;
 
 /// What has been written before a shutdown has this long to go out to a peer that still reads.
 const LINGER: Duration = Duration::from_secs(2);
@@ -91,31 +92,23 @@ impl Duplex {
         result
     }
 
-    /// Tries again whenever it may help, by `deadline` at most.
-    fn block<T>(
-        &self,
-        deadline: Option<Instant>,
-        mut attempt: impl FnMut() -> io::Result<T>,
-        is_ready_or_wakes: impl Fn(&Waker) -> bool,
-    ) -> io::Result<T> {
-        let waker = unpark_this_thread();
-        loop {
-            match attempt() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-            while !is_ready_or_wakes(&waker) {
-                match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-                    Some(Duration::ZERO) => return Err(io::ErrorKind::TimedOut.into()),
-                    Some(rest) => std::thread::park_timeout(rest),
-                    None => std::thread::park(),
-                }
-            }
-        }
+    /// How many bytes can be written at once.
+    ///
+    /// # Errors
+    /// When the connection takes no more.
+    pub(super) fn room(&self) -> io::Result<usize> {
+        self.0.outgoing.lock().room()
     }
 
-    fn is_readable_or_wakes(&self, waker: &Waker) -> bool {
-        self.0.incoming.lock().is_ready_or_wakes(waker)
+    /// The peer's address, while it is connected.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.0.stream.peer()
+    }
+}
+
+impl Lane for Duplex {
+    fn end_reading(&self) {
+        self.0.end_reading();
     }
 }
 
@@ -123,19 +116,6 @@ impl Drop for Duplex {
     fn drop(&mut self) {
         self.0.shutdown();
     }
-}
-
-fn unpark_this_thread() -> Waker {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    thread_local! {
-        static WAKER: Waker = Arc::new(Unpark(std::thread::current())).into();
-    }
-    WAKER.with(Waker::clone)
 }
 
 impl Shared {
@@ -275,7 +255,7 @@ fn wake(waker: Option<Waker>) {
 }
 
 /// Copies what fits.
-fn copy_into(into: &mut [u8]) -> impl FnOnce(&[u8]) -> usize {
+pub(super) fn copy_into(into: &mut [u8]) -> impl FnOnce(&[u8]) -> usize {
     |bytes| {
         let count = bytes.len().min(into.len());
         into[..count].copy_from_slice(&bytes[..count]);
@@ -284,7 +264,7 @@ fn copy_into(into: &mut [u8]) -> impl FnOnce(&[u8]) -> usize {
 }
 
 /// Appends `limit` bytes at most, without growing the vector.
-fn append_to(into: &mut Vec<u8>, limit: usize) -> impl FnOnce(&[u8]) -> usize {
+pub(super) fn append_to(into: &mut Vec<u8>, limit: usize) -> impl FnOnce(&[u8]) -> usize {
     let room = (into.capacity() - into.len()).min(limit);
     move |bytes| {
         let count = bytes.len().min(room);
@@ -295,7 +275,7 @@ fn append_to(into: &mut Vec<u8>, limit: usize) -> impl FnOnce(&[u8]) -> usize {
 
 impl Connection for Duplex {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.is_readable_or_wakes(cx.waker()) {
+        match self.0.incoming.lock().is_ready_or_wakes(cx.waker()) {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
@@ -327,61 +307,6 @@ impl Connection for Duplex {
     }
 
     fn peer_pid(&self) -> Option<u32> {
-        None
-    }
-}
-
-impl Dialled for Duplex {
-    fn read(&self, into: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
-        self.block(
-            deadline,
-            || self.try_read(into),
-            |waker| self.is_readable_or_wakes(waker),
-        )
-    }
-
-    fn read_append(
-        &self,
-        into: &mut Vec<u8>,
-        limit: usize,
-        deadline: Option<Instant>,
-    ) -> io::Result<usize> {
-        self.block(
-            deadline,
-            || self.try_read_append(into, limit),
-            |waker| self.is_readable_or_wakes(waker),
-        )
-    }
-
-    fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.try_read(into)
-    }
-
-    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.block(
-            None,
-            || self.try_write(parts),
-            |waker| self.0.outgoing.lock().is_ready_or_wakes(waker),
-        )
-    }
-
-    fn wait(&self, _: &HostWatch) -> Wake {
-        let waker = unpark_this_thread();
-        while !self.is_readable_or_wakes(&waker) {
-            std::thread::park();
-        }
-        Wake::Readable
-    }
-
-    fn end_reading(&self) {
-        self.0.end_reading();
-    }
-
-    fn shutdown(&self) {
-        self.0.shutdown();
-    }
-
-    fn host_pid(&self) -> Option<u32> {
         None
     }
 }

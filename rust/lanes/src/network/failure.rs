@@ -46,9 +46,19 @@ impl Failure {
         )
     }
 
+    /// Whether TLS has not accepted the peer, or the peer this side.
+    pub(super) fn is_authentication(self) -> bool {
+        matches!(self.0, 26 | 27)
+    }
+
+    /// What an error of a connection was before it became one of the standard library's.
+    pub(super) fn in_error(error: &io::Error) -> Option<Failure> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+
     /// Whether nobody can be reached there now, which may change.
     pub(crate) fn is_absence(self) -> bool {
-        matches!(self.0, 5 | 6 | 14)
+        matches!(self.0, 5 | 6 | 14 | 18)
     }
 
     fn text(self) -> String {

@@ -3,14 +3,24 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
+use mirai_handshake::Token;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
-use super::sys::{self, Operation, Stream};
-use crate::{Address, Connection, LaneError};
+use super::opening::{Refusal, take_in};
+use super::sys::{self, Operation, Stream, TlsConfig};
+use crate::{Access, Address, Connection, LaneError};
+
+/// Peers prove themselves within a second; a machine under heavy load, or a link that loses much, may take its time.
+const PROOF_WITHIN: Duration = Duration::from_secs(10);
+
+/// Peers that may be proving themselves at the same time; more wait in the system's own queue.
+const PROOFS: usize = 256;
 
 /// Listens at a network address.
 #[derive(Debug)]
@@ -18,6 +28,9 @@ pub struct NetworkListener {
     shared: Arc<Shared>,
     address: Address,
     scheme: Scheme,
+    token: Option<Token>,
+    /// Peers that have not proved themselves yet.
+    proofs: JoinSet<Result<Box<dyn Connection>, LaneError>>,
 }
 
 #[derive(Debug)]
@@ -37,18 +50,21 @@ struct Arrivals {
 
 impl NetworkListener {
     /// Listens at `address`, at the first of its host's addresses that lets it.
-    pub(crate) fn bind(address: &NetworkAddress) -> Result<NetworkListener, LaneError> {
-        super::check_scheme(address)?;
+    pub(crate) fn bind(
+        address: &NetworkAddress,
+        access: &Access,
+    ) -> Result<NetworkListener, LaneError> {
         let failed = |failure| LaneError::Network {
             url: address.to_string(),
             failure,
         };
+        let tls = tls_config(address, access)?;
         let mut bound = Err(Failure::NO_ADDRESS);
         for at in address
             .to_listen()
             .map_err(|_| failed(Failure::NO_ADDRESS))?
         {
-            bound = sys::Listener::listen(&address.url_of(at));
+            bound = sys::Listener::listen(&address.url_of(at), tls.as_ref());
             if bound.is_ok() {
                 break;
             }
@@ -66,6 +82,8 @@ impl NetworkListener {
             shared,
             address: Address::Network(address.with_port(port)),
             scheme: address.scheme(),
+            token: access.token.clone(),
+            proofs: JoinSet::new(),
         })
     }
 
@@ -73,25 +91,54 @@ impl NetworkListener {
         &self.address
     }
 
+    /// The next peer that has proved itself, or one that was turned away. To be called inside a tokio runtime.
     pub(crate) async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
         let failed = |failure| LaneError::Network {
             url: self.address.to_string(),
             failure,
         };
-        let arrival = poll_fn(|cx| {
-            let mut arrivals = self.shared.arrivals.lock();
-            match arrivals.come.pop_front() {
-                Some(arrival) => Poll::Ready(arrival),
-                None => {
-                    arrivals.waiting = Some(cx.waker().clone());
-                    Poll::Pending
+        loop {
+            let has_room = self.proofs.len() < PROOFS;
+            tokio::select! {
+                Some(proof) = self.proofs.join_next() => match proof {
+                    Ok(proof) => return proof,
+                    // A panic there; the next one may do better.
+                    Err(_) => continue,
+                },
+                arrival = self.shared.arrival(), if has_room => {
+                    self.shared.accept();
+                    let duplex = arrival
+                        .and_then(|stream| Duplex::new(stream, self.scheme))
+                        .map_err(failed)?;
+                    self.proofs.spawn(prove(duplex, self.scheme.has_tls(), self.token.clone()));
                 }
             }
-        })
-        .await;
-        self.shared.accept();
-        let connection = arrival.and_then(|stream| Duplex::new(stream, self.scheme));
-        Ok(Box::new(connection.map_err(failed)?))
+        }
+    }
+}
+
+async fn prove(
+    duplex: Duplex,
+    has_tls: bool,
+    token: Option<Token>,
+) -> Result<Box<dyn Connection>, LaneError> {
+    let peer = duplex.peer();
+    tokio::time::timeout(PROOF_WITHIN, take_in(duplex, has_tls, token))
+        .await
+        .unwrap_or(Err(Refusal::Late))
+        .map_err(|reason| LaneError::TurnedAway { peer, reason })
+}
+
+fn tls_config(address: &NetworkAddress, access: &Access) -> Result<Option<TlsConfig>, LaneError> {
+    match (&access.tls, address.scheme().has_tls()) {
+        (None, false) => Ok(None),
+        (Some(tls), true) => tls.config().map(Some),
+        (Some(_), false) => Err(LaneError::NoTls {
+            url: address.to_string(),
+        }),
+        (None, true) => Err(LaneError::Certificate {
+            reason: "the host has none",
+        }),
     }
 }
 
@@ -107,6 +154,20 @@ impl Drop for NetworkListener {
 }
 
 impl Shared {
+    async fn arrival(&self) -> Result<Stream, Failure> {
+        poll_fn(|cx| {
+            let mut arrivals = self.arrivals.lock();
+            match arrivals.come.pop_front() {
+                Some(arrival) => Poll::Ready(arrival),
+                None => {
+                    arrivals.waiting = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     fn accept(self: &Arc<Self>) {
         self.accepting.accept(&self.listener, Arc::clone(self));
         // As for a connection: who closes the listener looks for no operation that starts later.

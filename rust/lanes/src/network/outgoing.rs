@@ -6,6 +6,9 @@ use super::failure::Failure;
 /// Most that is kept for a peer that does not read, beside as much that NNG is sending.
 pub(super) const MOST: usize = 128 * 1024;
 
+/// A writer is not woken for less room than this.
+pub(super) const LEAST_ROOM: usize = 1024;
+
 /// A buffer beyond this is given back when nothing is left to send.
 const SMALL: usize = 8 * 1024;
 
@@ -35,18 +38,25 @@ pub(super) enum Then {
 }
 
 impl Outgoing {
+    /// How many bytes [`put`](Self::put) takes now.
+    ///
+    /// # Errors
+    /// When it never takes any more.
+    pub(super) fn room(&self) -> io::Result<usize> {
+        match self.broken {
+            Some(failure) => Err(failure.into()),
+            None if self.is_closing => Err(Failure::CLOSED.into()),
+            None => Ok(MOST - self.queued.len()),
+        }
+    }
+
     /// Takes in as much as there is room for.
     pub(super) fn put(&mut self, parts: &[IoSlice<'_>]) -> (io::Result<usize>, Then) {
-        if let Some(failure) = self.broken {
-            return (Err(failure.into()), Then::Nothing);
-        }
-        if self.is_closing {
-            return (Err(Failure::CLOSED.into()), Then::Nothing);
-        }
-        let mut room = MOST - self.queued.len();
-        if room == 0 {
-            return (Err(io::ErrorKind::WouldBlock.into()), Then::Nothing);
-        }
+        let mut room = match self.room() {
+            Ok(0) => return (Err(io::ErrorKind::WouldBlock.into()), Then::Nothing),
+            Ok(room) => room,
+            Err(error) => return (Err(error), Then::Nothing),
+        };
         let before = self.queued.len();
         for part in parts {
             let taken = part.len().min(room);
@@ -118,7 +128,7 @@ impl Outgoing {
 
     /// Whether [`put`](Self::put) has an answer now; otherwise `waker` is woken when it may have one.
     pub(super) fn is_ready_or_wakes(&mut self, waker: &Waker) -> bool {
-        if self.broken.is_some() || self.is_closing || self.queued.len() < MOST {
+        if self.room().map_or(true, |room| room >= LEAST_ROOM) {
             return true;
         }
         match &mut self.writer {

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr::{self, NonNull};
@@ -166,7 +166,7 @@ unsafe impl Sync for Listener {}
 
 impl Listener {
     /// Listens at `url`, whose host is an IP address.
-    pub(super) fn listen(url: &str) -> Result<Listener, Failure> {
+    pub(super) fn listen(url: &str, tls: Option<&TlsConfig>) -> Result<Listener, Failure> {
         let url = CString::new(url).map_err(|_| Failure::INVALID)?;
         let mut raw = ptr::null_mut();
         // SAFETY: `raw` is written before it is read, `url` ends with a NUL.
@@ -174,11 +174,18 @@ impl Listener {
         check(code)?;
         let listener = Listener(NonNull::new(raw).ok_or(Failure::NO_MEMORY)?);
         let raw = listener.0.as_ptr();
-        // SAFETY: the listener lives, names end with a NUL. That a transport
+        // SAFETY: the listener lives, names end with a NUL, and NNG counts the configuration as its own. That a transport
         // lacks one of the first two options is no failure.
         unsafe {
             nng::nng_stream_listener_set_bool(raw, NODELAY.as_ptr(), true);
             nng::nng_stream_listener_set_size(raw, WS_RECEIVE_MOST.as_ptr(), WS_FRAME);
+            if let Some(tls) = tls {
+                check(nng::nng_stream_listener_set_ptr(
+                    raw,
+                    nng::NNG_OPT_TLS_CONFIG.as_ptr().cast(),
+                    tls.0.as_ptr().cast(),
+                ))?;
+            }
             check(nng::nng_stream_listener_listen(raw))?;
         }
         Ok(listener)
@@ -210,7 +217,11 @@ impl Drop for Listener {
 }
 
 /// Connects to `url`, whose host is an IP address; blocks until that has succeeded, failed or taken too long.
-pub(super) fn dial(url: &str, within: Duration) -> Result<Stream, Failure> {
+pub(super) fn dial(
+    url: &str,
+    tls: Option<&TlsConfig>,
+    within: Duration,
+) -> Result<Stream, Failure> {
     let url = CString::new(url).map_err(|_| Failure::INVALID)?;
     let mut raw = ptr::null_mut();
     // SAFETY: `raw` is written before it is read, `url` ends with a NUL.
@@ -219,11 +230,18 @@ pub(super) fn dial(url: &str, within: Duration) -> Result<Stream, Failure> {
     let dialer = Dialer(NonNull::new(raw).ok_or(Failure::NO_MEMORY)?);
     let raw = dialer.0.as_ptr();
     let mut waited = ptr::null_mut();
-    // SAFETY: the dialler lives, names end with a NUL; the operation has no
+    // SAFETY: the dialler lives, names end with a NUL, NNG counts the configuration as its own; the operation has no
     // callback and has ended when its result is read, and its first output is a stream that nobody else owns.
     unsafe {
         nng::nng_stream_dialer_set_bool(raw, NODELAY.as_ptr(), true);
         nng::nng_stream_dialer_set_size(raw, WS_RECEIVE_MOST.as_ptr(), WS_FRAME);
+        if let Some(tls) = tls {
+            check(nng::nng_stream_dialer_set_ptr(
+                raw,
+                nng::NNG_OPT_TLS_CONFIG.as_ptr().cast(),
+                tls.0.as_ptr().cast(),
+            ))?;
+        }
         check(nng::nng_aio_alloc(&mut waited, None, ptr::null_mut()))?;
         nng::nng_aio_set_timeout(waited, milliseconds(within));
         nng::nng_stream_dialer_dial(raw, waited);
@@ -255,6 +273,87 @@ unsafe fn output_stream(aio: *mut nng::nng_aio) -> Result<Stream, Failure> {
     NonNull::new(stream.cast())
         .map(Stream)
         .ok_or(Failure::NO_MEMORY)
+}
+
+/// What a side of TLS knows: its own certificate, and which ones it trusts.
+#[derive(Debug)]
+pub(super) struct TlsConfig(NonNull<nng::nng_tls_config>);
+
+// SAFETY: NNG's configurations have a lock, and are not changed once they are used.
+unsafe impl Send for TlsConfig {}
+// SAFETY: as above.
+unsafe impl Sync for TlsConfig {}
+
+impl TlsConfig {
+    /// For one that listens.
+    pub(super) fn server() -> Result<TlsConfig, Failure> {
+        Self::new(nng::nng_tls_mode::NNG_TLS_MODE_SERVER)
+    }
+
+    /// For one that dials: the peer's certificate has to be for `host`.
+    pub(super) fn client(host: &str) -> Result<TlsConfig, Failure> {
+        let config = Self::new(nng::nng_tls_mode::NNG_TLS_MODE_CLIENT)?;
+        let host = CString::new(host).map_err(|_| Failure::INVALID)?;
+        // SAFETY: the configuration lives, the name ends with a NUL, and NNG copies it.
+        check(unsafe { nng::nng_tls_config_server_name(config.0.as_ptr(), host.as_ptr()) })?;
+        config.require_peer()?;
+        Ok(config)
+    }
+
+    fn new(mode: nng::nng_tls_mode::Type) -> Result<TlsConfig, Failure> {
+        use nng::nng_tls_version::{NNG_TLS_1_2, NNG_TLS_1_3};
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is written before it is read.
+        check(with_nng(|| unsafe {
+            nng::nng_tls_config_alloc(&mut raw, mode)
+        }))?;
+        let config = TlsConfig(NonNull::new(raw).ok_or(Failure::NO_MEMORY)?);
+        // SAFETY: the configuration lives.
+        check(unsafe { nng::nng_tls_config_version(raw, NNG_TLS_1_2, NNG_TLS_1_3) })?;
+        Ok(config)
+    }
+
+    /// A peer without a certificate that is trusted gets no connection.
+    pub(super) fn require_peer(&self) -> Result<(), Failure> {
+        let mode = nng::nng_tls_auth_mode::NNG_TLS_AUTH_MODE_REQUIRED;
+        // SAFETY: the configuration lives.
+        check(unsafe { nng::nng_tls_config_auth_mode(self.0.as_ptr(), mode) })
+    }
+
+    /// Trusts peers whose certificate is one of these or signed by one, and is not in the list of revoked ones.
+    pub(super) fn trust(&self, certificates: &CStr, revoked: Option<&CStr>) -> Result<(), Failure> {
+        let revoked = revoked.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: the configuration lives, texts end with a NUL, and NNG copies what is in them.
+        check(unsafe {
+            nng::nng_tls_config_ca_chain(self.0.as_ptr(), certificates.as_ptr(), revoked)
+        })
+    }
+
+    /// Shows this certificate, with the chain above it, to peers.
+    pub(super) fn own(
+        &self,
+        certificate: &CStr,
+        key: &CStr,
+        password: Option<&CStr>,
+    ) -> Result<(), Failure> {
+        let password: *const c_char = password.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: the configuration lives, texts end with a NUL, and NNG copies what is in them.
+        check(unsafe {
+            nng::nng_tls_config_own_cert(
+                self.0.as_ptr(),
+                certificate.as_ptr(),
+                key.as_ptr(),
+                password,
+            )
+        })
+    }
+}
+
+impl Drop for TlsConfig {
+    fn drop(&mut self) {
+        // SAFETY: gives up this count of it.
+        unsafe { nng::nng_tls_config_free(self.0.as_ptr()) };
+    }
 }
 
 const IDLE: u8 = 0;
@@ -456,5 +555,20 @@ extern "C" fn callback<T: Send + Sync + 'static>(context: *mut c_void) {
     };
     if let Some(owner) = owner {
         ended(owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mbed_tls_has_locks() {
+        unsafe extern "C" {
+            fn mbedtls_version_check_feature(feature: *const c_char) -> c_int;
+        }
+        // SAFETY: the name ends with a NUL, and nothing else is touched.
+        let missing = unsafe { mbedtls_version_check_feature(c"MBEDTLS_THREADING_C".as_ptr()) };
+        assert_eq!(missing, 0, "see CFLAGS in .cargo/config.toml");
     }
 }

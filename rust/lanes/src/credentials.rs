@@ -1,0 +1,119 @@
+use mirai_handshake::{TOKEN_LEN, Token};
+use pem::Pem;
+
+use crate::{DaemonTls, HubTls, LaneError, network};
+
+/// Who may connect to a hub by a network, and how the hub shows who it is.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// For addresses with TLS.
+    pub tls: Option<HubTls>,
+    /// What peers have to know.
+    pub token: Option<Token>,
+}
+
+/// What a daemon shows to its hub on a network, and what it asks of that.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// For addresses with TLS.
+    pub tls: Option<DaemonTls>,
+    /// What the hub has to know, and asks for.
+    pub token: Option<Token>,
+}
+
+/// Of the section with the token among the certificates.
+const TOKEN: &str = "MIRAI TOKEN";
+
+impl Access {
+    /// Lets in those who have the credentials given beside it, and nobody else: single-use certificates for TLS at `host`,
+    /// and a token.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn single_use(host: &str) -> Result<(Access, Credentials), LaneError> {
+        let (of_hub, of_daemon) = HubTls::single_use(host)?;
+        let token = new_token()?;
+        let access = Access {
+            tls: Some(of_hub),
+            token: Some(token.clone()),
+        };
+        let credentials = Credentials {
+            tls: Some(of_daemon),
+            token: Some(token),
+        };
+        Ok((access, credentials))
+    }
+}
+
+/// A token that nobody has had before.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub fn new_token() -> Result<Token, LaneError> {
+    let mut bytes = [0; TOKEN_LEN];
+    getrandom::fill(&mut bytes).map_err(|error| LaneError::Os {
+        url: "token".to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(Token::new(bytes))
+}
+
+impl Credentials {
+    /// Reads what [`to_text`](Self::to_text) has written, or certificates to trust as they come from elsewhere; with a list
+    /// of revoked ones, which may be empty.
+    pub fn parse(text: &str, revoked: &str) -> Credentials {
+        let sections = pem::parse_many(text).unwrap_or_default();
+        let token = sections
+            .iter()
+            .find(|section| section.tag() == TOKEN)
+            .and_then(|section| section.contents().try_into().ok())
+            .map(Token::new);
+        let is_token_alone = token.is_some() && sections.len() == 1;
+        Credentials {
+            tls: (!is_token_alone).then(|| DaemonTls::trusting(text, revoked)),
+            token,
+        }
+    }
+
+    /// One text with all of it, in the form of PEM. Whoever has it may connect.
+    pub fn to_text(&self) -> String {
+        let mut text = self.tls.as_ref().map_or(String::new(), DaemonTls::to_text);
+        if let Some(token) = &self.token {
+            text += &network::to_text(&Pem::new(TOKEN, token.to_bytes()));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_travel_as_one_text() {
+        let (_, credentials) = Access::single_use("127.0.0.1").unwrap();
+        let text = credentials.to_text();
+        let again = Credentials::parse(&text, "");
+        assert!(again.tls.is_some() && again.token == credentials.token);
+        assert!(again.to_text() == text);
+        let token_alone = Credentials {
+            tls: None,
+            ..credentials
+        };
+        let again = Credentials::parse(&token_alone.to_text(), "");
+        assert!(again.tls.is_none() && again.token == token_alone.token);
+    }
+
+    #[test]
+    fn secrets_stay_out_of_logs() {
+        let (access, credentials) = Access::single_use("127.0.0.1").unwrap();
+        let shown = format!("{access:?} {credentials:?}");
+        assert!(shown.len() < 200, "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_pem_is_found_out_when_it_is_used() {
+        let credentials = Credentials::parse("certainly no certificate", "");
+        assert!(credentials.tls.is_some() && credentials.token.is_none());
+    }
+}

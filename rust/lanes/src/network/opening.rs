@@ -1,0 +1,146 @@
+//! What happens on a connection before it is given out: the handshake, and with it, on the way, that of TLS.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::time::Instant;
+
+use mirai_handshake::{Daemon, HandshakeError, Hub, Keys, Nonce, Opener, Sealer, Step, Token};
+use thiserror::Error;
+
+use super::duplex::Duplex;
+use super::failure::Failure;
+use super::parked::Parked;
+use super::sealed::Sealed;
+use crate::{Connection, Dialled};
+
+/// Why a peer was turned away, or turned away.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// It failed the handshake.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// It failed that of TLS: it has no certificate that is trusted, or speaks no TLS.
+    #[error("TLS has failed: {0}")]
+    Tls(Failure),
+    /// It closed the connection before it had proved itself.
+    #[error("it closed the connection before it had said who it is")]
+    Gone,
+    /// It answers in TLS.
+    #[error("it asks for TLS")]
+    WantsTls,
+    /// It took too long.
+    #[error("it did not say in time who it is")]
+    Late,
+    /// The connection failed.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        match Failure::in_error(&error) {
+            Some(failure) if failure.is_authentication() => Refusal::Tls(failure),
+            _ if error.kind() == io::ErrorKind::TimedOut => Refusal::Late,
+            _ => Refusal::Io(error),
+        }
+    }
+}
+
+/// First byte of what a TLS peer answers to what is none.
+const TLS_ALERT: u8 = 21;
+
+fn nonce() -> io::Result<Nonce> {
+    let mut nonce = [0; mirai_handshake::NONCE_LEN];
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+    Ok(nonce)
+}
+
+/// The hub's part.
+pub(super) async fn take_in(
+    duplex: Duplex,
+    has_tls: bool,
+    token: Option<Token>,
+) -> Result<Box<dyn Connection>, Refusal> {
+    let mut hub = Hub::new(token, nonce()?);
+    loop {
+        let said = read_exactly(&duplex, hub.wants()).await?;
+        match hub.read(&said) {
+            Ok(Step::Send(answer)) => write_all(&duplex, &answer).await?,
+            Ok(Step::Done(answer, keys)) => {
+                write_all(&duplex, &answer).await?;
+                return Ok(match keys.filter(|_| !has_tls) {
+                    Some(keys) => {
+                        let (sealer, opener) = (Sealer::of_hub(&keys), Opener::of_daemon(&keys));
+                        Box::new(Sealed::new(duplex, sealer, opener))
+                    }
+                    None => Box::new(duplex),
+                });
+            }
+            Err((error, told)) => {
+                // It may be gone already.
+                let _ = write_all(&duplex, &told).await;
+                duplex.shutdown();
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+async fn read_exactly(duplex: &Duplex, len: usize) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = vec![0; len];
+    let mut at = 0;
+    while at < len {
+        poll_fn(|cx| duplex.poll_readable(cx)).await?;
+        match duplex.try_read(&mut bytes[at..]) {
+            Ok(0) => return Err(Refusal::Gone),
+            Ok(count) => at += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+async fn write_all(duplex: &Duplex, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        poll_fn(|cx| duplex.poll_writable(cx)).await?;
+        match duplex.try_write(&[IoSlice::new(bytes)]) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The daemon's part. Blocks, until `deadline` at most.
+pub(super) fn introduce(
+    connection: &Parked<Duplex>,
+    token: Option<Token>,
+    deadline: Instant,
+) -> Result<Option<Keys>, Refusal> {
+    let (mut daemon, opening) = Daemon::new(token, nonce()?);
+    send(connection, &opening)?;
+    loop {
+        let mut said = vec![0; daemon.wants()];
+        let mut at = 0;
+        while at < said.len() {
+            match connection.read(&mut said[at..], Some(deadline))? {
+                0 if said[0] == TLS_ALERT => return Err(Refusal::WantsTls),
+                0 => return Err(Refusal::Gone),
+                count => at += count,
+            }
+        }
+        match daemon.read(&said)? {
+            Step::Send(proof) => send(connection, &proof)?,
+            Step::Done(_, keys) => return Ok(keys),
+        }
+    }
+}
+
+fn send(connection: &Parked<Duplex>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        bytes = &bytes[connection.write(&[IoSlice::new(bytes)])?..];
+    }
+    Ok(())
+}
