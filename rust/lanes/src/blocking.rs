@@ -1,21 +1,64 @@
+use std::fmt::Debug;
 use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::{Dialled, HostWatch, Wake, lane};
 
-/// A dialled connection that is a socket of the system's: what is waited for is waited for there.
+/// A blocking socket of the system's.
+pub(crate) trait Socket: Send + Sync + Debug {
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+    fn reader(&self) -> impl Read;
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize>;
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn shutdown(&self, how: Shutdown);
+    fn wait(&self, host: &HostWatch) -> Wake;
+    fn host_pid(&self) -> Option<u32>;
+}
+
+impl Socket for lane::Stream {
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        lane::Stream::set_read_timeout(self, timeout)
+    }
+
+    fn reader(&self) -> impl Read {
+        self
+    }
+
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        lane::receive_now(self, into)
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        lane::send(self, parts)
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        let _ = lane::Stream::shutdown(self, how);
+    }
+
+    fn wait(&self, host: &HostWatch) -> Wake {
+        host.wait_beside(self)
+    }
+
+    fn host_pid(&self) -> Option<u32> {
+        lane::hub_pid(self)
+    }
+}
+
+/// A dialled connection that is such a socket: what is waited for is waited for there.
 #[derive(Debug)]
-pub(crate) struct Blocking {
-    stream: lane::Stream,
+pub(crate) struct Blocking<S> {
+    socket: S,
     /// The socket has a timeout, which only its reader changes.
     has_timeout: AtomicBool,
 }
 
-impl Blocking {
-    pub(crate) fn new(stream: lane::Stream) -> Blocking {
+impl<S: Socket> Blocking<S> {
+    pub(crate) fn new(socket: S) -> Blocking<S> {
         Blocking {
-            stream,
+            socket,
             has_timeout: AtomicBool::new(false),
         }
     }
@@ -31,16 +74,16 @@ impl Blocking {
         }
         // Zero would mean none: a timeout below the resolution is rounded up.
         let rest = rest.map(|rest| rest.max(Duration::from_micros(1)));
-        self.stream.set_read_timeout(rest)?;
+        self.socket.set_read_timeout(rest)?;
         self.has_timeout.store(rest.is_some(), Ordering::Relaxed);
         Ok(())
     }
 }
 
-impl Dialled for Blocking {
+impl<S: Socket> Dialled for Blocking<S> {
     fn read(&self, into: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         self.set_deadline(deadline)?;
-        (&self.stream).read(into)
+        self.socket.reader().read(into)
     }
 
     /// The whole rest, unless the stream ends or its timeout passes before.
@@ -52,7 +95,7 @@ impl Dialled for Blocking {
     ) -> io::Result<usize> {
         self.set_deadline(deadline)?;
         let before = into.len();
-        let result = (&self.stream).take(limit as u64).read_to_end(into);
+        let result = self.socket.reader().take(limit as u64).read_to_end(into);
         match into.len() - before {
             0 => result,
             count => Ok(count),
@@ -60,26 +103,26 @@ impl Dialled for Blocking {
     }
 
     fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
-        lane::receive_now(&self.stream, into)
+        self.socket.read_now(into)
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        lane::send(&self.stream, parts)
+        self.socket.write(parts)
     }
 
     fn wait(&self, host: &HostWatch) -> Wake {
-        host.wait_beside(&self.stream)
+        self.socket.wait(host)
     }
 
     fn end_reading(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Read);
+        self.socket.shutdown(Shutdown::Read);
     }
 
     fn shutdown(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        self.socket.shutdown(Shutdown::Both);
     }
 
     fn host_pid(&self) -> Option<u32> {
-        lane::hub_pid(&self.stream)
+        self.socket.host_pid()
     }
 }

@@ -110,7 +110,7 @@ impl LaneError {
             LaneError::Refused { reason, .. } => {
                 matches!(reason, Refusal::Gone | Refusal::Late | Refusal::Io(_))
             }
-            other => other.code() == 6,
+            other => matches!(other.code(), 5 | 6 | 14 | 19),
         }
     }
 
@@ -136,6 +136,9 @@ impl LaneError {
                 io::ErrorKind::AddrInUse => 10,
                 io::ErrorKind::AddrNotAvailable => 15,
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => 6,
+                io::ErrorKind::TimedOut => 5,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => 14,
+                io::ErrorKind::ConnectionReset => 19,
                 io::ErrorKind::PermissionDenied => 16,
                 io::ErrorKind::OutOfMemory => 2,
                 io::ErrorKind::StorageFull => 22,

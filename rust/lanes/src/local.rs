@@ -143,12 +143,12 @@ fn check_user(uid: u32) -> Result<(), LaneError> {
 }
 
 /// Moves a descriptor out of the range that `select()` can use; where the limit forbids it, it stays.
-fn move_up(fd: OwnedFd) -> OwnedFd {
+pub(crate) fn move_up(fd: OwnedFd) -> OwnedFd {
     rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), FIRST_DESCRIPTOR).unwrap_or(fd)
 }
 
 /// Hundreds of daemons take two descriptors each: use what the system grants without asking.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let most = if cfg!(target_vendor = "apple") {
@@ -268,7 +268,11 @@ const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
-fn send_flagged(socket: impl AsFd, parts: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+pub(crate) fn send_flagged(
+    socket: impl AsFd,
+    parts: &[IoSlice<'_>],
+    flags: SendFlags,
+) -> io::Result<usize> {
     let mut no_ancillary = rustix::net::SendAncillaryBuffer::default();
     Ok(rustix::net::sendmsg(
         socket,

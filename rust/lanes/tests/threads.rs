@@ -24,7 +24,7 @@ fn threads() -> Vec<(String, u64)> {
 }
 
 #[test]
-fn threads_start_with_the_first_network_address_and_block_all_signals() {
+fn threads_start_with_the_first_address_of_nngs_and_block_all_signals() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,10 +35,12 @@ fn threads_start_with_the_first_network_address_and_block_all_signals() {
     for url in ["tcp://host", "gopher://host:1"] {
         Address::parse(url).unwrap_err();
     }
+    let tcp = Address::parse("tcp://127.0.0.1:0").unwrap();
+    let _tcp = listen(&tcp, &Access::default()).unwrap();
     assert_eq!(threads(), []);
 
     let _network = listen(
-        &Address::parse("tcp://127.0.0.1:0").unwrap(),
+        &Address::parse("ws://127.0.0.1:0").unwrap(),
         &Access::default(),
     )
     .unwrap();

@@ -1,16 +1,17 @@
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_handshake::{Opener, Sealer};
-
-use super::address::NetworkAddress;
+use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
 use super::opening::{Refusal, introduce};
 use super::parked::Parked;
-use super::sealed::Sealed;
+use super::sealed::SealedDialled;
 use super::sys::{self, TlsConfig};
+use super::tcp;
+use crate::blocking::Blocking;
 use crate::{Credentials, Dialled, LaneError};
 
 /// A host that does not answer for so long cannot be reached.
@@ -27,14 +28,11 @@ pub(crate) fn dial(
     };
     let tls = tls_config(address, credentials)?;
     let until = Instant::now() + DIALLED_WITHIN;
-    let connection = Parked(connect(address, tls.as_ref(), until)?);
-    let keys = introduce(&connection, credentials.token.clone(), until).map_err(refused)?;
+    let connection = connect(address, tls.as_ref(), until)?;
+    let keys = introduce(&*connection, credentials.token.clone(), until).map_err(refused)?;
     Ok(match keys.filter(|_| tls.is_none()) {
-        Some(keys) => {
-            let (sealer, opener) = (Sealer::of_daemon(&keys), Opener::of_hub(&keys));
-            Arc::new(Parked(Sealed::new(connection.0, sealer, opener)))
-        }
-        None => Arc::new(connection),
+        Some(keys) => Arc::new(SealedDialled::new(connection, &keys)),
+        None => connection,
     })
 }
 
@@ -51,42 +49,65 @@ fn tls_config(
     }
 }
 
+/// Tries one of the host's addresses after the other.
 fn connect(
     address: &NetworkAddress,
     tls: Option<&TlsConfig>,
     until: Instant,
-) -> Result<Duplex, LaneError> {
-    let failed = |failure: Failure| match failure.is_authentication() {
-        true => LaneError::Refused {
-            url: address.to_string(),
-            reason: Refusal::Tls(failure),
-        },
-        false => LaneError::Network {
-            url: address.to_string(),
-            failure,
-        },
-    };
+) -> Result<Arc<dyn Dialled>, LaneError> {
+    let url = || address.to_string();
     if address.host().is_empty() {
         return Err(LaneError::Malformed {
-            url: address.to_string(),
+            url: url(),
             reason: "it names no host to connect to",
         });
     }
+    let network = |failure| LaneError::Network {
+        url: url(),
+        failure,
+    };
     let at = address
         .to_dial()
-        .map_err(|error| failed(lookup_failure(&error)))?;
-    let mut last = Failure::NO_ADDRESS;
+        .map_err(|error| network(lookup_failure(&error)))?;
+    let mut last = network(Failure::NO_ADDRESS);
     for at in at {
         let rest = until.saturating_duration_since(Instant::now());
         if rest.is_zero() {
             break;
         }
-        match sys::dial(&address.url_of(at), tls, rest) {
-            Ok(stream) => return Duplex::new(stream, address.scheme()).map_err(failed),
-            Err(failure) => last = failure,
+        match connect_to(address, at, tls, rest) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = error,
         }
     }
-    Err(failed(last))
+    Err(last)
+}
+
+fn connect_to(
+    address: &NetworkAddress,
+    at: SocketAddr,
+    tls: Option<&TlsConfig>,
+    within: Duration,
+) -> Result<Arc<dyn Dialled>, LaneError> {
+    let url = || address.to_string();
+    if address.scheme() == Scheme::Tcp {
+        let stream =
+            tcp::dial(at, within).map_err(|source| LaneError::Os { url: url(), source })?;
+        return Ok(Arc::new(Blocking::new(stream)));
+    }
+    let failed = |failure: Failure| match failure.is_authentication() {
+        true => LaneError::Refused {
+            url: url(),
+            reason: Refusal::Tls(failure),
+        },
+        false => LaneError::Network {
+            url: url(),
+            failure,
+        },
+    };
+    let stream = sys::dial(&address.url_of(at), tls, within).map_err(failed)?;
+    let duplex = Duplex::new(stream, address.scheme()).map_err(failed)?;
+    Ok(Arc::new(Parked(duplex)))
 }
 
 /// Why the system's resolver has no address.

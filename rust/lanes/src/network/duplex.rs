@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::incoming::{Incoming, ReadOn};
 use super::outgoing::{Outgoing, Then};
 use super::parked::Lane;
+use super::sealed::{append_to, copy_into};
 use super::sys::{Operation, Stream};
 use crate::Connection;
 
@@ -90,14 +91,6 @@ impl Duplex {
             self.0.receive(next);
         }
         result
-    }
-
-    /// How many bytes can be written at once.
-    ///
-    /// # Errors
-    /// When the connection takes no more.
-    pub(super) fn room(&self) -> io::Result<usize> {
-        self.0.outgoing.lock().room()
     }
 
     /// The peer's address, while it is connected.
@@ -251,25 +244,6 @@ impl Shared {
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
-    }
-}
-
-/// Copies what fits.
-pub(super) fn copy_into(into: &mut [u8]) -> impl FnOnce(&[u8]) -> usize {
-    |bytes| {
-        let count = bytes.len().min(into.len());
-        into[..count].copy_from_slice(&bytes[..count]);
-        count
-    }
-}
-
-/// Appends `limit` bytes at most, without growing the vector.
-pub(super) fn append_to(into: &mut Vec<u8>, limit: usize) -> impl FnOnce(&[u8]) -> usize {
-    let room = (into.capacity() - into.len()).min(limit);
-    move |bytes| {
-        let count = bytes.len().min(room);
-        into.extend_from_slice(&bytes[..count]);
-        count
     }
 }
 

@@ -1,19 +1,17 @@
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mirai_handshake::Token;
-use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
+use super::nng_listener::NngListener;
 use super::opening::{Refusal, take_in};
-use super::sys::{self, Operation, Stream, TlsConfig};
+use super::sys::TlsConfig;
+use super::tcp;
 use crate::{Access, Address, Connection, LaneError};
 
 /// Peers prove themselves within a second; a machine under heavy load, or a link that loses much, may take its time.
@@ -25,7 +23,7 @@ const PROOFS: usize = 256;
 /// Listens at a network address.
 #[derive(Debug)]
 pub struct NetworkListener {
-    shared: Arc<Shared>,
+    sockets: Sockets,
     address: Address,
     scheme: Scheme,
     token: Option<Token>,
@@ -33,53 +31,41 @@ pub struct NetworkListener {
     proofs: JoinSet<Result<Box<dyn Connection>, LaneError>>,
 }
 
+/// Where connections come from.
 #[derive(Debug)]
-struct Shared {
-    listener: sys::Listener,
-    is_closed: AtomicBool,
-    arrivals: Mutex<Arrivals>,
-    accepting: Operation<Shared>,
+enum Sockets {
+    Tcp(tcp::Listener),
+    Nng(NngListener),
 }
 
-/// At most one connection that nobody has asked for: the rest wait in the system's queue.
-#[derive(Debug, Default)]
-struct Arrivals {
-    come: VecDeque<Result<Stream, Failure>>,
-    waiting: Option<Waker>,
-}
+/// A connection that has just come, and from where.
+type Arrival = (Box<dyn Connection>, Option<SocketAddr>);
 
 impl NetworkListener {
-    /// Listens at `address`, at the first of its host's addresses that lets it.
+    /// Listens at `address`, at the first of its host's addresses that lets it. To be called inside a tokio runtime.
     pub(crate) fn bind(
         address: &NetworkAddress,
         access: &Access,
     ) -> Result<NetworkListener, LaneError> {
-        let failed = |failure| LaneError::Network {
-            url: address.to_string(),
-            failure,
+        let url = || address.to_string();
+        let none = LaneError::Network {
+            url: url(),
+            failure: Failure::NO_ADDRESS,
         };
         let tls = tls_config(address, access)?;
-        let mut bound = Err(Failure::NO_ADDRESS);
-        for at in address
-            .to_listen()
-            .map_err(|_| failed(Failure::NO_ADDRESS))?
-        {
-            bound = sys::Listener::listen(&address.url_of(at), tls.as_ref());
+        let Ok(all) = address.to_listen() else {
+            return Err(none);
+        };
+        let mut bound = Err(none);
+        for at in all {
+            bound = Sockets::bind(address, at, tls.as_ref());
             if bound.is_ok() {
                 break;
             }
         }
-        let listener = bound.map_err(failed)?;
-        let port = listener.port().map_err(failed)?;
-        let shared = Arc::new(Shared {
-            listener,
-            is_closed: AtomicBool::new(false),
-            arrivals: Mutex::default(),
-            accepting: Operation::new(Shared::accepted).map_err(failed)?,
-        });
-        shared.accept();
+        let (sockets, port) = bound?;
         Ok(NetworkListener {
-            shared,
+            sockets,
             address: Address::Network(address.with_port(port)),
             scheme: address.scheme(),
             token: access.token.clone(),
@@ -93,10 +79,6 @@ impl NetworkListener {
 
     /// The next peer that has proved itself, or one that was turned away. To be called inside a tokio runtime.
     pub(crate) async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
-        let failed = |failure| LaneError::Network {
-            url: self.address.to_string(),
-            failure,
-        };
         loop {
             let has_room = self.proofs.len() < PROOFS;
             tokio::select! {
@@ -105,25 +87,64 @@ impl NetworkListener {
                     // A panic there; the next one may do better.
                     Err(_) => continue,
                 },
-                arrival = self.shared.arrival(), if has_room => {
-                    self.shared.accept();
-                    let duplex = arrival
-                        .and_then(|stream| Duplex::new(stream, self.scheme))
-                        .map_err(failed)?;
-                    self.proofs.spawn(prove(duplex, self.scheme.has_tls(), self.token.clone()));
+                arrival = self.sockets.accept(self.scheme), if has_room => {
+                    let arrival = arrival.map_err(|source| LaneError::Os {
+                        url: self.address.to_string(),
+                        source,
+                    })?;
+                    self.proofs.spawn(prove(arrival, self.scheme.has_tls(), self.token.clone()));
                 }
             }
         }
     }
 }
 
+impl Sockets {
+    /// Listens at one of the host's addresses, with the port that it got.
+    fn bind(
+        address: &NetworkAddress,
+        at: SocketAddr,
+        tls: Option<&TlsConfig>,
+    ) -> Result<(Sockets, u16), LaneError> {
+        let url = || address.to_string();
+        if address.scheme() == Scheme::Tcp {
+            let listening = tcp::Listener::bind(at).and_then(|listener| {
+                let port = listener.port()?;
+                Ok((Sockets::Tcp(listener), port))
+            });
+            return listening.map_err(|source| LaneError::Os { url: url(), source });
+        }
+        let listening = NngListener::bind(&address.url_of(at), tls).and_then(|listener| {
+            let port = listener.port()?;
+            Ok((Sockets::Nng(listener), port))
+        });
+        listening.map_err(|failure| LaneError::Network {
+            url: url(),
+            failure,
+        })
+    }
+
+    async fn accept(&self, scheme: Scheme) -> io::Result<Arrival> {
+        match self {
+            Sockets::Tcp(listener) => {
+                let (connection, peer) = listener.accept().await?;
+                Ok((Box::new(connection), Some(peer)))
+            }
+            Sockets::Nng(listener) => {
+                let duplex = Duplex::new(listener.accept().await?, scheme)?;
+                let peer = duplex.peer();
+                Ok((Box::new(duplex), peer))
+            }
+        }
+    }
+}
+
 async fn prove(
-    duplex: Duplex,
+    (connection, peer): Arrival,
     has_tls: bool,
     token: Option<Token>,
 ) -> Result<Box<dyn Connection>, LaneError> {
-    let peer = duplex.peer();
-    tokio::time::timeout(PROOF_WITHIN, take_in(duplex, has_tls, token))
+    tokio::time::timeout(PROOF_WITHIN, take_in(connection, has_tls, token))
         .await
         .unwrap_or(Err(Refusal::Late))
         .map_err(|reason| LaneError::TurnedAway { peer, reason })
@@ -139,52 +160,5 @@ fn tls_config(address: &NetworkAddress, access: &Access) -> Result<Option<TlsCon
         (None, true) => Err(LaneError::Certificate {
             reason: "the host has none",
         }),
-    }
-}
-
-impl Drop for NetworkListener {
-    fn drop(&mut self) {
-        self.shared.is_closed.store(true, Ordering::SeqCst);
-        self.shared.listener.close();
-        // A WebSocket's listener forgets to end it.
-        self.shared.accepting.cancel();
-        // NNG must not free a listener on a thread that the listener may need.
-        self.shared.accepting.wait();
-    }
-}
-
-impl Shared {
-    async fn arrival(&self) -> Result<Stream, Failure> {
-        poll_fn(|cx| {
-            let mut arrivals = self.arrivals.lock();
-            match arrivals.come.pop_front() {
-                Some(arrival) => Poll::Ready(arrival),
-                None => {
-                    arrivals.waiting = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    fn accept(self: &Arc<Self>) {
-        self.accepting.accept(&self.listener, Arc::clone(self));
-        // As for a connection: who closes the listener looks for no operation that starts later.
-        if self.is_closed.load(Ordering::SeqCst) {
-            self.accepting.cancel();
-        }
-    }
-
-    fn accepted(self: Arc<Self>) {
-        if let Some(arrival) = self.accepting.take_stream() {
-            let mut arrivals = self.arrivals.lock();
-            arrivals.come.push_back(arrival);
-            let waiting = arrivals.waiting.take();
-            drop(arrivals);
-            if let Some(waiting) = waiting {
-                waiting.wake();
-            }
-        }
     }
 }

@@ -1,13 +1,14 @@
-//! The network lane: TCP, TLS and WebSocket, on NNG's byte streams.
+//! The network lane: TCP on the system's sockets, TLS and WebSocket on NNG's byte streams.
 //!
-//! NNG runs a few threads of its own, from the first network address on and for the rest of the process. They read and
+//! NNG runs a few threads of its own, from the first address of its kind on and for the rest of the process. They read and
 //! write into buffers of a [`Duplex`](duplex::Duplex), one for each connection, and wake who waits for it: a task of the
-//! hub's reactor, or a daemon's thread. Each buffer has a bound, so a peer that stops reading costs no more than that.
+//! hub's reactor, or a daemon's thread. Each buffer has a bound, so a peer that stops reading costs no more than that. Plain
+//! TCP has the system's buffers only.
 //!
 //! Before a connection is given out, both sides prove themselves ([`opening`]): by certificates where there is TLS, and by a
 //! token where the hub asks for one. Without TLS, a token also keeps what follows from being changed ([`sealed`]).
 //!
-//! Start reading at [`duplex`]; all that is unsafe is in [`sys`].
+//! Start reading at [`listener`]; all that is unsafe is in [`sys`].
 
 mod address;
 mod dial;
@@ -16,11 +17,13 @@ mod failure;
 mod identity;
 mod incoming;
 mod listener;
+mod nng_listener;
 mod opening;
 mod outgoing;
 mod parked;
 mod sealed;
 mod sys;
+mod tcp;
 
 pub use address::{NetworkAddress, Scheme};
 pub(crate) use dial::dial;

@@ -4,12 +4,10 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
-use mirai_handshake::{Daemon, HandshakeError, Hub, Keys, Nonce, Opener, Sealer, Step, Token};
+use mirai_handshake::{Daemon, HandshakeError, Hub, Keys, Nonce, Step, Token};
 use thiserror::Error;
 
-use super::duplex::Duplex;
 use super::failure::Failure;
-use super::parked::Parked;
 use super::sealed::Sealed;
 use crate::{Connection, Dialled};
 
@@ -57,41 +55,38 @@ fn nonce() -> io::Result<Nonce> {
 
 /// The hub's part.
 pub(super) async fn take_in(
-    duplex: Duplex,
+    connection: Box<dyn Connection>,
     has_tls: bool,
     token: Option<Token>,
 ) -> Result<Box<dyn Connection>, Refusal> {
     let mut hub = Hub::new(token, nonce()?);
     loop {
-        let said = read_exactly(&duplex, hub.wants()).await?;
+        let said = read_exactly(&*connection, hub.wants()).await?;
         match hub.read(&said) {
-            Ok(Step::Send(answer)) => write_all(&duplex, &answer).await?,
+            Ok(Step::Send(answer)) => write_all(&*connection, &answer).await?,
             Ok(Step::Done(answer, keys)) => {
-                write_all(&duplex, &answer).await?;
+                write_all(&*connection, &answer).await?;
                 return Ok(match keys.filter(|_| !has_tls) {
-                    Some(keys) => {
-                        let (sealer, opener) = (Sealer::of_hub(&keys), Opener::of_daemon(&keys));
-                        Box::new(Sealed::new(duplex, sealer, opener))
-                    }
-                    None => Box::new(duplex),
+                    Some(keys) => Box::new(Sealed::new(connection, &keys)),
+                    None => connection,
                 });
             }
             Err((error, told)) => {
                 // It may be gone already.
-                let _ = write_all(&duplex, &told).await;
-                duplex.shutdown();
+                let _ = write_all(&*connection, &told).await;
+                connection.shutdown();
                 return Err(error.into());
             }
         }
     }
 }
 
-async fn read_exactly(duplex: &Duplex, len: usize) -> Result<Vec<u8>, Refusal> {
+async fn read_exactly(connection: &dyn Connection, len: usize) -> Result<Vec<u8>, Refusal> {
     let mut bytes = vec![0; len];
     let mut at = 0;
     while at < len {
-        poll_fn(|cx| duplex.poll_readable(cx)).await?;
-        match duplex.try_read(&mut bytes[at..]) {
+        poll_fn(|cx| connection.poll_readable(cx)).await?;
+        match connection.try_read(&mut bytes[at..]) {
             Ok(0) => return Err(Refusal::Gone),
             Ok(count) => at += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -101,10 +96,10 @@ async fn read_exactly(duplex: &Duplex, len: usize) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-async fn write_all(duplex: &Duplex, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(connection: &dyn Connection, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        poll_fn(|cx| duplex.poll_writable(cx)).await?;
-        match duplex.try_write(&[IoSlice::new(bytes)]) {
+        poll_fn(|cx| connection.poll_writable(cx)).await?;
+        match connection.try_write(&[IoSlice::new(bytes)]) {
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -115,7 +110,7 @@ async fn write_all(duplex: &Duplex, mut bytes: &[u8]) -> io::Result<()> {
 
 /// The daemon's part. Blocks, until `deadline` at most.
 pub(super) fn introduce(
-    connection: &Parked<Duplex>,
+    connection: &dyn Dialled,
     token: Option<Token>,
     deadline: Instant,
 ) -> Result<Option<Keys>, Refusal> {
@@ -138,7 +133,7 @@ pub(super) fn introduce(
     }
 }
 
-fn send(connection: &Parked<Duplex>, mut bytes: &[u8]) -> io::Result<()> {
+fn send(connection: &dyn Dialled, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         bytes = &bytes[connection.write(&[IoSlice::new(bytes)])?..];
     }

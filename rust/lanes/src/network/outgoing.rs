@@ -6,9 +6,6 @@ use super::failure::Failure;
 /// Most that is kept for a peer that does not read, beside as much that NNG is sending.
 pub(super) const MOST: usize = 128 * 1024;
 
-/// A writer is not woken for less room than this.
-pub(super) const LEAST_ROOM: usize = 1024;
-
 /// A buffer beyond this is given back when nothing is left to send.
 const SMALL: usize = 8 * 1024;
 
@@ -42,7 +39,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// When it never takes any more.
-    pub(super) fn room(&self) -> io::Result<usize> {
+    fn room(&self) -> io::Result<usize> {
         match self.broken {
             Some(failure) => Err(failure.into()),
             None if self.is_closing => Err(Failure::CLOSED.into()),
@@ -128,7 +125,7 @@ impl Outgoing {
 
     /// Whether [`put`](Self::put) has an answer now; otherwise `waker` is woken when it may have one.
     pub(super) fn is_ready_or_wakes(&mut self, waker: &Waker) -> bool {
-        if self.room().map_or(true, |room| room >= LEAST_ROOM) {
+        if self.room().map_or(true, |room| room > 0) {
             return true;
         }
         match &mut self.writer {

@@ -1,30 +1,82 @@
-use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+//! Connections whose bytes travel in records that nobody on the way can change.
 
-use mirai_handshake::{HandshakeError, MAX_PLAIN, OVERHEAD, Opener, Sealer};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use mirai_handshake::{HandshakeError, Keys, MAX_PLAIN, Opener, Sealer};
 use parking_lot::Mutex;
 
-use super::duplex::{Duplex, append_to, copy_into};
-use super::outgoing::LEAST_ROOM;
-use super::parked::Lane;
-use crate::Connection;
+use crate::{Connection, Dialled, HostWatch, Wake};
 
-/// A connection whose bytes travel in records that nobody on the way can change.
+/// The hub's end of one.
 ///
-/// The lock of a direction is held while bytes go to or come from the connection's buffers, which never waits.
+/// The lock of a direction is held while bytes are read from or written to the connection below, which never waits.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    duplex: Duplex,
-    sealer: Mutex<Sealer>,
+    below: Box<dyn Connection>,
+    sealing: Mutex<Sealing>,
     opener: Mutex<Opener>,
 }
 
+/// A record under way: the writer tries again with the bytes that are in it, until it has been written.
+#[derive(Debug)]
+struct Sealing {
+    sealer: Sealer,
+    record: Vec<u8>,
+    written: usize,
+    plain: usize,
+}
+
+impl Sealing {
+    fn new(sealer: Sealer) -> Mutex<Sealing> {
+        Mutex::new(Sealing {
+            sealer,
+            record: Vec::new(),
+            written: 0,
+            plain: 0,
+        })
+    }
+
+    /// Seals the beginning of `parts`, unless a record is under way.
+    fn seal(&mut self, parts: &[IoSlice<'_>]) {
+        if self.plain > 0 {
+            return;
+        }
+        let plain = first(parts, MAX_PLAIN);
+        let (len, tag) = self.sealer.seal(&plain);
+        self.record.clear();
+        self.record.extend_from_slice(&len);
+        for part in &plain {
+            self.record.extend_from_slice(part);
+        }
+        self.record.extend_from_slice(&tag);
+        self.written = 0;
+        self.plain = plain.iter().map(|part| part.len()).sum();
+    }
+
+    /// Writes what is left of the record; how many bytes of the writer's were in it.
+    fn write(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        while self.written < self.record.len() {
+            match write(&[IoSlice::new(&self.record[self.written..])])? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => self.written += count,
+            }
+        }
+        Ok(std::mem::take(&mut self.plain))
+    }
+}
+
 impl Sealed {
-    pub(super) fn new(duplex: Duplex, sealer: Sealer, opener: Opener) -> Sealed {
+    pub(super) fn new(below: Box<dyn Connection>, keys: &Keys) -> Sealed {
         Sealed {
-            duplex,
-            sealer: Mutex::new(sealer),
-            opener: Mutex::new(opener),
+            below,
+            sealing: Sealing::new(Sealer::of_hub(keys)),
+            opener: Mutex::new(Opener::of_daemon(keys)),
         }
     }
 
@@ -32,7 +84,7 @@ impl Sealed {
         let mut opener = self.opener.lock();
         while !opener.is_ready() {
             let room = opener.room().map_err(forged)?;
-            match self.duplex.try_read(room)? {
+            match self.below.try_read(room)? {
                 0 => return Ok(0),
                 count => opener.filled(count),
             }
@@ -55,16 +107,39 @@ fn first<'a>(parts: &'a [IoSlice<'_>], mut limit: usize) -> Vec<&'a [u8]> {
     parts.iter().map(cut).collect()
 }
 
+fn is_empty(parts: &[IoSlice<'_>]) -> bool {
+    parts.iter().all(|part| part.is_empty())
+}
+
+/// Copies what fits.
+pub(super) fn copy_into(into: &mut [u8]) -> impl FnOnce(&[u8]) -> usize {
+    |bytes| {
+        let count = bytes.len().min(into.len());
+        into[..count].copy_from_slice(&bytes[..count]);
+        count
+    }
+}
+
+/// Appends `limit` bytes at most, without growing the vector.
+pub(super) fn append_to(into: &mut Vec<u8>, limit: usize) -> impl FnOnce(&[u8]) -> usize {
+    let room = (into.capacity() - into.len()).min(limit);
+    move |bytes| {
+        let count = bytes.len().min(room);
+        into.extend_from_slice(&bytes[..count]);
+        count
+    }
+}
+
 impl Connection for Sealed {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.opener.lock().is_ready() {
             return Poll::Ready(Ok(()));
         }
-        self.duplex.poll_readable(cx)
+        self.below.poll_readable(cx)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.duplex.poll_writable(cx)
+        self.below.poll_writable(cx)
     }
 
     fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
@@ -75,41 +150,118 @@ impl Connection for Sealed {
         self.take(append_to(into, limit))
     }
 
-    /// Only whole records are written: there is room for one, or the writer waits.
+    /// After `WouldBlock` the same bytes have to be offered again: some of them may be on their way.
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut sealer = self.sealer.lock();
-        let room = self.duplex.room()?;
-        if room < LEAST_ROOM {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let plain = first(parts, MAX_PLAIN.min(room - OVERHEAD));
-        let count = plain.iter().map(|part| part.len()).sum();
-        if count == 0 {
+        if is_empty(parts) {
             return Ok(0);
         }
-        let (len, tag) = sealer.seal(&plain);
-        let mut record = Vec::with_capacity(plain.len() + 2);
-        record.push(IoSlice::new(&len));
-        record.extend(plain.into_iter().map(IoSlice::new));
-        record.push(IoSlice::new(&tag));
-        // The room can only have grown, as writers wait for the lock.
-        match self.duplex.try_write(&record)? {
-            written if written == count + OVERHEAD => Ok(count),
-            _ => Err(io::ErrorKind::WriteZero.into()),
-        }
+        let mut sealing = self.sealing.lock();
+        sealing.seal(parts);
+        sealing.write(|record| self.below.try_write(record))
     }
 
     fn shutdown(&self) {
-        self.duplex.shutdown();
+        self.below.shutdown();
     }
 
     fn peer_pid(&self) -> Option<u32> {
-        None
+        self.below.peer_pid()
     }
 }
 
-impl Lane for Sealed {
+/// A daemon's end of one.
+#[derive(Debug)]
+pub(super) struct SealedDialled {
+    below: Arc<dyn Dialled>,
+    /// Held while a record is written, for which only another writer would wait.
+    sealing: Mutex<Sealing>,
+    opener: Mutex<Opener>,
+}
+
+/// Read at once from below.
+const PIECE: usize = 16 * 1024;
+
+impl SealedDialled {
+    pub(super) fn new(below: Arc<dyn Dialled>, keys: &Keys) -> SealedDialled {
+        SealedDialled {
+            below,
+            sealing: Sealing::new(Sealer::of_daemon(keys)),
+            opener: Mutex::new(Opener::of_hub(keys)),
+        }
+    }
+
+    /// Takes bytes out with `copy`, after as many calls of `read` as that needs; these run without a lock.
+    fn take(
+        &self,
+        copy: impl FnOnce(&[u8]) -> usize,
+        read: impl Fn(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut piece = [0; PIECE];
+        loop {
+            let room = {
+                let mut opener = self.opener.lock();
+                if opener.is_ready() {
+                    return opener.take(copy).map_err(forged);
+                }
+                opener.room().map_err(forged)?.len().min(PIECE)
+            };
+            let count = read(&mut piece[..room])?;
+            if count == 0 {
+                return Ok(0);
+            }
+            // Only one thread reads: the room is what it was.
+            let mut opener = self.opener.lock();
+            opener.room().map_err(forged)?[..count].copy_from_slice(&piece[..count]);
+            opener.filled(count);
+        }
+    }
+}
+
+impl Dialled for SealedDialled {
+    fn read(&self, into: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        self.take(copy_into(into), |piece| self.below.read(piece, deadline))
+    }
+
+    fn read_append(
+        &self,
+        into: &mut Vec<u8>,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        self.take(append_to(into, limit), |piece| {
+            self.below.read(piece, deadline)
+        })
+    }
+
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.take(copy_into(into), |piece| self.below.read_now(piece))
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if is_empty(parts) {
+            return Ok(0);
+        }
+        let mut sealing = self.sealing.lock();
+        sealing.seal(parts);
+        sealing.write(|record| self.below.write(record))
+    }
+
+    fn wait(&self, host: &HostWatch) -> Wake {
+        match self.opener.lock().is_ready() {
+            true => Wake::Readable,
+            false => self.below.wait(host),
+        }
+    }
+
     fn end_reading(&self) {
-        self.duplex.end_reading();
+        self.below.end_reading();
+    }
+
+    fn shutdown(&self) {
+        self.below.shutdown();
+    }
+
+    fn host_pid(&self) -> Option<u32> {
+        self.below.host_pid()
     }
 }
