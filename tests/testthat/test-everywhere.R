@@ -199,3 +199,9 @@ test_that("without dispatcher .min is ignored", {
   local_pool(url = local_url(), dispatcher = FALSE)
   expect_length(everywhere(1, .min = 5), 1L)
 })
+
+test_that("more evaluations than a hub can serve are an error, and the session goes on", {
+  local_pool(1, memory = 1)
+  expect_error(everywhere(1, .min = 2e8), "at most 65536 evaluations", fixed = TRUE)
+  expect_identical(value(mirai("next")), "next")
+})

@@ -211,3 +211,32 @@ test_that("what tasks have left behind goes back to the system", {
   ), seconds = 120)
   expect_identical(log, "TRUE")
 })
+
+test_that("a handler may reset the pool that mirai() waits for", {
+  skip_unless_linux()
+  local_pool(1, memory = 1)
+  held <- hold()
+  held$started()
+  body <- raw(2e6)
+  mirai(x, x = body)
+  # The signal comes once mirai() waits; what it interrupts finds its pool gone.
+  interrupt <- sprintf("until grep -q '^State:.*S' /proc/%1$d/status; do :; done; kill -INT %1$d", Sys.getpid())
+  outcome <- tryCatch(
+    withCallingHandlers(
+      {
+        system2("sh", c("-c", shQuote(interrupt)), wait = FALSE)
+        mirai(x, x = body)
+      },
+      interrupt = function(i) {
+        daemons(0)
+        invokeRestart("resume")
+      }
+    ),
+    error = conditionMessage, interrupt = function(i) "interrupted"
+  )
+  expect_true(identical(outcome, "interrupted") || grepl("Object closed", outcome))
+  expect_false(daemons_set())
+  expect_code(value(held$m), 19L)
+  local_pool(1)
+  expect_identical(value(mirai("again")), "again")
+})

@@ -66,10 +66,25 @@ impl Control {
         if !hub_is_gone {
             self.connection.shutdown();
         }
+        self.join();
+        self.told.load(Ordering::Acquire)
+    }
+
+    fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        self.told.load(Ordering::Acquire)
+    }
+}
+
+/// Where the evaluator has panicked, the thread would go on and keep the connections open, and the hub would take the
+/// daemon for a busy one.
+impl Drop for Control {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.connection.shutdown();
+            self.join();
+        }
     }
 }
 

@@ -24,7 +24,8 @@ pub struct Evaluation {
 pub trait Evaluator {
     /// The daemon has been taken in by a hub, whose settings these are; once for each connection.
     fn welcome(&mut self, settings: &[u8]);
-    /// Evaluates a task. It must not panic; an interrupt makes it return early.
+    /// Evaluates a task; an interrupt makes it return early. A panic here or in another function leaves
+    /// [`run`](crate::run), after the connection has been ended, so that the task is lost to the hub.
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation;
     /// The reply to a task is on its way: time to clean up. Not called after the last task.
     fn after(&mut self, flags: TaskFlags);

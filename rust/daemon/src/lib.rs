@@ -12,6 +12,7 @@ mod control;
 mod current;
 mod error;
 mod evaluator;
+mod leave;
 mod limits;
 mod options;
 mod run;
@@ -19,6 +20,7 @@ mod session;
 
 pub use error::DaemonError;
 pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
+pub use leave::LeaveHandle;
 pub use mirai_lanes::{Address, end_this_process};
 pub use mirai_wire::{RunEnd, TaskFlags};
 pub use options::{AutoExit, ExitReason, Options};

@@ -3,6 +3,8 @@ use std::time::Duration;
 use mirai_lanes::Address;
 use mirai_wire::LeaveReason;
 
+use crate::LeaveHandle;
+
 /// What a daemon does when its hub is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AutoExit {
@@ -35,6 +37,8 @@ pub struct Options {
     /// Someone at this process may want it to stop: ask [`Evaluator::wants_to_leave`](crate::Evaluator::wants_to_leave)
     /// while there is no task.
     pub attended: bool,
+    /// By which other threads ask the daemon to leave.
+    pub leave: LeaveHandle,
 }
 
 impl Options {
@@ -49,6 +53,7 @@ impl Options {
             walltime: None,
             maxtasks: None,
             attended: false,
+            leave: LeaveHandle::default(),
         }
     }
 }

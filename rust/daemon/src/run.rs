@@ -72,6 +72,9 @@ fn connect(
         if options.attended && evaluator.wants_to_leave() {
             return Ok(Err(ExitReason::Interrupted));
         }
+        if options.leave.is_asked() {
+            return Ok(Err(ExitReason::Ended));
+        }
         let pause = limits.deadline().map_or(DIAL_PAUSE, |deadline| {
             deadline
                 .saturating_duration_since(Instant::now())
@@ -89,34 +92,54 @@ fn serve(
     interrupter: &Arc<dyn Interrupter>,
 ) -> Result<End, DaemonError> {
     let Session {
-        mut data,
+        data,
         control,
         settings,
     } = session;
+    let mut data = Open(data);
+    options.leave.reads_from(&data.0.connection);
     evaluator.welcome(&settings);
     let current = Arc::new(Current::default());
     let control = Control::start(
         control,
-        &data.connection,
+        &data.0.connection,
         Arc::clone(&current),
         Arc::clone(interrupter),
         options.autoexit,
     )?;
     let mut service = Service {
-        data: &mut data,
+        data: &mut data.0,
         limits,
         evaluator,
         interrupter: &**interrupter,
         current: &current,
-        attended: options.attended,
+        options,
         lost_parts: Vec::new(),
     };
     let end = service.run();
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
-    data.shutdown();
     match end {
         Ok(End::HubGone) if was_told => Ok(End::Left(LeaveReason::Told)),
         end => end,
+    }
+}
+
+/// The data connection, which ends with the service, also when the evaluator panics: then the hub learns from the end of
+/// the stream that the task is lost, and sends no other.
+struct Open(Channel);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}
+
+/// A run that a panic leaves is over: else the control thread would end the process for it.
+struct EndOfRun<'a>(&'a Current);
+
+impl Drop for EndOfRun<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -127,7 +150,7 @@ struct Service<'a> {
     evaluator: &'a mut dyn Evaluator,
     interrupter: &'a dyn Interrupter,
     current: &'a Current,
-    attended: bool,
+    options: &'a Options,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
 }
@@ -140,7 +163,10 @@ impl Service<'_> {
             }
             let next = self.data.next(self.deadline())?;
             // Also where a task came: it has not been begun, so another daemon gets it.
-            if self.attended && self.evaluator.wants_to_leave() {
+            if self.options.leave.is_asked() {
+                return Ok(self.leave(LeaveReason::Told));
+            }
+            if self.options.attended && self.evaluator.wants_to_leave() {
                 self.leave(LeaveReason::Told);
                 return Ok(End::Interrupted);
             }
@@ -184,7 +210,7 @@ impl Service<'_> {
 
     /// Until when to wait for a message.
     fn deadline(&self) -> Option<Instant> {
-        let look = self.attended.then(|| Instant::now() + LOOK);
+        let look = self.options.attended.then(|| Instant::now() + LOOK);
         [self.limits.deadline(), look].into_iter().flatten().min()
     }
 
@@ -200,6 +226,7 @@ impl Service<'_> {
             payload: Vec::new(),
         };
         if self.current.begin(run) {
+            let unwinding = EndOfRun(self.current);
             evaluation = match task {
                 Some(task) => self.evaluator.evaluate(task),
                 None => Evaluation {
@@ -207,6 +234,7 @@ impl Service<'_> {
                     payload: Vec::new(),
                 },
             };
+            std::mem::forget(unwinding);
             if self.current.end() {
                 self.interrupter.settle();
             }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mirai_scheduler::{
     Counts, DaemonId, Effect, Event, Memory, Mode, Options, RunId, Scheduler, Settled, TaskId,
@@ -10,13 +10,14 @@ use mirai_wire::{RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::callback::{Panicked, guarded};
 use crate::give_back::GiveBack;
 use crate::link::Link;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, after};
 use crate::task::{Cell, SharedPart};
 use crate::timer::Timer;
 use crate::worker::Workload;
-use crate::{Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
+use crate::{MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
 
 /// What hub, handles and the reactor have in common.
 ///
@@ -210,6 +211,10 @@ impl Core {
                 return Err(SubmitError::Closed);
             }
             let count = match min {
+                Some(count) if count > MAX_EVALUATIONS => {
+                    work.unused.push(parts);
+                    return Err(SubmitError::TooMany { count });
+                }
                 Some(min) => state.scheduler.everywhere_count(min),
                 None => {
                     state.setups.push(parts.clone());
@@ -265,7 +270,8 @@ impl Core {
 
     /// Takes a daemon in; its welcome goes out before any task.
     pub(crate) fn join(&self, links: Links) -> Option<DaemonId> {
-        let settings = self.next_settings();
+        // Without its settings it would be another daemon than was asked for.
+        let settings = self.next_settings().ok()?;
         let id = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
@@ -293,14 +299,16 @@ impl Core {
         id
     }
 
-    /// Settings for the daemon that joins next. One connection is served at a time, so between the two locks nobody
-    /// misses the function, which runs under neither.
-    fn next_settings(&self) -> Option<Arc<Vec<u8>>> {
+    /// Settings for the daemon that joins next; `Err` if the function that makes them has panicked. One connection is
+    /// served at a time, so between the two locks nobody misses the function, which runs under neither.
+    fn next_settings(&self) -> Result<Option<Arc<Vec<u8>>>, Panicked> {
         let nth = u64::from(self.state.lock().last_daemon);
-        let mut welcome = self.welcome.lock().take()?;
-        let settings = welcome(nth);
+        let Some(mut welcome) = self.welcome.lock().take() else {
+            return Ok(None);
+        };
+        let settings = guarded("the function that welcomes daemons", || welcome(nth));
         *self.welcome.lock() = Some(welcome);
-        Some(Arc::new(settings))
+        settings.map(|settings| Some(Arc::new(settings)))
     }
 
     pub(crate) fn ended(
@@ -393,7 +401,7 @@ impl Core {
 
     /// Waits until daemons have come or gone since `seen`, at most for `slice`; gives the new state of the count.
     pub(crate) fn wait_change(&self, seen: u64, slice: Duration) -> u64 {
-        let until = Instant::now() + slice;
+        let until = after(slice);
         let mut state = self.state.lock();
         while state.changes == seen && !self.presence.wait_until(&mut state, until).timed_out() {}
         state.changes
@@ -401,7 +409,7 @@ impl Core {
 
     /// Waits until the queue admits a task, at most for `slice`; says whether it does, or the hub has closed.
     pub(crate) fn wait_admission(&self, slice: Duration) -> bool {
-        let until = Instant::now() + slice;
+        let until = after(slice);
         let mut state = self.state.lock();
         while !state.scheduler.admits() && !state.is_closed {
             if self.room.wait_until(&mut state, until).timed_out() {

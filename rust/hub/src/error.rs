@@ -35,6 +35,15 @@ pub enum SubmitError {
     /// [`wait_admission`](crate::Hub::wait_admission).
     #[error("the queue is at its capacity")]
     Full(Box<Task>),
+    /// So many evaluations at once are not taken, as each costs memory here before a daemon can do any of it.
+    #[error(
+        "at most {} evaluations may be asked for at once, not {count}",
+        crate::MAX_EVALUATIONS
+    )]
+    TooMany {
+        /// The number asked for.
+        count: u32,
+    },
     /// The hub is closed: no later try will succeed.
     #[error("the hub is closed")]
     Closed,

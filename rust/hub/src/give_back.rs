@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::callback::guarded;
+
 /// Bytes that are worth it.
 const MUCH: u64 = 32 << 20;
 
@@ -59,7 +61,8 @@ impl GiveBack {
                 tokio::time::sleep(CALM).await;
             }
             self.released.store(0, Ordering::Relaxed);
-            ask();
+            // A panic of it ends at the hub like that of other callbacks.
+            let _ = guarded("the function that gives memory back", ask);
         }
     }
 }

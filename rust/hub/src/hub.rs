@@ -1,12 +1,13 @@
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mirai_lanes::Address;
 use mirai_scheduler::{Counts, Memory, Mode};
+use parking_lot::Mutex;
 
 use crate::core::Core;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, is_inside};
 use crate::task::SharedPart;
 use crate::{HubError, SubmitError, Task, TaskHandle, Worker, daemons};
 
@@ -42,11 +43,15 @@ impl HubOptions {
     }
 }
 
+/// Most evaluations that one call of [`Hub::everywhere`] makes: more than a hub can serve daemons.
+pub const MAX_EVALUATIONS: u32 = 1 << 16;
+
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
 pub struct Hub {
     core: Arc<Core>,
     address: Address,
-    thread: Option<JoinHandle<()>>,
+    reactor: Weak<Reactor>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Reports to a hub from elsewhere, and does not keep it open.
@@ -78,9 +83,6 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError`], when listening fails or no thread can be started.
-    ///
-    /// # Panics
-    /// May panic when listening fails on a thread that runs a tokio runtime, where the hub's own cannot be dropped.
     pub fn open(options: HubOptions) -> Result<Hub, HubError> {
         let HubOptions {
             address,
@@ -103,6 +105,7 @@ impl Hub {
             let address = listener.address().clone();
             (address, tokio::spawn(work(Arc::clone(&core), listener)))
         };
+        let weak = Arc::downgrade(&reactor);
         let thread = std::thread::Builder::new()
             .name("mirai-hub".to_owned())
             .spawn(move || reactor.host(work))
@@ -110,7 +113,8 @@ impl Hub {
         Ok(Hub {
             core,
             address,
-            thread: Some(thread),
+            reactor: weak,
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -130,7 +134,7 @@ impl Hub {
     /// Submits one evaluation for each connected daemon, at least `min` of them, which later tasks wait for.
     ///
     /// # Errors
-    /// [`SubmitError::Closed`].
+    /// [`SubmitError::TooMany`] for more than [`MAX_EVALUATIONS`](crate::MAX_EVALUATIONS); [`SubmitError::Closed`].
     pub fn everywhere(&self, task: Task, min: u32) -> Result<Vec<TaskHandle>, SubmitError> {
         self.core.everywhere(task, Some(min))
     }
@@ -187,10 +191,14 @@ impl Hub {
     }
 
     /// Resolves all open tasks as reset and ends all connections. With `exit`, daemons are told to leave first, also
-    /// those that would stay to wait for another hub.
-    pub fn close(&mut self, exit: bool) {
+    /// those that would stay to wait for another hub. Waits for the end of the hub's thread, except in a callback of this
+    /// hub: that thread, or one that it waits for, is the one that would wait.
+    pub fn close(&self, exit: bool) {
         self.core.close(exit);
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
+            && !is_inside(self.reactor.as_ptr())
+        {
             let _ = thread.join();
         }
     }

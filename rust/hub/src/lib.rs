@@ -21,6 +21,7 @@
 //! which thread; `daemons.rs` takes daemons in and reads from them; `link.rs` writes to them.
 #![forbid(unsafe_code)]
 
+mod callback;
 mod core;
 mod daemons;
 mod error;
@@ -35,7 +36,7 @@ mod watch;
 mod worker;
 
 pub use error::{HubError, SubmitError};
-pub use hub::{Hub, HubHandle, HubOptions, Welcome};
+pub use hub::{Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
 pub use mirai_lanes::{Address, LaneError};
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -26,7 +27,8 @@ const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// to hand over. It takes over again when none has come for a while.
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    runtime: Runtime,
+    /// `None` only as the reactor goes.
+    runtime: Option<Runtime>,
     attendance: Mutex<Attendance>,
     /// The host stands by here.
     changed: Condvar,
@@ -56,7 +58,7 @@ enum Host {
 impl Reactor {
     pub(crate) fn new() -> io::Result<Reactor> {
         Ok(Reactor {
-            runtime: Builder::new_current_thread().enable_all().build()?,
+            runtime: Some(Builder::new_current_thread().enable_all().build()?),
             attendance: Mutex::default(),
             changed: Condvar::new(),
             stand_back: Notify::new(),
@@ -65,13 +67,25 @@ impl Reactor {
 
     /// For listening, and for spawning what the reactor is to run.
     pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
-        self.runtime.enter()
+        self.runtime().enter()
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime
+            .as_ref()
+            .expect("invariant: the runtime is there until the reactor is dropped")
+    }
+
+    /// Runs `work` in the runtime; this thread is [inside](is_inside) meanwhile.
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let _inside = Inside::enter(self);
+        self.runtime().block_on(work)
     }
 
     /// The host's part: attends until `work` has ended.
     pub(crate) fn host(&self, mut work: JoinHandle<()>) {
         loop {
-            let has_ended = self.runtime.block_on(async {
+            let has_ended = self.block_on(async {
                 tokio::select! {
                     _ = &mut work => true,
                     () = self.stand_back.notified() => false,
@@ -114,7 +128,7 @@ impl Reactor {
             attendance.arrivals += 1;
             attendance.spin.begin()
         };
-        let result = self.runtime.block_on(async {
+        let result = self.block_on(async {
             let mut what = pin!(what);
             if let Some(until) = looking {
                 let result = look(what.as_mut(), until).await;
@@ -147,6 +161,45 @@ impl Reactor {
             drop(attendance);
             self.stand_back.notify_one();
         }
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // The last owner may be a thread that runs a runtime of its own, where dropping this one in the usual way, which
+        // waits for its blocking work, would panic. There is no such work here.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+thread_local! {
+    /// The reactor whose callbacks this thread may be running; null for none.
+    static INSIDE: Cell<*const Reactor> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Whether this thread runs the given reactor, so that it must not wait for the end of it.
+pub(crate) fn is_inside(reactor: *const Reactor) -> bool {
+    INSIDE.get() == reactor
+}
+
+/// This thread runs a reactor until this is dropped.
+struct Inside {
+    before: *const Reactor,
+}
+
+impl Inside {
+    fn enter(reactor: &Reactor) -> Inside {
+        Inside {
+            before: INSIDE.replace(reactor),
+        }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(self.before);
     }
 }
 

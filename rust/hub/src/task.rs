@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::Outcome;
+use crate::callback::guarded;
 use crate::core::Core;
 use crate::reactor::wait_in;
 use crate::watch::take_watch_number;
@@ -139,7 +140,7 @@ impl Cell {
             std::mem::take(&mut *waiters)
         };
         for waiter in waiters {
-            (waiter.callback)();
+            call(waiter.callback);
         }
     }
 
@@ -221,7 +222,7 @@ impl TaskHandle {
     }
 
     /// Calls back when the task resolves, on the thread that settles it; at once if it has resolved. The callback must
-    /// neither block nor panic.
+    /// not block; if it panics, that ends it and nothing else.
     pub fn on_settle(&self, callback: impl FnOnce() + Send + 'static) {
         self.watch(0, callback);
     }
@@ -239,8 +240,13 @@ impl TaskHandle {
             return;
         }
         drop(waiters);
-        callback();
+        call(callback);
     }
+}
+
+/// A callback that panics harms neither those that come after it nor the thread that serves the hub.
+fn call(callback: impl FnOnce()) {
+    let _ = guarded("a callback of a task", callback);
 }
 
 impl std::fmt::Debug for TaskHandle {

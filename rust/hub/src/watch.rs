@@ -1,3 +1,5 @@
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use tokio::sync::Notify;
 use crate::TaskHandle;
 use crate::core::Core;
 use crate::reactor::{after, wait_in};
-use crate::task::Cell;
+use crate::task::Cell as TaskCell;
 
 /// Numbers watches over the life of the process, from 1.
 static LAST_WATCH: AtomicU64 = AtomicU64::new(0);
@@ -32,12 +34,21 @@ pub struct Progress {
 
 /// Watches a set of tasks: one registration for each, one wake-up for the waiter when what it waits for has happened.
 /// Dropping it ends the registrations, so that a task may be watched any number of times.
+///
+/// It belongs to one thread at a time, as there is one waiter to wake; others make a watch of their own.
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<mirai_hub::Watch>();
+/// ```
 pub struct Watch {
     number: u64,
-    cells: Vec<Weak<Cell>>,
+    cells: Vec<Weak<TaskCell>>,
     /// The hub of all the tasks, if it is one.
     core: Option<Weak<Core>>,
     shared: Arc<Shared>,
+    /// Not `Sync`.
+    one_waiter: PhantomData<Cell<()>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +117,7 @@ impl Watch {
             cells,
             core: one_core(tasks).cloned(),
             shared,
+            one_waiter: PhantomData,
         }
     }
 

@@ -351,7 +351,7 @@ fn a_shared_part_is_sent_once_to_each_worker_and_forgotten_after_its_last_user()
 
 #[test]
 fn the_last_handle_of_a_shared_part_may_go_with_a_refused_task() {
-    let mut hub = open();
+    let hub = open();
     let part = hub.share(b"constants".to_vec());
     hub.close(false);
     let task = Task {
@@ -389,7 +389,7 @@ fn garbage_connections_harm_nothing() {
 
 #[test]
 fn closing_resolves_everything_and_workers_leave() {
-    let mut hub = open();
+    let hub = open();
     let mut workers = Workers::start(&hub, 2, &[]);
     wait_connected(&hub, 2);
     let folder = tempfile::tempdir().unwrap();
@@ -409,12 +409,12 @@ fn closing_resolves_everything_and_workers_leave() {
 
 #[test]
 fn a_worker_that_stays_serves_the_next_hub_at_the_address_until_told() {
-    let mut hub = open();
+    let hub = open();
     let address = hub.address().clone();
     let mut workers = Workers::start(&hub, 1, &[("MIRAI_TEST_STAY", "1")]);
     let pid = text(&submit(&hub, "pid"));
     hub.close(false);
-    let mut next = Hub::open(HubOptions::new(address)).unwrap();
+    let next = Hub::open(HubOptions::new(address)).unwrap();
     assert_eq!(text(&submit(&next, "pid")), pid);
     next.close(true);
     assert_eq!(workers.exit_code(0), Some(0));
@@ -684,7 +684,7 @@ fn a_wait_of_a_slice_ends_though_nothing_comes() {
 #[test]
 fn closing_wakes_threads_that_wait() {
     for round in 0..50 {
-        let mut hub = open();
+        let hub = open();
         let task = submit(&hub, "echo never");
         let (tell, told) = std::sync::mpsc::channel();
         let waiting = std::thread::spawn(move || {

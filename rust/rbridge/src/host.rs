@@ -1,6 +1,7 @@
 //! The host's hubs: opening, submitting, asking, closing.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mirai_hub::{
@@ -23,7 +24,7 @@ const NA_INTEGER: i32 = i32::MIN;
 
 /// A hub of this session, until it is closed.
 pub(crate) struct Host {
-    hub: RefCell<Option<Hub>>,
+    hub: RefCell<Option<Rc<Hub>>>,
     /// Withdrawn with it, as far as their daemons have not been started.
     launches: RefCell<Vec<LaunchId>>,
     /// Launched daemons serve one task each.
@@ -37,10 +38,12 @@ impl Handle for Host {
 }
 
 impl Host {
-    /// The hub behind an argument.
-    pub(crate) fn open<'r>(scope: &Scope, hub: Sexp<'r>) -> Result<Ref<'r, Hub>, Failure> {
+    /// The hub behind an argument. R code that runs before the caller is done, as a handler of an interrupt does, may
+    /// close it meanwhile.
+    pub(crate) fn open(scope: &Scope, hub: Sexp<'_>) -> Result<Rc<Hub>, Failure> {
         let host: &Host = hub.handle(scope, "hub")?;
-        Ref::filter_map(host.hub.borrow(), Option::as_ref).map_err(|_| Failure::coded(7))
+        let hub = host.hub.borrow();
+        hub.as_ref().map(Rc::clone).ok_or_else(|| Failure::coded(7))
     }
 
     /// A launch for this hub. What waits for one daemon each is not kept: its hub is closed with the process.
@@ -53,7 +56,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if let Some(hub) = self.hub.get_mut().take() {
+        // Where the garbage collector runs, no entry is at work with it.
+        if let Some(hub) = self.hub.get_mut().take().and_then(Rc::into_inner) {
             withdraw(&self.launches.take());
             // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
             let close = move || drop(hub);
@@ -108,7 +112,7 @@ pub(crate) fn hub_open<'r>(
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
     let host = Host {
-        hub: RefCell::new(Some(hub)),
+        hub: RefCell::new(Some(Rc::new(hub))),
         launches: RefCell::default(),
         is_single: mode == Mode::Single,
     };
@@ -209,6 +213,9 @@ fn submit<'r>(
         match hub.submit(task) {
             Ok(handle) => return Ok(scope.pointer(handle, None)?),
             Err(SubmitError::Closed) => return Err(Failure::coded(7)),
+            Err(error @ SubmitError::TooMany { .. }) => {
+                return Err(Failure::error(error.to_string()));
+            }
             Err(SubmitError::Full(_)) if !wait => return Ok(scope.null()),
             Err(SubmitError::Full(refused)) => task = *refused,
         }
@@ -256,7 +263,10 @@ pub(crate) fn hub_everywhere<'r>(
         Some(min) => hub.everywhere(task, min),
         None => hub.set_up(task),
     };
-    let tasks = submitted.map_err(|_| Failure::coded(7))?;
+    let tasks = submitted.map_err(|error| match error {
+        SubmitError::TooMany { .. } => Failure::error(error.to_string()),
+        SubmitError::Full(_) | SubmitError::Closed => Failure::coded(7),
+    })?;
     let tasks = tasks
         .into_iter()
         .map(|task| scope.pointer(task, None))
@@ -349,12 +359,8 @@ pub(crate) fn hub_close<'r>(
 ) -> Result<Sexp<'r>, Failure> {
     let exit = exit.flag(scope, "exit")?;
     let host: &Host = hub.handle(scope, "hub")?;
-    // In use further down the stack, as when a serializer's R code asks for it.
-    let mut open = host
-        .hub
-        .try_borrow_mut()
-        .map_err(|_| Failure::error("the hub is in use and cannot be closed now"))?;
-    if let Some(mut hub) = open.take() {
+    let open = host.hub.take();
+    if let Some(hub) = open {
         hub.close(exit);
         withdraw(&host.launches.take());
     }

@@ -222,19 +222,23 @@ pub(crate) fn hub_wait_connected<'r>(
         None => None,
     };
     let begun = Instant::now();
-    let hub = Host::open(scope, hub)?;
     let mut seen = 0;
     let connected = interruptibly(scope, |slice| {
+        // Asked for anew, as the handlers of an interrupt may have closed it.
+        let hub = match Host::open(scope, hub) {
+            Ok(hub) => hub,
+            Err(closed) => return Some(Err(closed)),
+        };
         let connected = hub.counts().cumulative.saturating_sub(ticket.before);
         if connected + ticket.losses.lock().count >= n {
-            return Some(connected.min(n));
+            return Some(Ok(connected.min(n)));
         }
         if patience.is_some_and(|patience| begun.elapsed() >= patience) {
-            return Some(connected);
+            return Some(Ok(connected));
         }
         seen = hub.wait_change(seen, slice);
         None
-    })?;
+    })??;
     let (count, reason, command) = {
         let losses = ticket.losses.lock();
         (losses.count, losses.reason.clone(), losses.command.clone())

@@ -1,0 +1,40 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use mirai_lanes::Dialled;
+use parking_lot::Mutex;
+
+/// Asks a daemon, from any thread, to leave once it has no task: it says goodbye to its hub, and [`run`](crate::run)
+/// returns. Clones ask the same daemon.
+#[derive(Debug, Clone, Default)]
+pub struct LeaveHandle(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    is_asked: AtomicBool,
+    /// What an idle daemon reads from.
+    data: Mutex<Option<Weak<dyn Dialled>>>,
+}
+
+impl LeaveHandle {
+    /// The daemon is to leave. Does not wait for it.
+    pub fn ask(&self) {
+        self.0.is_asked.store(true, Ordering::SeqCst);
+        let data = self.0.data.lock().as_ref().and_then(Weak::upgrade);
+        // Wakes one that reads; one that is about to read sees the end at once.
+        if let Some(data) = data {
+            data.end_reading();
+        }
+    }
+
+    /// Whether the daemon is to leave.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.is_asked.load(Ordering::SeqCst)
+    }
+
+    /// The daemon reads from this connection from now on. Whoever asks meanwhile ends it, or is seen by
+    /// [`is_asked`](Self::is_asked) afterwards.
+    pub(crate) fn reads_from(&self, data: &Arc<dyn Dialled>) {
+        *self.0.data.lock() = Some(Arc::downgrade(data));
+    }
+}
