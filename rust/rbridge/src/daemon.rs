@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mirai_daemon::{
-    Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, Options, RunEnd, Task,
-    TaskFlags, end_this_process, run,
+    Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, Options,
+    RunEnd, Task, TaskFlags, end_this_process, run,
 };
 use mirai_hub::LaneError;
+use parking_lot::Mutex;
 
 use crate::failure::Failure;
 use crate::launch::adopt_stdio;
 use crate::payload::{decode_settings, decode_task, encode_result, split_part};
 use crate::rapi::{Jump, Kept, Scope, Sexp, unpickle};
 use crate::rng::Seed;
-use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground};
+use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
@@ -65,7 +66,9 @@ pub(crate) fn daemon_run<'r>(
         walltime: millis(walltime.number(scope, "walltime")?),
         maxtasks: tasks(maxtasks.number(scope, "maxtasks")?),
         attended: attended.flag(scope, "attended")? || is_in_foreground(),
+        leave: LeaveHandle::default(),
     };
+    leave_when_r_quits(&options.leave);
     let interrupter = Arc::new(RInterrupter {
         thread: Interruptible::this(),
         swallowed: AtomicBool::new(false),
@@ -75,6 +78,22 @@ pub(crate) fn daemon_run<'r>(
     let reason = run(&options, &mut evaluator, interrupter)?;
     drop(evaluator);
     Ok(scope.integer(reason.code())?)
+}
+
+/// The daemon that this process is, or was last.
+static DAEMON: Mutex<Option<LeaveHandle>> = Mutex::new(None);
+
+/// An idle daemon waits for as long as it takes: a signal by which R quits has it leave, and R acts on it then.
+fn leave_when_r_quits(daemon: &LeaveHandle) {
+    let is_first = DAEMON.lock().replace(daemon.clone()).is_none();
+    if is_first {
+        signals::watch_quitting(|| {
+            let daemon = DAEMON.lock().clone();
+            if let Some(daemon) = daemon {
+                daemon.ask();
+            }
+        });
+    }
 }
 
 /// A limit in milliseconds; what no clock reaches is none.
@@ -202,7 +221,7 @@ impl Evaluator for REvaluator<'_> {
         let scope = self.scope.inner();
         let called = decode_settings(&scope, settings).and_then(|(seed, settings)| {
             let stream = seed_or_null(&scope, seed)?;
-            scope.call(self.welcome, &[stream, settings])?;
+            signals::held(|| scope.call(self.welcome, &[stream, settings]))?;
             Ok(())
         });
         if let Err(failure) = called {
@@ -212,6 +231,7 @@ impl Evaluator for REvaluator<'_> {
 
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation {
         let scope = self.scope.inner();
+        signals::forget_errors();
         // Of a SIGINT that came while there was nothing to interrupt.
         let swallowed = scope.swallow_interrupts();
         if swallowed | self.interrupter.swallowed.swap(false, Ordering::Relaxed) {
@@ -234,7 +254,7 @@ impl Evaluator for REvaluator<'_> {
             let scope = self.scope.inner();
             let called = scope
                 .integer(flags.0.into())
-                .and_then(|flags| scope.call(self.after, &[flags]).map(drop));
+                .and_then(|flags| signals::held(|| scope.call(self.after, &[flags])).map(drop));
             if called.is_ok() {
                 break;
             }

@@ -25,6 +25,11 @@ pub(crate) struct Differences {
     pub profiler: bool,
 }
 
+#[cfg(unix)]
+pub(crate) mod signals;
+#[cfg(not(unix))]
+pub(crate) use os::signals;
+
 /// The system's text for an error number.
 pub(crate) fn error_text(number: i32) -> String {
     // SAFETY: on R's thread, which is the only one to ask; the text is copied before the next call.

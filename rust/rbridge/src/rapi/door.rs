@@ -11,6 +11,7 @@ use super::ffi::{self, DllInfo, SEXP};
 use super::protect::make_token;
 use super::{Jump, Scope, Sexp, kept};
 use crate::failure::Failure;
+use crate::sys::signals;
 
 static MAIN: OnceLock<ThreadId> = OnceLock::new();
 
@@ -28,8 +29,25 @@ pub(crate) unsafe fn door<const N: usize>(
     arguments: [SEXP; N],
     body: impl for<'r> FnOnce(&'r Scope, [Sexp<'r>; N]) -> Result<Sexp<'r>, Failure> + Copy,
 ) -> SEXP {
+    if !is_main_thread() {
+        log::error!("an entry of mirai was called from another thread than R's");
+        // SAFETY: a constant of R.
+        return unsafe { ffi::R_NilValue };
+    }
+    let is_nested = signals::set_native(true);
     // SAFETY: the caller's promise.
-    match unsafe { inside(arguments, body) } {
+    let result = unsafe { inside(arguments, body) };
+    signals::set_native(is_nested);
+    if !is_nested && signals::is_pending() {
+        // SAFETY: nothing of Rust's is alive, so that R may quit or jump; an object is protected as its handlers may
+        // allocate.
+        unsafe {
+            ffi::Rf_protect(*result.as_ref().unwrap_or(&ffi::R_NilValue));
+            signals::deliver();
+            ffi::Rf_unprotect(1);
+        }
+    }
+    match result {
         Ok(value) => value,
         // SAFETY: this frame and the caller's own nothing; `inside` has returned.
         Err(jump) => unsafe { jump.carry_on() },
@@ -43,11 +61,6 @@ unsafe fn inside<const N: usize>(
     arguments: [SEXP; N],
     body: impl for<'r> FnOnce(&'r Scope, [Sexp<'r>; N]) -> Result<Sexp<'r>, Failure>,
 ) -> Result<SEXP, Jump> {
-    if !is_main_thread() {
-        log::error!("an entry of mirai was called from another thread than R's");
-        // SAFETY: a constant of R.
-        return Ok(unsafe { ffi::R_NilValue });
-    }
     let result = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: on R's thread, and dropped in this closure.
         let scope = unsafe { Scope::enter() };
@@ -122,6 +135,7 @@ pub(crate) use entries;
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn R_init_mirai_extendr(info: *mut DllInfo) {
     MAIN.get_or_init(|| thread::current().id());
+    signals::install();
     // SAFETY: this is the init routine. A jump for want of memory leaves it to R; nothing here has to be dropped.
     unsafe {
         make_token();

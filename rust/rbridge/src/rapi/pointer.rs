@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use super::ffi::{self, SEXP};
 use super::{Jump, Scope, Sexp};
 use crate::failure::Failure;
+use crate::sys::signals;
 
 /// A Rust type that R holds by an external pointer. Dropping one must not wait, join or call R: R does it amid a garbage
 /// collection.
@@ -126,9 +127,15 @@ unsafe extern "C-unwind" fn finalize<T: Handle>(pointer: SEXP) {
         }
         Box::from_raw(address)
     };
+    let was_native = signals::set_native(true);
     if content.header.process == process::id() {
         let _ = catch_unwind(std::panic::AssertUnwindSafe(|| drop(content)));
     } else {
         std::mem::forget(content);
+    }
+    signals::set_native(was_native);
+    // As if it came now, in R's garbage collection.
+    if !was_native && signals::is_pending() {
+        signals::deliver();
     }
 }

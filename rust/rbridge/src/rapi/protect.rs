@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::ffi::{self, SEXP};
 use super::is_main_thread;
+use crate::sys::signals;
 
 /// An object of R, protected for as long as `'r`, which is the life of a scope or of a door's arguments.
 #[derive(Clone, Copy)]
@@ -96,9 +97,11 @@ impl Scope {
             result: MaybeUninit::uninit(),
         };
         let entry = trampoline(&work);
+        let was_native = signals::set_native(false);
         // SAFETY: `self` shows that this is R's thread. The frames of `run` and `body` own nothing, so that the jump out
         // of them that mirai_protected stops drops nothing.
         let jumped = unsafe { ffi::mirai_protected(entry, (&raw mut work).cast(), token()) };
+        signals::set_native(was_native);
         if jumped == 0 {
             // SAFETY: `run` has returned, so it has written.
             Ok(unsafe { work.result.assume_init() })
@@ -125,6 +128,15 @@ impl Scope {
         self.held.set(self.held.get() + 1);
         // SAFETY: it has just been protected, until this scope is dropped.
         Ok(unsafe { Sexp::new(x) })
+    }
+
+    /// Lets R act on signals that came while native code ran.
+    pub(crate) fn deliver_signals(&self) -> Result<(), Jump> {
+        if !signals::is_pending() {
+            return Ok(());
+        }
+        // SAFETY: the closure holds nothing.
+        unsafe { self.protected(signals::deliver) }
     }
 
     /// Lets R act on a pending interrupt.

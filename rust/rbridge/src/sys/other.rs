@@ -73,3 +73,33 @@ impl Interruptible {
 
 /// Does nothing.
 pub(crate) fn give_back_memory() {}
+
+/// No signals, so none that R handles.
+pub(crate) mod signals {
+    /// Does nothing.
+    pub(crate) fn install() {}
+
+    /// Does nothing.
+    pub(crate) fn set_native(_: bool) -> bool {
+        false
+    }
+
+    /// Runs `work`.
+    pub(crate) fn held<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
+    /// None is.
+    pub(crate) fn is_pending() -> bool {
+        false
+    }
+
+    /// Does nothing.
+    pub(crate) fn deliver() {}
+
+    /// Never calls it.
+    pub(crate) fn watch_quitting(_: impl Fn() + Send + 'static) {}
+
+    /// Does nothing.
+    pub(crate) fn forget_errors() {}
+}

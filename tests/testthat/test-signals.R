@@ -1,0 +1,119 @@
+# Signals other than an interrupt, which host and daemon get from users and from job schedulers. R itself handles SIGUSR1
+# (save the workspace, run .Last, quit), SIGUSR2 (save, quit) and SIGPIPE (an error); the others have their usual effect.
+
+signals <- c(HUP = 1L, USR1 = 10L, USR2 = 12L, PIPE = 13L, ALRM = 14L, TERM = 15L, CHLD = 17L)
+ending <- setdiff(names(signals), c("PIPE", "CHLD"))
+
+skip_unless_linux()
+
+send <- function(pid, name) tools::pskill(pid, signals[[name]])
+
+# Daemons in a folder where R may save their workspace.
+pool_apart <- function(frame = parent.frame()) {
+  before <- setwd(tempdir())
+  on.exit(setwd(before))
+  local_pool(1, frame = frame)
+}
+
+# A session that has a daemon at work, and then does `waiting`.
+waiting_host <- function(waiting, memory = "NULL", frame = parent.frame()) {
+  ready <- tempfile("ready")
+  folder <- tempfile("folder")
+  dir.create(folder)
+  host <- spawn(c(
+    sprintf("setwd('%s')", folder),
+    "library(mirai)",
+    sprintf("daemons(1, memory = %s)", memory),
+    ".Last <- function() { daemons(0); cat('the last of it\\n') }",
+    sprintf("m <- mirai({ file.create('%s'); Sys.sleep(600) })", ready),
+    waiting
+  ), frame = frame)
+  await(file.exists(ready))
+  host
+}
+
+# Is it in a system call that waits? Then the wait of the test is under way.
+sleeps <- function(pid) {
+  status <- readLines(sprintf("/proc/%d/status", pid), warn = FALSE)
+  any(grepl("^State:\\s+S", status))
+}
+
+test_that("a signal that ends a session ends one that waits for a value, and .Last may reset daemons", {
+  for (name in ending) {
+    host <- waiting_host("m[]")
+    await(sleeps(host$pid))
+    send(host$pid, name)
+    log <- host$wait()
+    expect_identical(any(grepl("the last of it", log)), name == "USR1", label = name)
+  }
+})
+
+test_that("a session that waits at its memory limit quits when it is told to", {
+  host <- waiting_host("for (i in 1:3) mirai(x, x = raw(2e6))", memory = "1")
+  await(sleeps(host$pid))
+  send(host$pid, "USR1")
+  expect_true(any(grepl("the last of it", host$wait())))
+})
+
+test_that("SIGPIPE is an error of the wait, and the next one is as ever; SIGCHLD is nothing", {
+  gate <- tempfile("gate")
+  host <- waiting_host(c(
+    "r <- tryCatch(m[], error = function(e) conditionMessage(e))",
+    "print(r)",
+    "daemons(1)",
+    sprintf("print(mirai(1 + 1)[]); m <- mirai({ file.create('%s'); Sys.sleep(0.5); 'in the end' }); print(m[])", gate)
+  ))
+  await(sleeps(host$pid))
+  send(host$pid, "PIPE")
+  await(file.exists(gate))
+  send(host$pid, "CHLD")
+  log <- host$wait()
+  expect_true(any(grepl("SIGPIPE", log)))
+  expect_true(any(grepl("[1] 2", log, fixed = TRUE)))
+  expect_true(any(grepl("in the end", log)))
+})
+
+test_that("a signal that ends a process ends an idle daemon, and another one gets the task", {
+  for (name in ending) {
+    pool_apart()
+    pid <- daemon_pids()
+    send(pid, name)
+    await(!alive(pid))
+    await(info()[["connections"]] == 0L)
+    m <- mirai("from another one")
+    launch_local(1)
+    expect_identical(value(m), "from another one", label = name)
+    daemons(0)
+  }
+})
+
+test_that("a signal that ends a process ends a busy daemon, whose task is lost", {
+  for (name in ending) {
+    pool_apart()
+    pid <- daemon_pids()
+    held <- hold()
+    held$started()
+    send(pid, name)
+    expect_code(value(held$m), 19L)
+    await(!alive(pid))
+    daemons(0)
+  }
+})
+
+test_that("other signals leave an idle daemon and its next task alone", {
+  pool_apart()
+  pid <- daemon_pids()
+  for (name in setdiff(names(signals), ending)) {
+    for (i in 1:20) send(pid, name)
+    expect_identical(value(mirai(Sys.getpid())), pid, label = name)
+    expect_identical(value(mirai("next")), "next", label = name)
+  }
+})
+
+test_that("SIGPIPE in a task is an error of that task alone", {
+  pool_apart()
+  pid <- daemon_pids()
+  e <- value(mirai({ tools::pskill(Sys.getpid(), 13L); Sys.sleep(0.01); "not this" }))
+  expect_match(as.character(e), "SIGPIPE")
+  expect_identical(value(mirai(Sys.getpid())), pid)
+})
