@@ -136,7 +136,9 @@ await <- function(mirai, failing, flat, show, call) {
     if (seen == n) return()
     at_least <- if (stepwise) done - (n - length(open)) + 1L else length(open)
     state <- rust(.Call(wrap__watch_wait, watch, at_least, failing), call)
-    if (failing && state[2L] > 0L) stop_at_error(mirai, open[state[2L]], show)
+    # Of those that have failed by now, the first in the list.
+    if (failing && state[2L] > 0L)
+      for (i in open) if (i > seen && !is_pending(mirai[[i]])) stop_at_error(mirai, i, show)
   }
 }
 

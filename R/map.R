@@ -19,6 +19,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   dots <- if (...length()) list(...)
   globals <- if (!is.null(dots)) global_part(dots, call)
   units <- map_units(.x, call)
+  if (!is.null(dots)) check_globals(names(dots), .f, c(names(.args), units$cell_names), call)
 
   .args <- as.list(.args)
   # What all tasks have in common travels once to each daemon.
@@ -26,6 +27,21 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   mirai <- submit_units(pool, units, share(pool, shared, call), .timeout, call)
   if (!is.null(callbacks)) add_callbacks(mirai, callbacks)
   invisible(structure(mirai, names = units$names, class = "mirai_map"))
+}
+
+# `...` are global variables of the daemons. Elsewhere they are arguments of the function: who means that is told.
+check_globals <- function(names, f, supplied, call) {
+  options <- intersect(names, option_names)
+  if (length(options)) warn(sprintf(
+    "`%1$s` in `...` is a global variable of the daemons: as an option of collecting, write `mirai_map(...)[%1$s]`.", options[1L]
+  ), call)
+  meant <- setdiff(intersect(names, setdiff(names(formals(args(f))), "...")), supplied)
+  if (length(meant)) warn(sprintf(
+    "%s in `...` %s of the daemons, not of `.f`: for arguments of `.f`, write `.args = list(%s)`.",
+    paste0("`", meant, "`", collapse = ", "),
+    if (length(meant) == 1L) "is a global variable" else "are global variables",
+    paste0(meant, " = ...", collapse = ", ")
+  ), call)
 }
 
 # If that fails, or is interrupted, nobody has a hold on those already submitted, so they are stopped.
@@ -62,13 +78,34 @@ frame_units <- function(x) {
   n <- dim(x)[1L]
   names <- attr(x, "row.names")
   columns <- unclass(x)
+  cells <- lapply(columns, column_cells, n)
   list(
     n = n,
-    unit = function(i) lapply(columns, function(column) column[[i]]),
+    unit = function(i) lapply(cells, function(column) column[[i]]),
     names = if (is.character(names)) names,
     cells = length(columns),
     cell_names = names(columns)
   )
+}
+
+# A column as what `[[` takes the cells of: plain vectors are that already.
+column_cells <- function(column, n) {
+  if (length(dim(column)) > 1L) return(lapply(seq_len(n), function(i) column_row(column, i)))
+  if (!is.object(column)) return(column)
+  cells <- as.list(column)
+  if (length(cells) == n && (is.list(column) || n == 0L || is.object(cells[[1L]]))) return(cells)
+  # A class that as.list() knows nothing of.
+  lapply(seq_len(n), function(i) {
+    cell <- column[i]
+    if (!is.object(cell) && is.atomic(cell)) oldClass(cell) <- oldClass(column)
+    cell
+  })
+}
+
+# Of a data frame, a data frame; of an array, one with a dimension less.
+column_row <- function(column, i) {
+  if (is.data.frame(column)) return(column[i, , drop = FALSE])
+  do.call(`[`, c(list(column, i), rep(list(TRUE), length(dim(column)) - 1L)))
 }
 
 matrix_units <- function(x) {

@@ -298,3 +298,36 @@ test_that("a big map collects with progress in reasonable steps", {
 })
 
 daemons(0)
+
+test_that(".stop reports the first in the list of those that have failed by then", {
+  local_pool(2)
+  x <- mirai_map(1:4, function(i) stop("at ", i))
+  last <- mirai("all done")
+  value(last)
+  call_mirai(x)
+  e <- tryCatch(x[.stop], error = identity)
+  expect_identical(e$location, 1L)
+  # The second one fails first; by the time that this is looked at, the first one has failed, too.
+  gate <- tempfile("gate")
+  y <- mirai_map(1:2, function(i, gate) {
+    if (i == 1L) while (!file.exists(gate)) Sys.sleep(0.005)
+    stop("at ", i)
+  }, .args = list(gate = gate))
+  await(!unresolved(y[[2L]]))
+  file.create(gate)
+  await(!unresolved(y[[1L]]))
+  e <- tryCatch(y[.stop], error = identity)
+  expect_identical(e$location, 1L)
+})
+
+test_that("a pending mirai that has travelled says what it is", {
+  local_pool(2)
+  held <- hold()
+  held$started()
+  e <- value(mirai(m$data, m = held$m))
+  expect_match(conditionMessage(e), "belongs to another session", fixed = TRUE)
+  expect_false(grepl("wrap__|.Call|mirai_failure", as.character(e)))
+  e <- value(mirai(m[], m = held$m))
+  expect_match(conditionMessage(e), "belongs to another session", fixed = TRUE)
+  held$open()
+})

@@ -233,3 +233,41 @@ test_that("purrr's use of a map works", {
 })
 
 daemons(0)
+
+test_that("a cell of a data frame is what as.list() of its column gives, or the row of one with dimensions", {
+  local_pool(1)
+  d <- data.frame(i = 1:2)
+  d$m <- matrix(1:4, 2)
+  d$d <- data.frame(u = c("a", "b"), v = 3:4)
+  d$t <- as.difftime(c(1, 90), units = "mins")
+  d$s <- structure(c(7, 8), class = "of_my_own")
+  d$l <- list("x", 1:3)
+  d$p <- as.POSIXlt(c("2026-01-02", "2026-03-04"), tz = "UTC")
+  d$f <- factor(c("no", "yes"))
+  row <- mirai_map(d, function(i, ...) list(...))[[2L]][]
+  expect_identical(row$m, c(2L, 4L))
+  expect_identical(row$d, d$d[2L, , drop = FALSE])
+  expect_identical(row$t, as.difftime(90, units = "mins"))
+  expect_identical(row$s, structure(8, class = "of_my_own"))
+  expect_identical(row$l, 1:3)
+  expect_identical(as.POSIXct(row$p), as.POSIXct(d$p[2L]))
+  expect_identical(row$f, d$f[2L])
+})
+
+test_that("a global that looks like an argument of the function, or like an option, is warned about, once", {
+  local_pool(1)
+  warnings <- character()
+  note <- function(expr) withCallingHandlers(expr, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    expect_identical(conditionCall(w)[[1L]], quote(mirai_map))
+    invokeRestart("muffleWarning")
+  })
+  note(mirai_map(1:3, rnorm, mean = 1000)[])
+  expect_match(warnings, "`mean` in `...` is a global variable of the daemons, not of `.f`", fixed = TRUE)
+  expect_match(warnings, ".args = list(mean = ...)", fixed = TRUE)
+  warnings <- character()
+  note(mirai_map(1:3, sum, .progress = TRUE)[])
+  expect_match(warnings, "mirai_map(...)[.progress]", fixed = TRUE)
+  expect_silent(mirai_map(1:3, function(x) x + offset, offset = 1)[])
+  expect_silent(mirai_map(1:3, function(x, k) x + k, k = 1, .args = list(k = 2))[])
+})

@@ -83,7 +83,7 @@ impl<'r> Sexp<'r> {
         }
         if address.is_null() {
             return Err(Failure::error(format!(
-                "this {} belongs to an ended session",
+                "this {} belongs to another session, or to one that has ended",
                 T::NAME
             )));
         }
