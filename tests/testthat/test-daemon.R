@@ -568,3 +568,19 @@ test_that("tasks may use daemons of their own, which go with their daemon", {
   daemons(0)
   expect_true(await(!alive(pid)))
 })
+
+test_that("a daemon in a PID namespace of its own, as in a container, serves, and its death is told", {
+  skip_unless_linux()
+  apart <- c("unshare", if (!identical(Sys.info()[["effective_user"]], "root")) "-Ur", "--pid", "--fork", "--mount-proc")
+  works <- nzchar(Sys.which("unshare")) &&
+    suppressWarnings(system2(apart[1L], c(apart[-1L], "true"), stdout = FALSE, stderr = FALSE)) == 0L
+  skip_if_not(works, "needs PID namespaces")
+  local_pool(url = local_url())
+  call <- shQuote(sprintf("mirai::daemon(\"%s\")", nextget("url")))
+  system2("env", c(child_env(), apart, rscript, "-e", call), wait = FALSE)
+  pid <- value(mirai(Sys.getpid()))
+  expect_lt(pid, 100L)
+  # Where it is the first process, the kernel keeps it from killing itself by the usual signals.
+  expect_code(value(mirai(quit(save = "no", status = 3L))), 19L)
+  await(info()[["connections"]] == 0L)
+})

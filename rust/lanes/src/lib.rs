@@ -21,6 +21,8 @@ mod local;
 #[cfg_attr(unix, allow(dead_code, reason = "tested here, used elsewhere"))]
 mod loopback;
 mod network;
+#[cfg(target_os = "linux")]
+mod peer;
 mod process;
 mod spin;
 

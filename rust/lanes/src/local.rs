@@ -11,6 +11,8 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+#[cfg(target_os = "linux")]
+use crate::peer::peer;
 use crate::{Address, Connection, LaneError};
 
 /// A daemon's end of a connection: blocking.
@@ -225,11 +227,11 @@ pub(crate) fn dial(address: &Address) -> Result<std_net::UnixStream, LaneError> 
 /// A daemon evaluates whatever its hub sends: the hub has to belong to the same user.
 #[cfg(target_os = "linux")]
 fn check_hub(address: &Address, stream: &std_net::UnixStream) -> Result<(), LaneError> {
-    let hub = rustix::net::sockopt::socket_peercred(stream).map_err(|error| LaneError::Os {
+    let hub = peer(stream).map_err(|source| LaneError::Os {
         url: address.to_string(),
-        source: error.into(),
+        source,
     })?;
-    check_user(hub.uid.as_raw())
+    check_user(hub.uid)
 }
 
 /// Where the socket cannot be asked, the owner of its file stands for the hub.
@@ -251,8 +253,7 @@ fn check_hub(address: &Address, _: &std_net::UnixStream) -> Result<(), LaneError
 /// Process id of the hub at the other end, where the system tells it.
 #[cfg(target_os = "linux")]
 pub(crate) fn hub_pid(stream: &std_net::UnixStream) -> Option<u32> {
-    let pid = rustix::net::sockopt::socket_peercred(stream).ok()?.pid;
-    u32::try_from(pid.as_raw_nonzero().get()).ok()
+    peer(stream).ok()?.pid
 }
 
 /// Process id of the hub at the other end, where the system tells it.
