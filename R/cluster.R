@@ -1,7 +1,9 @@
 # Clusters for package parallel: make_cluster(), and the methods by which parallel sends work and takes results.
 #
 # A cluster is a profile of its own without dispatcher. Its pool has besides
-#   members    its nodes
+#   members    its nodes, which never change: other packages know a node by its digest
+#   work       for each node, what was sent to it and has not been taken back, the oldest first
+#   own_stream for each node, whether it has been given a random stream as clusterSetRNGStream() does
 #   nodes      for each node, the number of the daemon that it is, 0 before it has one
 #   expected   how many daemons are to have connected until none is expected any more
 #   launches   what launch_local() has started and nobody has waited for
@@ -26,6 +28,8 @@ make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   pool$nodes <- integer(n)
   pool$expected <- if (is.null(url)) 0L else n
   pool$members <- lapply(seq_len(n), new_node, id)
+  pool$work <- vector("list", n)
+  pool$own_stream <- logical(n)
   if (!is.null(url) && is.null(remote)) show_commands(pool, n)
   new_cluster(pool$members, id)
 }
@@ -87,24 +91,34 @@ print.miraiNode <- function(x, ...) {
 
 # ---- what parallel calls
 
-# A node works on what was sent to it last, if nobody has taken the result of that.
+# A node works on what is sent to it in order, and results are taken back in that order. Frames of parallel's here are
+# postNode(), sendCall(), and then the function that sends.
 sendData.miraiNode <- function(node, data) {
   if (!identical(data$type, "EXEC")) return(invisible())
   pool <- node_pool(node)
+  from <- parallel_frame(parent.frame(3L))
   sent <- FALSE
   on.exit(if (!sent) forget_work(pool))
   work <- data$data
-  if (sets_stream(work)) node$has_stream <- TRUE
-  stream <- if (pool$seeded && is.null(node$has_stream)) pool$stream
+  i <- attr(node, "node")
+  if (sets_stream(work)) pool$own_stream[i] <- TRUE
+  stream <- if (pool$seeded && !pool$own_stream[i]) pool$stream
   object <- list(node_call, list(.fun = work$fun, .args = work$args), NULL)
-  to <- node_daemon(pool, attr(node, "node"))
+  to <- node_daemon(pool, i)
   send <- if (is.null(session$tracer)) submit_to else submit_to_traced
   task <- send(pool, object, stream, to)
   if (!is.null(stream)) take_stream(pool)
-  node$tag <- work$tag
-  node$task <- task
+  pool$work[[i]] <- c(kept_work(pool$work[[i]], from), list(list(task = task, tag = work$tag, from = from)))
   sent <- TRUE
   invisible()
+}
+
+# The frame of a function of parallel's, such as clusterApply(); NULL for that of anyone else, who sends by sendCall().
+parallel_frame <- function(frame) if (identical(topenv(frame), asNamespace("parallel"))) frame
+
+# Functions of parallel's take back all that they send: what is there of another call was left as that was interrupted.
+kept_work <- function(queue, from) {
+  if (is.null(from)) queue else Filter(function(work) identical(work$from, from), queue)
 }
 
 submit_to <- function(pool, object, stream, to) rust(.Call(wrap__hub_submit_to, pool$hub, object, stream, to), NULL)
@@ -117,7 +131,7 @@ recvData.miraiNode <- function(node) {
 # Of work with a tag only, as parallel's load balancing has it. `node` is a position in `cl`.
 recvOneData.miraiCluster <- function(cl) {
   nodes <- unclass(cl)
-  tagged <- which(vapply(nodes, function(node) !is.null(node$tag), NA))
+  tagged <- which(vapply(nodes, function(node) !is.null(oldest_work(node)$tag), NA))
   position <- tagged[await_node(nodes[tagged])]
   list(node = position, value = take_result(nodes[[position]]))
 }
@@ -137,7 +151,7 @@ node_pool <- function(node) {
 # The position of the first one of the nodes that is done. If that fails, or is interrupted, the work of all is of no use
 # to anyone: a later call must not take it for its own.
 await_node <- function(nodes) {
-  tasks <- lapply(nodes, function(node) node$task)
+  tasks <- lapply(nodes, function(node) oldest_work(node)$task)
   if (!length(tasks) || any(vapply(tasks, is.null, NA))) abort("there is no work to wait for on the node", NULL)
   pool <- node_pool(nodes[[1L]])
   done <- 0L
@@ -149,20 +163,28 @@ await_node <- function(nodes) {
 
 no_worker <- "no worker of the cluster is left"
 
-forget_work <- function(pool) for (node in pool$members) forget(node)
+forget_work <- function(pool) pool$work <- vector("list", length(pool$members))
 
-forget <- function(node) {
-  node$task <- NULL
-  node$tag <- NULL
+# What the node is at, or has done, and nobody has taken back; NULL if there is nothing.
+oldest_work <- function(node) {
+  queue <- node_pool(node)$work[[attr(node, "node")]]
+  if (length(queue)) queue[[1L]]
+}
+
+take_work <- function(node) {
+  pool <- node_pool(node)
+  i <- attr(node, "node")
+  work <- pool$work[[i]][[1L]]
+  pool$work[[i]] <- pool$work[[i]][-1L]
+  work
 }
 
 take_result <- function(node) {
-  task <- node$task
-  tag <- node$tag
-  forget(node)
+  work <- take_work(node)
+  task <- work$task
   value <- rust(.Call(wrap__task_value, task), NULL)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
-  list(type = "VALUE", value = telling(value), tag = tag)
+  list(type = "VALUE", value = telling(value), tag = work$tag)
 }
 
 # parallel pastes an error into its own message.

@@ -360,6 +360,7 @@ test_that("with no worker left there is an error", {
   parallel:::sendCall(cl[[1]], hold, list(go))
   parallel:::sendCall(cl[[1]], identity, list(1))
   file.create(go)
+  expect_null(parallel:::recvResult(cl[[1]]))
   expect_error(parallel:::recvResult(cl[[1]]), "no worker of the cluster is left")
 })
 
@@ -469,4 +470,35 @@ test_that("foreach runs on a cluster", {
   expect_identical(foreach::foreach(i = 1:5, .combine = c) %dopar% (i + offset), 11:15 + 0)
   expect_identical(foreach::foreach(i = 1:5, .combine = `+`) %dopar% sum(seq_len(i)), 35L)
   expect_error(foreach::foreach(i = 1:2) %dopar% stop("no luck"), "no luck")
+})
+
+test_that("what is sent to a node queues, and the node stays the same to those that know it by its contents", {
+  cl <- make_cluster(1)
+  defer(stop_cluster(cl))
+  node <- cl[[1L]]
+  before <- serialize(node, NULL)
+  send <- function(value, tag) parallel:::postNode(node, "EXEC", list(fun = identity, args = list(value), return = TRUE, tag = tag))
+  send("first", 1L)
+  send("second", 2L)
+  expect_identical(serialize(node, NULL), before)
+  expect_identical(parallel:::recvOneData(cl)$value$value, "first")
+  expect_identical(parallel:::recvData(node)[c("value", "tag")], list(value = "second", tag = 2L))
+  expect_identical(serialize(node, NULL), before)
+  expect_error(parallel:::recvData(node), "no work to wait for")
+})
+
+test_that("futures on a cluster have their own values", {
+  skip_if_not_installed("future")
+  cl <- make_cluster(2)
+  defer(stop_cluster(cl))
+  old <- future::plan(future::cluster, workers = cl)
+  defer(future::plan(old))
+  a <- 1
+  futures <- suppressWarnings(lapply(1:5, function(i) future::future(a + i)))
+  expect_identical(suppressWarnings(lapply(futures, future::value)), list(2, 3, 4, 5, 6))
+  f <- future::future("done")
+  # future asks connections of nodes whether a result is there; those of other clusters it waits for, and says so.
+  suppressWarnings(await(future::resolved(f)))
+  expect_identical(future::value(f), "done")
+  expect_error(suppressWarnings(future::value(future::future(stop("as it should")))), "as it should")
 })
