@@ -43,12 +43,12 @@ promise_of_nothing <- function() {
 }
 
 # A promise of what `outcome(failed)` returns or raises, called when all tasks have an outcome (`failed` is 0) or the
-# first of them has failed (its position). It is called as a callback of a promise, where Shiny keeps track of how an error
+# first of them has failed (its position), in the event loop that is current now. It is called as a callback of a promise, where Shiny keeps track of how an error
 # came about. Until then the native side holds on to the promise.
 promise_after <- function(tasks, outcome) {
   settled <- promises::promise(function(resolve, reject) {
     # Half a promise would be kept for ever, so no Ctrl-C in between.
-    rust(.Call(wrap__tasks_then, tasks, function(failed) suspendInterrupts(resolve(failed))))
+    rust(.Call(wrap__tasks_then, tasks, function(failed) suspendInterrupts(resolve(failed)), later::current_loop()$id))
   })
   promises::then(settled, onFulfilled = function(value) outcome(value))
 }

@@ -426,7 +426,7 @@ test_that("in a forked child promises of its parent's tasks are rejected, values
 })
 
 test_that("an error in the loop's turn does not hold up others", {
-  then <- function(f) rust(.Call(wrap__tasks_then, list(), f))
+  then <- function(f) rust(.Call(wrap__tasks_then, list(), f, 0L))
   environment(then) <- list2env(list(f = NULL), parent = asNamespace("mirai"))
   seen <- NULL
   then(function(failed) stop("not a promise's function"))
@@ -460,4 +460,34 @@ test_that("promises survive that mirai is unloaded, and a session ends in peace 
   ), script)
   for (i in 1:3)
     expect_identical(system2(rscript, shQuote(script), stdout = FALSE, stderr = FALSE, env = child_env()), 7L)
+})
+
+test_that("a promise made in a private event loop settles there, and stays the one promise", {
+  skip_if_not_installed("promises")
+  local_pool(1)
+  private <- later::create_loop(parent = NULL)
+  defer(later::destroy_loop(private))
+  seen <- character()
+  note <- function(value) seen <<- c(seen, value)
+  done <- mirai("resolved before")
+  value(done)
+  held <- hold()
+  later::with_loop(private, {
+    first <- promises::as.promise(held$m)
+    promises::then(held$m, note)
+    promises::then(done, note)
+  })
+  expect_identical(promises::as.promise(held$m), first)
+  # The first turn passes on that the task has an outcome, further ones what was made of it.
+  for (i in 1:10) later::run_now(loop = private)
+  expect_identical(seen, "resolved before")
+  held$open()
+  value(held$m)
+  for (i in 1:10) later::run_now(loop = later::global_loop())
+  expect_identical(seen, "resolved before")
+  await({
+    later::run_now(loop = private)
+    length(seen) == 2L
+  })
+  expect_identical(seen[2L], "held")
 })

@@ -33,7 +33,7 @@ rapi::entries! {
     tasks::tasks_pending => tasks_pending(tasks);
     tasks::task_cancel => task_cancel(task);
 
-    promises::tasks_then => tasks_then(tasks, f);
+    promises::tasks_then => tasks_then(tasks, f, event_loop);
 
     launch::launch => launch(hub, calls, libpaths, package_path, force_rscript);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);

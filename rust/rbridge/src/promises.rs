@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::rapi::{EventLoop, Handle, Jump, Kept, Scope, Sexp, Turn};
 use crate::tasks;
 
-/// What R's event loop has to do for us, in one process.
+/// What one of R's event loops has to do for us, in one process.
 struct Agenda {
     /// A forked child inherits the notes, and leaves them to its parent.
     process: u32,
@@ -45,7 +45,8 @@ struct Due {
 
 thread_local! {
     /// On R's thread only. A child makes its own: a lock in its parent's may have been held in the moment of the fork.
-    static AGENDA: Cell<Option<&'static Agenda>> = const { Cell::new(None) };
+    /// By the number of the loop; one for a loop that has gone is left, as its number is not used again.
+    static AGENDAS: RefCell<BTreeMap<i32, &'static Agenda>> = const { RefCell::new(BTreeMap::new()) };
 
     /// The functions that wait, by number. On R's thread only, as a `Kept` is. Never dropped: when the thread ends, R's
     /// memory is no longer to be touched.
@@ -55,18 +56,21 @@ thread_local! {
     static LAST_FUNCTION: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Entry: has the event loop call `f` once, with one integer: 0 when all tasks have an outcome or, as soon as one of
+/// Entry: has the event loop of the number `event_loop` call `f` once, with one integer: 0 when all tasks have an outcome or, as soon as one of
 /// them has failed, its position. Without tasks, in the next turn. Needs package later.
 pub(crate) fn tasks_then<'r>(
     scope: &'r Scope,
     tasks: Sexp<'r>,
     f: Sexp<'r>,
+    event_loop: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let tasks = tasks::handles(scope, tasks)?;
     if !f.is_function() {
         return Err(Failure::error("`f` must be a function"));
     }
-    let agenda = Agenda::of_process(scope)?;
+    let number = i32::try_from(event_loop.count(scope, "event_loop")?)
+        .map_err(|_| Failure::error("`event_loop` must be the number of an event loop"))?;
+    let agenda = Agenda::of_loop(scope, number)?;
     let function = LAST_FUNCTION.get() + 1;
     LAST_FUNCTION.set(function);
     let kept = Kept::new(scope, f)?;
@@ -114,20 +118,21 @@ impl Group {
 }
 
 impl Agenda {
-    fn of_process(scope: &Scope) -> Result<&'static Agenda, Failure> {
-        if let Some(agenda) = AGENDA.get()
+    fn of_loop(scope: &Scope, number: i32) -> Result<&'static Agenda, Failure> {
+        let known = AGENDAS.with_borrow(|agendas| agendas.get(&number).copied());
+        if let Some(agenda) = known
             && agenda.process == process::id()
         {
             return Ok(agenda);
         }
         let agenda: &'static Agenda = Box::leak(Box::new(Agenda {
             process: process::id(),
-            event_loop: EventLoop::find(scope)?,
+            event_loop: EventLoop::find(scope, number)?,
             notes: Mutex::default(),
         }));
         let at_exit = scope.pointer(AtExit(agenda), None)?;
         std::mem::forget(Kept::new(scope, at_exit)?);
-        AGENDA.set(Some(agenda));
+        AGENDAS.with_borrow_mut(|agendas| agendas.insert(number, agenda));
         Ok(agenda)
     }
 

@@ -19,38 +19,38 @@ type Schedule = unsafe extern "C-unwind" fn(
     event_loop: c_int,
 ) -> u64;
 
-/// The one that runs at R's prompt, in Shiny and in `later::run_now()`.
-const GLOBAL_LOOP: c_int = 0;
-
-/// The global event loop of this process.
+/// An event loop of this process: the global one, of number 0, which runs at R's prompt, in Shiny and in
+/// `later::run_now()`, or a private one.
 #[derive(Clone, Copy)]
-pub(crate) struct EventLoop(Schedule);
+pub(crate) struct EventLoop {
+    schedule: Schedule,
+    number: c_int,
+}
 
 impl EventLoop {
-    /// Finds it. An R error if later is not loaded.
-    pub(crate) fn find(scope: &Scope) -> Result<EventLoop, Jump> {
+    /// The one of this number. An R error if later is not loaded.
+    pub(crate) fn find(scope: &Scope, number: i32) -> Result<EventLoop, Jump> {
         // SAFETY: the closure holds nothing; the names are NUL-terminated. later registers a function of this type
         // under this name, and its library is never unloaded.
         unsafe {
             let function = scope.protected(|| {
                 ffi::R_GetCCallable(c"later".as_ptr(), c"execLaterNative2".as_ptr())
             })?;
-            Ok(EventLoop(std::mem::transmute::<
-                unsafe extern "C-unwind" fn(),
-                Schedule,
-            >(function)))
+            let schedule = std::mem::transmute::<unsafe extern "C-unwind" fn(), Schedule>(function);
+            Ok(EventLoop { schedule, number })
         }
     }
 
-    /// Has R's thread give `work` its turn, soon. Not once R's process has begun to exit.
+    /// Has R's thread give `work` its turn when the loop runs next; never if the loop is gone. Not once R's process has
+    /// begun to exit.
     pub(crate) fn schedule<T: Turn>(self, work: &'static T) {
         // SAFETY: later keeps the pointer and hands it back on R's thread, where it becomes a shared reference again.
         unsafe {
-            (self.0)(
+            (self.schedule)(
                 run::<T>,
                 (&raw const *work).cast_mut().cast(),
                 0.0,
-                GLOBAL_LOOP,
+                self.number,
             )
         };
     }
