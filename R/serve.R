@@ -5,7 +5,7 @@ serve_forks <- function(fd) {
   session$to_be_daemon <- FALSE
   # Children must not draw alike, nor share a temporary folder that the first one to end takes away.
   suppressWarnings(rm(".Random.seed", envir = globalenv()))
-  unlink(tempdir(), recursive = TRUE)
+  rust(.Call(wrap__give_up_tempdir, tempdir()))
   # A server whose packages have been updated is no longer what a fresh process would be.
   loaded <- file.path(find.package(loadedNamespaces(), quiet = TRUE), "DESCRIPTION")
   child <- rust(.Call(wrap__serve_forks, fd, loaded))

@@ -372,3 +372,33 @@ test_that("a daemon that is called on the command line says once that daemons() 
   expect_length(grep("daemons() does nothing here", readLines(log), fixed = TRUE), 1L)
   expect_identical(greedy$log(), c("read", rep("refused", 3L)))
 })
+
+test_that("nobody can take a daemon's temporary folder, nor put one in its place", {
+  skip_unless_linux()
+  daemon_folder <- function() value(mirai({
+    info <- file.info(tempdir())
+    list(path = tempdir(), mine = info$uname == Sys.info()[["effective_user"]], mode = format(info$mode))
+  }))
+  local_pool(1)
+  # The name that R in the fork server and, up to its own start, in a child has: a file holds it.
+  first <- daemon_folder()
+  expect_true(first$mine)
+  expect_identical(first$mode, "700")
+  beside <- list.files(dirname(first$path), "^Rtmp", full.names = TRUE)
+  held <- beside[file.exists(beside) & !dir.exists(beside)]
+  expect_gte(length(held), 1L)
+  expect_false(first$path %in% held)
+  skip_if_not(identical(Sys.info()[["effective_user"]], "root") && nzchar(Sys.which("setpriv")),
+              "only root can act as a stranger")
+  stranger <- function(...) suppressWarnings(system2("setpriv", c("--reuid=65534", "--regid=65534", "--clear-groups", ...),
+                                                     stdout = FALSE, stderr = FALSE))
+  skip_if_not(bitwAnd(as.integer(file.info(dirname(first$path))$mode), 512L) != 0L, "the temporary folder's parent is not sticky")
+  for (name in held) {
+    stranger("rm", "-f", shQuote(name))
+    stranger("mkdir", "-m", "777", shQuote(name))
+  }
+  expect_true(all(file.exists(held) & !dir.exists(held)))
+  launch_local(1)
+  await(info()[["connections"]] == 2L)
+  expect_false(any(unlist(everywhere(tempdir())[]) %in% held))
+})

@@ -19,15 +19,32 @@ pub enum ChildError {
     Io(#[from] io::Error),
 }
 
+/// In a fork server: puts a file in the place of R's temporary folder, so that children make folders of their own and no
+/// other user can take the name meanwhile.
+///
+/// # Errors
+/// As the system gives them; no child must be made then.
+pub fn give_up_tempdir(path: &Path) -> Result<(), ChildError> {
+    #[cfg(target_os = "linux")]
+    crate::temporary::replace_by_file(path)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = path;
+    Ok(())
+}
+
 /// Tells the fork server which folder to remove when this process has ended without doing so.
 /// Only a folder of this user whose name starts with `Rtmp` is ever removed. Does nothing in a
 /// process that no fork server made, and after the first call.
 ///
 /// # Errors
-/// When the server is gone or the path is longer than 4,000 bytes.
+/// When the folder is not this user's or others may write to it, when the server is gone, or the path is longer than
+/// 4,000 bytes.
 pub fn report_tempdir(path: &Path) -> Result<(), ChildError> {
     #[cfg(target_os = "linux")]
-    crate::server::report_tempdir(path)?;
+    {
+        crate::temporary::check_private(path)?;
+        crate::server::report_tempdir(path)?;
+    }
     #[cfg(not(target_os = "linux"))]
     let _ = path;
     Ok(())

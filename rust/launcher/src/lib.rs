@@ -108,6 +108,8 @@ mod message;
 mod orphans;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod temporary;
 
 // Elsewhere the pool is one without fork servers.
 #[cfg_attr(not(target_os = "linux"), path = "pool_rscript.rs")]
@@ -115,7 +117,7 @@ mod pool;
 
 #[cfg(target_os = "linux")]
 pub use boot::{Boot, BootError, boot};
-pub use child::{ChildError, adopt_stdio, report_tempdir};
+pub use child::{ChildError, adopt_stdio, give_up_tempdir, report_tempdir};
 pub use context::Context;
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LaunchError, LaunchFailure};
 pub use launcher::{EventHandler, LaunchId, LaunchRequest, Launcher, LauncherConfig};

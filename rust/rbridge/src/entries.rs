@@ -38,6 +38,7 @@ rapi::entries! {
     launch::launch => launch(hub, calls, libpaths, package_path, force_rscript);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
     launch::serve_forks => serve_forks(fd, loaded);
+    launch::give_up_tempdir => give_up_tempdir(path);
     launch::report_tempdir => report_tempdir(path);
 
     daemon::daemon_run => daemon_run(

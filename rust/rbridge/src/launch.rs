@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mirai_hub::HubHandle;
 use mirai_launcher::{
     Context, DaemonEvent, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig, Served,
-    adopt_stdio as adopt, report_tempdir as report, serve,
+    adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report, serve,
 };
 use parking_lot::Mutex;
 
@@ -273,6 +273,13 @@ pub(crate) fn serve_forks<'r>(
             Ok(scope.named_list(&["code"], &code)?)
         }
     }
+}
+
+/// Entry: in the fork server, puts a file in the place of its temporary folder: the name is not free for others to take.
+pub(crate) fn give_up_tempdir<'r>(scope: &'r Scope, path: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let path = path.string(scope, "path")?;
+    give_up(Path::new(&path)).map_err(|error| Failure::error(error.to_string()))?;
+    Ok(scope.null())
 }
 
 /// Entry: in a forked daemon, tells the server which folder to remove if this process cannot.
