@@ -65,9 +65,15 @@ close_pool <- function(name, exit = FALSE) {
   pool <- profiles[[name]]
   if (is.null(pool)) return(invisible())
   rm(list = name, envir = profiles)
-  if (!pool$sync) rust(.Call(wrap__hub_close, pool$hub, exit))
+  if (!pool$sync) close_hub(pool$hub, exit)
   if (!is.null(pool$span)) trace_reset(pool)
   invisible()
+}
+
+# In a forked child of the session a pool is the parent's: for the child it is enough to forget it.
+close_hub <- function(hub, exit) {
+  closed <- .Call(wrap__hub_close, hub, exit)
+  if (!inherits(closed, "mirai_failure") || closed$kind != "forked") rust(closed)
 }
 
 daemons_set <- function(.compute = NULL) !is.null(find_pool(.compute))

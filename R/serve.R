@@ -14,6 +14,10 @@ serve_forks <- function(fd) {
   quit("no", status = status, runLast = FALSE)
 }
 
+# Was the hub closed before the daemon was there, or while it said hello? It was launched by that hub's session, so nobody is left
+# who wants to know.
+is_host_gone <- function(e) grepl("^(6 \\| Connection refused|18 \\| Connection aborted)", conditionMessage(e))
+
 run_child <- function(code) {
   tryCatch({
     rust(.Call(wrap__report_tempdir, tempdir(check = TRUE)))
@@ -21,7 +25,7 @@ run_child <- function(code) {
     0L
   }, error = function(e) {
     call <- conditionCall(e)
-    message(if (is.null(call)) "Error: " else sprintf("Error in %s : ", first_line(call)), conditionMessage(e))
+    if (!is_host_gone(e)) message(if (is.null(call)) "Error: " else sprintf("Error in %s : ", first_line(call)), conditionMessage(e))
     1L
   })
 }

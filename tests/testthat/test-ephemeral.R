@@ -94,3 +94,12 @@ test_that("a process that cannot start resolves to an error", {
   defer(if (is.na(old)) Sys.unsetenv("R_PROFILE_USER") else Sys.setenv(R_PROFILE_USER = old))
   expect_true(is_error_value(value(mirai(1))))
 })
+
+test_that("a daemon whose host has ended before it came says nothing", {
+  skip_unless_linux()
+  script <- tempfile(fileext = ".R")
+  writeLines("library(mirai); for (i in 1:5) mirai(1)", script)
+  # Reads until the last process that has this output is gone, daemons included.
+  said <- system2(rscript, shQuote(script), stdout = TRUE, stderr = TRUE, env = child_env())
+  expect_identical(as.character(said), character())
+})

@@ -270,3 +270,17 @@ test_that("an exhausted process table is an error, not a hang", {
   skip_if_not(any(grepl("^outcome", out)), paste("R does not start here:", paste(out, collapse = " ")))
   expect_match(out, "^outcome refused:", all = FALSE)
 })
+
+test_that("a forked child of the session may set daemons of its own, at once, and the parent keeps its own", {
+  skip_on_os("windows")
+  local_pool(1)
+  child <- parallel::mcparallel({
+    daemons(1)
+    first <- mirai(Sys.getpid())[]
+    daemons(0)
+    first
+  })
+  theirs <- parallel::mccollect(child)[[1L]]
+  expect_type(theirs, "integer")
+  expect_false(identical(value(mirai(Sys.getpid())), theirs))
+})
