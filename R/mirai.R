@@ -133,11 +133,15 @@ settled_mirai <- function(task) {
 # The value, or the unresolved value.
 peek <- function(m) {
   task <- attr(m, "task", TRUE)
-  if (is.null(task)) return(.subset2(m, "value"))
+  if (is.null(task)) .subset2(m, "value") else if (is_open(task)) unresolved_value else settle(m, task)
+}
+
+# Has the task no outcome so far?
+is_open <- function(task) {
   state <- .Call(wrap__task_state, task)
   # Anything else says that the task is not this session's.
   if (!is.integer(state)) raise_failure(state, NULL)
-  if (state == 0L) unresolved_value else settle(m, task)
+  state == 0L
 }
 
 # Takes the value of a task, once it has ended. An R error while decoding it goes on, here and at each further look.
@@ -161,7 +165,7 @@ settle_marked <- function(m, task) {
 
 is_pending <- function(m) {
   task <- attr(m, "task", TRUE)
-  !is.null(task) && rust(.Call(wrap__task_state, task), NULL) == 0L
+  !is.null(task) && is_open(task)
 }
 
 # The tasks of those elements of a list that are mirai without a value so far.

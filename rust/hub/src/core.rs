@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::callback::{Panicked, guarded};
 use crate::give_back::GiveBack;
 use crate::link::Link;
-use crate::reactor::{Reactor, after};
+use crate::reactor::{Reactor, after, is_inside};
 use crate::task::{Cell, SharedPart};
 use crate::timer::Timer;
 use crate::worker::Workload;
@@ -164,6 +164,11 @@ impl Core {
         Reactor::admits_this_thread()
             .then(|| self.reactor.upgrade())
             .flatten()
+    }
+
+    /// Whether this thread runs the reactor, as in a callback, so that it must not wait for the end of it.
+    pub(crate) fn is_run_here(&self) -> bool {
+        is_inside(self.reactor.as_ptr())
     }
 
     /// Lets `change` act on the state, then does what follows from it.

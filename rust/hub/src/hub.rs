@@ -1,4 +1,4 @@
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use mirai_scheduler::{Counts, Memory, Mode};
 use parking_lot::Mutex;
 
 use crate::core::Core;
-use crate::reactor::{Reactor, is_inside};
+use crate::reactor::Reactor;
 use crate::task::SharedPart;
 use crate::{HubError, SubmitError, Task, TaskHandle, Worker, daemons};
 
@@ -50,7 +50,6 @@ pub const MAX_EVALUATIONS: u32 = 1 << 16;
 pub struct Hub {
     core: Arc<Core>,
     address: Address,
-    reactor: Weak<Reactor>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -105,7 +104,6 @@ impl Hub {
             let address = listener.address().clone();
             (address, tokio::spawn(work(Arc::clone(&core), listener)))
         };
-        let weak = Arc::downgrade(&reactor);
         let thread = std::thread::Builder::new()
             .name("mirai-hub".to_owned())
             .spawn(move || reactor.host(work))
@@ -113,7 +111,6 @@ impl Hub {
         Ok(Hub {
             core,
             address,
-            reactor: weak,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -197,7 +194,7 @@ impl Hub {
         self.core.close(exit);
         let thread = self.thread.lock().take();
         if let Some(thread) = thread
-            && !is_inside(self.reactor.as_ptr())
+            && !self.core.is_run_here()
         {
             let _ = thread.join();
         }

@@ -89,6 +89,30 @@ pub fn dial(address: &Address, credentials: &Credentials) -> Result<Arc<dyn Dial
     }
 }
 
+/// Reading, and waiting until reading or writing can go on, of [`Connection`] for a type whose field `stream` is one of tokio's, which have these functions but no
+/// trait for them.
+macro_rules! reads_from_tokio {
+    () => {
+        fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.stream.poll_read_ready(cx)
+        }
+
+        fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.stream.poll_write_ready(cx)
+        }
+
+        fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+            self.stream.try_read(into)
+        }
+
+        fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+            self.stream
+                .try_read_buf(&mut bytes::BufMut::limit(into, limit))
+        }
+    };
+}
+pub(crate) use reads_from_tokio;
+
 /// Takes connections in. Peers have proved who they are when they come out of
 /// [`accept`](Self::accept).
 #[derive(Debug)]

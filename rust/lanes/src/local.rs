@@ -6,7 +6,6 @@ use std::os::unix::net as std_net;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 
-use bytes::BufMut;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
@@ -178,21 +177,7 @@ struct LocalConnection {
 }
 
 impl Connection for LocalConnection {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_write_ready(cx)
-    }
-
-    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(into)
-    }
-
-    fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
-        self.stream.try_read_buf(&mut into.limit(limit))
-    }
+    crate::connection::reads_from_tokio!();
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.stream.try_io(Interest::WRITABLE, || {

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BufMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -211,21 +210,7 @@ struct LoopbackConnection {
 }
 
 impl Connection for LoopbackConnection {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_write_ready(cx)
-    }
-
-    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(into)
-    }
-
-    fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
-        self.stream.try_read_buf(&mut into.limit(limit))
-    }
+    crate::connection::reads_from_tokio!();
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.stream.try_write_vectored(parts)

@@ -6,6 +6,7 @@ use crate::event::ExitStatus;
 use crate::message::{FromServer, Job, Report, ToServer};
 use crate::serve::{ServeError, Served};
 use crate::sys::{early_end, linux as sys};
+use crate::temporary::is_own_folder;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -15,7 +16,6 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How often to look for ended children where the kernel has no pidfds, or no more of them.
@@ -304,8 +304,7 @@ fn remove_tempdir(folder: &Path) {
     let is_r_s = folder
         .file_name()
         .is_some_and(|name| name.as_bytes().starts_with(b"Rtmp"));
-    let is_ours = fs::symlink_metadata(folder)
-        .is_ok_and(|data| data.is_dir() && data.uid() == rustix::process::geteuid().as_raw());
+    let is_ours = fs::symlink_metadata(folder).is_ok_and(|data| is_own_folder(&data));
     if is_r_s
         && is_ours
         && folder.is_absolute()

@@ -71,8 +71,7 @@ fn make_file(path: &Path) -> io::Result<()> {
 /// `PermissionDenied` if it is not so; otherwise as the system gives them.
 pub(crate) fn check_private(folder: &Path) -> io::Result<()> {
     let data = fs::symlink_metadata(folder)?;
-    let is_ours = data.is_dir() && data.uid() == rustix::process::geteuid().as_raw();
-    if is_ours && data.mode() & OTHERS_WRITE == 0 {
+    if is_own_folder(&data) && data.mode() & OTHERS_WRITE == 0 {
         return Ok(());
     }
     Err(io::Error::new(
@@ -82,6 +81,11 @@ pub(crate) fn check_private(folder: &Path) -> io::Result<()> {
             folder.display()
         ),
     ))
+}
+
+/// Whether this is a folder of this user's, and no link to one.
+pub(crate) fn is_own_folder(data: &fs::Metadata) -> bool {
+    data.is_dir() && data.uid() == rustix::process::geteuid().as_raw()
 }
 
 #[cfg(test)]

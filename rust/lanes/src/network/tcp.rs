@@ -8,7 +8,6 @@ use std::net::{SocketAddr, TcpStream as StdStream};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BufMut;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::Connection;
@@ -97,21 +96,7 @@ impl TcpConnection {
 }
 
 impl Connection for TcpConnection {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_write_ready(cx)
-    }
-
-    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(into)
-    }
-
-    fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
-        self.stream.try_read_buf(&mut into.limit(limit))
-    }
+    crate::connection::reads_from_tokio!();
 
     #[cfg(unix)]
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
