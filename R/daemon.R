@@ -173,7 +173,8 @@ keep_warning <- function(message, call) {
 print_warnings <- function() {
   text <- utils::capture.output(print(structure(session$warnings, class = "warnings")))
   session$warnings <- NULL
-  cat(text, sep = "\n", file = stderr())
+  # In one write, as others print there, too.
+  cat(paste0(text, "\n", collapse = ""), file = stderr())
 }
 
 # The error value of a task that failed, could not be read, or whose value could not be written; NULL if it was an

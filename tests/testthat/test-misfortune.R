@@ -192,8 +192,9 @@ test_that("output, messages and warnings of tasks corrupt nothing, results least
     "  seq_len(i * 1000)",
     "}",
     "x <- mirai_map(1:8, noisy)[]",
-    "cat('identical', identical(x, lapply(1:8, function(i) seq_len(i * 1000))), '\\n')",
-    "cat('daemons', info()[c('connections', 'cumulative')], '\\n')"
+    # Each in one write: a daemon may still print its warnings.
+    "cat(sprintf('identical %s\\n', identical(x, lapply(1:8, function(i) seq_len(i * 1000)))))",
+    "cat(sprintf('daemons %d %d\\n', info()[['connections']], info()[['cumulative']]))"
   ))
   Encoding(out) <- "bytes"
   said <- function(pattern) sum(grepl(pattern, out, useBytes = TRUE))
