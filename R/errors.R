@@ -6,28 +6,8 @@ is_mirai_error <- function(x) inherits(x, "miraiError")
 
 is_mirai_interrupt <- function(x) inherits(x, "miraiInterrupt")
 
-# Texts of the codes 0 to 31.
-code_texts <- c(
-  "Hunky dory", "Interrupted", "Out of memory", "Invalid argument", "Resource busy", "Timed out",
-  "Connection refused", "Object closed", "Try again", "Not supported", "Address in use", "Incorrect state",
-  "Entry not found", "Protocol error", "Destination unreachable", "Address invalid", "Permission denied",
-  "Message too large", "Connection aborted", "Connection reset", "Operation canceled", "Out of files",
-  "Out of space", "Resource already exists", "Read only resource", "Write only resource", "Cryptographic error",
-  "Peer could not be authenticated", "Option requires argument", "Ambiguous option", "Incorrect type",
-  "Connection shutdown"
-)
-
-# Above this bit a code is an operating system's error number, above the next one a transport's own.
-system_bit <- 0x10000000
-transport_bit <- 0x20000000
-
-code_text <- function(code) {
-  if (is.na(code)) return("Unknown error")
-  if (code >= 0 && code < length(code_texts)) return(code_texts[code + 1L])
-  if (code >= transport_bit && code < 2 * transport_bit) return(sprintf("Transport error #%d", as.integer(code - transport_bit)))
-  if (code > system_bit && code < transport_bit) return(rust(.Call(wrap__system_error_text, as.integer(code - system_bit))))
-  sprintf("Unknown error #%d", as.integer(code))
-}
+# What a code means; the native side has the table.
+code_text <- function(code) if (is.na(code)) "Unknown error" else rust(.Call(wrap__code_text, code))
 
 coded <- function(code) paste(code, code_text(code), sep = " | ")
 

@@ -3,7 +3,8 @@
 # The call that errors at the top of a task are reported for: it is ours, in evaluate(), not the user's.
 task_call <- quote(eval(.__task_expr__., .__task_env__.))
 
-# Flags of a task.
+# Flags of a task. Of these the native side knows the first (`TaskFlags` in rust/wire), which it sets itself for a pool
+# that has daemons; the others go through it unread.
 flag_everywhere <- 1L
 flag_map <- 2L
 flag_map_traced <- 6L

@@ -1,6 +1,6 @@
 use std::io;
 
-use mirai_lanes::LaneError;
+use mirai_lanes::{ErrorCode, LaneError};
 use mirai_wire::{RefuseReason, WireError};
 use thiserror::Error;
 
@@ -31,15 +31,15 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// The number R users know this error by.
-    pub fn code(&self) -> i32 {
+    /// What R users know this error by.
+    pub fn code(&self) -> ErrorCode {
         match self {
             DaemonError::Dial(error) => error.code(),
             DaemonError::Mode { .. }
             | DaemonError::Version
             | DaemonError::Wire(_)
-            | DaemonError::OutOfTurn => 13,
-            DaemonError::Io(_) => 18,
+            | DaemonError::OutOfTurn => ErrorCode::PROTOCOL,
+            DaemonError::Io(_) => ErrorCode::ABORTED,
         }
     }
 }

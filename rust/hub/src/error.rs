@@ -1,6 +1,6 @@
 use std::io;
 
-use mirai_lanes::LaneError;
+use mirai_lanes::{ErrorCode, LaneError};
 use thiserror::Error;
 
 use crate::Task;
@@ -17,13 +17,15 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// The number R users know this error by.
-    pub fn code(&self) -> i32 {
+    /// What R users know this error by.
+    pub fn code(&self) -> ErrorCode {
         match self {
             // To dial, this means that nobody listens there; to listen, that there is no such folder.
-            HubError::Listen(error @ LaneError::Os { .. }) if error.is_absence() => 12,
+            HubError::Listen(error @ LaneError::Os { .. }) if error.is_absence() => {
+                ErrorCode::NOT_FOUND
+            }
             HubError::Listen(error) => error.code(),
-            HubError::Thread(_) => 2,
+            HubError::Thread(_) => ErrorCode::OUT_OF_MEMORY,
         }
     }
 }

@@ -1,3 +1,5 @@
+use mirai_lanes::ErrorCode;
+
 /// What a task resolved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -25,15 +27,14 @@ impl Outcome {
         !matches!(self, Outcome::Value(_))
     }
 
-    /// The number R users know an outcome by that has neither value nor error object: 2 out of memory, 5 timed out, 19 lost or reset,
-    /// 20 cancelled (the numbers are NNG's error codes of these meanings).
-    pub fn code(&self) -> Option<i32> {
+    /// What R users know an outcome by that has neither value nor error object.
+    pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Outcome::Value(_) | Outcome::Failed(_) | Outcome::Interrupted => None,
-            Outcome::OutOfMemory => Some(2),
-            Outcome::TimedOut => Some(5),
-            Outcome::Lost(_) | Outcome::Reset => Some(19),
-            Outcome::Cancelled => Some(20),
+            Outcome::OutOfMemory => Some(ErrorCode::OUT_OF_MEMORY),
+            Outcome::TimedOut => Some(ErrorCode::TIMED_OUT),
+            Outcome::Lost(_) | Outcome::Reset => Some(ErrorCode::RESET),
+            Outcome::Cancelled => Some(ErrorCode::CANCELLED),
         }
     }
 }

@@ -135,7 +135,7 @@ fn worker_process() {
     };
     let code = match mirai_daemon::run(&options, &mut commands, interrupted) {
         Ok(reason) => reason.code(),
-        Err(error) => 100 + error.code(),
+        Err(error) => 100 + error.code().number(),
     };
     std::process::exit(code);
 }

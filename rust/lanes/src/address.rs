@@ -116,13 +116,13 @@ mod tests {
             &format!("ipc://{}", "x".repeat(200)),
         ] {
             let error = Address::parse(url).unwrap_err();
-            assert_eq!(error.code(), 3, "{url}: {error}");
+            assert_eq!(error.code().number(), 3, "{url}: {error}");
         }
     }
 
     #[test]
     fn a_scheme_without_a_lane_is_unsupported_with_code_9() {
-        assert_eq!(Address::parse("inproc://a").unwrap_err().code(), 9);
+        assert_eq!(Address::parse("inproc://a").unwrap_err().code().number(), 9);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mirai_handshake::HandshakeError;
 use thiserror::Error;
 
-use crate::{Failure, Refusal};
+use crate::{ErrorCode, Failure, Refusal};
 
 /// Why listening or dialling failed.
 #[derive(Debug, Error)]
@@ -110,40 +110,36 @@ impl LaneError {
             LaneError::Refused { reason, .. } => {
                 matches!(reason, Refusal::Gone | Refusal::Late | Refusal::Io(_))
             }
-            other => matches!(other.code(), 5 | 6 | 14 | 19),
+            other => matches!(
+                other.code(),
+                ErrorCode::TIMED_OUT
+                    | ErrorCode::REFUSED
+                    | ErrorCode::UNREACHABLE
+                    | ErrorCode::RESET
+            ),
         }
     }
 
-    /// The number R users know this error by: that of NNG's error of the same meaning.
-    pub fn code(&self) -> i32 {
+    /// What R users know this error by.
+    pub fn code(&self) -> ErrorCode {
         match self {
-            LaneError::Malformed { .. } => 3,
-            LaneError::Unsupported { .. } => 9,
-            LaneError::Stranger { .. } | LaneError::Unproven => 16,
+            LaneError::Malformed { .. } => ErrorCode::INVALID,
+            LaneError::Unsupported { .. } | LaneError::NoTls { .. } => ErrorCode::UNSUPPORTED,
+            LaneError::Stranger { .. } | LaneError::Unproven => ErrorCode::PERMISSION,
             LaneError::Network { failure, .. } => failure.code(),
             LaneError::Refused { reason, .. } | LaneError::TurnedAway { reason, .. } => {
                 refusal_code(reason)
             }
-            LaneError::NoTls { .. } => 9,
-            LaneError::NoCertificate { .. } => 27,
-            LaneError::Certificate { .. } => 26,
-            LaneError::File { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => 12,
-                io::ErrorKind::PermissionDenied => 16,
-                _ => 26,
+            LaneError::NoCertificate { .. } => ErrorCode::UNAUTHENTICATED,
+            LaneError::Certificate { .. } => ErrorCode::CRYPTOGRAPHIC,
+            LaneError::File { source, .. } => match ErrorCode::of_io(source) {
+                code @ (ErrorCode::NOT_FOUND | ErrorCode::PERMISSION) => code,
+                _ => ErrorCode::CRYPTOGRAPHIC,
             },
-            LaneError::Os { source, .. } => match source.kind() {
-                io::ErrorKind::AddrInUse => 10,
-                io::ErrorKind::AddrNotAvailable => 15,
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => 6,
-                io::ErrorKind::TimedOut => 5,
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => 14,
-                io::ErrorKind::ConnectionReset => 19,
-                io::ErrorKind::PermissionDenied => 16,
-                io::ErrorKind::OutOfMemory => 2,
-                io::ErrorKind::StorageFull => 22,
-                _ if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => 21,
-                _ => 0x1000_0000 | source.raw_os_error().unwrap_or(0),
+            // A socket that does not exist is one where nobody listens.
+            LaneError::Os { source, .. } => match ErrorCode::of_io(source) {
+                ErrorCode::NOT_FOUND => ErrorCode::REFUSED,
+                code => code,
             },
         }
     }
@@ -171,13 +167,12 @@ fn named(peer: &Option<SocketAddr>) -> String {
     peer.map_or("a peer".to_owned(), |peer| peer.to_string())
 }
 
-fn refusal_code(reason: &Refusal) -> i32 {
+fn refusal_code(reason: &Refusal) -> ErrorCode {
     match reason {
-        Refusal::Tls(_) => 27,
-        Refusal::Handshake(HandshakeError::NotMirai | HandshakeError::Version { .. }) => 13,
-        Refusal::Handshake(_) => 27,
-        Refusal::WantsTls => 13,
-        Refusal::Gone | Refusal::Io(_) => 18,
-        Refusal::Late => 5,
+        Refusal::Handshake(HandshakeError::NotMirai | HandshakeError::Version { .. })
+        | Refusal::WantsTls => ErrorCode::PROTOCOL,
+        Refusal::Tls(_) | Refusal::Handshake(_) => ErrorCode::UNAUTHENTICATED,
+        Refusal::Gone | Refusal::Io(_) => ErrorCode::ABORTED,
+        Refusal::Late => ErrorCode::TIMED_OUT,
     }
 }

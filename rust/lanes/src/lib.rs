@@ -12,6 +12,7 @@
 
 mod address;
 mod blocking;
+mod code;
 mod connection;
 mod credentials;
 mod error;
@@ -32,6 +33,7 @@ use local as lane;
 use loopback as lane;
 
 pub use address::Address;
+pub use code::ErrorCode;
 pub use connection::{Connection, Dialled, Listener, dial, listen};
 pub use credentials::{Access, Credentials, new_token};
 pub use error::LaneError;

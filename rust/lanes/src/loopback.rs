@@ -380,7 +380,7 @@ mod tests {
                 move || in_runtime(async { LocalListener::bind(&address).map(drop) })
             });
             listener.accept().await.unwrap();
-            assert_eq!(second.join().unwrap().unwrap_err().code(), 10);
+            assert_eq!(second.join().unwrap().unwrap_err().code().number(), 10);
             drop(listener);
             assert!(dial(&address).unwrap_err().is_absence());
             drop(LocalListener::bind(&address).unwrap());
@@ -407,7 +407,8 @@ mod tests {
         assert_eq!(
             file_of(&Address::Abstract("abc".into()))
                 .unwrap_err()
-                .code(),
+                .code()
+                .number(),
             9
         );
     }

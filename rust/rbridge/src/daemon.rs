@@ -10,7 +10,7 @@ use mirai_daemon::{
     Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, Options,
     RunEnd, Task, TaskFlags, end_this_process, run,
 };
-use mirai_hub::LaneError;
+use mirai_hub::{ErrorCode, LaneError};
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
@@ -331,8 +331,8 @@ impl Interrupter for RInterrupter {
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Failure {
         match &error {
-            DaemonError::Dial(LaneError::Os { url, .. }) if error.code() == 6 => {
-                Failure::coded_with(6, &format!("no host listens at `{url}`"))
+            DaemonError::Dial(LaneError::Os { url, .. }) if error.code() == ErrorCode::REFUSED => {
+                Failure::coded_with(ErrorCode::REFUSED, &format!("no host listens at `{url}`"))
             }
             _ => Failure::coded_with(error.code(), &error),
         }

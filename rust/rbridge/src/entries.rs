@@ -58,7 +58,7 @@ rapi::entries! {
     flags::clear_flag => clear_flag(x, flag);
 
     rng::next_rng_stream => next_rng_stream(seed);
-    failure::system_error_text => system_error_text(number);
+    failure::code_text => code_text(number);
 
     probe::test_serialize => test_serialize(object);
     probe::test_unserialize => test_unserialize(bytes);

@@ -4,8 +4,9 @@
 //! (`rust()`) turns that into an error of the user's call. Conditions of R's own, interrupts among them, go on to R's
 //! handlers by themselves.
 
+use mirai_hub::ErrorCode;
+
 use crate::rapi::{Jump, Scope, Sexp};
-use crate::sys::error_text;
 
 /// Why an entry has no result.
 #[derive(Debug)]
@@ -26,14 +27,14 @@ impl Failure {
         Failure::Error(message.into())
     }
 
-    /// An error with a number that users know: `7 | Object closed`.
-    pub(crate) fn coded(code: i32) -> Failure {
-        Failure::Error(format!("{code} | {}", code_text(code)))
+    /// An error with a code that users know: `7 | Object closed`.
+    pub(crate) fn coded(code: ErrorCode) -> Failure {
+        Failure::Error(code.to_string())
     }
 
     /// The same with what happened.
-    pub(crate) fn coded_with(code: i32, happened: &dyn std::fmt::Display) -> Failure {
-        Failure::Error(format!("{code} | {}: {happened}", code_text(code)))
+    pub(crate) fn coded_with(code: ErrorCode, happened: &dyn std::fmt::Display) -> Failure {
+        Failure::Error(format!("{code}: {happened}"))
     }
 
     /// The list for R; for a jump, the jump again.
@@ -66,41 +67,8 @@ impl From<Jump> for Failure {
     }
 }
 
-/// Set in the code of an error of the operating system, beside its number.
-const SYSTEM: i32 = 0x1000_0000;
-
-/// The texts of the codes that are used here; R/errors.R has the whole table.
-fn code_text(code: i32) -> String {
-    let text = match code {
-        2 => "Out of memory",
-        3 => "Invalid argument",
-        5 => "Timed out",
-        6 => "Connection refused",
-        7 => "Object closed",
-        9 => "Not supported",
-        10 => "Address in use",
-        12 => "Entry not found",
-        13 => "Protocol error",
-        14 => "Destination unreachable",
-        15 => "Address invalid",
-        16 => "Permission denied",
-        18 => "Connection aborted",
-        19 => "Connection reset",
-        21 => "Out of files",
-        22 => "Out of space",
-        26 => "Cryptographic error",
-        27 => "Peer could not be authenticated",
-        code if code & SYSTEM != 0 => return error_text(code & !SYSTEM),
-        _ => "Unknown error",
-    };
-    text.to_owned()
-}
-
-/// Entry: the operating system's text for an error number.
-pub(crate) fn system_error_text<'r>(
-    scope: &'r Scope,
-    number: Sexp<'r>,
-) -> Result<Sexp<'r>, Failure> {
-    let number = number.count(scope, "number")?;
-    Ok(scope.string(&error_text(i32::try_from(number).unwrap_or_default()))?)
+/// Entry: what a code means.
+pub(crate) fn code_text<'r>(scope: &'r Scope, number: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let [number] = number.integers(scope, "number")?;
+    Ok(scope.string(&ErrorCode::new(number).text())?)
 }

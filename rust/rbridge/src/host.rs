@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mirai_hub::{
-    Address, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags, Welcome,
-    Worker,
+    Address, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags,
+    Welcome, Worker,
 };
 
 use mirai_launcher::LaunchId;
@@ -43,7 +43,9 @@ impl Host {
     pub(crate) fn open(scope: &Scope, hub: Sexp<'_>) -> Result<Rc<Hub>, Failure> {
         let host: &Host = hub.handle(scope, "hub")?;
         let hub = host.hub.borrow();
-        hub.as_ref().map(Rc::clone).ok_or_else(|| Failure::coded(7))
+        hub.as_ref()
+            .map(Rc::clone)
+            .ok_or_else(|| Failure::coded(ErrorCode::CLOSED))
     }
 
     /// A launch for this hub. What waits for one daemon each is not kept: its hub is closed with the process.
@@ -145,8 +147,8 @@ pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> 
 }
 
 /// Entry: submits a task; its pointer. `object` is what the daemon's evaluator gets, `shared` a part made by `hub_share`
-/// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` the sum of 1 everywhere, 2 map, and 4 where the element of a
-/// map has the context of a span beside it, `stream` the task's own seed or `NULL`. While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
+/// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` one of those in R/evaluate.R, `stream` the task's own seed or
+/// `NULL`. While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_submit<'r>(
     scope: &'r Scope,
@@ -212,7 +214,7 @@ fn submit<'r>(
     loop {
         match hub.submit(task) {
             Ok(handle) => return Ok(scope.pointer(handle, None)?),
-            Err(SubmitError::Closed) => return Err(Failure::coded(7)),
+            Err(SubmitError::Closed) => return Err(Failure::coded(ErrorCode::CLOSED)),
             Err(error @ SubmitError::TooMany { .. }) => {
                 return Err(Failure::error(error.to_string()));
             }
@@ -265,7 +267,7 @@ pub(crate) fn hub_everywhere<'r>(
     };
     let tasks = submitted.map_err(|error| match error {
         SubmitError::TooMany { .. } => Failure::error(error.to_string()),
-        SubmitError::Full(_) | SubmitError::Closed => Failure::coded(7),
+        SubmitError::Full(_) | SubmitError::Closed => Failure::coded(ErrorCode::CLOSED),
     })?;
     let tasks = tasks
         .into_iter()

@@ -1,8 +1,6 @@
 //! The process: its environment variables, its signals, its errors. No R in here.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
-
 #[cfg_attr(unix, path = "sys/unix.rs")]
 #[cfg_attr(not(unix), path = "sys/other.rs")]
 mod os;
@@ -29,11 +27,3 @@ pub(crate) struct Differences {
 pub(crate) mod signals;
 #[cfg(not(unix))]
 pub(crate) use os::signals;
-
-/// The system's text for an error number.
-pub(crate) fn error_text(number: i32) -> String {
-    // SAFETY: on R's thread, which is the only one to ask; the text is copied before the next call.
-    unsafe { CStr::from_ptr(libc::strerror(number)) }
-        .to_string_lossy()
-        .into_owned()
-}

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use mirai_hub::{Outcome, TaskHandle, Watch};
+use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
 use crate::failure::Failure;
 use crate::host::Host;
@@ -85,7 +85,7 @@ pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
             Ok(value)
         }
         Some(outcome) => {
-            let value = scope.integer(outcome.code().unwrap_or_default())?;
+            let value = scope.integer(outcome.code().map_or(0, ErrorCode::number))?;
             scope.set_class(value, &["errorValue", "try-error"])?;
             Ok(value)
         }

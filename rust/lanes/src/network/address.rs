@@ -256,7 +256,7 @@ mod tests {
             let error = NetworkAddress::parse(url)
                 .expect("a network's")
                 .unwrap_err();
-            assert_eq!(error.code(), 3, "{url}");
+            assert_eq!(error.code().number(), 3, "{url}");
             let text = error.to_string();
             assert!(text.contains(url) && text.contains(reason), "{text}");
         }
