@@ -85,7 +85,8 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
   interruptible <- if (nzchar(Sys.which("perl"))) c("perl", "-e", shQuote("$SIG{INT} = 'DEFAULT'; exec @ARGV"))
   command <- if (at_prompt) c(shQuote(file.path(R.home("bin"), "R")), "--interactive", "--no-readline", "--no-echo", "--no-save") else
     c(shQuote(rscript), shQuote(script))
-  if (in_terminal) command <- c("script", "-qec", shQuote(paste(command, collapse = " ")), "/dev/null")
+  # What a terminal has shown is in the log only once the program that plays the terminal says so.
+  if (in_terminal) command <- c("script", "-qec", shQuote(paste(c(command, "; echo all shown"), collapse = " ")), "/dev/null")
   command <- c(interruptible, command)
   system2(command[1L], command[-1L], stdout = log, stderr = log, stdin = if (at_prompt) script else "", wait = FALSE, env = c(libs, env))
   await(file.exists(pid_file))
@@ -96,6 +97,7 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
     log = function() if (file.exists(log)) readLines(log, warn = FALSE) else character(),
     wait = function(seconds = 60) {
       await(!alive(pid), seconds)
+      if (in_terminal) await(any(grepl("all shown", readLines(log, warn = FALSE), fixed = TRUE)))
       readLines(log, warn = FALSE)
     }
   )

@@ -32,9 +32,11 @@ impl LeaveHandle {
         self.0.is_asked.load(Ordering::SeqCst)
     }
 
-    /// The daemon reads from this connection from now on. Whoever asks meanwhile ends it, or is seen by
-    /// [`is_asked`](Self::is_asked) afterwards.
+    /// The daemon reads from this connection from now on. Whoever asks later ends that; whoever has asked ends it now.
     pub(crate) fn reads_from(&self, data: &Arc<dyn Dialled>) {
         *self.0.data.lock() = Some(Arc::downgrade(data));
+        if self.is_asked() {
+            data.end_reading();
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_daemon::{Evaluation, Evaluator, Interrupter, Options, RunEnd};
+use mirai_daemon::{Evaluation, Evaluator, ExitReason, Interrupter, Options, RunEnd};
 use mirai_hub::{
     Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskFlags, TaskHandle,
 };
@@ -108,6 +108,23 @@ fn a_panic_after_a_reply_leaves_the_reply_and_ends_the_worker() {
         task
     });
     assert_serves(&hub);
+}
+
+#[test]
+fn a_worker_that_was_asked_to_leave_before_it_reads_leaves() {
+    let hub = open();
+    let options = Options::new(hub.address().clone());
+    options.leave.ask();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        tell.send(mirai_daemon::run(
+            &options,
+            &mut Echo::default(),
+            Arc::new(Unmoved),
+        ))
+    });
+    let reason = told.recv_timeout(HANG).expect("the worker left");
+    assert_eq!(reason.unwrap(), ExitReason::Ended);
 }
 
 #[test]
