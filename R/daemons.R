@@ -68,7 +68,7 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
 start_daemons <- function(pool, n, call) {
   started <- FALSE
   on.exit(if (!started) close_pool(pool$name))
-  ticket <- launch_daemons(pool, n, pool$arguments, call)
+  ticket <- launch_daemons(pool, n, pool$arguments, call, is_awaited = TRUE)
   outcome <- wait_for_daemons(pool, n, ticket, call)
   if (outcome$connected == 0L) abort(paste("daemons could not be started.", launch_report(outcome), sep = "\n"), call)
   started <- TRUE
@@ -85,9 +85,9 @@ start_remotely <- function(pool, n, remote, call) {
   started <- TRUE
 }
 
-# Without dispatcher it is said every ten seconds that there is still something to wait for.
+# It is said every ten seconds that there is still something to wait for.
 wait_for_daemons <- function(pool, n, ticket, call) {
-  step <- if (!pool$dispatcher) 10L
+  step <- 10L
   elapsed <- 0L
   repeat {
     outcome <- rust(.Call(wrap__hub_wait_connected, pool$hub, n, ticket, step), call)

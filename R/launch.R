@@ -27,13 +27,30 @@ merged_arguments <- function(pool, dots, call) {
 }
 
 # A ticket to wait for them with.
-launch_daemons <- function(pool, n, arguments, call) {
+launch_daemons <- function(pool, n, arguments, call, is_awaited = FALSE) {
   if (n == 0L) return(invisible())
-  launch(pool$hub, vapply(seq_len(n), function(i) pool_call(pool, arguments), ""), call)
+  launch(pool$hub, vapply(seq_len(n), function(i) pool_call(pool, arguments), ""), call, is_awaited)
 }
 
-launch <- function(hub, calls, call) {
-  rust(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), FALSE), call)
+# `is_awaited`: the caller waits for the daemons and says what has become of them. Else the user is warned when it turns out
+# that some will not come.
+launch <- function(hub, calls, call, is_awaited = FALSE) {
+  rust(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), FALSE, is_awaited), call)
+}
+
+# Called by the native side, in whatever call of the package comes next. At once: a wait may have no end.
+warn_of_absence <- function(missed, count, reason, command) {
+  text <- switch(missed,
+    pool = sprintf("%d launched daemon%s will not come, so tasks have to wait for others (see `status()$failed`): ",
+                   count, if (count == 1L) "" else "s"),
+    task = sprintf("no daemon could be started for %s, which %s lost (error 19): ",
+                   if (count == 1L) "a task" else sprintf("%d tasks", count), if (count == 1L) "is" else "are"),
+    launch = sprintf("%d launched daemon%s: %s is asked for them, and has not answered for 10 seconds. ",
+                     count, if (count == 1L) " is late" else "s are late", paste("the process", reason))
+  )
+  text <- paste0("mirai: ", text, if (missed == "launch") "Is it stopped?" else reason,
+                 if (nzchar(command)) paste0("\nThe command was: ", command))
+  warning(text, call. = FALSE, immediate. = TRUE)
 }
 
 # The call that makes a process a daemon of the pool. Without dispatcher it brings its stream with it.

@@ -8,6 +8,7 @@ unresolved_value <- NULL
   set_up_tracing()
   unresolved_value <<- structure(NA, class = "unresolvedValue")
   rust(.Call(wrap__set_unresolved, unresolved_value))
+  rust(.Call(wrap__set_absence_warning, warn_of_absence))
   make_trimmed()
 }
 

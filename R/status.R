@@ -18,10 +18,17 @@ status <- function(.compute = NULL) {
   counts <- rust(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   result <- list(connections = counts[[1L]], daemons = pool$url)
-  if (!pool$dispatcher) return(c(result, list(workers = worker_table(pool))))
+  tables <- list(workers = worker_table(pool), failed = absence_table(pool))
+  if (!pool$dispatcher) return(c(result, tables))
   memory <- rust(.Call(wrap__hub_memory, pool$hub)) / 1e6
   names(memory) <- c("used", "peak", "capacity")
-  c(result, list(mirai = counts[3:5], memory = memory, workers = worker_table(pool)))
+  c(result, list(mirai = counts[3:5], memory = memory), tables)
+}
+
+# A row for each reason why launched daemons will never come.
+absence_table <- function(pool) {
+  absent <- rust(.Call(wrap__hub_absent, pool$hub))
+  data.frame(count = absent$count, reason = absent$reason, command = absent$command)
 }
 
 # A row for each daemon that is connected. Seconds to a thousandth, megabytes to a tenth: more means nothing.

@@ -47,3 +47,94 @@ test_that("local_url() is new each time and leaves the random numbers alone", {
   skip_unless_linux()
   expect_match(a, "^abstract://[0-9a-f]{24}$")
 })
+
+# ---- daemons that will not come
+
+# New sessions of R end as they start, until the end of the test or until `r_starts()`.
+r_ends_at_start <- function(frame = parent.frame()) {
+  profile <- tempfile("profile")
+  writeLines("quit('no', 7)", profile)
+  Sys.setenv(R_PROFILE_USER = profile)
+  defer(r_starts(), frame)
+}
+
+r_starts <- function() Sys.unsetenv("R_PROFILE_USER")
+
+# The value, and what was warned of on the way; the first time `mend` is called.
+with_warnings <- function(expr, mend = function(message) NULL) {
+  warned <- character()
+  value <- withCallingHandlers(expr, warning = function(w) {
+    warned <<- c(warned, conditionMessage(w))
+    if (length(warned) == 1L) mend(warned)
+    invokeRestart("muffleWarning")
+  })
+  list(value = value, warned = warned)
+}
+
+test_that("a wait for daemons that will not come warns, and status() lists why", {
+  local_pool(url = local_url())
+  expect_identical(nrow(status()$failed), 0L)
+  r_ends_at_start()
+  launch_local(2)
+  m <- mirai("value")
+  mend <- function(message) {
+    r_starts()
+    launch_local(1)
+  }
+  got <- with_warnings(m[], mend)
+  expect_identical(got$value, "value")
+  expect_match(got$warned, "^mirai: [12] launched daemons? will not come.*exit code 7.*The command was: ")
+  failed <- status()$failed
+  expect_named(failed, c("count", "reason", "command"))
+  expect_identical(sum(failed$count), 2L)
+  expect_match(failed$reason, "exit code 7", fixed = TRUE)
+  expect_true(all(nzchar(failed$command)))
+})
+
+test_that("without a wait the next call warns", {
+  local_pool(url = local_url())
+  r_ends_at_start()
+  launch_local(1)
+  got <- with_warnings(await({info(); sum(status()$failed$count) == 1L}))
+  if (!length(got$warned)) got <- with_warnings(info())
+  expect_match(got$warned, "^mirai: 1 launched daemon will not come")
+  expect_silent(status())
+})
+
+test_that("what daemons() itself reports is not told twice, and a pool that was reset misses nobody", {
+  r_ends_at_start()
+  expect_error(daemons(1), "exit code 7")
+  expect_silent(info())
+  daemons(url = local_url())
+  launch_local(1)
+  daemons(0)
+  local_pool(url = local_url())
+  expect_silent(info())
+})
+
+test_that("an ephemeral task whose daemon cannot start is lost, and the reason is told", {
+  r_ends_at_start()
+  got <- with_warnings(mirai("value")[])
+  expect_code(got$value, 19L)
+  expect_match(got$warned, "^mirai: no daemon could be started for a task, which is lost \\(error 19\\).*exit code 7")
+})
+
+test_that("a fork server that has been stopped is named, and goes on where it was", {
+  skip_unless_linux()
+  local_pool(1)
+  server <- mirai(as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines("/proc/self/status"), value = TRUE))))[]
+  skip_if(server == Sys.getpid(), "needs a fork server")
+  resume <- function(message) tools::pskill(server, tools::SIGCONT)
+  defer(resume())
+  tools::pskill(server, tools::SIGSTOP)
+  launch_local(1)
+  # One for the daemon that is there, which it is kept busy with until the other one has come.
+  first <- hold()
+  first$started()
+  got <- with_warnings(mirai("from the second")[], resume)
+  expect_identical(got$value, "from the second")
+  expect_match(got$warned, sprintf("the process %d is asked for them, and has not answered for 10 seconds. Is it stopped?", server),
+               fixed = TRUE)
+  first$open()
+  expect_identical(value(first$m), "held")
+})

@@ -86,7 +86,8 @@ test_that("daemons() works again after one that hung in a start-up file and was 
   expect_match(child$wait(), "value 42", all = FALSE)
 })
 
-test_that("daemons that are slow to start are waited for, without dispatcher with a message every ten seconds", {
+test_that("daemons that are slow to start are waited for, with a message every ten seconds", {
+  frame <- environment()
   profile <- tempfile()
   gate <- tempfile()
   writeLines(sprintf("while (file.exists('%s')) Sys.sleep(0.01)", gate), profile)
@@ -96,14 +97,14 @@ test_that("daemons that are slow to start are waited for, without dispatcher wit
   )
   file.create(gate)
   defer(unlink(gate))
-  silent <- spawn(code("daemons(1)"))
-  await("waiting" %in% silent$log())
-  telling <- spawn(code("daemons(1, dispatcher = FALSE)"))
-  await("mirai: initial sync with daemon(s) [10 secs elapsed]" %in% telling$log(), 60)
+  message <- "mirai: initial sync with daemon(s) [10 secs elapsed]"
+  sessions <- lapply(c("daemons(1)", "daemons(1, dispatcher = FALSE)"), function(call) spawn(code(call), frame = frame))
+  for (session in sessions) await(message %in% session$log(), 60)
   file.remove(gate)
-  expect_identical(telling$wait()[1:2], c("waiting", "mirai: initial sync with daemon(s) [10 secs elapsed]"))
-  expect_match(telling$log(), "connected 1", all = FALSE)
-  expect_identical(silent$wait(), c("waiting", "connected 1 "))
+  for (session in sessions) {
+    expect_identical(session$wait()[1:2], c("waiting", message))
+    expect_match(session$log(), "connected 1", all = FALSE)
+  }
 })
 
 test_that("the terminal's Ctrl-C does not reach local daemons", {

@@ -399,6 +399,10 @@ impl Core {
         self.note_change();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().is_closed
+    }
+
     pub(crate) fn note_change(&self) {
         self.state.lock().changes += 1;
         self.presence.notify_all();

@@ -70,6 +70,11 @@ impl HubHandle {
         self.0.take_joined(pid)
     }
 
+    /// Whether the hub is closed, or just closing.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Wakes those who [wait for a change](Hub::wait_change).
     pub fn note_change(&self) {
         self.0.note_change();

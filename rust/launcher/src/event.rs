@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 
 /// How a process ended.
@@ -28,10 +29,13 @@ impl fmt::Display for ExitStatus {
     }
 }
 
+/// How long a fork server may take to answer without a [word](DaemonEvent::Late).
+pub const LATE: Duration = Duration::from_secs(10);
+
 /// News of one daemon of a launch. `daemon` is its position in [`LaunchRequest::daemons`].
 ///
 /// For each position there is either one `Failed`, or one `Started` and, when the process has
-/// gone, one `Exited`.
+/// gone, one `Exited`; perhaps one `Late` before.
 ///
 /// [`LaunchRequest::daemons`]: crate::LaunchRequest::daemons
 #[derive(Debug, Clone)]
@@ -58,6 +62,12 @@ pub enum DaemonEvent {
         /// without ever connecting. Forked daemons write to the host's from the start, so
         /// theirs is empty.
         early: String,
+    },
+    /// The fork server was asked for daemons a while ago ([`LATE`](crate::LATE)), and has not answered: it is stopped, or
+    /// the machine is busy. Reported once for each that was asked for.
+    Late {
+        /// Process id of the fork server.
+        pid: u32,
     },
     /// The process could not be started.
     Failed {

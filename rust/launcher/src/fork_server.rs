@@ -2,7 +2,7 @@
 
 use crate::channel::{self, Received};
 use crate::context::{ServerKey, Stamp};
-use crate::event::{DaemonEvent, ExitStatus, FailureReason, LaunchFailure};
+use crate::event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchFailure};
 use crate::launcher::{Batch, EventHandler, Launch, LaunchId, LauncherConfig, Request};
 use crate::message::{FromServer, Job, ToServer};
 use crate::pool::News;
@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Arguments of the server's program leave this much room for the command line of a daemon.
 const TITLE_BYTES: usize = 2048;
@@ -40,10 +40,16 @@ pub(crate) struct ForkServer {
     command: String,
     output: Capture,
     /// Asked for, not answered. By number, so that all are reported in order.
-    batches: HashMap<u64, Batch>,
+    batches: HashMap<u64, Asked>,
     next_batch: u64,
     /// Daemons that run, by process id.
     daemons: HashMap<u32, Daemon>,
+}
+
+struct Asked {
+    batch: Batch,
+    /// When it is late; `None` once that has been said.
+    late: Option<Instant>,
 }
 
 pub(crate) enum ServerState {
@@ -178,7 +184,8 @@ impl ForkServer {
                 log::debug!("fork server {}: {error}", self.process.id());
                 return Err(batch.after(part.range.start - batch.range.start));
             }
-            self.batches.insert(number, part);
+            let late = Some(Instant::now() + LATE);
+            self.batches.insert(number, Asked { batch: part, late });
             self.next_batch += 1;
         }
         Ok(())
@@ -213,14 +220,32 @@ impl ForkServer {
     }
 
     pub(crate) fn take_batch(&mut self, number: u64) -> Option<Batch> {
-        self.batches.remove(&number)
+        self.batches.remove(&number).map(|asked| asked.batch)
     }
 
     /// All that was asked for and never answered.
     pub(crate) fn take_batches(&mut self) -> Vec<Batch> {
         let mut batches: Vec<_> = self.batches.drain().collect();
         batches.sort_by_key(|(number, _)| *number);
-        batches.into_iter().map(|(_, batch)| batch).collect()
+        batches.into_iter().map(|(_, asked)| asked.batch).collect()
+    }
+
+    /// When the next answer is late.
+    pub(crate) fn next_late(&self) -> Option<Instant> {
+        self.batches.values().filter_map(|asked| asked.late).min()
+    }
+
+    /// Says so of what is late now.
+    pub(crate) fn report_late(&mut self, now: Instant) {
+        let pid = self.process.id();
+        for asked in self.batches.values_mut() {
+            if asked.late.is_some_and(|late| late <= now) {
+                asked.late = None;
+                for _ in asked.batch.range.clone() {
+                    asked.batch.report(DaemonEvent::Late { pid });
+                }
+            }
+        }
     }
 
     /// The answer to a batch.

@@ -4,7 +4,7 @@ use crate::context::{Context, ServerKey};
 use crate::event::{DaemonEvent, FailureReason, LaunchError, LaunchFailure};
 use crate::pool::{News, Pool};
 use crate::sys;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -196,7 +196,11 @@ pub(crate) enum Request {
 fn run(mut pool: Pool, requests: &Receiver<Request>) {
     let mut closed = false;
     while !(closed && pool.is_empty()) {
-        match requests.recv() {
+        let request = match pool.next_late() {
+            Some(late) => requests.recv_deadline(late),
+            None => requests.recv().map_err(RecvTimeoutError::from),
+        };
+        match request {
             Ok(Request::Launch(launch)) if closed => launch.all().fail(&LaunchFailure {
                 command: String::new(),
                 reason: FailureReason::Closed,
@@ -209,7 +213,8 @@ fn run(mut pool: Pool, requests: &Receiver<Request>) {
                 closed = true;
                 pool.close();
             }
-            Err(_) => return,
+            Err(RecvTimeoutError::Timeout) => pool.report_late(),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

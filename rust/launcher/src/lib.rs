@@ -119,7 +119,7 @@ mod pool;
 pub use boot::{Boot, BootError, boot};
 pub use child::{ChildError, adopt_stdio, give_up_tempdir, report_tempdir};
 pub use context::Context;
-pub use event::{DaemonEvent, ExitStatus, FailureReason, LaunchError, LaunchFailure};
+pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, LaunchFailure};
 pub use launcher::{EventHandler, LaunchId, LaunchRequest, Launcher, LauncherConfig};
 pub use quote::{SERVER_FD, server_script};
 pub use serve::{ServeError, Served, serve};

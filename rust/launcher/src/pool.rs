@@ -11,6 +11,7 @@ use rustix::fs::{Access, access};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Servers kept at a time: each holds an R session's memory.
 const MOST_SERVERS: usize = 3;
@@ -97,6 +98,18 @@ impl Pool {
                     self.on_ended(server, status);
                 }
             }
+        }
+    }
+
+    /// When to [look for late answers](Self::report_late) next.
+    pub(crate) fn next_late(&self) -> Option<Instant> {
+        self.servers.iter().filter_map(ForkServer::next_late).min()
+    }
+
+    pub(crate) fn report_late(&mut self) {
+        let now = Instant::now();
+        for server in &mut self.servers {
+            server.report_late(now);
         }
     }
 

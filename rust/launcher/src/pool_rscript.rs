@@ -4,6 +4,7 @@ use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
 use crate::rscript;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Has no servers, so there is none to hear of.
 pub(crate) enum News {}
@@ -20,6 +21,13 @@ impl Pool {
     pub(crate) fn is_empty(&self) -> bool {
         true
     }
+
+    /// There is no server to answer late.
+    pub(crate) fn next_late(&self) -> Option<Instant> {
+        None
+    }
+
+    pub(crate) fn report_late(&mut self) {}
 
     pub(crate) fn launch(&mut self, batch: Batch) {
         rscript::start(&self.config, &batch);

@@ -1,6 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
-use crate::{daemon, failure, flags, host, launch, probe, promises, rapi, rng, session, tasks};
+use crate::{
+    absent, daemon, failure, flags, host, launch, probe, promises, rapi, rng, session, tasks,
+};
 
 rapi::entries! {
     host::hub_open => hub_open(url, mode, capacity, daemon_stream, settings);
@@ -24,7 +26,6 @@ rapi::entries! {
     tasks::task_value => task_value(task);
     tasks::task_settle => task_settle(task, mirai);
     tasks::mirai_new => mirai_new(task, data, class);
-    tasks::task_reason => task_reason(task);
     tasks::task_wait => task_wait(task);
     tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);
     tasks::tasks_watch => tasks_watch(tasks);
@@ -35,8 +36,10 @@ rapi::entries! {
 
     promises::tasks_then => tasks_then(tasks, f, event_loop);
 
-    launch::launch => launch(hub, calls, libpaths, package_path, force_rscript);
+    launch::launch => launch(hub, calls, libpaths, package_path, force_rscript, is_awaited);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
+    absent::hub_absent => hub_absent(hub);
+    absent::set_absence_warning => set_absence_warning(f);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);
     launch::report_tempdir => report_tempdir(path);

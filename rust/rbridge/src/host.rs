@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mirai_hub::{
@@ -10,7 +11,9 @@ use mirai_hub::{
 };
 
 use mirai_launcher::LaunchId;
+use parking_lot::Mutex;
 
+use crate::absent::{Absent, tell};
 use crate::failure::Failure;
 use crate::launch::withdraw;
 use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
@@ -29,6 +32,8 @@ pub(crate) struct Host {
     launches: RefCell<Vec<LaunchId>>,
     /// Launched daemons serve one task each.
     pub is_single: bool,
+    /// Launched daemons that will never come.
+    pub absent: Arc<Mutex<Absent>>,
 }
 
 impl Handle for Host {
@@ -117,6 +122,7 @@ pub(crate) fn hub_open<'r>(
         hub: RefCell::new(Some(Rc::new(hub))),
         launches: RefCell::default(),
         is_single: mode == Mode::Single,
+        absent: Arc::default(),
     };
     Ok(scope.pointer(host, None)?)
 }
@@ -210,6 +216,8 @@ fn submit<'r>(
     mut task: Task,
     wait: bool,
 ) -> Result<Sexp<'r>, Failure> {
+    // Before the task is taken, as a warning may be made an error.
+    tell(scope)?;
     let hub = Host::open(scope, hub)?;
     loop {
         match hub.submit(task) {
@@ -289,6 +297,7 @@ pub(crate) fn hub_share<'r>(
 
 /// Entry: numbers of daemons connected and ever connected, and of tasks awaiting, executing and completed.
 pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    tell(scope)?;
     let counts = Host::open(scope, hub)?.counts();
     let numbers = [
         counts.connections,

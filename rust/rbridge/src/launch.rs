@@ -12,6 +12,7 @@ use mirai_launcher::{
 };
 use parking_lot::Mutex;
 
+use crate::absent::{Absent, For, note_untold};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::rapi::{Handle, Scope, Sexp};
@@ -21,25 +22,17 @@ use crate::wait::interruptibly;
 struct Ticket {
     /// Number of daemons that had ever joined the hub at the time.
     before: u64,
-    losses: Arc<Mutex<Losses>>,
+    absent: Arc<Mutex<Absent>>,
 }
 
 impl Handle for Ticket {
     const NAME: &'static str = "launch ticket";
 }
 
-/// Daemons of a launch that will never come.
-#[derive(Default)]
-struct Losses {
-    count: u64,
-    /// Why the first of them will not, and the command to see the same.
-    reason: String,
-    command: String,
-}
-
 /// Entry: launches daemons, one for each of the R calls, from the state that the session has now. Returns at once, with a
 /// ticket for `hub_wait_connected`. In a hub of mode `"single"`, a daemon that does not come costs the task that has
-/// waited longest. `package_path` is the folder that mirai was loaded from.
+/// waited longest. `package_path` is the folder that mirai was loaded from. `is_awaited`: the caller waits for all of them,
+/// and says what has become of them; else users are told as it turns out.
 pub(crate) fn launch<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
@@ -47,6 +40,7 @@ pub(crate) fn launch<'r>(
     libpaths: Sexp<'r>,
     package_path: Sexp<'r>,
     force_rscript: Sexp<'r>,
+    is_awaited: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let daemons = calls.strings(scope, "calls")?;
     let libpaths = libpaths
@@ -56,16 +50,18 @@ pub(crate) fn launch<'r>(
         .collect();
     let package = PathBuf::from(package_path.string(scope, "package_path")?);
     let force_rscript = force_rscript.flag(scope, "force_rscript")?;
+    let is_awaited = is_awaited.flag(scope, "is_awaited")?;
     let host: &Host = hub.handle(scope, "hub")?;
     let hub = Host::open(scope, hub)?;
 
     let ticket = Ticket {
         before: hub.counts().cumulative,
-        losses: Arc::default(),
+        absent: Arc::default(),
     };
     let watcher = Watcher {
         hub: hub.handle(),
-        losses: Arc::clone(&ticket.losses),
+        absent: [Arc::clone(&ticket.absent), Arc::clone(&host.absent)],
+        is_awaited,
         is_single: host.is_single,
     };
     let context = Context::capture(libpaths, installed(&package)).map_err(|error| {
@@ -147,7 +143,9 @@ fn with_launcher<T>(
 /// Takes the launcher's news of one launch, on its threads.
 struct Watcher {
     hub: HubHandle,
-    losses: Arc<Mutex<Losses>>,
+    /// Of the launch, and of the hub.
+    absent: [Arc<Mutex<Absent>>; 2],
+    is_awaited: bool,
     is_single: bool,
 }
 
@@ -155,6 +153,11 @@ impl Watcher {
     fn take(&self, event: DaemonEvent) {
         match event {
             DaemonEvent::Started { .. } => {}
+            DaemonEvent::Late { pid } => {
+                if !self.hub.is_closed() {
+                    note_untold(For::Launch, &pid.to_string(), "");
+                }
+            }
             DaemonEvent::Exited {
                 pid,
                 status,
@@ -162,14 +165,14 @@ impl Watcher {
                 early,
                 ..
             } => {
-                // One that has been there is no loss of the launch: the hub knows what became of it.
+                // One that has been there is not absent: the hub knows what became of it.
                 if !self.hub.take_joined(pid) {
                     let reason = format!("R ended before it connected, with {status}");
-                    self.lost(with_output(reason, &early), &command);
+                    self.note(with_output(reason, &early), &command);
                 }
             }
             DaemonEvent::Failed { failure, .. } => {
-                self.lost(
+                self.note(
                     with_output(failure.to_string(), &failure.output),
                     &failure.command,
                 );
@@ -177,15 +180,15 @@ impl Watcher {
         }
     }
 
-    fn lost(&self, reason: String, command: &str) {
+    fn note(&self, reason: String, command: &str) {
         log::debug!("a launched daemon does not come: {reason}");
-        {
-            let mut losses = self.losses.lock();
-            losses.count += 1;
-            if losses.count == 1 {
-                losses.reason.clone_from(&reason);
-                command.clone_into(&mut losses.command);
-            }
+        for absent in &self.absent {
+            absent.lock().note(&reason, command);
+        }
+        // Before those who wait look up. A closed hub misses nobody.
+        if !self.is_awaited && !self.hub.is_closed() {
+            let missed = if self.is_single { For::Task } else { For::Pool };
+            note_untold(missed, &reason, command);
         }
         if self.is_single {
             self.hub.launch_failed(reason);
@@ -230,7 +233,7 @@ pub(crate) fn hub_wait_connected<'r>(
             Err(closed) => return Some(Err(closed)),
         };
         let connected = hub.counts().cumulative.saturating_sub(ticket.before);
-        if connected + ticket.losses.lock().count >= n {
+        if connected + ticket.absent.lock().count >= n {
             return Some(Ok(connected.min(n)));
         }
         if patience.is_some_and(|patience| begun.elapsed() >= patience) {
@@ -239,15 +242,15 @@ pub(crate) fn hub_wait_connected<'r>(
         seen = hub.wait_change(seen, slice);
         None
     })??;
-    let (count, reason, command) = {
-        let losses = ticket.losses.lock();
-        (losses.count, losses.reason.clone(), losses.command.clone())
+    let (count, first) = {
+        let absent = ticket.absent.lock();
+        (absent.count, absent.first())
     };
     let values = [
         scope.integer(connected as i32)?,
         scope.integer(count as i32)?,
-        scope.string(&reason)?,
-        scope.string(&command)?,
+        scope.string(&first.text)?,
+        scope.string(&first.command)?,
     ];
     Ok(scope.named_list(&["connected", "failed", "reason", "command"], &values)?)
 }

@@ -8,6 +8,7 @@
 //! This crate decides nothing about scheduling, connections or processes, and R code decides nothing about bytes.
 #![deny(unsafe_code)]
 
+mod absent;
 mod daemon;
 mod entries;
 mod failure;

@@ -130,14 +130,6 @@ pub(crate) fn task_settle<'r>(
     Ok(value)
 }
 
-/// Entry: why a task was lost, for people; `NULL` for any other task.
-pub(crate) fn task_reason<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    match handle(scope, task)?.outcome() {
-        Some(Outcome::Lost(reason)) => Ok(scope.string(reason)?),
-        _ => Ok(scope.null()),
-    }
-}
-
 /// Entry: waits until a task has an outcome; `TRUE`.
 pub(crate) fn task_wait<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let task = handle(scope, task)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::absent::tell;
 use crate::failure::Failure;
 use crate::rapi::Scope;
 
@@ -9,13 +10,15 @@ use crate::rapi::Scope;
 const SLICE: Duration = Duration::from_millis(200);
 
 /// Calls `wait`, which takes at most the given time, until it has something; an interrupt ends this by R's jump, as does
-/// another signal that R handles so.
+/// another signal that R handles so. Meanwhile users are told of daemons that will not come.
 pub(crate) fn interruptibly<T>(
     scope: &Scope,
     mut wait: impl FnMut(Duration) -> Option<T>,
 ) -> Result<T, Failure> {
     loop {
-        if let Some(result) = wait(SLICE) {
+        let result = wait(SLICE);
+        tell(scope)?;
+        if let Some(result) = result {
             return Ok(result);
         }
         scope.deliver_signals()?;

@@ -87,7 +87,7 @@ impl Launched {
             DaemonEvent::Exited { pid, .. } => {
                 self.running.borrow_mut().remove(pid);
             }
-            DaemonEvent::Failed { .. } => {}
+            DaemonEvent::Late { .. } | DaemonEvent::Failed { .. } => {}
         }
         event
     }

@@ -1,0 +1,162 @@
+//! Daemons that were launched and will never come: counted for each launch and each hub, and told to the user.
+//!
+//! The launcher's threads bring the news at any time, when R cannot be called. What nobody waits for by name, as
+//! `daemons(n)` does, is kept here until R's thread [comes by](tell): in a wait, or as a task is submitted.
+
+use std::cell::Cell;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::rapi::{Kept, Scope, Sexp};
+
+/// Of so many reasons each is kept; the rest are only counted.
+const MOST_REASONS: usize = 20;
+
+/// The daemons that will not come, of one launch or one hub.
+#[derive(Default)]
+pub(crate) struct Absent {
+    pub count: u64,
+    reasons: Vec<Reason>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Reason {
+    /// Why, for people.
+    pub text: String,
+    /// How to see the same.
+    pub command: String,
+    /// Of how many daemons.
+    pub count: u32,
+}
+
+impl Absent {
+    pub(crate) fn note(&mut self, text: &str, command: &str) {
+        self.count += 1;
+        note(&mut self.reasons, text, command);
+    }
+
+    /// The first reason.
+    pub(crate) fn first(&self) -> Reason {
+        self.reasons.first().cloned().unwrap_or_default()
+    }
+}
+
+fn note(reasons: &mut Vec<Reason>, text: &str, command: &str) {
+    if let Some(known) = reasons.iter_mut().find(|known| known.text == text) {
+        known.count += 1;
+    } else if reasons.len() < MOST_REASONS {
+        reasons.push(Reason {
+            text: text.to_owned(),
+            command: command.to_owned(),
+            count: 1,
+        });
+    }
+}
+
+/// What a daemon is missed by; R knows these words.
+#[derive(Clone, Copy)]
+pub(crate) enum For {
+    /// The tasks of a pool.
+    Pool,
+    /// The one task that it was launched for.
+    Task,
+    /// A launch that takes long, as its fork server does not answer.
+    Launch,
+}
+
+impl For {
+    const ALL: [(For, &str); 3] = [
+        (For::Pool, "pool"),
+        (For::Task, "task"),
+        (For::Launch, "launch"),
+    ];
+}
+
+/// What has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for it: a
+/// forked child may find it locked for good.
+static UNTOLD: Mutex<[Vec<Reason>; 3]> = Mutex::new([const { Vec::new() }; 3]);
+
+/// The process that has something untold; 0 for none.
+static HAS_UNTOLD: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// The R function that warns. As for the unresolved value.
+    static WARN: Cell<Option<&'static Kept>> = const { Cell::new(None) };
+}
+
+/// A daemon will not come, or not soon, and nobody waits for it by name.
+pub(crate) fn note_untold(missed: For, text: &str, command: &str) {
+    note(&mut UNTOLD.lock()[missed as usize], text, command);
+    HAS_UNTOLD.store(process::id(), Ordering::Release);
+}
+
+/// Has R warn of what has not been told yet.
+#[inline]
+pub(crate) fn tell(scope: &Scope) -> Result<(), Failure> {
+    if HAS_UNTOLD.load(Ordering::Acquire) == 0 {
+        return Ok(());
+    }
+    tell_now(scope)
+}
+
+#[cold]
+fn tell_now(scope: &Scope) -> Result<(), Failure> {
+    if HAS_UNTOLD.swap(0, Ordering::Acquire) != process::id() {
+        return Ok(());
+    }
+    let Some(untold) = UNTOLD
+        .try_lock()
+        .map(|mut untold| std::mem::take(&mut *untold))
+    else {
+        HAS_UNTOLD.store(process::id(), Ordering::Release);
+        return Ok(());
+    };
+    for (missed, word) in For::ALL {
+        for reason in &untold[missed as usize] {
+            warn(scope, word, reason)?;
+        }
+    }
+    Ok(())
+}
+
+fn warn(scope: &Scope, missed: &str, reason: &Reason) -> Result<(), Failure> {
+    if let Some(function) = WARN.get() {
+        let arguments = [
+            scope.string(missed)?,
+            scope.integer(reason.count.try_into().unwrap_or(i32::MAX))?,
+            scope.string(&reason.text)?,
+            scope.string(&reason.command)?,
+        ];
+        scope.call(function.get(), &arguments)?;
+    }
+    Ok(())
+}
+
+/// Entry: `f(missed, count, reason, command)` warns of daemons that will not come.
+pub(crate) fn set_absence_warning<'r>(scope: &'r Scope, f: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let kept = Kept::new(scope, f)?;
+    WARN.set(Some(Box::leak(Box::new(kept))));
+    Ok(scope.null())
+}
+
+/// Entry: the launched daemons of a hub that will never come, by reason: a list of `count`, `reason` and `command`.
+pub(crate) fn hub_absent<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let host: &Host = hub.handle(scope, "hub")?;
+    let reasons = host.absent.lock().reasons.clone();
+    let counts: Vec<i32> = reasons
+        .iter()
+        .map(|reason| reason.count.try_into().unwrap_or(i32::MAX))
+        .collect();
+    let texts: Vec<&str> = reasons.iter().map(|reason| &*reason.text).collect();
+    let commands: Vec<&str> = reasons.iter().map(|reason| &*reason.command).collect();
+    let values = [
+        scope.integers(&counts)?,
+        scope.strings(&texts)?,
+        scope.strings(&commands)?,
+    ];
+    Ok(scope.named_list(&["count", "reason", "command"], &values)?)
+}
