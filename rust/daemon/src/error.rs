@@ -19,6 +19,11 @@ pub enum DaemonError {
     /// The hub turned the daemon away because it speaks another version of the protocol.
     #[error("the host runs another version of mirai")]
     Version,
+    /// The hub turned the daemon away because its process can open no more files.
+    #[error(
+        "the host has as many files open as it may (see `ulimit -n` there), and takes no more daemons"
+    )]
+    Files,
     /// What the hub sent is no message.
     #[error("the host sent what is no message: {0}")]
     Wire(#[from] WireError),
@@ -39,6 +44,7 @@ impl DaemonError {
             | DaemonError::Version
             | DaemonError::Wire(_)
             | DaemonError::OutOfTurn => ErrorCode::PROTOCOL,
+            DaemonError::Files => ErrorCode::OUT_OF_FILES,
             DaemonError::Io(_) => ErrorCode::ABORTED,
         }
     }
@@ -49,6 +55,7 @@ impl From<RefuseReason> for DaemonError {
         match reason {
             RefuseReason::Mode { hub_is_direct } => DaemonError::Mode { hub_is_direct },
             RefuseReason::Version => DaemonError::Version,
+            RefuseReason::Files => DaemonError::Files,
             RefuseReason::Closing => DaemonError::Io(io::ErrorKind::ConnectionReset.into()),
         }
     }

@@ -1,7 +1,8 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mirai_lanes::OutOfFiles;
 use mirai_scheduler::{
     Counts, DaemonId, Effect, Event, Memory, Mode, Options, RunId, Scheduler, Settled, TaskId,
     TaskOptions,
@@ -49,6 +50,8 @@ struct State {
     last_daemon: u32,
     /// Processes that have joined and not been [asked for](Core::take_joined) since.
     joined: HashSet<u32>,
+    /// Likewise those that were turned away for want of descriptors.
+    turned_away: HashMap<u32, OutOfFiles>,
     changes: u64,
     is_closed: bool,
 }
@@ -143,6 +146,7 @@ impl Core {
             setups: Vec::new(),
             last_daemon: 0,
             joined: HashSet::new(),
+            turned_away: HashMap::new(),
             changes: 0,
             is_closed: false,
         };
@@ -342,6 +346,16 @@ impl Core {
         if let Some(reactor) = self.reactor.upgrade() {
             reactor.note_served();
         }
+    }
+
+    /// A daemon of this process id cannot be taken in.
+    pub(crate) fn turn_away(&self, pid: Option<u32>, full: OutOfFiles) {
+        let pid = pid.map(|pid| (pid, full));
+        self.state.lock().turned_away.extend(pid);
+    }
+
+    pub(crate) fn take_turned_away(&self, pid: u32) -> Option<OutOfFiles> {
+        self.state.lock().turned_away.remove(&pid)
     }
 
     pub(crate) fn take_joined(&self, pid: u32) -> bool {

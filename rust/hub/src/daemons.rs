@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirai_lanes::{Listener, ProcessEnd};
+use mirai_lanes::{Listener, OutOfFiles, ProcessEnd, RoomFor, check_room};
 use mirai_scheduler::{DaemonId, Mode};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, RunEnd, ToDaemon,
@@ -41,6 +41,8 @@ enum GreetError {
     NoHello,
     #[error("it has no control connection")]
     NoControl,
+    #[error(transparent)]
+    Files(#[from] OutOfFiles),
     #[error("its dispatcher setting differs from the hub's")]
     Mode,
     #[error("it did not say hello in time")]
@@ -165,6 +167,11 @@ async fn serve(
         refuse(link, RefuseReason::Mode { hub_is_direct });
         return Err(GreetError::Mode);
     }
+    if let Err(full) = check_room(RoomFor::Connection) {
+        core.turn_away(link.connection.peer_pid(), full);
+        refuse(link, RefuseReason::Files);
+        return Err(full.into());
+    }
     match hello.role {
         Role::Control => {
             controls.lock().insert(hello.pair, Arc::clone(link));
@@ -203,6 +210,7 @@ async fn serve(
 async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuffer) {
     let _attendance = Attendance { core, daemon };
     let process = link.connection.peer_pid().and_then(ProcessEnd::watch);
+    let process = process.map(ProcessEnd::move_up);
     let ended = async {
         match process {
             Some(process) => drop(process.wait().await),

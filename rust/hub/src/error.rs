@@ -1,6 +1,6 @@
 use std::io;
 
-use mirai_lanes::{ErrorCode, LaneError};
+use mirai_lanes::{ErrorCode, LaneError, OutOfFiles};
 use thiserror::Error;
 
 use crate::Task;
@@ -11,6 +11,9 @@ pub enum HubError {
     /// Listening failed.
     #[error(transparent)]
     Listen(#[from] LaneError),
+    /// This process can open no more files.
+    #[error(transparent)]
+    Files(#[from] OutOfFiles),
     /// The hub's thread or its runtime could not be started.
     #[error("the hub's thread could not be started: {0}")]
     Thread(#[source] io::Error),
@@ -25,7 +28,12 @@ impl HubError {
                 ErrorCode::NOT_FOUND
             }
             HubError::Listen(error) => error.code(),
-            HubError::Thread(_) => ErrorCode::OUT_OF_MEMORY,
+            HubError::Files(_) => ErrorCode::OUT_OF_FILES,
+            HubError::Thread(error) => match ErrorCode::of_io(error) {
+                code @ ErrorCode::OUT_OF_FILES => code,
+                // No room for a thread.
+                _ => ErrorCode::OUT_OF_MEMORY,
+            },
         }
     }
 }

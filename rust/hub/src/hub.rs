@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_lanes::Address;
+use mirai_lanes::{Address, OutOfFiles, RoomFor, check_room};
 use mirai_scheduler::{Counts, Memory, Mode};
 use parking_lot::Mutex;
 
@@ -70,6 +70,11 @@ impl HubHandle {
         self.0.take_joined(pid)
     }
 
+    /// Whether a daemon of this process id was turned away as files had run out, which is said once.
+    pub fn take_turned_away(&self, pid: u32) -> Option<OutOfFiles> {
+        self.0.take_turned_away(pid)
+    }
+
     /// Whether the hub is closed, or just closing.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
@@ -86,7 +91,7 @@ impl Hub {
     /// of its own blocks all signals around this call.
     ///
     /// # Errors
-    /// [`HubError`], when listening fails or no thread can be started.
+    /// [`HubError`], when listening fails, files have run out, or no thread can be started.
     pub fn open(options: HubOptions) -> Result<Hub, HubError> {
         let HubOptions {
             address,
@@ -95,6 +100,7 @@ impl Hub {
             welcome,
             give_back,
         } = options;
+        check_room(RoomFor::Hub)?;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
         let core = Arc::new(Core::new(
             mode,

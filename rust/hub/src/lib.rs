@@ -37,7 +37,7 @@ mod worker;
 
 pub use error::{HubError, SubmitError};
 pub use hub::{Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
-pub use mirai_lanes::{Address, ErrorCode, LaneError};
+pub use mirai_lanes::{Address, ErrorCode, LaneError, OutOfFiles, check_room_for};
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;
 pub use outcome::Outcome;

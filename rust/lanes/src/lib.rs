@@ -15,6 +15,7 @@ mod blocking;
 mod code;
 mod connection;
 mod credentials;
+mod descriptors;
 mod error;
 #[cfg(unix)]
 mod local;
@@ -36,6 +37,7 @@ pub use address::Address;
 pub use code::ErrorCode;
 pub use connection::{Connection, Dialled, Listener, dial, listen};
 pub use credentials::{Access, Credentials, new_token};
+pub use descriptors::{OutOfFiles, RoomFor, check_room, check_room_for};
 pub use error::LaneError;
 pub use mirai_handshake::{HandshakeError, Token, TokenError};
 pub use network::{DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, Refusal, Scheme};

@@ -1,7 +1,7 @@
 //! The local lane: Unix stream sockets.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net as std_net;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
@@ -10,16 +10,13 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::descriptors::move_up;
 #[cfg(target_os = "linux")]
 use crate::peer::peer;
 use crate::{Address, Connection, LaneError};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = std_net::UnixStream;
-
-/// Descriptors of the hub start here where the limit allows it: R's own sockets use `select()`, which fails for
-/// descriptors from 1024 on, so those below are left to R.
-const FIRST_DESCRIPTOR: i32 = 1024;
 
 /// A listening Unix socket. A socket file goes away with it.
 #[derive(Debug)]
@@ -36,7 +33,6 @@ impl LocalListener {
             url: address.to_string(),
             source,
         };
-        raise_descriptor_limit();
         let (socket, file) = match address {
             Address::Abstract(name) => (bind_abstract(name).map_err(os)?, None),
             Address::Ipc(path) => {
@@ -142,32 +138,6 @@ fn check_user(uid: u32) -> Result<(), LaneError> {
         Err(LaneError::Stranger { uid })
     }
 }
-
-/// Moves a descriptor out of the range that `select()` can use; where the limit forbids it, it stays.
-pub(crate) fn move_up(fd: OwnedFd) -> OwnedFd {
-    rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), FIRST_DESCRIPTOR).unwrap_or(fd)
-}
-
-/// Hundreds of daemons take two descriptors each: use what the system grants without asking.
-pub(crate) fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let most = if cfg!(target_vendor = "apple") {
-        Some(maximum.map_or(OPEN_MAX, |maximum| maximum.min(OPEN_MAX)))
-    } else {
-        maximum
-    };
-    if current != most {
-        let limit = Rlimit {
-            current: most,
-            maximum,
-        };
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
-}
-
-/// Apple's systems grant no more to a process, whatever its limit says.
-const OPEN_MAX: u64 = 10_240;
 
 /// A daemon's connection at the hub.
 #[derive(Debug)]

@@ -19,6 +19,13 @@ impl ProcessEnd {
             .map(|fd| ProcessEnd { fd })
     }
 
+    /// Leaves the low descriptors to R, where it can.
+    pub fn move_up(self) -> ProcessEnd {
+        ProcessEnd {
+            fd: crate::descriptors::move_up(self.fd),
+        }
+    }
+
     /// Resolves when the process has ended. To be called inside a tokio runtime.
     ///
     /// # Errors
@@ -45,6 +52,11 @@ impl ProcessEnd {
     /// Always `None` on this platform.
     pub fn watch(_pid: u32) -> Option<ProcessEnd> {
         None
+    }
+
+    /// Never called on this platform.
+    pub fn move_up(self) -> ProcessEnd {
+        self
     }
 
     /// Never called on this platform.

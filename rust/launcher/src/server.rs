@@ -48,6 +48,7 @@ pub(crate) fn serve(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError>
     }
     let (reports, reporting) = channel::pair()?;
     let server = Server {
+        _limit: sys::RaisedLimit::of_files(),
         socket: Some(socket),
         host,
         leaving: false,
@@ -72,6 +73,8 @@ pub(crate) fn report_tempdir(path: &Path) -> io::Result<()> {
 }
 
 struct Server {
+    /// Not for the daemons, which get the host's.
+    _limit: sys::RaisedLimit,
     /// `None` once the host has closed its end.
     socket: Option<OwnedFd>,
     /// Readable when the host is dead. `None` once it is, or where there are no pidfds.

@@ -34,7 +34,7 @@ impl Failure {
 
     /// The same with what happened.
     pub(crate) fn coded_with(code: ErrorCode, happened: &dyn std::fmt::Display) -> Failure {
-        Failure::Error(format!("{code}: {happened}"))
+        Failure::Error(coded_text(code, happened))
     }
 
     /// The list for R; for a jump, the jump again.
@@ -59,6 +59,11 @@ impl Failure {
         scope.set_class(failure, &["mirai_failure"])?;
         Ok(failure)
     }
+}
+
+/// As users see it: `21 | Out of files: …`.
+pub(crate) fn coded_text(code: ErrorCode, happened: &dyn std::fmt::Display) -> String {
+    format!("{code}: {happened}")
 }
 
 impl From<Jump> for Failure {

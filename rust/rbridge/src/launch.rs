@@ -5,7 +5,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_hub::HubHandle;
+use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
     Context, DaemonEvent, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig, Served,
     adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report, serve,
@@ -13,7 +13,7 @@ use mirai_launcher::{
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold};
-use crate::failure::Failure;
+use crate::failure::{Failure, coded_text};
 use crate::host::Host;
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::wait::interruptibly;
@@ -54,6 +54,7 @@ pub(crate) fn launch<'r>(
     let host: &Host = hub.handle(scope, "hub")?;
     let hub = Host::open(scope, hub)?;
 
+    check_room_for(daemons.len() as u64).map_err(out_of_files)?;
     let ticket = Ticket {
         before: hub.counts().cumulative,
         absent: Arc::default(),
@@ -75,6 +76,10 @@ pub(crate) fn launch<'r>(
     })??;
     host.note_launch(launch);
     Ok(scope.pointer(ticket, None)?)
+}
+
+fn out_of_files(error: OutOfFiles) -> Failure {
+    Failure::coded_with(ErrorCode::OUT_OF_FILES, &error)
 }
 
 /// The folder of the package, if it is an installed one: a daemon cannot load it from source.
@@ -166,7 +171,9 @@ impl Watcher {
                 ..
             } => {
                 // One that has been there is not absent: the hub knows what became of it.
-                if !self.hub.take_joined(pid) {
+                if let Some(full) = self.hub.take_turned_away(pid) {
+                    self.note(coded_text(ErrorCode::OUT_OF_FILES, &full), &command);
+                } else if !self.hub.take_joined(pid) {
                     let reason = format!("R ended before it connected, with {status}");
                     self.note(with_output(reason, &early), &command);
                 }
@@ -303,6 +310,10 @@ impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Failure {
         match error {
             LaunchError::ForkedCopy => Failure::Forked("launcher"),
+            // Another error says more than its code.
+            LaunchError::Io(error) if ErrorCode::of_io(&error) == ErrorCode::OUT_OF_FILES => {
+                Failure::coded_with(ErrorCode::OUT_OF_FILES, &error)
+            }
             error => Failure::error(error.to_string()),
         }
     }

@@ -43,6 +43,8 @@ pub enum RefuseReason {
     Version,
     /// The hub is closing.
     Closing,
+    /// The hub's process can open no more files.
+    Files,
 }
 
 /// Bits that travel with a task and are given to the evaluator unread. What they mean is its business, but for the one

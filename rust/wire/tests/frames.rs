@@ -62,6 +62,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
         Just(ToDaemon::ControlTaken),
         any::<bool>()
             .prop_map(|hub_is_direct| ToDaemon::Refuse(RefuseReason::Mode { hub_is_direct })),
+        Just(ToDaemon::Refuse(RefuseReason::Files)),
         (any::<u64>(), any::<Option<u64>>(), any::<u8>()).prop_map(|(run, shared, flags)| {
             ToDaemon::Task {
                 run,

@@ -48,10 +48,9 @@ fn bind(at: SocketAddr) -> io::Result<std::net::TcpListener> {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    crate::local::raise_descriptor_limit();
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    let socket = crate::local::move_up(socket);
+    let socket = crate::descriptors::move_up(socket);
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -79,7 +78,7 @@ impl TcpConnection {
     #[cfg(unix)]
     fn new(stream: StdStream) -> io::Result<TcpConnection> {
         stream.set_nodelay(true)?;
-        let stream = StdStream::from(crate::local::move_up(stream.into()));
+        let stream = StdStream::from(crate::descriptors::move_up(stream.into()));
         Ok(TcpConnection {
             stream: TcpStream::from_std(stream)?,
         })

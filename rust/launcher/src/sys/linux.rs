@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 use rustix::net::SocketType;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
@@ -39,6 +39,29 @@ pub(crate) fn rehearse_fork() -> io::Result<()> {
 /// The number of threads of this process.
 pub(crate) fn threads() -> io::Result<u32> {
     Ok(fs::read_dir("/proc/self/task")?.count() as u32)
+}
+
+/// A raised soft limit of open files, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct RaisedLimit {
+    before: Rlimit,
+}
+
+impl RaisedLimit {
+    /// As far as it goes without asking: a process with a descriptor for each of its children takes many.
+    pub(crate) fn of_files() -> RaisedLimit {
+        let before = getrlimit(Resource::Nofile);
+        let current = before.maximum;
+        // Without it there are fewer.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..before });
+        RaisedLimit { before }
+    }
+}
+
+impl Drop for RaisedLimit {
+    fn drop(&mut self) {
+        let _ = setrlimit(Resource::Nofile, self.before);
+    }
 }
 
 /// Lets all signals through.
