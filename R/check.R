@@ -7,6 +7,9 @@ is_flag <- function(x) is.logical(x) && length(x) == 1L && !is.na(x)
 # One number of at least 0, `Inf` included.
 is_limit <- function(x) is.numeric(x) && length(x) == 1L && !is.na(x) && x >= 0
 
+# A whole number from 0 to `most`.
+is_count <- function(x, most = .Machine$integer.max) is_limit(x) && x <= most && x == trunc(x)
+
 # A value as it stands in a message: `"two"`, `c(1, 2)`, cut where it is long.
 shown <- function(x) {
   text <- deparse(x, nlines = 1L)[1L]
@@ -35,9 +38,19 @@ check_url <- function(url, call) {
   url[1L]
 }
 
-# A limit of daemon().
+# A limit of daemon(): a time, or a count.
 check_limit <- function(x, name, call) {
-  if (!is_limit(x)) abort(sprintf("`%s` must be a number of at least 0, or `Inf`, not `%s`.", name, shown(x)), call)
+  is_good <- if (name == "maxtasks") is_count(x, Inf) else is_limit(x)
+  if (!is_good) abort(sprintf("`%s` must be a %s of at least 0, or `Inf`, not `%s`.", name,
+                              if (name == "maxtasks") "whole number" else "number", shown(x)), call)
+}
+
+# Megabytes, as bytes; NULL for no limit.
+check_memory <- function(memory, call) {
+  if (is.null(memory)) return(NULL)
+  if (!is_limit(memory))
+    abort(sprintf("`memory` must be a number of megabytes, or `0`, `Inf` or `NULL` for no limit, not `%s`.", shown(memory)), call)
+  if (memory > 0 && is.finite(memory)) memory * 1e6
 }
 
 # Milliseconds; NULL for no limit.

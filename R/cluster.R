@@ -5,6 +5,7 @@
 #   work       for each node, what was sent to it and has not been taken back, the oldest first
 #   own_stream for each node, whether it has been given a random stream as clusterSetRNGStream() does
 #   nodes      for each node, the number of the daemon that it is, 0 before it has one
+#   stopped    for each node, whether it has been stopped, while others go on
 #   expected   how many daemons are to have connected until none is expected any more
 #   launches   what launch_local() has started and nobody has waited for
 
@@ -26,6 +27,7 @@ make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   if (is.null(url)) n <- rust(.Call(wrap__hub_info, pool$hub))[2L]
   pool$n <- n
   pool$nodes <- integer(n)
+  pool$stopped <- logical(n)
   pool$expected <- if (is.null(url)) 0L else n
   pool$members <- lapply(seq_len(n), new_node, id)
   pool$work <- vector("list", n)
@@ -68,8 +70,24 @@ show_commands <- function(pool, n) {
 stop_cluster <- function(cl) {
   if (missing(cl)) absent("cl")
   if (!inherits(cl, "miraiCluster")) abort(sprintf("`cl` must be a cluster made by `make_cluster()`, not `%s`.", shown(cl)))
-  close_pool(attr(cl, "id"))
+  pool <- cluster_pool(cl)
+  if (is.null(pool)) return(invisible())
+  nodes <- vapply(unclass(cl), attr, 0L, "node")
+  if (all(seq_along(pool$members) %in% c(nodes, which(pool$stopped)))) close_pool(attr(cl, "id")) else
+    stop_nodes(pool, nodes[!pool$stopped[nodes]])
   invisible()
+}
+
+# Their daemons leave; what is sent to them and not done, nobody waits for. The others go on.
+stop_nodes <- function(pool, nodes) {
+  await_launches(pool)
+  find_daemons(pool, rust(.Call(wrap__hub_workers, pool$hub))$id)
+  for (i in nodes) {
+    for (work in pool$work[[i]]) rust(.Call(wrap__task_cancel, work$task))
+    pool$work[i] <- list(NULL)
+    pool$stopped[i] <- TRUE
+    rust(.Call(wrap__hub_dismiss, pool$hub, pool$nodes[i]))
+  }
 }
 
 stopCluster.miraiCluster <- function(cl = NULL) stop_cluster(cl)
@@ -101,6 +119,7 @@ sendData.miraiNode <- function(node, data) {
   on.exit(if (!sent) forget_work(pool))
   work <- data$data
   i <- attr(node, "node")
+  if (pool$stopped[i]) abort(sprintf("node %d of the cluster has been stopped", i), NULL)
   if (sets_stream(work)) pool$own_stream[i] <- TRUE
   stream <- if (pool$seeded && !pool$own_stream[i]) pool$stream
   object <- list(node_call, list(.fun = work$fun, .args = work$args), NULL)
@@ -163,6 +182,12 @@ await_node <- function(nodes) {
 
 no_worker <- "no worker of the cluster is left"
 
+# Is no worker connected, and none expected?
+is_deserted <- function(pool) {
+  counts <- rust(.Call(wrap__hub_info, pool$hub))
+  counts[1L] == 0L && counts[2L] >= pool$expected
+}
+
 forget_work <- function(pool) pool$work <- vector("list", length(pool$members))
 
 # What the node is at, or has done, and nobody has taken back; NULL if there is nothing.
@@ -181,10 +206,20 @@ take_work <- function(node) {
 
 take_result <- function(node) {
   work <- take_work(node)
-  task <- work$task
-  value <- rust(.Call(wrap__task_value, task), NULL)
-  if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
-  list(type = "VALUE", value = telling(value), tag = work$tag)
+  if (is.null(work$message)) work <- next_message(node, work)
+  list(type = "VALUE", value = telling(work$message[[1L]]), tag = work$tag)
+}
+
+# The outcome of work is its value, before which come the conditions that it has relayed.
+next_message <- function(node, work) {
+  value <- rust(.Call(wrap__task_value, work$task), NULL)
+  if (!is.null(span <- attr(work$task, "span", TRUE))) trace_outcome(span, work$task, value)
+  values <- if (inherits(value, "miraiRelayed")) c(value$conditions, list(value$value)) else list(value)
+  messages <- lapply(values, function(value) c(work, list(message = list(value))))
+  pool <- node_pool(node)
+  i <- attr(node, "node")
+  pool$work[[i]] <- c(messages[-1L], pool$work[[i]])
+  messages[[1L]]
 }
 
 # parallel pastes an error into its own message.
@@ -200,15 +235,15 @@ telling <- function(value) {
 node_daemon <- function(pool, i) {
   if (rust(.Call(wrap__hub_has_worker, pool$hub, pool$nodes[i]), NULL)) return(pool$nodes[i])
   await_launches(pool)
+  if (is_deserted(pool)) abort(no_worker, NULL)
   connected <- rust(.Call(wrap__hub_workers, pool$hub))$id
-  if (!length(connected) && rust(.Call(wrap__hub_info, pool$hub))[2L] >= pool$expected) abort(no_worker, NULL)
   find_daemons(pool, connected)
   if (pool$nodes[i] %in% connected) pool$nodes[i]
 }
 
 # Nodes without a daemon take those that are no node so far, in the order in which they have joined.
 find_daemons <- function(pool, connected) {
-  open <- which(!pool$nodes %in% connected)
+  open <- which(!pool$nodes %in% connected & !pool$stopped)
   free <- setdiff(connected, pool$nodes)
   count <- min(length(open), length(free))
   pool$nodes[open[seq_len(count)]] <- free[seq_len(count)]
@@ -229,7 +264,66 @@ sets_stream <- function(work) {
     identical(expr[[2L]], ".Random.seed")
 }
 
+# ---- what package future asks of a node
+
+# To see whether a result has come, future looks at the connection of a node. A node has none, but shows one that answers
+# that question: while it is at work, one that future takes for silent without looking further; as soon as taking a result
+# would not wait, or would fail, a socket that always has something to be read.
+`$.miraiNode` <- function(x, name) if (name == "con") node_connection(x)
+
+`[[.miraiNode` <- function(x, i, ...) if (identical(i, "con")) node_connection(x)
+
+node_connection <- function(node) if (is_at_work(node)) silent else readable_socket()
+
+silent <- structure(-1L, class = c("sockconn", "connection"))
+
+is_at_work <- function(node) {
+  pool <- cluster_pool(node)
+  task <- if (!is.null(pool)) oldest_work(node)$task
+  !is.null(task) && is_open(task) && !is_deserted(pool)
+}
+
+# One for all nodes, made when it is first needed, and again if someone has closed it.
+readable_socket <- function() {
+  if (!is_open_connection(clusters$socket)) clusters$socket <- make_readable_socket()
+  clusters$socket
+}
+
+is_open_connection <- function(con) {
+  tryCatch(identical(attr(getConnection(con), "conn_id"), attr(con, "conn_id")), error = function(e) FALSE)
+}
+
+# The end of one whose other end is gone, which is what there is to be read.
+make_readable_socket <- function() {
+  # From a port that is free; without a draw of random numbers.
+  for (port in 49152L + (Sys.getpid() + 7L * 1:100) %% 16384L) {
+    server <- tryCatch(serverSocket(port), error = function(e) NULL, warning = function(w) NULL)
+    if (!is.null(server)) break
+  }
+  if (is.null(server)) abort("no port is free for a socket by which package future sees whether a node is done", NULL)
+  on.exit(close(server))
+  socketConnection("127.0.0.1", port, blocking = TRUE, open = "rb")
+}
+
+close_readable_socket <- function() if (is_open_connection(clusters$socket)) close(clusters$socket)
+
 # ---- on the node
+
+# What package future takes for the worker's end of a connection, which it looks for in the frames of the worker to
+# relay conditions at once. Here they come with the value of the work, before it.
+relaying <- structure(list(), class = c("miraiRelay", "SOCKnode"))
+
+sendData.miraiRelay <- function(node, data) {
+  session$relayed <- c(session$relayed, list(data$value))
+  invisible()
+}
+
+# The value of a task that has relayed conditions.
+with_relayed <- function(value, expr) {
+  relayed <- session$relayed
+  session$relayed <- NULL
+  if (identical(expr, node_call)) structure(list(conditions = relayed, value = value), class = "miraiRelayed") else value
+}
 
 # What a node evaluates: as in a worker of parallel's own, so that functions see the same calls and frames.
 node_call <- quote(do.call(.fun, .args, quote = TRUE))

@@ -64,6 +64,8 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
   session$on_loop <- TRUE
   session$cleaning <- FALSE
   session$output <- output
+  # Found by name in this frame; see cluster.R.
+  master <- relaying
   # Errors and interrupts of tasks, also in reading or serializing them, end in the native loop, which asks for what was
   # noted here. The outer handlers are never reached; they keep R from reporting an error by itself.
   session$noted <- NULL
@@ -111,8 +113,10 @@ daemon_handlers <- function(url, cleanup, rs) {
     after = function(flags) {
       session$in_map <- FALSE
       session$signalled <- NULL
+      session$relayed <- NULL
       if (session$streamed) restore_own_stream()
       if (cleanup) if (flags == flag_everywhere) snapshot <<- snapshot_or(snapshot) else clean_up(snapshot)
+      # Those of writing the result.
       if (!is.null(session$warnings)) print_warnings()
       NULL
     }
@@ -164,7 +168,7 @@ can_muffle <- function(condition) {
   "muffleWarning" %in% vapply(computeRestarts(condition), function(restart) restart[[1L]], "")
 }
 
-# As many as R keeps.
+# As many as R keeps. They are printed before the result is sent: the prompt of the host, who waits for it, comes after them.
 keep_warning <- function(message, call) {
   if (session$output && length(session$warnings) < 50L)
     session$warnings <- c(session$warnings, `names<-`(list(call), message))
@@ -181,6 +185,7 @@ print_warnings <- function() {
 # interrupt. `failure`: what the native loop says; or what R's jump has carried, which is a condition if R has looked for
 # handlers that leave, but, for lack of stack, not for those that note.
 failed_task <- function(failure) {
+  if (!is.null(session$warnings)) print_warnings()
   if (!is.null(session$evaluated)) trace_evaluated(TRUE)
   noted <- session$noted
   session$noted <- NULL
@@ -260,7 +265,7 @@ restore_output <- function() {
 
 nextcode <- function(xc) {
   if (missing(xc)) absent("xc")
-  if (!is.numeric(xc) || length(xc) != 1L || is.na(xc))
+  if (!is.numeric(xc) || length(xc) != 1L || is.na(xc) || xc != trunc(xc))
     abort(sprintf("`xc` must be an exit code of `daemon()`, not `%s`.", shown(xc)))
   texts <- c("Daemon connection terminated", "Daemon idletime limit reached", "Daemon walltime limit reached",
              "Daemon task limit reached")

@@ -34,7 +34,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   }
   check_flag(dispatcher, "dispatcher", call)
   arguments <- daemon_arguments(list(...), call)
-  capacity <- memory_capacity(memory, call)
+  capacity <- check_memory(memory, call)
   if (!dispatcher && !is.null(memory)) warn("`memory` needs dispatcher, so it is ignored", call)
   serial <- pool_serial(serial, dispatcher, call)
   seed <- check_seed(seed, call)
@@ -99,14 +99,6 @@ wait_for_daemons <- function(pool, n, ticket, call) {
 
 launch_report <- function(outcome) {
   paste0(outcome$reason, if (nzchar(outcome$command)) paste0("\nThe command was: ", outcome$command))
-}
-
-# Bytes; NULL for no limit.
-memory_capacity <- function(memory, call) {
-  if (is.null(memory) || (length(memory) == 1L && is.atomic(memory) && is.na(memory))) return(NULL)
-  if (!is.numeric(memory) || length(memory) != 1L)
-    abort(sprintf("`memory` must be a number of megabytes, not `%s`.", shown(memory)), call)
-  if (memory > 0 && is.finite(memory)) memory * 1e6
 }
 
 # ---- random numbers

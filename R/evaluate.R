@@ -20,7 +20,9 @@ evaluate <- function(object, shared, flags, stream) {
   # After the globals, which may hold a seed.
   if (!is.null(stream)) use_stream(stream)
   .__task_expr__. <- if (flags >= flag_map) shared[[1L]] else object[[1L]]
-  eval(.__task_expr__., .__task_env__.)
+  value <- eval(.__task_expr__., .__task_env__.)
+  if (!is.null(session$warnings)) print_warnings()
+  if (is.null(session$relayed)) value else with_relayed(value, .__task_expr__.)
 }
 
 # In a pool with hooks of its own for serialization. Their errors are those of the task.

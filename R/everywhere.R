@@ -22,8 +22,7 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
 }
 
 check_min <- function(min, call) {
-  if (!is_limit(min) || min > .Machine$integer.max)
-    abort(sprintf("`.min` must be a number of daemons of at least 0, not `%s`.", shown(min)), call)
+  if (!is_count(min)) abort(sprintf("`.min` must be a whole number of daemons, at least 0, not `%s`.", shown(min)), call)
   as.integer(min)
 }
 

@@ -98,8 +98,7 @@ check_daemon_arguments <- function(arguments, call) {
 local_url <- function(tcp = FALSE, port = 0) {
   check_flag(tcp, "tcp", sys.call())
   if (tcp) {
-    if (!is_limit(port) || port > 65535)
-      abort(sprintf("`port` must be a number between 0 and 65535, not `%s`.", shown(port)))
+    if (!is_count(port, 65535)) abort(sprintf("`port` must be a whole number between 0 and 65535, not `%s`.", shown(port)))
     return(sprintf("tcp://127.0.0.1:%d", as.integer(port)))
   }
   paste0(local_prefix(), rust(.Call(wrap__local_url_name)))

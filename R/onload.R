@@ -15,5 +15,6 @@ unresolved_value <- NULL
 # The library stays loaded: its threads may still be at work. But no pool is left open.
 .onUnload <- function(libpath) {
   for (name in names(profiles)) close_pool(name)
+  close_readable_socket()
   if (!is.null(session$ephemeral)) .Call(wrap__hub_close, session$ephemeral, FALSE)
 }

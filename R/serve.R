@@ -19,6 +19,8 @@ serve_forks <- function(fd) {
 is_host_gone <- function(e) grepl("^(6 \\| Connection refused|18 \\| Connection aborted)", conditionMessage(e))
 
 run_child <- function(code) {
+  # As in work(): who looks for it goes no further than to the global environment, below.
+  master <- relaying
   tryCatch({
     rust(.Call(wrap__report_tempdir, tempdir(check = TRUE)))
     eval(parse(text = code, keep.source = FALSE), globalenv())

@@ -22,7 +22,7 @@ log=$place/log
 suite=forky
 # Without these there is nothing to test; without the others tests are skipped, and say so.
 needed=(r-base-core r-base-dev r-cran-testthat rustc cargo cmake xz-utils)
-wanted=(r-cran-{arrow,cli,doparallel,foreach,later,nanonext,otel,plumber,promises,purrr,rlang,shiny,tibble})
+wanted=(r-cran-{arrow,cli,doparallel,foreach,furrr,future,future.apply,later,nanonext,otel,plumber,promises,purrr,rlang,shiny,tibble})
 # For the clicks through an app, and letters for its picture.
 wanted+=(chromium chromium-driver fonts-dejavu-core)
 # For packages that the testing suite lacks: from unstable those and nothing else that testing has.

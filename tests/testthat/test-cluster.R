@@ -487,18 +487,143 @@ test_that("what is sent to a node queues, and the node stays the same to those t
   expect_error(parallel:::recvData(node), "no work to wait for")
 })
 
-test_that("futures on a cluster have their own values", {
+# A cluster on which futures are evaluated until the end of the test.
+local_futures <- function(n, frame = parent.frame()) {
   skip_if_not_installed("future")
-  cl <- make_cluster(2)
-  defer(stop_cluster(cl))
+  cl <- local_cluster(n, frame = frame)
   old <- future::plan(future::cluster, workers = cl)
-  defer(future::plan(old))
+  defer(future::plan(old), frame)
+  cl
+}
+
+test_that("futures on a cluster have their own values", {
+  local_futures(2)
   a <- 1
-  futures <- suppressWarnings(lapply(1:5, function(i) future::future(a + i)))
-  expect_identical(suppressWarnings(lapply(futures, future::value)), list(2, 3, 4, 5, 6))
-  f <- future::future("done")
-  # future asks connections of nodes whether a result is there; those of other clusters it waits for, and says so.
-  suppressWarnings(await(future::resolved(f)))
+  futures <- lapply(1:5, function(i) future::future(a + i))
+  expect_identical(lapply(futures, future::value), list(2, 3, 4, 5, 6))
+  expect_error(future::value(future::future(stop("as it should"))), "as it should")
+})
+
+test_that("resolved() of a future on a cluster tells whether it is, without a warning and without a wait", {
+  local_futures(1)
+  gate <- tempfile("gate")
+  f <- future::future({
+    while (!file.exists(gate)) Sys.sleep(0.005)
+    "done"
+  })
+  expect_warning(expect_false(future::resolved(f)), NA)
+  file.create(gate)
+  await(future::resolved(f))
   expect_identical(future::value(f), "done")
-  expect_error(suppressWarnings(future::value(future::future(stop("as it should")))), "as it should")
+  # One that is not to come any more is an error of its value, not open for ever.
+  f <- future::future(quit("no"))
+  expect_error({
+    await(future::resolved(f))
+    future::value(f)
+  }, "19 | Connection reset", fixed = TRUE)
+})
+
+test_that("of a cluster that is stopped, futures are resolved, as errors", {
+  cl <- local_futures(1)
+  f <- future::future(Sys.sleep(60))
+  stop_cluster(cl)
+  expect_error({
+    await(future::resolved(f))
+    future::value(f)
+  }, "cluster is no longer active|interrupted")
+})
+
+test_that("conditions that a future relays at once come before its value, in order", {
+  local_futures(1)
+  told <- function(n) signalCondition(structure(class = c("told", "immediateCondition", "condition"), list(message = n, call = NULL)))
+  environment(told) <- globalenv()
+  heard <- NULL
+  listen <- function(expr) withCallingHandlers(expr, told = function(condition) heard <<- c(heard, conditionMessage(condition)))
+  f <- future::future({
+    told("first")
+    told("second")
+    "done"
+  })
+  listen(await(future::resolved(f)))
+  expect_identical(heard, c("first", "second"))
+  expect_identical(future::value(f), "done")
+  f <- future::future({
+    told("third")
+    stop("failed")
+  })
+  expect_error(listen(future::value(f)), "failed")
+  expect_identical(heard, c("first", "second", "third"))
+  expect_identical(future::value(future::future("after")), "after")
+})
+
+test_that("a node shows whether something has come from it, by one connection for all that someone else may close", {
+  cl <- local_cluster(2)
+  connections <- nrow(showConnections())
+  gate <- tempfile("gate")
+  hold <- function(gate) while (!file.exists(gate)) Sys.sleep(0.005)
+  environment(hold) <- globalenv()
+  for (i in 1:2) parallel:::sendCall(cl[[i]], hold, list(gate))
+  # Below 0: one that its owner says nothing of.
+  for (node in cl) expect_identical(c(node$con), -1L)
+  file.create(gate)
+  is_readable <- function(node) {
+    con <- node[["con"]]
+    as.integer(con) > 2L && socketSelect(list(con), timeout = 0)
+  }
+  for (node in cl) await(is_readable(node))
+  expect_identical(cl[[1]]$con, cl[[2]]$con)
+  close(cl[[1]]$con)
+  expect_true(is_readable(cl[[2]]))
+  expect_lte(nrow(showConnections()), connections + 1L)
+  for (node in cl) expect_null(parallel:::recvResult(node))
+  expect_null(cl[[1]]$host)
+})
+
+test_that("future.apply and furrr run on a cluster", {
+  skip_if_not_installed("future.apply")
+  skip_if_not_installed("furrr")
+  local_futures(2)
+  expect_identical(future.apply::future_lapply(1:20, function(i) i + 1L), as.list(2:21))
+  expect_error(future.apply::future_lapply(1:3, function(i) if (i == 2) stop("number two")), "number two")
+  expect_identical(furrr::future_map_dbl(1:10, ~ .x^2), (1:10)^2)
+})
+
+test_that("some nodes can be stopped, and the others go on", {
+  cl <- local_cluster(3)
+  # Before any work has told which daemon is which node.
+  stop_cluster(cl[2])
+  await(status(cl)$connections == 2L)
+  rest <- pids(cl[c(1, 3)])
+  expect_length(unique(rest), 2L)
+  expect_identical(parallel::clusterApplyLB(cl[c(1, 3)], 1:5, identity), as.list(1:5))
+  expect_error(parallel::clusterCall(cl, identity, 1), "node 2 of the cluster has been stopped")
+  expect_null(stop_cluster(cl[2]))
+  expect_null(stop_cluster(cl[integer()]))
+  # A newcomer is none of them.
+  launch_local(1, .compute = cl)
+  await(status(cl)$connections == 3L)
+  expect_error(parallel::clusterCall(cl[2], identity, 1), "node 2 of the cluster has been stopped")
+  expect_identical(pids(cl[c(1, 3)]), rest)
+  parallel::stopCluster(cl[1])
+  await(!alive(rest[1]))
+  expect_identical(pids(cl[3]), rest[2])
+  # With the last one, the cluster.
+  stop_cluster(cl[3])
+  await(!alive(rest[2]))
+  expect_error(parallel::clusterCall(cl, identity, 1), "^cluster is no longer active$")
+  expect_null(stop_cluster(cl[3]))
+})
+
+test_that("a node that is stopped at work is not waited for", {
+  cl <- local_cluster(2)
+  first <- pids(cl)
+  gate <- tempfile("gate")
+  hold <- function(gate) while (!file.exists(gate)) Sys.sleep(0.005)
+  environment(hold) <- globalenv()
+  parallel:::sendCall(cl[[1]], hold, list(gate))
+  parallel:::sendCall(cl[[1]], identity, list("never"))
+  stop_cluster(cl[1])
+  await(!alive(first[1]))
+  expect_identical(pids(cl[2]), first[2])
+  expect_error(parallel:::recvResult(cl[[1]]), "there is no work to wait for on the node")
 })

@@ -513,19 +513,26 @@ test_that("with output = TRUE local daemons write to the host's output", {
 warner <- c(
   "warner <- function(...) with(daemons(...), {",
   "  mirai({f <- function(x) warning('of f ', x); f(1)})[]",
-  "  mirai(message('second'))[]",
+  "  message('the host')",
   "  mirai({warning('at the top'); as.integer('a')})[]",
+  "  message('the host')",
   "  mirai_map(1, function(x) warning('of the map'))[]",
+  "  message('the host')",
+  "  mirai({warning('of a failure'); stop('failed')})[]",
+  "  message('the host')",
   "  mirai({options(warn = 1); warning('at once'); message('third')})[]",
   "  mirai(message('last'))[]",
   "})"
 )
 
-test_that("with output = TRUE warnings of a task come after it, under the user's calls", {
+test_that("with output = TRUE warnings of a task come after it and before its value, under the user's calls", {
   out <- run_r(c("library(mirai)", warner, "invisible(warner(1, output = TRUE))"))
   expect_identical(trimws(out), c(
-    "Warning message:", "In f(1) : of f 1", "second", "Warning messages:", "1: at the top", "2: NAs introduced by coercion",
-    "Warning message:", "In .f() : of the map", "Warning: at once", "third", "last"
+    "Warning message:", "In f(1) : of f 1", "the host",
+    "Warning messages:", "1: at the top", "2: NAs introduced by coercion", "the host",
+    "Warning message:", "In .f() : of the map", "the host",
+    "Warning message:", "of a failure", "the host",
+    "Warning: at once", "third", "last"
   ))
 })
 

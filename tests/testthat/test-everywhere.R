@@ -86,7 +86,7 @@ test_that("it needs daemons, and right arguments", {
   expect_refused(everywhere(1, 2), "all `...` arguments must be named", "everywhere")
   expect_refused(everywhere(1, .args = list(2)), "all items in `.args` must be named", "everywhere")
   for (bad in list("a", -1, NULL, NA, Inf, 1:2))
-    expect_refused(everywhere(1, .min = bad), "`.min` must be a number of daemons", "everywhere")
+    expect_refused(everywhere(1, .min = bad), "`.min` must be a whole number of daemons", "everywhere")
 })
 
 test_that("without daemons the error is that of require_daemons(), for its call", {
@@ -100,7 +100,7 @@ test_that("without daemons the error is that of require_daemons(), for its call"
 test_that(".min below the number of daemons changes nothing", {
   local_pool(2)
   expect_length(unique(everywhere(Sys.getpid(), .min = 0)[.flat]), 2L)
-  expect_length(unique(everywhere(Sys.getpid(), .min = 1.9)[.flat]), 2L)
+  expect_length(unique(everywhere(Sys.getpid(), .min = 1)[.flat]), 2L)
 })
 
 test_that("a running task delays only its own daemon", {

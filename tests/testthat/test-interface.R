@@ -87,3 +87,27 @@ test_that("what is not part of R is optional, and dependants find the version th
   expect_identical(gsub("[[:space:]]", "", description$Depends), "R(>=4.1)")
   expect_true(utils::packageVersion("mirai") >= "2.5.1")
 })
+
+test_that("numbers that are none of what is asked for are refused, whichever function they are given to", {
+  local_pool(url = local_url(), .compute = "numbers")
+  into <- function(fun, argument, ...) function(x) do.call(fun, c(list(...), structure(list(x), names = argument)), quote = TRUE)
+  counts <- list(
+    n = into("daemons", "n"), n = into("launch_local", "n", .compute = "numbers"), n = into("launch_remote", "n", .compute = "numbers"),
+    n = into("make_cluster", "n"), .min = into("everywhere", ".min", 1, .compute = "numbers"),
+    port = into("local_url", "port", TRUE), maxtasks = into("daemons", "maxtasks", 1), maxtasks = into("daemon", "maxtasks", local_url()),
+    xc = into("nextcode", "xc")
+  )
+  limits <- list(
+    idletime = into("daemon", "idletime", local_url()), walltime = into("daemon", "walltime", local_url()),
+    idletime = into("daemons", "idletime", 1), walltime = into("daemons", "walltime", 1), memory = into("daemons", "memory", 1),
+    .timeout = into("mirai", ".timeout", 1), .timeout = into("mirai_map", ".timeout", 1, identity, .compute = "numbers"),
+    .timeout = into("everywhere", ".timeout", 1, .compute = "numbers")
+  )
+  refused <- function(calls, values) for (i in seq_along(calls)) for (x in values)
+    expect_error(calls[[i]](x), sprintf("`%s` must be|number of daemons must be", names(calls)[i]), info = paste(names(calls)[i], deparse(x)))
+  refused(c(counts, limits), list(NA, NA_real_, NaN))
+  refused(counts, list(2.5, -0.5))
+  # An exit code may be any whole number.
+  refused(c(counts[names(counts) != "xc"], limits), list(-1, -Inf))
+  expect_false(daemons_set())
+})

@@ -65,7 +65,7 @@ test_that("tasks that go straight to a daemon don't count", {
 })
 
 test_that("there is no cap where none is asked for, and try_mirai() never refuses then", {
-  for (memory in list(NULL, 0, -1, NA, NA_real_, Inf)) {
+  for (memory in list(NULL, 0, Inf)) {
     local_pool(1, memory = memory)
     expect_identical(status()$memory[["capacity"]], NA_real_)
   }
@@ -74,6 +74,12 @@ test_that("there is no cap where none is asked for, and try_mirai() never refuse
   expect_s3_class(try_mirai(1), "mirai")
   daemons(0)
   expect_s3_class(try_mirai(1), "mirai")
+})
+
+test_that("a cap that is none is an error", {
+  for (memory in list(-1, -0.5, -Inf, NA, NA_real_, NaN, "5", c(1, 2), numeric(), TRUE, list(1)))
+    expect_refused(daemons(1, memory = memory), "`memory` must be a number of megabytes, or `0`, `Inf` or `NULL`", "daemons")
+  expect_false(daemons_set())
 })
 
 test_that("maps submit through the same gate", {

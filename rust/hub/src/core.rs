@@ -103,6 +103,18 @@ pub(crate) struct Links {
     pub control: Arc<Link>,
 }
 
+impl Links {
+    /// Ends both; with `exit` the daemon is told to leave first.
+    fn end(&self, exit: bool) {
+        if exit {
+            self.control.queue(&ToDaemon::Exit, None);
+            self.control.flush();
+        }
+        self.data.connection.shutdown();
+        self.control.connection.shutdown();
+    }
+}
+
 /// What a daemon's report carries besides the ids.
 struct Report {
     end: RunEnd,
@@ -402,12 +414,7 @@ impl Core {
             std::mem::take(&mut state.peers)
         });
         for Peer { links, .. } in peers.values() {
-            if exit {
-                links.control.queue(&ToDaemon::Exit, None);
-                links.control.flush();
-            }
-            links.data.connection.shutdown();
-            links.control.connection.shutdown();
+            links.end(exit);
         }
         self.stop.notify_one();
         self.note_change();
@@ -415,6 +422,18 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().is_closed
+    }
+
+    /// Has the daemon of this number leave. That it is gone is noticed as with any other.
+    pub(crate) fn dismiss(&self, id: u32) {
+        let links = {
+            let state = self.state.lock();
+            let peer = state.peers.get(&DaemonId(id));
+            peer.map(|peer| peer.links.clone())
+        };
+        if let Some(links) = links {
+            links.end(true);
+        }
     }
 
     pub(crate) fn note_change(&self) {

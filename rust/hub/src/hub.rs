@@ -188,6 +188,12 @@ impl Hub {
         self.core.has_worker(id)
     }
 
+    /// Ends the connections to the daemon of this number, and has it leave, as [`close`](Self::close) does with all of
+    /// them. One that is not connected is left alone.
+    pub fn dismiss(&self, id: u32) {
+        self.core.dismiss(id);
+    }
+
     /// The connected daemons, in the order in which they joined.
     pub fn workers(&self) -> Vec<Worker> {
         self.core.workers()

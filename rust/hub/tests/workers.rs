@@ -421,6 +421,23 @@ fn a_worker_that_stays_serves_the_next_hub_at_the_address_until_told() {
 }
 
 #[test]
+fn a_worker_that_is_dismissed_leaves_though_it_would_stay_and_the_others_go_on() {
+    let hub = Hub::open(options(Mode::Direct)).unwrap();
+    let settings = [("MIRAI_TEST_DIRECT", "1"), ("MIRAI_TEST_STAY", "1")];
+    let mut first = Workers::start(&hub, 1, &settings);
+    wait_connected(&hub, 1);
+    let _second = Workers::start(&hub, 1, &settings);
+    wait_connected(&hub, 2);
+    hub.dismiss(1);
+    assert_eq!(first.exit_code(0), Some(0));
+    wait_connected(&hub, 1);
+    hub.dismiss(1);
+    let left: Vec<_> = hub.workers().iter().map(|worker| worker.id).collect();
+    assert_eq!(left, [2]);
+    assert_eq!(text(&submit(&hub, "echo left")), "left");
+}
+
+#[test]
 fn limits_end_workers_and_lose_no_task() {
     let hub = open();
     let tasks: Vec<_> = (0..10).map(|i| submit(&hub, format!("echo {i}"))).collect();

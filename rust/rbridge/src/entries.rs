@@ -15,6 +15,7 @@ rapi::entries! {
     host::hub_memory => hub_memory(hub);
     host::hub_workers => hub_workers(hub);
     host::hub_has_worker => hub_has_worker(hub, id);
+    host::hub_dismiss => hub_dismiss(hub, id);
     host::hub_close => hub_close(hub, exit);
     host::local_url_name => local_url_name();
 

@@ -361,6 +361,17 @@ pub(crate) fn hub_has_worker<'r>(
     Ok(scope.logical(Host::open(scope, hub)?.has_worker(id))?)
 }
 
+/// Entry: tells the daemon of this number to leave.
+pub(crate) fn hub_dismiss<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    id: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let id = u32::try_from(id.count(scope, "id")?).unwrap_or(0);
+    Host::open(scope, hub)?.dismiss(id);
+    Ok(scope.null())
+}
+
 /// Entry: closes a hub: open tasks resolve as reset. With `exit`, daemons are told to leave, also those that would wait
 /// for another hub. Closing a closed one does nothing.
 pub(crate) fn hub_close<'r>(
