@@ -70,7 +70,7 @@ pub fn check_room(what: RoomFor) -> Result<(), OutOfFiles> {
 /// Whether there are descriptors for so many daemons on this machine.
 ///
 /// # Errors
-/// [`OutOfFiles::For`].
+/// [`OutOfFiles`].
 pub fn check_room_for(daemons: u64) -> Result<(), OutOfFiles> {
     #[cfg(unix)]
     return unix::check_room_for(daemons);
@@ -190,13 +190,12 @@ mod unix {
         let unused = apart.saturating_sub(limits.soft) + limits.reserve(RoomFor::Connection);
         let taken = open + PER_LAUNCH + unused;
         let room = limits.hard.saturating_sub(taken) / PER_DAEMON;
-        if daemons <= room {
-            return Ok(());
+        let limit = limits.hard;
+        match room {
+            _ if daemons <= room => Ok(()),
+            0 => Err(OutOfFiles::Now { limit }),
+            room => Err(OutOfFiles::For { limit, room }),
         }
-        Err(OutOfFiles::For {
-            limit: limits.hard,
-            room,
-        })
     }
 
     fn count_open() -> io::Result<u64> {
@@ -210,6 +209,7 @@ mod unix {
         fn room(soft: u64, hard: u64, open: u64) -> u64 {
             match check_beside(Limits { soft, hard }, open, u64::MAX) {
                 Err(OutOfFiles::For { room, .. }) => room,
+                Err(OutOfFiles::Now { .. }) => 0,
                 other => panic!("{other:?}"),
             }
         }
