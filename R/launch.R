@@ -35,7 +35,7 @@ launch_daemons <- function(pool, n, arguments, call, is_awaited = FALSE) {
 # `is_awaited`: the caller waits for the daemons and says what has become of them. Else the user is warned when it turns out
 # that some will not come.
 launch <- function(hub, calls, call, is_awaited = FALSE) {
-  rust(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), FALSE, is_awaited), call)
+  rust(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), is_awaited), call)
 }
 
 # Called by the native side, in whatever call of the package comes next. At once: a wait may have no end.

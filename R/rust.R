@@ -4,7 +4,12 @@
 
 rust <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) raise_failure(x, call) else x
 
-raise_failure <- function(failure, call) stop(simpleError(failure$message, call))
+# With the number that users know it by, if there is one, as field `code`.
+raise_failure <- function(failure, call) {
+  error <- simpleError(failure$message, call)
+  error$code <- failure$code
+  stop(error)
+}
 
 # An error in the user's terms: its call is the user's call.
 abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, call))

@@ -69,8 +69,10 @@ rscript <- file.path(R.home("bin"), "Rscript")
 child_env <- function(...) c(paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)), ...)
 
 # Starts R code as a process of its own: a list of its pid, the file of its output, and a function that waits for its end.
-# `at_prompt`: as an interactive session that is typed into; `in_terminal`: in the foreground of a terminal.
-spawn <- function(code, env = character(), libs = child_env(), frame = parent.frame(), at_prompt = FALSE, in_terminal = FALSE) {
+# `at_prompt`: as an interactive session that is typed into; `in_terminal`: in the foreground of a terminal; `within`: a command
+# that runs the one that follows it.
+spawn <- function(code, env = character(), libs = child_env(), frame = parent.frame(), at_prompt = FALSE, in_terminal = FALSE,
+                  within = character()) {
   folder <- tempfile("spawn")
   dir.create(folder)
   script <- file.path(folder, "script.R")
@@ -87,7 +89,7 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
     c(shQuote(rscript), shQuote(script))
   # What a terminal has shown is in the log only once the program that plays the terminal says so.
   if (in_terminal) command <- c("script", "-qec", shQuote(paste(c(command, "; echo all shown"), collapse = " ")), "/dev/null")
-  command <- c(interruptible, command)
+  command <- c(interruptible, within, command)
   system2(command[1L], command[-1L], stdout = log, stderr = log, stdin = if (at_prompt) script else "", wait = FALSE, env = c(libs, env))
   await(file.exists(pid_file))
   pid <- as.integer(readLines(pid_file))

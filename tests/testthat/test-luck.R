@@ -285,3 +285,51 @@ test_that("a forked child of the session may set daemons of its own, at once, an
   expect_type(theirs, "integer")
   expect_false(identical(value(mirai(Sys.getpid())), theirs))
 })
+
+# ---- without /proc
+
+# A command in whose mount namespace there is none. Daemons are started by Rscript there.
+without_proc <- function() {
+  words <- c("unshare", "--mount", "sh", "-c", shQuote("mount -t tmpfs none /proc && exec \"$@\""), "sh")
+  skip_unless_linux()
+  skip_if(Sys.which("unshare") == "", "needs the program unshare")
+  skip_if(suppressWarnings(system2(words[1L], c(words[-1L], "true"), stdout = FALSE, stderr = FALSE)) != 0L,
+          "only root can take /proc away")
+  words
+}
+
+test_that("without /proc daemons are started by Rscript", {
+  out <- run_r(c(
+    "library(mirai)",
+    "daemons(2)",
+    "cat('connected', info()[['connections']], '\\n')",
+    "cat('tasks', unlist(mirai_map(1:4, function(i) i)[]), '\\n')",
+    "daemons(0)",
+    "cat('ephemeral', mirai('fine')[], '\\n')"
+  ), within = without_proc())
+  expect_identical(out, c("connected 2 ", "tasks 1 2 3 4 ", "ephemeral fine "))
+})
+
+test_that("interrupting daemons() ends those that Rscript has started and that have not come", {
+  profile <- tempfile()
+  here <- tempfile()
+  writeLines(c(
+    "if (any(grepl('mirai::daemon', commandArgs()))) {",
+    sprintf("  writeLines(as.character(Sys.getpid()), '%s.new'); invisible(file.rename('%s.new', '%s'))", here, here, here),
+    "  repeat Sys.sleep(0.01)",
+    "}"
+  ), profile)
+  child <- spawn(c(
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s')", profile),
+    "library(mirai)",
+    "tryCatch(daemons(1), interrupt = function(e) cat('interrupted\\n'))",
+    "Sys.unsetenv('R_PROFILE_USER')",
+    "daemons(1)",
+    "cat('value', mirai(6 * 7)[], '\\n')"
+  ), within = without_proc())
+  await(file.exists(here))
+  hanging <- as.integer(readLines(here))
+  tools::pskill(child$pid, tools::SIGINT)
+  await(!alive(hanging))
+  expect_identical(child$wait(), c("interrupted", "value 42 "))
+})

@@ -374,6 +374,10 @@ impl Core {
         self.state.lock().joined.remove(&pid)
     }
 
+    pub(crate) fn has_joined(&self, pid: u32) -> bool {
+        self.state.lock().joined.contains(&pid)
+    }
+
     pub(crate) fn leaving(&self, daemon: DaemonId) {
         self.with_state(|state, timer, work| {
             state.handle(timer, work, Event::DaemonLeaving { daemon }, None);

@@ -75,6 +75,11 @@ impl HubHandle {
         self.0.take_turned_away(pid)
     }
 
+    /// The same, without saying it for good.
+    pub fn has_joined(&self, pid: u32) -> bool {
+        self.0.has_joined(pid)
+    }
+
     /// Whether the hub is closed, or just closing.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()

@@ -7,8 +7,8 @@ use crate::launcher::{Batch, EventHandler, Launch, LaunchId, LauncherConfig, Req
 use crate::message::{FromServer, Job, ToServer};
 use crate::pool::News;
 use crate::quote::{server_script, shell_line};
-use crate::sys::{self, Capture, Command, Process};
-use crossbeam_channel::Sender;
+use crate::sys::{self, Capture, Command, Process, Terminator};
+use crossbeam_channel::{SendError, Sender};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use std::collections::HashMap;
 use std::fs::File;
@@ -35,7 +35,7 @@ pub(crate) struct ForkServer {
     pub(crate) state: ServerState,
     /// No new launches: it ends after its last daemon.
     pub(crate) retired: bool,
-    process: Process,
+    process: Terminator,
     socket: Arc<OwnedFd>,
     command: String,
     output: Capture,
@@ -122,7 +122,7 @@ impl ForkServer {
         script: String,
         launch: &Launch,
         requests: &Sender<Request>,
-    ) -> io::Result<(Arc<OwnedFd>, Process, Capture)> {
+    ) -> io::Result<(Arc<OwnedFd>, Terminator, Capture)> {
         let room = format!("--room={}", "-".repeat(TITLE_BYTES));
         words.extend(["--serve".to_owned(), room, "-e".to_owned(), script]);
         let (ours, theirs) = channel::pair()?;
@@ -151,8 +151,9 @@ impl ForkServer {
         };
         let early = output.as_fd();
         let process = Process::spawn(&command, &[theirs.as_fd(), early, early])?;
+        let terminator = process.terminator();
         start.send(process).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok((socket, process, output))
+        Ok((socket, terminator, output))
     }
 
     /// Has the daemons of a batch made, now or when R is up.
@@ -396,7 +397,7 @@ fn split(batch: &Batch) -> Vec<Batch> {
 }
 
 /// The thread of a server: passes on what it says, then how it ended.
-fn listen(server: u64, socket: &OwnedFd, process: Process, requests: &Sender<Request>) {
+fn listen(server: u64, socket: &OwnedFd, mut process: Process, requests: &Sender<Request>) {
     loop {
         let news = match channel::receive::<FromServer>(socket, true) {
             Ok(Received::Message(message, _)) => News::Said { server, message },
@@ -411,7 +412,12 @@ fn listen(server: u64, socket: &OwnedFd, process: Process, requests: &Sender<Req
             break;
         }
     }
-    let status = process.wait();
-    // Without a listener the launcher is gone, and so is any interest.
-    let _ = requests.send(Request::News(News::Ended { server, status }));
+    // The launcher may be about to signal it: it lets the process id go itself.
+    process.await_end();
+    let ended = News::Ended { server, process };
+    if let Err(SendError(Request::News(News::Ended { process, .. }))) =
+        requests.send(Request::News(ended))
+    {
+        process.wait();
+    }
 }

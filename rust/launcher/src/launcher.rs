@@ -118,15 +118,16 @@ impl Launcher {
 
     /// Daemons of this launch that wait for R to start are not wanted any more: they fail with
     /// [`FailureReason::Withdrawn`]. A fork server that starts for nobody else is ended, as a
-    /// start-up file may keep it for ever. Daemons that have been started are not touched.
-    /// Returns at once.
-    pub fn withdraw(&self, launch: LaunchId) {
+    /// start-up file may keep it for ever, and so is each daemon started by `Rscript` of whose
+    /// process id `has_joined` does not say that it has come to be one. Forked daemons are not
+    /// touched: these connect at once. Returns at once.
+    pub fn withdraw(&self, launch: LaunchId, has_joined: impl Fn(u32) -> bool + Send + 'static) {
         if self.is_forked_copy() {
             return;
         }
         if let State::Running(requests) = &*self.state.lock() {
             // Without its thread the launcher has ended all of that.
-            let _ = requests.send(Request::Withdraw(launch));
+            let _ = requests.send(Request::Withdraw(launch, Box::new(has_joined)));
         }
     }
 
@@ -182,7 +183,7 @@ impl Drop for Launcher {
 /// What the launcher's thread is told.
 pub(crate) enum Request {
     Launch(Arc<Launch>),
-    Withdraw(LaunchId),
+    Withdraw(LaunchId, Box<dyn Fn(u32) -> bool + Send>),
     #[cfg_attr(
         not(target_os = "linux"),
         allow(dead_code, reason = "no servers, no news")
@@ -207,7 +208,7 @@ fn run(mut pool: Pool, requests: &Receiver<Request>) {
                 output: String::new(),
             }),
             Ok(Request::Launch(launch)) => pool.launch(launch.all()),
-            Ok(Request::Withdraw(launch)) => pool.withdraw(launch),
+            Ok(Request::Withdraw(launch, has_joined)) => pool.withdraw(launch, &*has_joined),
             Ok(Request::News(news)) => pool.handle(news),
             Ok(Request::Close(_told)) => {
                 closed = true;
@@ -221,7 +222,6 @@ fn run(mut pool: Pool, requests: &Receiver<Request>) {
 
 /// A request with all that was read from the host's process when it was made.
 pub(crate) struct Launch {
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing waits"))]
     pub(crate) id: LaunchId,
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "finds a server"))]
     pub(crate) key: ServerKey,

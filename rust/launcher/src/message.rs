@@ -53,7 +53,7 @@ pub(crate) enum FromServer {
         pids: Vec<u32>,
         error: Option<i32>,
     },
-    /// Nothing was forked as this process has other threads, which would be missing in a copy.
+    /// Nothing was forked as this process has other threads, which would be missing in a copy, or cannot tell (0).
     CannotFork { batch: u64, threads: u32 },
     /// A daemon has ended.
     Exited { pid: u32, status: ExitStatus },

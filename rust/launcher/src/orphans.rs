@@ -3,17 +3,24 @@
 use crate::event::ExitStatus;
 use crate::fork_server::Daemon;
 use crate::sys;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+
+/// How often to look for those that cannot be watched.
+const LOOK_EVERY: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// Reports the end of these daemons, whenever it comes, from a thread of its own.
 pub(crate) fn watch(daemons: HashMap<u32, Daemon>) {
     let mut running = Vec::new();
     for (pid, daemon) in daemons {
-        match pidfd(pid) {
-            Some(pidfd) => running.push((pidfd, pid, daemon)),
+        match Orphan::of(pid) {
+            Some(orphan) => running.push((orphan, pid, daemon)),
             None => daemon.exited(pid, ExitStatus::Unknown),
         }
     }
@@ -26,24 +33,39 @@ pub(crate) fn watch(daemons: HashMap<u32, Daemon>) {
     }
 }
 
-fn pidfd(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
+/// A process that is not ours to wait for.
+enum Orphan {
+    /// Readable when it has ended.
+    Watched(OwnedFd),
+    /// Looked for now and then: the kernel has no pidfds, or no more of them.
+    Unwatched(Pid),
 }
 
-fn report(mut running: Vec<(OwnedFd, u32, Daemon)>) {
-    while !running.is_empty() {
-        let fds = running
-            .iter()
-            .map(|(fd, ..)| PollFd::new(fd, PollFlags::IN));
-        let mut fds: Vec<_> = fds.collect();
-        if let Err(error) = poll(&mut fds, None)
-            && error != rustix::io::Errno::INTR
-        {
-            log::debug!("daemons without a server are no longer watched: {error}");
-            return;
+impl Orphan {
+    /// `None` if it is gone.
+    fn of(pid: u32) -> Option<Orphan> {
+        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Some(Orphan::Watched(pidfd)),
+            Err(Errno::SRCH) => None,
+            Err(_) => is_there(pid).then_some(Orphan::Unwatched(pid)),
         }
-        let ended: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+    }
+}
+
+/// In doubt, as where another user has the number by now, it is.
+fn is_there(pid: Pid) -> bool {
+    test_kill_process(pid) != Err(Errno::SRCH)
+}
+
+fn report(mut running: Vec<(Orphan, u32, Daemon)>) {
+    while !running.is_empty() {
+        let ended = match wait(&running) {
+            Ok(ended) => ended,
+            Err(error) => {
+                return log::debug!("daemons without a server are no longer watched: {error}");
+            }
+        };
         let mut ended = ended.into_iter();
         running.retain(|(_, pid, daemon)| {
             let gone = ended.next().unwrap_or(false);
@@ -52,5 +74,47 @@ fn report(mut running: Vec<(OwnedFd, u32, Daemon)>) {
             }
             !gone
         });
+    }
+}
+
+/// Waits until one may have ended, and says of each whether it has.
+fn wait(running: &[(Orphan, u32, Daemon)]) -> rustix::io::Result<Vec<bool>> {
+    let watched = running.iter().filter_map(|(orphan, ..)| match orphan {
+        Orphan::Watched(pidfd) => Some(PollFd::new(pidfd, PollFlags::IN)),
+        Orphan::Unwatched(_) => None,
+    });
+    let mut fds: Vec<_> = watched.collect();
+    let all_watched = fds.len() == running.len();
+    match poll(&mut fds, (!all_watched).then_some(&LOOK_EVERY)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error),
+    }
+    let mut fds = fds.iter();
+    let ended = running.iter().map(|(orphan, ..)| match orphan {
+        Orphan::Watched(_) => fds.next().is_some_and(|fd| !fd.revents().is_empty()),
+        Orphan::Unwatched(pid) => !is_there(*pid),
+    });
+    Ok(ended.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pid(process: &std::process::Child) -> Pid {
+        Pid::from_raw(i32::try_from(process.id()).expect("a pid")).expect("not 0")
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_watched_is_there_until_it_is_gone() {
+        let mut process = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .expect("sleep");
+        let pid = pid(&process);
+        assert!(is_there(pid));
+        process.kill().expect("killed");
+        process.wait().expect("ended");
+        assert!(!is_there(pid));
     }
 }

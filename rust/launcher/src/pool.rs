@@ -5,7 +5,8 @@ use crate::fork_server::{ForkServer, ServerState};
 use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
 use crate::message::FromServer;
 use crate::orphans;
-use crate::rscript;
+use crate::rscript::ByRscript;
+use crate::sys::Process;
 use crossbeam_channel::Sender;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
@@ -19,13 +20,14 @@ const MOST_SERVERS: usize = 3;
 /// What the thread of a server tells.
 pub(crate) enum News {
     Said { server: u64, message: FromServer },
-    Ended { server: u64, status: ExitStatus },
+    Ended { server: u64, process: Process },
 }
 
 /// Owned by the launcher's thread.
 pub(crate) struct Pool {
     config: Arc<LauncherConfig>,
     requests: Sender<Request>,
+    by_rscript: ByRscript,
     /// The one used last comes last. Retired ones stay until they have ended.
     servers: Vec<ForkServer>,
     next_server: u64,
@@ -36,6 +38,7 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(config: Arc<LauncherConfig>, requests: Sender<Request>) -> Self {
         Self {
+            by_rscript: ByRscript::new(Arc::clone(&config)),
             config,
             requests,
             servers: Vec::new(),
@@ -52,11 +55,11 @@ impl Pool {
     /// or by `Rscript`.
     pub(crate) fn launch(&mut self, batch: Batch) {
         if !self.can_fork(&batch) {
-            return rscript::start(&self.config, &batch);
+            return self.by_rscript.start(&batch);
         }
         let batch = match self.fitting(&batch) {
             Some(at) if matches!(self.servers[at].state, ServerState::Threaded) => {
-                return rscript::start(&self.config, &batch);
+                return self.by_rscript.start(&batch);
             }
             Some(at) => match self.servers[at].ask(batch) {
                 Ok(()) => return,
@@ -92,9 +95,11 @@ impl Pool {
                     self.on_said(at, message);
                 }
             }
-            News::Ended { server, status } => {
-                if let Some(at) = self.position(server) {
-                    let server = self.servers.remove(at);
+            News::Ended { server, process } => {
+                // Its process id is kept until here, where nobody has a use for it any more.
+                let server = self.position(server).map(|at| self.servers.remove(at));
+                let status = process.wait();
+                if let Some(server) = server {
                     self.on_ended(server, status);
                 }
             }
@@ -113,7 +118,8 @@ impl Pool {
         }
     }
 
-    pub(crate) fn withdraw(&mut self, launch: LaunchId) {
+    pub(crate) fn withdraw(&mut self, launch: LaunchId, has_joined: &dyn Fn(u32) -> bool) {
+        self.by_rscript.withdraw(launch, has_joined);
         for server in &mut self.servers {
             for batch in server.withdraw(launch) {
                 batch.fail(&server.failure(FailureReason::Withdrawn));
@@ -146,7 +152,7 @@ impl Pool {
                 log::debug!("fork server has {threads} threads: Rscript starts the daemons");
                 server.state = ServerState::Threaded;
                 if let Some(batch) = server.take_batch(batch) {
-                    rscript::start(&self.config, &batch);
+                    self.by_rscript.start(&batch);
                 }
             }
             FromServer::Exited { pid, status } => server.exited(pid, status),
@@ -162,7 +168,7 @@ impl Pool {
                 let said = server.failure(FailureReason::StartUp(status));
                 log::debug!("no fork server: {said}: {}", said.output);
                 self.unusable = true;
-                rscript::start(&self.config, &batch);
+                self.by_rscript.start(&batch);
             }
         }
         for batch in server.take_batches() {

@@ -1,7 +1,7 @@
 //! The pool of a platform without fork servers.
 
 use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
-use crate::rscript;
+use crate::rscript::ByRscript;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,12 +10,14 @@ use std::time::Instant;
 pub(crate) enum News {}
 
 pub(crate) struct Pool {
-    config: Arc<LauncherConfig>,
+    by_rscript: ByRscript,
 }
 
 impl Pool {
     pub(crate) fn new(config: Arc<LauncherConfig>, _requests: Sender<Request>) -> Self {
-        Self { config }
+        Self {
+            by_rscript: ByRscript::new(config),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -30,11 +32,12 @@ impl Pool {
     pub(crate) fn report_late(&mut self) {}
 
     pub(crate) fn launch(&mut self, batch: Batch) {
-        rscript::start(&self.config, &batch);
+        self.by_rscript.start(&batch);
     }
 
-    /// Nothing waits here.
-    pub(crate) fn withdraw(&mut self, _launch: LaunchId) {}
+    pub(crate) fn withdraw(&mut self, launch: LaunchId, has_joined: &dyn Fn(u32) -> bool) {
+        self.by_rscript.withdraw(launch, has_joined);
+    }
 
     pub(crate) fn handle(&mut self, news: News) {
         match news {}

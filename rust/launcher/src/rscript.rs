@@ -1,27 +1,78 @@
 //! Daemons started by `Rscript`, each a child of the host.
 
-use crate::event::{DaemonEvent, FailureReason, LaunchFailure};
-use crate::launcher::{Batch, LauncherConfig};
+use crate::event::{DaemonEvent, ExitStatus, FailureReason, LaunchFailure};
+use crate::launcher::{Batch, LaunchId, LauncherConfig};
 use crate::quote::{prelude, shell_line};
-use crate::sys::{self, Capture, Command, Process};
+use crate::sys::{self, Capture, Command, Process, Terminator};
+use parking_lot::Mutex;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-/// Starts the daemons of a batch one after the other, and reports on each.
-pub(crate) fn start(config: &LauncherConfig, batch: &Batch) {
-    for daemon in batch.range.clone() {
-        let one = Batch {
-            launch: Arc::clone(&batch.launch),
-            range: daemon..daemon + 1,
-        };
-        let words = command(config, &one);
-        if let Err(error) = start_one(&one, &words) {
-            one.fail(&LaunchFailure {
-                command: shell_line(&words),
-                reason: FailureReason::Spawn(Arc::new(error)),
-                output: String::new(),
-            });
+/// Starts daemons, and ends those that are not wanted any more.
+pub(crate) struct ByRscript {
+    config: Arc<LauncherConfig>,
+    /// Whose daemons may be running.
+    launches: Vec<(LaunchId, Weak<Running>)>,
+}
+
+/// The processes of a launch. Locked as one of them is let go, so that a process id in here is never that of another.
+#[derive(Default)]
+struct Running(Mutex<Vec<Terminator>>);
+
+impl ByRscript {
+    pub(crate) fn new(config: Arc<LauncherConfig>) -> Self {
+        Self {
+            config,
+            launches: Vec::new(),
         }
+    }
+
+    /// Starts the daemons of a batch one after the other, and reports on each.
+    pub(crate) fn start(&mut self, batch: &Batch) {
+        let running = Arc::default();
+        self.launches
+            .retain(|(_, running)| running.strong_count() > 0);
+        self.launches
+            .push((batch.launch.id, Arc::downgrade(&running)));
+        for daemon in batch.range.clone() {
+            let one = Batch {
+                launch: Arc::clone(&batch.launch),
+                range: daemon..daemon + 1,
+            };
+            let words = command(&self.config, &one);
+            if let Err(error) = start_one(&one, &words, &running) {
+                one.fail(&LaunchFailure {
+                    command: shell_line(&words),
+                    reason: FailureReason::Spawn(Arc::new(error)),
+                    output: String::new(),
+                });
+            }
+        }
+    }
+
+    /// Ends the daemons of a launch that have not come to join their hub.
+    pub(crate) fn withdraw(&self, launch: LaunchId, has_joined: &dyn Fn(u32) -> bool) {
+        let launches = self.launches.iter().filter(|(id, _)| *id == launch);
+        for running in launches.filter_map(|(_, running)| running.upgrade()) {
+            for process in running.0.lock().iter() {
+                if !has_joined(process.id()) {
+                    process.terminate_group();
+                }
+            }
+        }
+    }
+}
+
+impl Running {
+    fn begin(&self, process: &Process) {
+        self.0.lock().push(process.terminator());
+    }
+
+    /// Lets a process go that has ended.
+    fn end(&self, process: Process) -> ExitStatus {
+        let mut running = self.0.lock();
+        running.retain(|other| other.id() != process.id());
+        process.wait()
     }
 }
 
@@ -51,7 +102,7 @@ fn command(config: &LauncherConfig, one: &Batch) -> Vec<String> {
     words
 }
 
-fn start_one(one: &Batch, words: &[String]) -> io::Result<()> {
+fn start_one(one: &Batch, words: &[String], running: &Arc<Running>) -> io::Result<()> {
     let context = &one.launch.context;
     let early = Capture::new()?;
     let command = Command {
@@ -65,13 +116,15 @@ fn start_one(one: &Batch, words: &[String]) -> io::Result<()> {
     let daemon = one.range.start;
     let kept = Arc::new(early);
     let early = Arc::clone(&kept);
+    let seen = Arc::clone(running);
     sys::spawn_thread("mirai-rscript", move || {
-        let Ok(process) = started.recv() else {
+        let Ok(mut process) = started.recv() else {
             return;
         };
         let pid = process.id();
         report(DaemonEvent::Started { daemon, pid });
-        let status = process.wait();
+        process.await_end();
+        let status = seen.end(process);
         report(DaemonEvent::Exited {
             daemon,
             pid,
@@ -81,6 +134,7 @@ fn start_one(one: &Batch, words: &[String]) -> io::Result<()> {
         });
     })?;
     let process = Process::daemon(command, &kept, &one.launch.output)?;
+    running.begin(&process);
     start
         .send(process)
         .map_err(|_| io::ErrorKind::BrokenPipe.into())

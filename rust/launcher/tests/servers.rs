@@ -229,22 +229,22 @@ fn a_withdrawn_launch_ends_the_server_that_starts_for_it_alone() {
     let first = launch(&launcher, context(&variables), &sleep);
     let server = hanging(&tempdir);
     let second = launch(&launcher, context(&variables), &sleep);
-    launcher.withdraw(first.id);
+    launcher.withdraw(first.id, |_| false);
     let (_, failure) = first.failed();
     assert!(
         matches!(failure.reason, FailureReason::Withdrawn),
         "{failure:?}"
     );
     assert!(is_running(server), "the other one waits for it");
-    launcher.withdraw(second.id);
+    launcher.withdraw(second.id, |_| false);
     second.failed();
     await_end(server);
     assert!(!tempdir.exists());
     // The launcher goes on.
     let third = launch(&launcher, context(&[]), &sleep);
     third.started(1);
-    launcher.withdraw(third.id);
-    launcher.withdraw(first.id);
+    launcher.withdraw(third.id, |_| false);
+    launcher.withdraw(first.id, |_| false);
 }
 
 #[test]

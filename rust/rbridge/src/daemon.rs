@@ -200,7 +200,9 @@ impl<'r> REvaluator<'r> {
     fn failure(&self, scope: &Scope, failure: Failure) -> Result<Evaluation, Failure> {
         let failure = match failure {
             Failure::Jump(jump) => jump.condition(scope)?,
-            Failure::Error(message) | Failure::Panic(message) => scope.string(&message)?,
+            Failure::Error(message) | Failure::Coded(_, message) | Failure::Panic(message) => {
+                scope.string(&message)?
+            }
             Failure::Forked(what) => scope.string(what)?,
         };
         let error = scope.call(self.failed, &[failure])?;

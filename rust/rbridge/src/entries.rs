@@ -37,7 +37,7 @@ rapi::entries! {
 
     promises::tasks_then => tasks_then(tasks, f, event_loop);
 
-    launch::launch => launch(hub, calls, libpaths, package_path, force_rscript, is_awaited);
+    launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
     absent::hub_absent => hub_absent(hub);
     absent::set_absence_warning => set_absence_warning(f);

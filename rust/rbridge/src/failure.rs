@@ -13,6 +13,8 @@ use crate::rapi::{Jump, Scope, Sexp};
 pub(crate) enum Failure {
     /// Wrong input, or something refused it; the text is for the user.
     Error(String),
+    /// The same, with a code that users know; the text begins with it.
+    Coded(ErrorCode, String),
     /// The object named was made by the process that this one is a fork of.
     Forked(&'static str),
     /// A bug of ours.
@@ -29,18 +31,23 @@ impl Failure {
 
     /// An error with a code that users know: `7 | Object closed`.
     pub(crate) fn coded(code: ErrorCode) -> Failure {
-        Failure::Error(code.to_string())
+        Failure::Coded(code, code.to_string())
     }
 
     /// The same with what happened.
     pub(crate) fn coded_with(code: ErrorCode, happened: &dyn std::fmt::Display) -> Failure {
-        Failure::Error(coded_text(code, happened))
+        Failure::Coded(code, coded_text(code, happened))
     }
 
     /// The list for R; for a jump, the jump again.
     pub(crate) fn into_r(self, scope: &Scope) -> Result<Sexp<'_>, Jump> {
+        let mut number = scope.null();
         let (kind, message) = match self {
             Failure::Error(message) => ("error", message),
+            Failure::Coded(code, message) => {
+                number = scope.integer(code.number())?;
+                ("error", message)
+            }
             Failure::Forked(what) => (
                 "forked",
                 format!(
@@ -54,8 +61,8 @@ impl Failure {
             ),
             Failure::Jump(jump) => return Err(jump),
         };
-        let values = [scope.string(&message)?, scope.string(kind)?];
-        let failure = scope.named_list(&["message", "kind"], &values)?;
+        let values = [scope.string(&message)?, scope.string(kind)?, number];
+        let failure = scope.named_list(&["message", "kind", "code"], &values)?;
         scope.set_class(failure, &["mirai_failure"])?;
         Ok(failure)
     }

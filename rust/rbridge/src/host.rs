@@ -65,7 +65,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         // Where the garbage collector runs, no entry is at work with it.
         if let Some(hub) = self.hub.get_mut().take().and_then(Rc::into_inner) {
-            withdraw(&self.launches.take());
+            withdraw(&self.launches.take(), &hub);
             // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
             let close = move || drop(hub);
             let _ = sys::with_signals_blocked(|| {
@@ -384,7 +384,7 @@ pub(crate) fn hub_close<'r>(
     let open = host.hub.take();
     if let Some(hub) = open {
         hub.close(exit);
-        withdraw(&host.launches.take());
+        withdraw(&host.launches.take(), &hub);
     }
     Ok(scope.null())
 }

@@ -5,7 +5,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
+use mirai_hub::{ErrorCode, Hub, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
     Context, DaemonEvent, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig, Served,
     adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report, serve,
@@ -39,7 +39,6 @@ pub(crate) fn launch<'r>(
     calls: Sexp<'r>,
     libpaths: Sexp<'r>,
     package_path: Sexp<'r>,
-    force_rscript: Sexp<'r>,
     is_awaited: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let daemons = calls.strings(scope, "calls")?;
@@ -49,7 +48,6 @@ pub(crate) fn launch<'r>(
         .map(PathBuf::from)
         .collect();
     let package = PathBuf::from(package_path.string(scope, "package_path")?);
-    let force_rscript = force_rscript.flag(scope, "force_rscript")?;
     let is_awaited = is_awaited.flag(scope, "is_awaited")?;
     let host: &Host = hub.handle(scope, "hub")?;
     let hub = Host::open(scope, hub)?;
@@ -70,7 +68,7 @@ pub(crate) fn launch<'r>(
             "daemons cannot start in the working directory: {error}"
         ))
     })?;
-    let launch = with_launcher(&package, force_rscript, |launcher| {
+    let launch = with_launcher(&package, |launcher| {
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
     })??;
@@ -90,59 +88,36 @@ fn installed(package: &Path) -> Option<PathBuf> {
         .then(|| package.to_owned())
 }
 
-/// The launchers of this process, made at the first launch.
-struct Launchers {
-    owner: u32,
-    forking: Launcher,
-    /// Uses `Rscript` alone.
-    booting: Launcher,
-}
+/// The launcher of this process, made at the first launch; with the process that it belongs to. Locked on R's thread only: a
+/// forked child would find it locked for good by a thread that it has not. Nothing of R's runs meanwhile, hence no garbage
+/// collection, which may drop a hub.
+static LAUNCHER: Mutex<Option<(u32, Launcher)>> = Mutex::new(None);
 
-/// Locked on R's thread only: a forked child would find it locked for good by a thread that it has not. Nothing of R's runs
-/// meanwhile, hence no garbage collection, which may drop a hub.
-static LAUNCHERS: Mutex<Option<Launchers>> = Mutex::new(None);
-
-/// Gives up daemons that have not been started yet, and the R that starts for them.
-pub(crate) fn withdraw(launches: &[LaunchId]) {
-    if let Some(launchers) = &*LAUNCHERS.lock() {
+/// Gives up daemons of a hub that have not joined it, and the R that starts for them.
+pub(crate) fn withdraw(launches: &[LaunchId], hub: &Hub) {
+    if let Some((_, launcher)) = &*LAUNCHER.lock() {
         for launch in launches {
-            launchers.forking.withdraw(*launch);
+            let hub = hub.handle();
+            launcher.withdraw(*launch, move |pid| hub.has_joined(pid));
         }
     }
 }
 
-fn with_launcher<T>(
-    package: &Path,
-    force_rscript: bool,
-    act: impl FnOnce(&Launcher) -> T,
-) -> Result<T, Failure> {
-    let mut launchers = LAUNCHERS.lock();
+fn with_launcher<T>(package: &Path, act: impl FnOnce(&Launcher) -> T) -> Result<T, Failure> {
+    let mut launcher = LAUNCHER.lock();
     // A forked child has a copy of its parent's, which is of no use to it.
-    if launchers
-        .as_ref()
-        .is_none_or(|launchers| launchers.owner != process::id())
-    {
-        let home = std::env::var_os("R_HOME")
-            .ok_or_else(|| Failure::error("the environment variable R_HOME is not set"))?;
-        let booting = LauncherConfig::new(home);
-        let mut forking = booting.clone();
-        forking.binary = Some(package.join("bin/mirai-daemon"));
-        let owner = process::id();
-        let made = Launchers {
-            owner,
-            forking: Launcher::new(forking),
-            booting: Launcher::new(booting),
-        };
-        drop(launchers.replace(made));
-    }
-    let Some(launchers) = &*launchers else {
-        unreachable!("made above")
+    let (_, launcher) = match launcher.take() {
+        Some(own) if own.0 == process::id() => launcher.insert(own),
+        other => {
+            drop(other);
+            let home = std::env::var_os("R_HOME")
+                .ok_or_else(|| Failure::error("the environment variable R_HOME is not set"))?;
+            let mut config = LauncherConfig::new(home);
+            config.binary = Some(package.join("bin/mirai-daemon"));
+            launcher.insert((process::id(), Launcher::new(config)))
+        }
     };
-    Ok(act(if force_rscript {
-        &launchers.booting
-    } else {
-        &launchers.forking
-    }))
+    Ok(act(launcher))
 }
 
 /// Takes the launcher's news of one launch, on its threads.

@@ -73,12 +73,35 @@ impl Process {
         self.0.id()
     }
 
+    /// Waits until it has ended; [`wait`](Self::wait) returns at once then.
+    pub(crate) fn await_end(&mut self) {
+        // What has gone wrong, `wait` meets again.
+        let _ = self.0.wait();
+    }
+
+    /// What would end it from elsewhere.
+    pub(crate) fn terminator(&self) -> Terminator {
+        Terminator(self.0.id())
+    }
+
     pub(crate) fn wait(mut self) -> ExitStatus {
         match self.0.wait() {
             Ok(status) => status.code().map_or(ExitStatus::Unknown, ExitStatus::Code),
             Err(_) => ExitStatus::Unknown,
         }
     }
+}
+
+/// Ends nothing here: there is no way to end a process with all that it has started.
+#[derive(Debug)]
+pub(crate) struct Terminator(u32);
+
+impl Terminator {
+    pub(crate) fn id(&self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn terminate_group(&self) {}
 }
 
 /// Starts a thread.

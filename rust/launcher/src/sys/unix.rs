@@ -4,9 +4,7 @@ use super::{Command, spawn};
 use crate::child::STDIO_VARIABLE;
 use crate::event::ExitStatus;
 use rustix::io::Errno;
-#[cfg(target_os = "linux")]
-use rustix::process::Signal;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
@@ -123,7 +121,7 @@ fn nameless_file() -> io::Result<File> {
 }
 
 /// A process this one has started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Process(Pid);
 
 impl Process {
@@ -160,8 +158,20 @@ impl Process {
             .ok_or_else(|| io::ErrorKind::Other.into())
     }
 
-    pub(crate) fn id(self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits until it has ended, and keeps its process id, which [`wait`](Self::wait) lets go.
+    pub(crate) fn await_end(&mut self) {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(self.0), options) {}
+    }
+
+    /// What ends it from elsewhere, before it is waited for.
+    pub(crate) fn terminator(&self) -> Terminator {
+        Terminator(self.0)
     }
 
     /// Waits until it has ended, and lets its process id go: call it once.
@@ -174,10 +184,20 @@ impl Process {
             }
         }
     }
+}
+
+/// Ends a process of a session of its own. Not to be used once that has been [waited for](Process::wait): its id may be
+/// another's by then.
+#[derive(Debug)]
+pub(crate) struct Terminator(Pid);
+
+impl Terminator {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.as_raw_nonzero().get().unsigned_abs()
+    }
 
     /// Asks it to end, with what it has started.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn terminate_group(self) {
+    pub(crate) fn terminate_group(&self) {
         // It may have ended just now.
         let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
     }
