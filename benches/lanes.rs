@@ -101,7 +101,8 @@ fn measure(
     let (daemon, mut process) = runtime.block_on(async {
         let mut listener = listen(&address, &access).expect("an address");
         let process = start_daemon(&listener, &credentials);
-        (listener.accept().await.expect("a daemon"), process)
+        let arrival = listener.accept().await.expect("a daemon");
+        (arrival.await.expect("one that is let in"), process)
     });
     let mut group = criterion.benchmark_group(name);
     let small = [1; SMALL];

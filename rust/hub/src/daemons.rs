@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirai_lanes::{Listener, OutOfFiles, ProcessEnd, RoomFor, check_room};
+use mirai_lanes::{Arrival, LaneError, Listener, OutOfFiles, ProcessEnd, RoomFor, check_room};
 use mirai_scheduler::{DaemonId, Mode};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, RunEnd, ToDaemon,
@@ -13,17 +13,16 @@ use mirai_wire::{
 };
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::core::{Core, Links};
+use crate::door::{self, Door};
 use crate::link::Link;
+use crate::newcomers::{Newcomer, Newcomers};
 
-/// A peer that has not said who it is by then is turned away. Daemons say so within a millisecond; a machine under heavy
+/// A peer that has not proved and said who it is by then is turned away. Daemons say so within a millisecond; a machine under heavy
 /// load may take its time.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-
-/// Peers that may be saying hello at the same time; more wait in the system's own queue. Thousands of daemons come in
-/// waves smaller than this.
-const GREETINGS: usize = 256;
 
 /// Pause when accepting itself fails: descriptors have run out, and come back when daemons leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -41,49 +40,99 @@ enum GreetError {
     NoHello,
     #[error("it has no control connection")]
     NoControl,
+    #[error("its data connection did not come")]
+    NoData,
     #[error(transparent)]
     Files(#[from] OutOfFiles),
     #[error("its dispatcher setting differs from the hub's")]
     Mode,
     #[error("it did not say hello in time")]
-    Late(#[from] tokio::time::error::Elapsed),
+    Late,
+    #[error("it was silent while others waited")]
+    Crowded,
+    #[error(transparent)]
+    Lane(#[from] LaneError),
 }
 
-/// Control connections that wait for their data connection.
-type Controls = Arc<Mutex<BTreeMap<PairKey, Arc<Link>>>>;
+/// A control connection that waits for its data connection.
+#[derive(Debug)]
+struct Half {
+    link: Arc<Link>,
+    newcomer: Arc<Newcomer>,
+}
+
+/// Where daemons come in.
+struct Entrance {
+    core: Arc<Core>,
+    door: Mutex<Door>,
+    newcomers: Arc<Newcomers>,
+    halves: Mutex<BTreeMap<PairKey, Half>>,
+}
 
 /// Takes daemons in, for ever.
 pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener) {
-    let controls = Controls::default();
-    let greetings = Arc::new(tokio::sync::Semaphore::new(GREETINGS));
+    let entrance = Arc::new(Entrance {
+        core,
+        door: Mutex::new(Door::new(Instant::now())),
+        newcomers: Arc::default(),
+        halves: Mutex::default(),
+    });
     loop {
-        let Ok(permit) = Arc::clone(&greetings).acquire_owned().await else {
-            return;
-        };
+        let closed_until = entrance.door.lock().closed_until(Instant::now());
+        if let Some(until) = closed_until {
+            tokio::time::sleep_until(until).await;
+            continue;
+        }
         match listener.accept().await {
-            Ok(connection) => {
-                let (core, controls) = (Arc::clone(&core), Arc::clone(&controls));
-                tokio::spawn(async move {
-                    let link = Arc::new(Link::new(connection));
-                    let mut buffer = FrameBuffer::new(Limits::STRANGER);
-                    let hello =
-                        tokio::time::timeout(HELLO_WITHIN, hear_hello(&link, &mut buffer)).await;
-                    drop(permit);
-                    let greeted = hello.map_err(GreetError::from).and_then(|heard| heard);
-                    if let Err(error) = serve(&core, &controls, &link, buffer, greeted).await {
-                        log::debug!("a connection was dropped: {error}");
-                    }
-                    link.connection.shutdown();
-                });
+            Ok(arrival) => {
+                let newcomer = entrance.newcomers.take_in().await;
+                tokio::spawn(Arc::clone(&entrance).take_in(arrival, newcomer));
             }
-            Err(error) if error.is_stranger() => {
-                log::debug!("a connection was refused: {error}")
-            }
+            Err(error) if error.is_stranger() => entrance.turned_away(&error, door::AT_ONCE),
             Err(error) => {
                 log::debug!("accepting failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+impl Entrance {
+    /// Serves a connection from its first byte to its end.
+    async fn take_in(self: Arc<Self>, arrival: Arrival, newcomer: Newcomer) {
+        let newcomer = Arc::new(newcomer);
+        let mut buffer = FrameBuffer::new(Limits::STRANGER);
+        let greeting = async {
+            let link = Arc::new(Link::new(arrival.await?));
+            match hear_hello(&link, &mut buffer).await {
+                Ok(hello) => Ok((link, hello)),
+                Err(error) => {
+                    link.connection.shutdown();
+                    Err(error)
+                }
+            }
+        };
+        let greeted = tokio::select! {
+            greeted = greeting => greeted,
+            () = newcomer.gives_way() => Err(GreetError::Crowded),
+            () = tokio::time::sleep(HELLO_WITHIN) => Err(GreetError::Late),
+        };
+        let served = match greeted {
+            Ok((link, hello)) => {
+                let served = self.serve(&link, buffer, hello, newcomer).await;
+                link.connection.shutdown();
+                served
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            self.turned_away(&error, door::AFTER_HEARING);
+        }
+    }
+
+    fn turned_away(&self, why: &dyn std::error::Error, price: Duration) {
+        log::debug!("a connection was refused: {why}");
+        self.door.lock().charge(Instant::now(), price);
     }
 }
 
@@ -153,55 +202,90 @@ fn refuse(link: &Link, reason: RefuseReason) {
     link.flush();
 }
 
-/// Serves a connection to its end.
-async fn serve(
-    core: &Arc<Core>,
-    controls: &Controls,
-    link: &Arc<Link>,
-    mut buffer: FrameBuffer,
-    hello: Result<Hello, GreetError>,
-) -> Result<(), GreetError> {
-    let hello = hello?;
-    let hub_is_direct = core.mode == Mode::Direct;
-    if hello.direct != hub_is_direct {
-        refuse(link, RefuseReason::Mode { hub_is_direct });
-        return Err(GreetError::Mode);
-    }
-    if let Err(full) = check_room(RoomFor::Connection) {
-        core.turn_away(link.connection.peer_pid(), full);
-        refuse(link, RefuseReason::Files);
-        return Err(full.into());
-    }
-    match hello.role {
-        Role::Control => {
-            controls.lock().insert(hello.pair, Arc::clone(link));
-            link.queue(&ToDaemon::ControlTaken, None);
-            link.flush();
-            // A daemon sends nothing more here; its end clears what never found its other half.
-            tokio::select! {
-                () = link.run() => {}
-                _ = fill(link, &mut buffer) => {}
-            }
-            controls.lock().remove(&hello.pair);
-            Ok(())
+impl Entrance {
+    /// Serves a connection to its end.
+    async fn serve(
+        &self,
+        link: &Arc<Link>,
+        buffer: FrameBuffer,
+        hello: Hello,
+        newcomer: Arc<Newcomer>,
+    ) -> Result<(), GreetError> {
+        let hub_is_direct = self.core.mode == Mode::Direct;
+        if hello.direct != hub_is_direct {
+            refuse(link, RefuseReason::Mode { hub_is_direct });
+            return Err(GreetError::Mode);
         }
-        Role::Data => {
-            let control = controls
-                .lock()
-                .remove(&hello.pair)
-                .ok_or(GreetError::NoControl)?;
-            buffer.set_limits(Limits::PEER);
-            let links = Links {
-                data: Arc::clone(link),
-                control: Arc::clone(&control),
-            };
-            match core.join(links) {
-                Some(daemon) => attend(core, daemon, link, buffer).await,
-                None => refuse(link, RefuseReason::Closing),
-            }
-            control.connection.shutdown();
-            Ok(())
+        if let Err(full) = check_room(RoomFor::Connection) {
+            self.core.turn_away(link.connection.peer_pid(), full);
+            refuse(link, RefuseReason::Files);
+            return Err(full.into());
         }
+        match hello.role {
+            Role::Control => self.serve_control(link, buffer, hello.pair, newcomer).await,
+            Role::Data => {
+                newcomer.is_known();
+                self.serve_data(link, buffer, hello.pair).await
+            }
+        }
+    }
+
+    async fn serve_control(
+        &self,
+        link: &Arc<Link>,
+        mut buffer: FrameBuffer,
+        pair: PairKey,
+        newcomer: Arc<Newcomer>,
+    ) -> Result<(), GreetError> {
+        let half = Half {
+            link: Arc::clone(link),
+            newcomer: Arc::clone(&newcomer),
+        };
+        self.halves.lock().insert(pair, half);
+        link.queue(&ToDaemon::ControlTaken, None);
+        link.flush();
+        let gives_way = async {
+            newcomer.gives_way().await;
+            // The other half may have come at the same moment.
+            if self.halves.lock().remove(&pair).is_none() {
+                std::future::pending().await
+            }
+        };
+        // A daemon sends nothing more here; its end clears what never found its other half.
+        tokio::select! {
+            () = link.run() => {}
+            _ = fill(link, &mut buffer) => {}
+            () = gives_way => return Err(GreetError::Crowded),
+        }
+        match self.halves.lock().remove(&pair) {
+            Some(_) => Err(GreetError::NoData),
+            None => Ok(()),
+        }
+    }
+
+    async fn serve_data(
+        &self,
+        link: &Arc<Link>,
+        mut buffer: FrameBuffer,
+        pair: PairKey,
+    ) -> Result<(), GreetError> {
+        let control = self.halves.lock().remove(&pair);
+        let Half {
+            link: control,
+            newcomer,
+        } = control.ok_or(GreetError::NoControl)?;
+        newcomer.is_known();
+        buffer.set_limits(Limits::PEER);
+        let links = Links {
+            data: Arc::clone(link),
+            control: Arc::clone(&control),
+        };
+        match self.core.join(links) {
+            Some(daemon) => attend(&self.core, daemon, link, buffer).await,
+            None => refuse(link, RefuseReason::Closing),
+        }
+        control.connection.shutdown();
+        Ok(())
     }
 }
 

@@ -24,10 +24,12 @@
 mod callback;
 mod core;
 mod daemons;
+mod door;
 mod error;
 mod give_back;
 mod hub;
 mod link;
+mod newcomers;
 mod outcome;
 mod reactor;
 mod task;

@@ -1,6 +1,6 @@
 //! A hub with real worker processes: this test program, started again as the test `worker_process`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mirai_daemon::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd};
 use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle, Watch};
+use mirai_wire::{FromDaemon, Hello, PairKey, Preamble, Role, encode_head};
 
 /// A test that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(30);
@@ -385,6 +386,71 @@ fn garbage_connections_harm_nothing() {
     let _workers = Workers::start(&hub, 1, &[]);
     assert_eq!(text(&submit(&hub, "echo unharmed")), "unharmed");
     assert_eq!(hub.counts().connections, 1);
+}
+
+fn connect(hub: &Hub) -> UnixStream {
+    let stream = match hub.address() {
+        Address::Ipc(path) => UnixStream::connect(path),
+        other => panic!("{other} is no path"),
+    };
+    let stream = stream.unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+fn is_closed(mut stream: &UnixStream) -> bool {
+    // What the hub has said before does not matter.
+    match stream.read(&mut [0; 1000]) {
+        Ok(0) => true,
+        Ok(_) => is_closed(stream),
+        Err(_) => false,
+    }
+}
+
+/// The oldest have gone, and no more of these 300 than had to.
+#[track_caller]
+fn assert_gave_way(peers: &[UnixStream]) {
+    let closed: Vec<bool> = peers.iter().map(is_closed).collect();
+    let count = closed.iter().filter(|closed| **closed).count();
+    assert!((40..60).contains(&count), "{count}");
+    assert!(closed[..count].iter().all(|closed| *closed));
+}
+
+#[test]
+fn peers_that_say_nothing_give_way_to_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubOptions::new(Address::Ipc(folder.path().join("hub")))).unwrap();
+    // More than may be newcomers at a time.
+    let silent: Vec<UnixStream> = (0..300).map(|_| connect(&hub)).collect();
+    let _workers = Workers::start(&hub, 1, &[]);
+    assert_eq!(text(&submit(&hub, "echo hello")), "hello");
+    assert_gave_way(&silent);
+}
+
+#[test]
+fn half_a_worker_gives_way_to_whole_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubOptions::new(Address::Ipc(folder.path().join("hub")))).unwrap();
+    let halves: Vec<UnixStream> = (0..300u32)
+        .map(|number| {
+            let mut pair = [0; 16];
+            pair[..4].copy_from_slice(&number.to_be_bytes());
+            let hello = FromDaemon::Hello(Hello {
+                role: Role::Control,
+                pair: PairKey(pair),
+                direct: false,
+            });
+            let mut stream = connect(&hub);
+            stream.write_all(&Preamble::OURS.encode()).unwrap();
+            stream.write_all(&encode_head(&hello, 0)).unwrap();
+            stream
+        })
+        .collect();
+    let _workers = Workers::start(&hub, 1, &[]);
+    assert_eq!(text(&submit(&hub, "echo hello")), "hello");
+    assert_gave_way(&halves);
+    drop(halves);
+    assert_eq!(text(&submit(&hub, "echo still here")), "still here");
 }
 
 #[test]

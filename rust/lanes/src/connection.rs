@@ -1,4 +1,6 @@
+use std::future::Future;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -113,8 +115,11 @@ macro_rules! reads_from_tokio {
 }
 pub(crate) use reads_from_tokio;
 
-/// Takes connections in. Peers have proved who they are when they come out of
-/// [`accept`](Self::accept).
+/// A connection that has just come: resolves when its peer has proved who it is, however long that takes, or with
+/// [`LaneError::is_stranger`] when it is turned away. Dropping it ends the connection. To be polled inside a tokio runtime.
+pub type Arrival = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, LaneError>> + Send>>;
+
+/// Takes connections in.
 #[derive(Debug)]
 pub enum Listener {
     /// The platform's way within one machine.
@@ -124,12 +129,13 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// The next connection of a peer that has proved itself.
+    /// The next connection. Giving up in between loses none. How many may prove themselves at a time, how long that may take
+    /// and how many may be turned away is the caller's to limit.
     ///
     /// # Errors
-    /// [`LaneError::is_stranger`] for a peer that is turned away (go on accepting); others when accepting itself failed
+    /// [`LaneError::is_stranger`] for a peer that is turned away at once (go on accepting); others when accepting itself failed
     /// (descriptors may have run out: pause before the next call).
-    pub async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
+    pub async fn accept(&mut self) -> Result<Arrival, LaneError> {
         match self {
             Listener::Local(listener) => listener.accept().await,
             Listener::Network(listener) => listener.accept().await,

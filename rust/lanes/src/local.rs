@@ -13,10 +13,14 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::descriptors::move_up;
 #[cfg(target_os = "linux")]
 use crate::peer::peer;
-use crate::{Address, Connection, LaneError};
+use crate::{Address, Arrival, Connection, LaneError};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = std_net::UnixStream;
+
+/// Connections that the system takes in before the hub does; who comes next waits, one after the other. A long queue would
+/// be of use to strangers only: daemons wait behind all those who are in it.
+const BACKLOG: i32 = 256;
 
 /// A listening Unix socket. A socket file goes away with it.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ impl LocalListener {
         };
         let socket = std_net::UnixListener::from(move_up(socket.into()));
         socket.set_nonblocking(true).map_err(os)?;
+        rustix::net::listen(&socket, BACKLOG).map_err(|error| os(error.into()))?;
         let socket = UnixListener::from_std(socket).map_err(os)?;
         Ok(LocalListener {
             socket,
@@ -57,13 +62,15 @@ impl LocalListener {
         &self.address
     }
 
-    pub(crate) async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
+    /// The kernel has told by then who the peer is.
+    pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
         let os = |source| LaneError::Os {
             url: self.address.to_string(),
             source,
         };
         let (stream, _) = self.socket.accept().await.map_err(os)?;
-        let peer = stream.peer_cred().map_err(os)?;
+        // Some systems do not tell of a peer that has gone already.
+        let peer = stream.peer_cred().map_err(|_| LaneError::Unproven)?;
         check_user(peer.uid())?;
         let stream = stream.into_std().map_err(os)?;
         let stream =
@@ -72,7 +79,8 @@ impl LocalListener {
             .pid()
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0);
-        Ok(Box::new(LocalConnection { stream, pid }))
+        let connection: Box<dyn Connection> = Box::new(LocalConnection { stream, pid });
+        Ok(Box::pin(std::future::ready(Ok(connection))))
     }
 }
 

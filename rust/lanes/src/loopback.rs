@@ -16,18 +16,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
-use crate::{Address, Connection, LaneError};
+use crate::{Address, Arrival, Connection, LaneError};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = TcpStream;
 
 /// Peers on the same machine prove themselves within a millisecond; a machine under heavy load may take its time.
 const PROOF_WITHIN: Duration = Duration::from_secs(10);
-
-/// Peers that may be proving themselves at the same time; more wait in the system's own queue.
-const PROOFS: usize = 256;
 
 type Secret = [u8; 32];
 
@@ -108,8 +104,6 @@ pub struct LocalListener {
     address: Address,
     file: PathBuf,
     rendezvous: Rendezvous,
-    /// Peers that have not proved themselves yet.
-    proofs: JoinSet<io::Result<LoopbackConnection>>,
 }
 
 impl LocalListener {
@@ -140,7 +134,6 @@ impl LocalListener {
             address: address.clone(),
             file,
             rendezvous,
-            proofs: JoinSet::new(),
         })
     }
 
@@ -148,24 +141,16 @@ impl LocalListener {
         &self.address
     }
 
-    pub(crate) async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
-        let os = |source| LaneError::Os {
+    pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
+        let (stream, _) = self.socket.accept().await.map_err(|source| LaneError::Os {
             url: self.address.to_string(),
             source,
-        };
-        loop {
-            let has_room = self.proofs.len() < PROOFS;
-            tokio::select! {
-                Some(proof) = self.proofs.join_next() => match proof {
-                    Ok(Ok(connection)) => return Ok(Box::new(connection)),
-                    _ => return Err(LaneError::Unproven),
-                },
-                accepted = self.socket.accept(), if has_room => {
-                    let (stream, _) = accepted.map_err(os)?;
-                    self.proofs.spawn(prove(stream, self.rendezvous.clone()));
-                }
-            }
-        }
+        })?;
+        let proof = prove(stream, self.rendezvous.clone());
+        Ok(Box::pin(async {
+            let connection = proof.await.map_err(|_| LaneError::Unproven)?;
+            Ok(Box::new(connection) as Box<dyn Connection>)
+        }))
     }
 }
 
@@ -180,17 +165,13 @@ async fn prove(
     mut stream: tokio::net::TcpStream,
     rendezvous: Rendezvous,
 ) -> io::Result<LoopbackConnection> {
-    let proof = async {
-        let mut told = [0; 32];
-        stream.read_exact(&mut told).await?;
-        if !is_same(&told, &rendezvous.daemon) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let pid = stream.read_u32().await?;
-        stream.write_all(&rendezvous.hub).await?;
-        Ok::<u32, io::Error>(pid)
-    };
-    let pid = tokio::time::timeout(PROOF_WITHIN, proof).await??;
+    let mut told = [0; 32];
+    stream.read_exact(&mut told).await?;
+    if !is_same(&told, &rendezvous.daemon) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let pid = stream.read_u32().await?;
+    stream.write_all(&rendezvous.hub).await?;
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
     Ok(LoopbackConnection {
@@ -291,6 +272,10 @@ mod tests {
         runtime.unwrap().block_on(body)
     }
 
+    async fn accept(listener: &mut LocalListener) -> Result<Box<dyn Connection>, LaneError> {
+        listener.accept().await.unwrap().await
+    }
+
     /// Reads until the peer has ended the connection.
     async fn read_all(connection: &dyn Connection) -> Vec<u8> {
         let mut all = Vec::new();
@@ -323,8 +308,11 @@ mod tests {
                     answer
                 }
             });
-            let connection = listener.accept().await.unwrap();
+            let connection = accept(&mut listener).await.unwrap();
             assert_eq!(connection.peer_pid(), Some(std::process::id()));
+            std::future::poll_fn(|cx| connection.poll_writable(cx))
+                .await
+                .unwrap();
             connection.try_write(&[IoSlice::new(b"answer")]).unwrap();
             assert_eq!(read_all(&*connection).await, b"hello");
             assert_eq!(&daemon.join().unwrap(), b"answer");
@@ -340,12 +328,16 @@ mod tests {
             let port = listener.rendezvous.port;
             let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
             let silent = connect();
+            let _silence = listener.accept().await.unwrap();
             let mut guesses = connect();
             guesses.write_all(&[7; 32]).unwrap();
-            assert!(matches!(listener.accept().await, Err(LaneError::Unproven)));
+            assert!(matches!(
+                accept(&mut listener).await,
+                Err(LaneError::Unproven)
+            ));
             assert_eq!(guesses.read(&mut [0; 32]).unwrap(), 0, "it is told nothing");
             let daemon = thread::spawn(move || dial(&address).map(drop));
-            listener.accept().await.unwrap();
+            accept(&mut listener).await.unwrap();
             daemon.join().unwrap().unwrap();
             drop(silent);
         });
@@ -379,7 +371,7 @@ mod tests {
                 let address = address.clone();
                 move || in_runtime(async { LocalListener::bind(&address).map(drop) })
             });
-            listener.accept().await.unwrap();
+            accept(&mut listener).await.unwrap();
             assert_eq!(second.join().unwrap().unwrap_err().code().number(), 10);
             drop(listener);
             assert!(dial(&address).unwrap_err().is_absence());

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use mirai_lanes::{Access, Connection, Credentials, LaneError, Listener, dial, listen};
+use mirai_lanes::{Access, Connection, Credentials, LaneError, dial};
 
 /// What every kind of address has to do; IPv6 only where this machine has it.
 fn urls() -> Vec<&'static str> {
@@ -380,7 +380,7 @@ fn crowd() -> usize {
     500
 }
 
-async fn serve_crowd(listener: &mut Listener, count: usize) {
+async fn serve_crowd(listener: &mut Listening, count: usize) {
     let mut served = tokio::task::JoinSet::new();
     for _ in 0..count {
         let connection = listener.accept().await.unwrap();

@@ -1,24 +1,16 @@
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use mirai_handshake::Token;
-use tokio::task::JoinSet;
 
 use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
 use super::nng_listener::NngListener;
-use super::opening::{Refusal, take_in};
+use super::opening::take_in;
 use super::sys::TlsConfig;
 use super::tcp;
-use crate::{Access, Address, Connection, LaneError};
-
-/// Peers prove themselves within a second; a machine under heavy load, or a link that loses much, may take its time.
-const PROOF_WITHIN: Duration = Duration::from_secs(10);
-
-/// Peers that may be proving themselves at the same time; more wait in the system's own queue.
-const PROOFS: usize = 256;
+use crate::{Access, Address, Arrival, Connection, LaneError};
 
 /// Listens at a network address.
 #[derive(Debug)]
@@ -27,8 +19,6 @@ pub struct NetworkListener {
     address: Address,
     scheme: Scheme,
     token: Option<Token>,
-    /// Peers that have not proved themselves yet.
-    proofs: JoinSet<Result<Box<dyn Connection>, LaneError>>,
 }
 
 /// Where connections come from.
@@ -38,8 +28,8 @@ enum Sockets {
     Nng(NngListener),
 }
 
-/// A connection that has just come, and from where.
-type Arrival = (Box<dyn Connection>, Option<SocketAddr>);
+/// A connection that nothing is known of, and where it comes from.
+type Opened = (Box<dyn Connection>, Option<SocketAddr>);
 
 impl NetworkListener {
     /// Listens at `address`, at the first of its host's addresses that lets it. To be called inside a tokio runtime.
@@ -69,7 +59,6 @@ impl NetworkListener {
             address: Address::Network(address.with_port(port)),
             scheme: address.scheme(),
             token: access.token.clone(),
-            proofs: JoinSet::new(),
         })
     }
 
@@ -77,25 +66,22 @@ impl NetworkListener {
         &self.address
     }
 
-    /// The next peer that has proved itself, or one that was turned away. To be called inside a tokio runtime.
-    pub(crate) async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
-        loop {
-            let has_room = self.proofs.len() < PROOFS;
-            tokio::select! {
-                Some(proof) = self.proofs.join_next() => match proof {
-                    Ok(proof) => return proof,
-                    // A panic there; the next one may do better.
-                    Err(_) => continue,
-                },
-                arrival = self.sockets.accept(self.scheme), if has_room => {
-                    let arrival = arrival.map_err(|source| LaneError::Os {
-                        url: self.address.to_string(),
-                        source,
-                    })?;
-                    self.proofs.spawn(prove(arrival, self.scheme.has_tls(), self.token.clone()));
-                }
-            }
-        }
+    /// The next connection. To be called inside a tokio runtime.
+    pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
+        let (connection, peer) =
+            self.sockets
+                .accept(self.scheme)
+                .await
+                .map_err(|source| LaneError::Os {
+                    url: self.address.to_string(),
+                    source,
+                })?;
+        let proof = take_in(connection, self.scheme.has_tls(), self.token.clone());
+        Ok(Box::pin(async move {
+            proof
+                .await
+                .map_err(|reason| LaneError::TurnedAway { peer, reason })
+        }))
     }
 }
 
@@ -124,7 +110,7 @@ impl Sockets {
         })
     }
 
-    async fn accept(&self, scheme: Scheme) -> io::Result<Arrival> {
+    async fn accept(&self, scheme: Scheme) -> io::Result<Opened> {
         match self {
             Sockets::Tcp(listener) => {
                 let (connection, peer) = listener.accept().await?;
@@ -137,17 +123,6 @@ impl Sockets {
             }
         }
     }
-}
-
-async fn prove(
-    (connection, peer): Arrival,
-    has_tls: bool,
-    token: Option<Token>,
-) -> Result<Box<dyn Connection>, LaneError> {
-    tokio::time::timeout(PROOF_WITHIN, take_in(connection, has_tls, token))
-        .await
-        .unwrap_or(Err(Refusal::Late))
-        .map_err(|reason| LaneError::TurnedAway { peer, reason })
 }
 
 fn tls_config(address: &NetworkAddress, access: &Access) -> Result<Option<TlsConfig>, LaneError> {

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mirai_handshake::{Daemon, Step};
-use mirai_lanes::{Access, Address, Connection, Credentials, Dialled, dial, listen};
+use mirai_lanes::{Access, Address, Connection, Credentials, Dialled, LaneError, Listener, dial};
+use tokio::task::JoinSet;
 
 /// No wait lasts longer; what hangs fails.
 pub const GUARD: Duration = Duration::from_secs(60);
@@ -31,6 +32,36 @@ pub fn in_runtime<T>(work: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(async { tokio::time::timeout(GUARD, work).await.expect("in time") })
+}
+
+/// A listener whose peers prove themselves side by side.
+#[derive(Debug)]
+pub struct Listening {
+    listener: Listener,
+    proofs: JoinSet<Result<Box<dyn Connection>, LaneError>>,
+}
+
+pub fn listen(address: &Address, access: &Access) -> Result<Listening, LaneError> {
+    Ok(Listening {
+        listener: mirai_lanes::listen(address, access)?,
+        proofs: JoinSet::new(),
+    })
+}
+
+impl Listening {
+    pub fn address(&self) -> &Address {
+        self.listener.address()
+    }
+
+    /// The next peer that has proved itself, or one that was turned away.
+    pub async fn accept(&mut self) -> Result<Box<dyn Connection>, LaneError> {
+        loop {
+            tokio::select! {
+                Some(proof) = self.proofs.join_next() => return proof.unwrap(),
+                arrival = self.listener.accept() => drop(self.proofs.spawn(arrival?)),
+            }
+        }
+    }
 }
 
 pub async fn read_some(connection: &dyn Connection, into: &mut [u8]) -> io::Result<usize> {

@@ -1,0 +1,179 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How many there may be. Thousands of daemons come in waves smaller than this.
+const ROOM: usize = 256;
+
+/// What each has for itself. Daemons need a millisecond, over a network some round trips.
+const UNDISTURBED: Duration = Duration::from_millis(500);
+
+/// The peers that have come and are no daemons yet. There is room for so many; for one more, the one that has been here
+/// longest gives way.
+#[derive(Debug, Default)]
+pub(crate) struct Newcomers {
+    here: Mutex<Here>,
+    left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Here {
+    next: u64,
+    by_arrival: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    since: Instant,
+    gives_way: Arc<Notify>,
+}
+
+impl Here {
+    /// Whether there is room for one more, if need be as the oldest gives way; else when that will.
+    fn make_room(&mut self, now: Instant) -> Result<(), Instant> {
+        if self.by_arrival.len() < ROOM {
+            return Ok(());
+        }
+        let Some(oldest) = self.by_arrival.first_entry() else {
+            return Ok(());
+        };
+        let until = oldest.get().since + UNDISTURBED;
+        if now < until {
+            return Err(until);
+        }
+        oldest.remove().gives_way.notify_one();
+        Ok(())
+    }
+
+    fn enter(&mut self, now: Instant) -> (u64, Arc<Notify>) {
+        let number = self.next;
+        self.next += 1;
+        let gives_way = Arc::new(Notify::new());
+        let entry = Entry {
+            since: now,
+            gives_way: Arc::clone(&gives_way),
+        };
+        self.by_arrival.insert(number, entry);
+        (number, gives_way)
+    }
+}
+
+impl Newcomers {
+    /// Takes one more in, when there is room.
+    pub(crate) async fn take_in(self: &Arc<Self>) -> Newcomer {
+        loop {
+            let full_until = {
+                let mut here = self.here.lock();
+                let now = Instant::now();
+                match here.make_room(now) {
+                    Ok(()) => {
+                        let (number, gives_way) = here.enter(now);
+                        return Newcomer {
+                            all: Arc::clone(self),
+                            number,
+                            gives_way,
+                        };
+                    }
+                    Err(until) => until,
+                }
+            };
+            tokio::select! {
+                () = self.left.notified() => {}
+                () = tokio::time::sleep_until(full_until) => {}
+            }
+        }
+    }
+}
+
+/// One of them, until it is known or this is dropped.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    all: Arc<Newcomers>,
+    number: u64,
+    gives_way: Arc<Notify>,
+}
+
+impl Newcomer {
+    /// Resolves when it has to go.
+    pub(crate) async fn gives_way(&self) {
+        self.gives_way.notified().await;
+    }
+
+    /// It is a newcomer no more.
+    pub(crate) fn is_known(&self) {
+        if self
+            .all
+            .here
+            .lock()
+            .by_arrival
+            .remove(&self.number)
+            .is_some()
+        {
+            self.all.left.notify_one();
+        }
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        self.is_known();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn now_or_never<T>(work: impl Future<Output = T>) -> Option<T> {
+        match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        }
+    }
+
+    fn full(all: &Arc<Newcomers>) -> Vec<Newcomer> {
+        (0..ROOM)
+            .map(|_| now_or_never(all.take_in()).expect("there is room"))
+            .collect()
+    }
+
+    fn make_room(all: &Newcomers, after: Duration) -> Result<(), Instant> {
+        let now = Instant::now();
+        all.here.lock().make_room(now + after)
+    }
+
+    #[test]
+    fn the_one_that_has_been_here_longest_gives_way() {
+        let all = Arc::new(Newcomers::default());
+        let here = full(&all);
+        make_room(&all, Duration::ZERO).expect_err("each has some time for itself");
+        make_room(&all, UNDISTURBED).unwrap();
+        let mut gone = here
+            .iter()
+            .map(|newcomer| now_or_never(newcomer.gives_way()).is_some());
+        assert_eq!(gone.next(), Some(true));
+        assert!(!gone.any(|gone| gone), "there is room for one");
+        make_room(&all, Duration::ZERO).expect("nobody has taken it");
+    }
+
+    #[test]
+    fn those_who_are_known_or_gone_leave_room() {
+        let all = Arc::new(Newcomers::default());
+        let mut here = full(&all);
+        here[3].is_known();
+        here.push(now_or_never(all.take_in()).unwrap());
+        make_room(&all, Duration::ZERO).unwrap_err();
+        drop(here.swap_remove(5));
+        here.push(now_or_never(all.take_in()).unwrap());
+        here[3].is_known();
+        make_room(&all, UNDISTURBED).unwrap();
+        assert!(now_or_never(here[0].gives_way()).is_some());
+    }
+}
