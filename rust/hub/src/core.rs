@@ -12,13 +12,14 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::callback::{Panicked, guarded};
-use crate::give_back::GiveBack;
 use crate::link::Link;
 use crate::reactor::{Reactor, after, is_inside};
 use crate::task::{Cell, SharedPart};
 use crate::timer::Timer;
 use crate::worker::Workload;
-use crate::{MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskHandle, Welcome, Worker};
+use crate::{
+    MAX_EVALUATIONS, MemoryReturn, Outcome, SubmitError, Task, TaskHandle, Welcome, Worker,
+};
 
 /// What hub, handles and the reactor have in common.
 ///
@@ -26,7 +27,7 @@ use crate::{MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskHandle, Welcome, Wo
 /// are written, callbacks run or payloads are freed: those are collected in [`Work`] and done after it is let go. A
 /// link's queue may be locked under it, nothing else.
 pub(crate) struct Core {
-    pub(crate) give_back: GiveBack,
+    memory_return: Option<&'static MemoryReturn>,
     state: Mutex<State>,
     /// Waited for under `state`; signalled without it, after a daemon has come or gone.
     presence: Condvar,
@@ -148,7 +149,7 @@ impl Core {
         mode: Mode,
         capacity: Option<u64>,
         welcome: Option<Welcome>,
-        give_back: Option<fn()>,
+        memory_return: Option<&'static MemoryReturn>,
         reactor: Weak<Reactor>,
     ) -> Core {
         let state = State {
@@ -164,7 +165,7 @@ impl Core {
         };
         Core {
             state: Mutex::new(state),
-            give_back: GiveBack::new(give_back),
+            memory_return,
             presence: Condvar::new(),
             room: Condvar::new(),
             welcome: Mutex::new(welcome),
@@ -505,7 +506,7 @@ fn options_of(task: &Task) -> TaskOptions {
 
 impl State {
     fn open(&mut self, core: &Arc<Core>, id: TaskId, parts: Parts) -> TaskHandle {
-        let cell = Cell::new(id, Arc::downgrade(core));
+        let cell = Cell::new(id, Arc::downgrade(core), core.memory_return);
         let open = Open {
             cell: Arc::clone(&cell),
             parts,

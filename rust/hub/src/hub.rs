@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::core::Core;
 use crate::reactor::Reactor;
 use crate::task::SharedPart;
-use crate::{HubError, SubmitError, Task, TaskHandle, Worker, daemons};
+use crate::{HubError, MemoryReturn, SubmitError, Task, TaskHandle, Worker, daemons};
 
 /// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
 /// the thread that serves the connections at the time, one call at a time.
@@ -25,9 +25,8 @@ pub struct HubOptions {
     pub capacity: Option<u64>,
     /// Settings for daemons; `None` for none.
     pub welcome: Option<Welcome>,
-    /// Asks the allocator to give back what it does not need. Called on the thread that serves the connections, after
-    /// much has been freed.
-    pub give_back: Option<fn()>,
+    /// Where to tell of memory that is freed; `None` for nowhere.
+    pub memory_return: Option<&'static MemoryReturn>,
 }
 
 impl HubOptions {
@@ -38,7 +37,7 @@ impl HubOptions {
             mode: Mode::Queue,
             capacity: None,
             welcome: None,
-            give_back: None,
+            memory_return: None,
         }
     }
 }
@@ -103,7 +102,7 @@ impl Hub {
             mode,
             capacity,
             welcome,
-            give_back,
+            memory_return,
         } = options;
         check_room(RoomFor::Hub)?;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
@@ -111,7 +110,7 @@ impl Hub {
             mode,
             capacity,
             welcome,
-            give_back,
+            memory_return,
             Arc::downgrade(&reactor),
         ));
         let (address, work) = {
@@ -244,7 +243,6 @@ async fn work(core: Arc<Core>, listener: mirai_lanes::Listener) {
         () = stopped.stop.notified() => {}
         () = daemons::accept_all(Arc::clone(&core), listener) => {}
         () = fire_timers(&core) => {}
-        () = core.give_back.serve() => {}
     }
 }
 

@@ -26,9 +26,9 @@ mod core;
 mod daemons;
 mod door;
 mod error;
-mod give_back;
 mod hub;
 mod link;
+mod memory_return;
 mod newcomers;
 mod outcome;
 mod reactor;
@@ -39,6 +39,7 @@ mod worker;
 
 pub use error::{HubError, SubmitError};
 pub use hub::{Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
+pub use memory_return::{MemoryReturn, StartThread};
 pub use mirai_lanes::{Address, ErrorCode, LaneError, OutOfFiles, check_room_for};
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;

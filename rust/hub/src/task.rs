@@ -7,11 +7,11 @@ use mirai_wire::TaskFlags;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::Outcome;
 use crate::callback::guarded;
 use crate::core::Core;
 use crate::reactor::wait_in;
 use crate::watch::take_watch_number;
+use crate::{MemoryReturn, Outcome};
 
 /// Numbers tasks over all hubs of the process, from 1.
 static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -95,6 +95,7 @@ pub(crate) struct Cell {
     number: u64,
     key: TaskId,
     core: Weak<Core>,
+    memory_return: Option<&'static MemoryReturn>,
     outcome: OnceLock<Outcome>,
     waiters: Mutex<Vec<Waiter>>,
 }
@@ -105,12 +106,17 @@ pub fn take_task_number() -> u64 {
 }
 
 impl Cell {
-    pub(crate) fn new(key: TaskId, core: Weak<Core>) -> Arc<Cell> {
+    pub(crate) fn new(
+        key: TaskId,
+        core: Weak<Core>,
+        memory_return: Option<&'static MemoryReturn>,
+    ) -> Arc<Cell> {
         let number = take_task_number();
         Arc::new(Cell {
             number,
             key,
             core,
+            memory_return,
             outcome: OnceLock::new(),
             waiters: Mutex::new(Vec::new()),
         })
@@ -122,8 +128,8 @@ impl Cell {
 
     /// So many bytes of the task are about to be freed.
     pub(crate) fn note_freed(&self, bytes: usize) {
-        if let Some(core) = self.core.upgrade() {
-            core.give_back.note(bytes);
+        if let Some(memory_return) = self.memory_return {
+            memory_return.note_freed(bytes);
         }
     }
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::absent::{Absent, tell};
 use crate::failure::Failure;
 use crate::launch::withdraw;
+use crate::memory;
 use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
@@ -115,7 +116,7 @@ pub(crate) fn hub_open<'r>(
         mode,
         capacity,
         welcome,
-        give_back: Some(sys::give_back_memory),
+        memory_return: memory::memory_return(),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
     let host = Host {
@@ -216,6 +217,7 @@ fn submit<'r>(
     mut task: Task,
     wait: bool,
 ) -> Result<Sexp<'r>, Failure> {
+    memory::note_object(scope, task.body.len())?;
     // Before the task is taken, as a warning may be made an error.
     tell(scope)?;
     let hub = Host::open(scope, hub)?;

@@ -15,6 +15,7 @@ mod failure;
 mod flags;
 mod host;
 mod launch;
+mod memory;
 mod payload;
 mod probe;
 mod promises;

@@ -6,6 +6,7 @@ use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::memory::note_object;
 use crate::rapi::{Handle, Kept, Scope, Sexp, unpickle};
 use crate::wait::interruptibly;
 
@@ -78,7 +79,11 @@ pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
 pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     match handle(scope, task)?.outcome() {
         None => Ok(UNRESOLVED.get().map_or(scope.null(), Kept::get)),
-        Some(Outcome::Value(bytes) | Outcome::Failed(bytes)) => unpickle(scope, bytes),
+        Some(Outcome::Value(bytes) | Outcome::Failed(bytes)) => {
+            let value = unpickle(scope, bytes)?;
+            note_object(scope, bytes.len())?;
+            Ok(value)
+        }
         Some(Outcome::Interrupted) => {
             let value = scope.string("")?;
             scope.set_class(value, &["miraiInterrupt", "errorValue", "try-error"])?;

@@ -122,6 +122,7 @@ unsafe extern "C-unwind" {
         on_exit: c_int,
     );
     pub fn R_PreserveObject(x: SEXP);
+    pub fn R_ReleaseObject(x: SEXP);
     pub fn R_GetCCallable(
         package: *const c_char,
         name: *const c_char,

@@ -15,7 +15,8 @@
 //! `failure`).
 //!
 //! *Callbacks.* What R calls (finalizers, serializer streams) is `extern "C-unwind"` with its body under
-//! `catch_unwind`, unless it copies bytes and nothing else. What the event loop of package later calls comes in by a door. Finalizers drop, they do not wait, join or call R; in a forked child they forget.
+//! `catch_unwind`, unless it copies bytes and nothing else. What the event loop of package later calls comes in by a door. Finalizers drop, they do not
+//! wait, join or call R, but for one that registers itself anew; in a forked child they forget.
 //!
 //! *Protection.* Arguments of `.Call` are protected by R. A fresh object is protected by the scope that made it, before
 //! anything else can allocate, and stays so until the scope ends; scopes nest, and only the innermost one protects. What
@@ -31,6 +32,7 @@
 #![allow(improper_ctypes, improper_ctypes_definitions)]
 
 mod build;
+mod collections;
 mod door;
 mod env;
 mod ffi;
@@ -43,6 +45,7 @@ mod protect;
 mod read;
 mod stream;
 
+pub(crate) use collections::Listener;
 pub(crate) use door::{door, entries, is_main_thread};
 pub(crate) use kept::Kept;
 pub(crate) use later::{EventLoop, Turn};

@@ -127,15 +127,23 @@ unsafe extern "C-unwind" fn finalize<T: Handle>(pointer: SEXP) {
         }
         Box::from_raw(address)
     };
+    finally(|| {
+        if content.header.process == process::id() {
+            drop(content);
+        } else {
+            std::mem::forget(content);
+        }
+    });
+}
+
+/// Runs native code in a finalizer; nothing if it panics.
+pub(super) fn finally<T>(work: impl FnOnce() -> T) -> Option<T> {
     let was_native = signals::set_native(true);
-    if content.header.process == process::id() {
-        let _ = catch_unwind(std::panic::AssertUnwindSafe(|| drop(content)));
-    } else {
-        std::mem::forget(content);
-    }
+    let result = catch_unwind(std::panic::AssertUnwindSafe(work)).ok();
     signals::set_native(was_native);
     // As if it came now, in R's garbage collection.
     if !was_native && signals::is_pending() {
         signals::deliver();
     }
+    result
 }

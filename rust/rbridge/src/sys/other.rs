@@ -71,8 +71,13 @@ impl Interruptible {
     pub(crate) fn interrupt(self) {}
 }
 
+/// Whether the C library keeps memory that is free until it is asked.
+pub(crate) const KEEPS_FREE_MEMORY: bool = false;
+
 /// Does nothing.
-pub(crate) fn give_back_memory() {}
+pub(crate) fn give_back_memory() -> u64 {
+    0
+}
 
 /// No signals, so none that R handles.
 pub(crate) mod signals {

@@ -137,11 +137,29 @@ impl Interruptible {
     }
 }
 
-/// Has the C library give back memory that is free. Others than glibc do so by themselves.
-pub(crate) fn give_back_memory() {
+/// Whether the C library keeps memory that is free until it is asked. Others than glibc don't.
+pub(crate) const KEEPS_FREE_MEMORY: bool = cfg!(all(target_os = "linux", target_env = "gnu"));
+
+/// Has the C library give back memory that is free; how many bytes that was, all there are where it cannot be told.
+pub(crate) fn give_back_memory() -> u64 {
+    let before = private_memory();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: takes the allocator's own locks, and touches free memory only.
     unsafe {
         libc::malloc_trim(0);
     }
+    match (before, private_memory()) {
+        (Some(before), Some(after)) => before.saturating_sub(after),
+        _ => u64::MAX,
+    }
+}
+
+/// Bytes of memory in use that are no file's.
+fn private_memory() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = pages.split(' ').skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+    // SAFETY: no preconditions.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    Some(resident.saturating_sub(shared) * page)
 }

@@ -1,0 +1,51 @@
+//! Memory of the host's tasks and their values, given back to the system after they have gone.
+
+use std::process;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use mirai_hub::MemoryReturn;
+
+use crate::rapi::{Jump, Listener, Scope};
+use crate::sys;
+
+static MEMORY: MemoryReturn = MemoryReturn::new(sys::give_back_memory, |work| {
+    sys::with_signals_blocked(|| {
+        std::thread::Builder::new()
+            .name("mirai-memory".to_owned())
+            .spawn(work)
+            .map(drop)
+    })
+});
+
+/// Where hubs tell of what is freed, if that is of use with this C library.
+pub(crate) fn memory_return() -> Option<&'static MemoryReturn> {
+    sys::KEEPS_FREE_MEMORY.then_some(&MEMORY)
+}
+
+/// The last listener to R's garbage collections: those before it have nothing more to say.
+static LISTENER: AtomicUsize = AtomicUsize::new(0);
+
+/// The process that it listens in. Values that a forked child has of its parent are the parent's to free.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// R has an object that travels, or has travelled, as so many bytes. It frees it when it likes, so its collections are
+/// listened to.
+pub(crate) fn note_object(scope: &Scope, bytes: usize) -> Result<(), Jump> {
+    match memory_return() {
+        Some(memory) if memory.note_kept(bytes) => {
+            PROCESS.store(process::id(), Ordering::Relaxed);
+            scope.listen::<Collections>(LISTENER.fetch_add(1, Ordering::Relaxed) + 1)
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Collections;
+
+impl Listener for Collections {
+    fn collected(number: usize) -> bool {
+        number == LISTENER.load(Ordering::Relaxed)
+            && PROCESS.load(Ordering::Relaxed) == process::id()
+            && MEMORY.note_collection()
+    }
+}
