@@ -315,14 +315,8 @@ relaying <- structure(list(), class = c("miraiRelay", "SOCKnode"))
 
 sendData.miraiRelay <- function(node, data) {
   session$relayed <- c(session$relayed, list(data$value))
+  session$beside <- TRUE
   invisible()
-}
-
-# The value of a task that has relayed conditions.
-with_relayed <- function(value, expr) {
-  relayed <- session$relayed
-  session$relayed <- NULL
-  if (identical(expr, node_call)) structure(list(conditions = relayed, value = value), class = "miraiRelayed") else value
 }
 
 # What a node evaluates: as in a worker of parallel's own, so that functions see the same calls and frames.

@@ -113,11 +113,10 @@ daemon_handlers <- function(url, cleanup, rs) {
     after = function(flags) {
       session$in_map <- FALSE
       session$signalled <- NULL
-      session$relayed <- NULL
       if (session$streamed) restore_own_stream()
       if (cleanup) if (flags == flag_everywhere) snapshot <<- snapshot_or(snapshot) else clean_up(snapshot)
-      # Those of writing the result.
-      if (!is.null(session$warnings)) print_warnings()
+      # Of writing the result.
+      if (!is.null(session$beside)) finish_beside()
       NULL
     }
   )
@@ -170,8 +169,9 @@ can_muffle <- function(condition) {
 
 # As many as R keeps. They are printed before the result is sent: the prompt of the host, who waits for it, comes after them.
 keep_warning <- function(message, call) {
-  if (session$output && length(session$warnings) < 50L)
-    session$warnings <- c(session$warnings, `names<-`(list(call), message))
+  if (!session$output || length(session$warnings) >= 50L) return()
+  session$warnings <- c(session$warnings, `names<-`(list(call), message))
+  session$beside <- TRUE
 }
 
 print_warnings <- function() {
@@ -185,7 +185,7 @@ print_warnings <- function() {
 # interrupt. `failure`: what the native loop says; or what R's jump has carried, which is a condition if R has looked for
 # handlers that leave, but, for lack of stack, not for those that note.
 failed_task <- function(failure) {
-  if (!is.null(session$warnings)) print_warnings()
+  if (!is.null(session$beside)) finish_beside()
   if (!is.null(session$evaluated)) trace_evaluated(TRUE)
   noted <- session$noted
   session$noted <- NULL
@@ -226,8 +226,8 @@ restore_own_stream <- function() {
 }
 
 leave_daemon <- function() {
-  # Those of a last task.
-  if (!is.null(session$warnings)) print_warnings()
+  # Of a last task.
+  if (!is.null(session$beside)) finish_beside()
   session$on_loop <- FALSE
   if (!is.null(session$connection)) {
     trace_disconnect()

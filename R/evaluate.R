@@ -21,8 +21,22 @@ evaluate <- function(object, shared, flags, stream) {
   if (!is.null(stream)) use_stream(stream)
   .__task_expr__. <- if (flags >= flag_map) shared[[1L]] else object[[1L]]
   value <- eval(.__task_expr__., .__task_env__.)
+  if (is.null(session$beside)) value else with_beside(value, .__task_expr__.)
+}
+
+# What comes besides a value: warnings are printed, and conditions that a node has relayed go along. There is one look
+# for all of it, as each takes time from every task.
+with_beside <- function(value, expr) {
+  relayed <- session$relayed
+  finish_beside()
+  if (is.null(relayed) || !identical(expr, node_call)) return(value)
+  structure(list(conditions = relayed, value = value), class = "miraiRelayed")
+}
+
+finish_beside <- function() {
+  session$beside <- NULL
+  session$relayed <- NULL
   if (!is.null(session$warnings)) print_warnings()
-  if (is.null(session$relayed)) value else with_relayed(value, .__task_expr__.)
 }
 
 # In a pool with hooks of its own for serialization. Their errors are those of the task.
