@@ -62,15 +62,20 @@ check_timeout <- function(timeout, call) {
   if (is.finite(first)) trunc(as.double(first))
 }
 
+check_port <- function(port, call = sys.call(-1L)) {
+  if (!is_count(port, 65535)) abort(sprintf("`port` must be a whole number between 0 and 65535, not `%s`.", shown(port)), call)
+}
+
 check_flag <- function(x, name, call) {
   if (!is_flag(x)) abort(sprintf("`%s` must be `TRUE` or `FALSE`, not `%s`.", name, shown(x)), call)
   x
 }
 
-# Arguments of the interface that this version does not act upon.
-check_absent <- function(call, ...) {
-  given <- list(...)
-  for (name in names(given))
-    if (!is.null(given[[name]]) && !isFALSE(given[[name]]))
-      abort(sprintf("`%s` is not available in this version of mirai.", name), call)
+# The path of a file, or two texts.
+check_certificates <- function(x, name, call) {
+  if (is.null(x)) return()
+  if (!is.character(x) || !length(x) %in% 1:2 || anyNA(x) || !nzchar(x[1L])) {
+    second <- if (name == "tls") "its private key" else "a revocation list, or `\"\"`"
+    abort(sprintf("`%s` must be the path of a PEM file, or two texts in the form of PEM, the certificate and %s.", name, second), call)
+  }
 }

@@ -6,7 +6,7 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   if (missing(url)) absent("url", call)
   url
   url <- check_url(url, call)
-  check_absent(call, tlscert = tlscert)
+  check_certificates(tlscert, "tlscert", call)
   check_flag(dispatcher, "dispatcher", call)
   check_flag(asyncdial, "asyncdial", call)
   check_flag(cleanup, "cleanup", call)
@@ -18,7 +18,7 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   autoexit <- autoexit_code(autoexit, call)
   if (!any(is.finite(c(idletime, walltime, maxtasks)))) check_other_host(url, call)
   # What fails is raised here, where output goes where it should again.
-  code <- rust(work(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs), call)
+  code <- rust(work(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs, tlscert), call)
   if (code < 0L) raise_interrupt()
   invisible(code)
 }
@@ -54,7 +54,7 @@ raise_interrupt <- function() {
 }
 
 # The exit code, or a failure.
-work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs) {
+work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs, tlscert) {
   if (!output) {
     discard_output()
     on.exit(restore_output(), add = TRUE)
@@ -72,7 +72,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
   tryCatch(
     withCallingHandlers(
       .Call(wrap__daemon_run, url, !dispatcher, asyncdial, autoexit, as.double(idletime), as.double(walltime),
-            as.double(maxtasks), interactive(), daemon_handlers(url, cleanup, rs), tempdir()),
+            as.double(maxtasks), interactive(), daemon_handlers(url, cleanup, rs), tempdir(), tlscert),
       error = note_error, interrupt = note_interrupt, warning = note_warning, condition = note_signal
     ),
     error = identity, interrupt = identity
@@ -290,6 +290,7 @@ nextget <- function(x, .compute = NULL) {
     dispatcher = if (pool$dispatcher) pool$url else NULL,
     stream = pool$stream,
     seed = pool$seed,
+    tls = pool$tlscert,
     NULL
   )
 }

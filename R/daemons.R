@@ -1,7 +1,7 @@
 # daemons(): setting, replacing and resetting the pool of a profile.
 
 daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
-                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL) {
+                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL) {
   if (is_starting()) return(refuse_daemons())
   call <- sys.call()
   name <- profile_name(.compute, call)
@@ -13,7 +13,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     if (!is.null(session$tracer)) trace_set(pool)
     return(invisible(structure(TRUE, class = c("miraiDaemons", name))))
   }
-  check_absent(call, tls = tls, pass = pass)
+  access <- check_access(tls, pass, token, call)
   remotes <- 0L
   if (is.null(url)) {
     n <- if (!is.null(n)) check_count(n, call, no_number)
@@ -39,27 +39,31 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   serial <- pool_serial(serial, dispatcher, call)
   seed <- check_seed(seed, call)
 
-  pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, call)
+  pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call)
   if (n > 0L) start_daemons(pool, n, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
+  warn_of_open_pool(pool)
   if (!is.null(session$tracer)) trace_set(pool)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
 }
 
 # The new hub is opened before the old one goes, so that a call that fails leaves the old one in place; except for the
 # same address, which only one can have.
-open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, serial, call) {
+open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call) {
   old <- profiles[[name]]
   if (!is.null(old) && identical(old$url, url)) close_pool(name)
   stream <- base_stream(seed)
   hub <- rust(
     .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,
-          daemon_stream(stream, dispatcher, seed), serial),
+          daemon_stream(stream, dispatcher, seed), serial, access$tls, access$pass, access$token),
     call
   )
+  tlscert <- shown_by_daemons(hub, arguments$tlscert, call)
+  arguments$tlscert <- NULL
   close_pool(name)
   pool <- new_pool(hub, name, if (n > 0L) n else 1L, dispatcher, arguments, seed, stream)
   pool$serial <- serial
+  pool$tlscert <- tlscert
   add_pool(name, pool)
   pool
 }

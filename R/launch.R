@@ -58,6 +58,7 @@ pool_call <- function(pool, arguments) {
   daemon_call(
     pool$url,
     c(if (!pool$dispatcher) list(dispatcher = FALSE), arguments,
+      if (is.null(arguments$tlscert) && !is.null(pool$tlscert)) list(tlscert = pool$tlscert),
       if (!pool$dispatcher && !pool$seeded) list(rs = take_stream(pool)))
   )
 }
@@ -68,16 +69,23 @@ daemon_call <- function(url, arguments) {
          if (length(values)) paste0(",", names(arguments), "=", values, collapse = ""), ")")
 }
 
-call_text <- function(x) if (length(x) == 1L) as.character(x) else paste0("c(", paste(x, collapse = ","), ")")
+call_text <- function(x) {
+  # Lines of a text stay lines, which every shell leaves as they are.
+  if (is.character(x)) x <- paste0("\"", gsub("([\"\\\\])", "\\\\\\1", x), "\"")
+  if (length(x) == 1L) as.character(x) else paste0("c(", paste(x, collapse = ","), ")")
+}
 
-daemon_argument_names <- c("asyncdial", "autoexit", "cleanup", "output", "maxtasks", "idletime", "walltime", "tlscert")
+daemon_argument_names <- c("asyncdial", "autoexit", "cleanup", "output", "maxtasks", "idletime", "walltime")
 
 # Those of `...` that daemon() has a use for; it is said which it has not.
 daemon_arguments <- function(dots, call) {
   if (!length(dots)) return(list())
   names <- names(dots)
   if (is.null(names)) names <- character(length(dots))
-  if ("tlscert" %in% names) check_absent(call, tlscert = dots[["tlscert"]])
+  tlscert <- dots[["tlscert"]]
+  if (!is.null(tlscert)) check_certificates(tlscert, "tlscert", call)
+  dots[["tlscert"]] <- NULL
+  names <- names[names != "tlscert"]
   known <- names %in% daemon_argument_names
   if (!all(known)) warn(sprintf("not an argument of `daemon()`, so ignored: %s",
     paste(ifelse(nzchar(names), sprintf("`%s`", names), sprintf("`%s`", vapply(dots, shown, "")))[!known], collapse = ", ")), call)
@@ -86,7 +94,7 @@ daemon_arguments <- function(dots, call) {
     paste0("`", names[known & !usable], "`", collapse = ", ")), call)
   arguments <- dots[known & usable]
   check_daemon_arguments(arguments, call)
-  arguments
+  c(arguments, if (!is.null(tlscert)) list(tlscert = tlscert))
 }
 
 # As daemon() itself would, so that it is said here and not by each of the daemons.
@@ -98,7 +106,7 @@ check_daemon_arguments <- function(arguments, call) {
 local_url <- function(tcp = FALSE, port = 0) {
   check_flag(tcp, "tcp", sys.call())
   if (tcp) {
-    if (!is_count(port, 65535)) abort(sprintf("`port` must be a whole number between 0 and 65535, not `%s`.", shown(port)))
+    check_port(port)
     return(sprintf("tcp://127.0.0.1:%d", as.integer(port)))
   }
   paste0(local_prefix(), rust(.Call(wrap__local_url_name)))

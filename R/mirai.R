@@ -99,7 +99,7 @@ submit_ephemeral <- function(object, timeout, .compute, call) {
     warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
   hub <- session$ephemeral
   if (is.null(hub)) {
-    hub <- rust(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL), call)
+    hub <- rust(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA), call)
     session$ephemeral <- hub
   }
   task <- rust(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)

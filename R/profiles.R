@@ -19,6 +19,7 @@ reset_session <- function() {
   session$streamed <- FALSE
   session$to_be_daemon <- is_daemon_command(commandArgs())
   session$told_starting <- FALSE
+  session$told_open <- FALSE
   session$on_loop <- FALSE
   session$output <- FALSE
 }

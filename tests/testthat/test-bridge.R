@@ -20,7 +20,7 @@ boundary <- function(what, f = NULL) entry("test_boundary", what, f)
 
 expect_failure_kind <- function(x, kind) {
   expect_s3_class(x, "mirai_failure", exact = TRUE)
-  expect_identical(names(x), c("message", "kind"))
+  expect_identical(names(x), c("message", "kind", "code"))
   expect_identical(x$kind, kind)
 }
 

@@ -223,7 +223,7 @@ test_that("errors are plain, and come at once", {
   expect_refused(daemon("nonsense"), "3 | Invalid argument", "daemon")
   expect_refused(daemon(local_url()), "6 | Connection refused", "daemon")
   expect_refused(daemon(local_url(), maxtasks = "a"), "`maxtasks` must be", "daemon")
-  expect_refused(daemon(local_url(), tlscert = "x"), "`tlscert` is not available", "daemon")
+  expect_refused(daemon(local_url(), tlscert = "x"), "12 | Entry not found: the file `x`", "daemon")
   expect_false(on_daemon())
 })
 

@@ -51,10 +51,11 @@ test_that("wrong arguments are errors of the user's call", {
   expect_false(daemons_set())
 })
 
-test_that("arguments of later versions say so", {
+test_that("arguments for a network are checked", {
   expect_refused(daemons(url = local_url(), remote = list()), "`remote` must be a configuration", "daemons")
-  expect_refused(daemons(url = local_url(), tls = "x"), "`tls` is not available", "daemons")
-  expect_refused(daemons(url = local_url(), pass = "x"), "`pass` is not available", "daemons")
+  expect_refused(daemons(url = local_url(), tls = "x"), "12 | Entry not found: the file `x`", "daemons")
+  local_pool(url = local_url())
+  expect_warning(daemons(url = local_url(), pass = "x"), "`pass` needs `tls`", fixed = TRUE)
 })
 
 test_that("a call that fails leaves the pool in place", {

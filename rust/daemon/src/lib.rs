@@ -21,7 +21,7 @@ mod session;
 pub use error::DaemonError;
 pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
 pub use leave::LeaveHandle;
-pub use mirai_lanes::{Address, ErrorCode, end_this_process};
+pub use mirai_lanes::{Address, Credentials, ErrorCode, end_this_process};
 pub use mirai_wire::{RunEnd, TaskFlags};
 pub use options::{AutoExit, ExitReason, Options};
 pub use run::run;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mirai_lanes::Address;
+use mirai_lanes::{Address, Credentials};
 use mirai_wire::LeaveReason;
 
 use crate::LeaveHandle;
@@ -22,6 +22,8 @@ pub enum AutoExit {
 pub struct Options {
     /// Where the hub listens.
     pub address: Address,
+    /// What to show there, at an address of a network.
+    pub credentials: Credentials,
     /// Tasks are dealt to the daemon directly; has to agree with the hub.
     pub direct: bool,
     /// Keep trying until a hub listens, instead of failing at once.
@@ -46,6 +48,7 @@ impl Options {
     pub fn new(address: Address) -> Options {
         Options {
             address,
+            credentials: Credentials::default(),
             direct: false,
             asyncdial: false,
             autoexit: AutoExit::default(),

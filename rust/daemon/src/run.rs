@@ -59,7 +59,7 @@ fn connect(
     patiently: bool,
 ) -> Result<Result<Session, ExitReason>, DaemonError> {
     loop {
-        match Session::open(&options.address, options.direct) {
+        match Session::open(options) {
             Ok(session) => return Ok(Ok(session)),
             Err(DaemonError::Dial(error)) if patiently && error.is_absence() => {}
             // A hub that is just closing: its successor may listen at the same address.

@@ -2,13 +2,13 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Address, Credentials, Dialled, Spin, dial};
+use mirai_lanes::{Dialled, Spin, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
 };
 
-use crate::DaemonError;
+use crate::{DaemonError, Options};
 
 /// A hub that takes longer to greet is stuck.
 const GREETED_WITHIN: Duration = Duration::from_secs(30);
@@ -24,12 +24,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// Connects and shakes hands: the control connection first, so that the hub knows it when the data connection comes.
-    pub(crate) fn open(address: &Address, direct: bool) -> Result<Session, DaemonError> {
+    pub(crate) fn open(options: &Options) -> Result<Session, DaemonError> {
+        let direct = options.direct;
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| DaemonError::Io(io::Error::other(error)))?;
         let pair = PairKey(key);
         let mut control = Channel::open(
-            address,
+            options,
             Hello {
                 role: Role::Control,
                 pair,
@@ -41,7 +42,7 @@ impl Session {
             other => return Err(refusal(other)),
         }
         let mut data = Channel::open(
-            address,
+            options,
             Hello {
                 role: Role::Data,
                 pair,
@@ -89,9 +90,9 @@ pub(crate) enum Next {
 }
 
 impl Channel {
-    fn open(address: &Address, hello: Hello) -> Result<Channel, DaemonError> {
+    fn open(options: &Options, hello: Hello) -> Result<Channel, DaemonError> {
         let channel = Channel {
-            connection: dial(address, &Credentials::default())?,
+            connection: dial(&options.address, &options.credentials)?,
             buffer: FrameBuffer::new(Limits::PEER),
             spin: Spin::default(),
         };

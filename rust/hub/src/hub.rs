@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_lanes::{Address, OutOfFiles, RoomFor, check_room};
+use mirai_lanes::{Access, Address, OutOfFiles, RoomFor, check_room};
 use mirai_scheduler::{Counts, Memory, Mode};
 use parking_lot::Mutex;
 
@@ -19,6 +19,8 @@ pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
 pub struct HubOptions {
     /// Where to listen.
     pub address: Address,
+    /// Who may connect, at an address of a network.
+    pub access: Access,
     /// How tasks find their daemons.
     pub mode: Mode,
     /// Bytes of queued tasks from which on submissions are refused; `None` is no limit.
@@ -34,6 +36,7 @@ impl HubOptions {
     pub fn new(address: Address) -> HubOptions {
         HubOptions {
             address,
+            access: Access::default(),
             mode: Mode::Queue,
             capacity: None,
             welcome: None,
@@ -99,6 +102,7 @@ impl Hub {
     pub fn open(options: HubOptions) -> Result<Hub, HubError> {
         let HubOptions {
             address,
+            access,
             mode,
             capacity,
             welcome,
@@ -115,7 +119,7 @@ impl Hub {
         ));
         let (address, work) = {
             let _inside = reactor.enter();
-            let listener = mirai_lanes::listen(&address, &mirai_lanes::Access::default())?;
+            let listener = mirai_lanes::listen(&address, &access)?;
             let address = listener.address().clone();
             (address, tokio::spawn(work(Arc::clone(&core), listener)))
         };

@@ -40,7 +40,10 @@ mod worker;
 pub use error::{HubError, SubmitError};
 pub use hub::{Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
 pub use memory_return::{MemoryReturn, StartThread};
-pub use mirai_lanes::{Address, ErrorCode, LaneError, OutOfFiles, check_room_for};
+pub use mirai_lanes::{
+    Access, Address, ErrorCode, HubTls, LaneError, OutOfFiles, Token, check_room_for, interfaces,
+    new_token,
+};
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;
 pub use outcome::Outcome;

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use mirai_handshake::{TOKEN_LEN, Token};
 use pem::Pem;
 
@@ -73,6 +75,14 @@ impl Credentials {
             tls: (!is_token_alone).then(|| DaemonTls::trusting(text, revoked)),
             token,
         }
+    }
+
+    /// The same from a file, where there is no list of revoked ones.
+    ///
+    /// # Errors
+    /// [`LaneError::File`], with code 12 when there is none.
+    pub fn read(path: &Path) -> Result<Credentials, LaneError> {
+        Ok(Credentials::parse(&network::read_file(path)?, ""))
     }
 
     /// One text with all of it, in the form of PEM. Whoever has it may connect.

@@ -40,6 +40,8 @@ pub use credentials::{Access, Credentials, new_token};
 pub use descriptors::{OutOfFiles, RoomFor, check_room, check_room_for};
 pub use error::LaneError;
 pub use mirai_handshake::{HandshakeError, Token, TokenError};
-pub use network::{DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, Refusal, Scheme};
+pub use network::{
+    DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, Refusal, Scheme, interfaces,
+};
 pub use process::{HostWatch, ProcessEnd, Wake, end_this_process};
 pub use spin::Spin;

@@ -70,3 +70,21 @@ pub fn adopt_stdio() -> Result<(), ChildError> {
         _ => Err(ChildError::Variable(value.into_owned())),
     }
 }
+
+/// Takes certificates, keys and tokens off the command line of this process, as the list of processes shows it to all users.
+/// Until then they were to be seen.
+///
+/// # Errors
+/// As the system gives them; then they still are.
+pub fn hide_arguments() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let words = std::fs::read("/proc/self/cmdline")?;
+        let line = String::from_utf8_lossy(&words).replace('\0', " ");
+        let shown = crate::quote::without_secrets(line.trim_end());
+        if shown.len() < line.trim_end().len() {
+            sys::linux::set_title(&shown)?;
+        }
+    }
+    Ok(())
+}

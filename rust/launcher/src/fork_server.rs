@@ -6,7 +6,7 @@ use crate::event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchFailure};
 use crate::launcher::{Batch, EventHandler, Launch, LaunchId, LauncherConfig, Request};
 use crate::message::{FromServer, Job, ToServer};
 use crate::pool::News;
-use crate::quote::{server_script, shell_line};
+use crate::quote::{server_script, shell_line, without_secrets};
 use crate::sys::{self, Capture, Command, Process, Terminator};
 use crossbeam_channel::{SendError, Sender};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
@@ -255,7 +255,7 @@ impl ForkServer {
             let daemon = Daemon {
                 handler: Arc::clone(&batch.launch.handler),
                 position,
-                code: batch.launch.daemons[position].clone(),
+                code: without_secrets(&batch.launch.daemons[position]),
             };
             self.daemons.insert(pid, daemon);
             batch.report(DaemonEvent::Started {
@@ -372,7 +372,7 @@ fn environment_file(launch: &Launch) -> io::Result<File> {
 fn job(launch: &Launch, position: usize) -> Job {
     let code = launch.daemons[position].clone();
     // What `Rscript -e` would show.
-    let title = format!("R --no-echo --no-restore -e {code}");
+    let title = format!("R --no-echo --no-restore -e {}", without_secrets(&code));
     Job { code, title }
 }
 

@@ -117,7 +117,7 @@ mod pool;
 
 #[cfg(target_os = "linux")]
 pub use boot::{Boot, BootError, boot};
-pub use child::{ChildError, adopt_stdio, give_up_tempdir, report_tempdir};
+pub use child::{ChildError, adopt_stdio, give_up_tempdir, hide_arguments, report_tempdir};
 pub use context::Context;
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, LaunchFailure};
 pub use launcher::{EventHandler, LaunchId, LaunchRequest, Launcher, LauncherConfig};

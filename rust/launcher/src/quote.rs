@@ -38,9 +38,21 @@ fn r_string(text: &Path) -> String {
     literal
 }
 
-/// A command line as one would type it in a shell.
+/// A text without the certificates, keys and tokens in it, in the form of PEM, which are nobody's to see.
+pub fn without_secrets(text: &str) -> String {
+    let Some((before, secret)) = text.split_once("-----BEGIN ") else {
+        return text.to_owned();
+    };
+    // What has no end is secret to its own.
+    let last = secret.rsplit_once("-----END ").map_or("", |(_, last)| last);
+    let after = last.split_once("-----").map_or("", |(_, after)| after);
+    format!("{before}...{after}")
+}
+
+/// A command line as one would type it in a shell, for everybody to see.
 pub(crate) fn shell_line(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+    let shown = words.iter().map(|word| without_secrets(word));
+    let quoted: Vec<String> = shown.map(|word| shell_word(&word)).collect();
     quoted.join(" ")
 }
 
@@ -60,6 +72,25 @@ mod tests {
     #[test]
     fn paths_become_r_strings() {
         assert_eq!(r_string(Path::new(r#"/a "b"\c"#)), r#""/a \"b\"\\c""#);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n-----BEGIN MIRAI TOKEN-----\nxyz\n-----END \
+            MIRAI TOKEN-----\n";
+        let call = format!("mirai::daemon(\"tls+tcp://a:1\",tlscert=c(\"{secret}\",\"\"))");
+        let shown = without_secrets(&call);
+        assert_eq!(
+            shown,
+            "mirai::daemon(\"tls+tcp://a:1\",tlscert=c(\"...\n\",\"\"))"
+        );
+        for plain in ["", "mirai::daemon(\"a\")", "-----END x"] {
+            assert_eq!(without_secrets(plain), plain);
+        }
+        assert_eq!(
+            without_secrets("-----END a----- -----BEGIN b-----c"),
+            "-----END a----- ..."
+        );
     }
 
     #[test]

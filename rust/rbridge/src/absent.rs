@@ -138,6 +138,9 @@ fn warn(scope: &Scope, missed: &str, reason: &Reason) -> Result<(), Failure> {
 
 /// Entry: `f(missed, count, reason, command)` warns of daemons that will not come.
 pub(crate) fn set_absence_warning<'r>(scope: &'r Scope, f: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    if !f.is_function() {
+        return Err(Failure::error("`f` must be a function"));
+    }
     let kept = Kept::new(scope, f)?;
     WARN.set(Some(Box::leak(Box::new(kept))));
     Ok(scope.null())

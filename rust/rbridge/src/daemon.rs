@@ -13,6 +13,7 @@ use mirai_daemon::{
 use mirai_hub::{ErrorCode, LaneError};
 use parking_lot::Mutex;
 
+use crate::access::credentials;
 use crate::failure::Failure;
 use crate::launch::adopt_stdio;
 use crate::payload::{decode_settings, decode_task, encode_result, split_part};
@@ -50,11 +51,13 @@ pub(crate) fn daemon_run<'r>(
     attended: Sexp<'r>,
     handlers: Sexp<'r>,
     tempdir: Sexp<'r>,
+    tlscert: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let url = url.string(scope, "url")?;
     let autoexit = autoexit.number(scope, "autoexit")?;
     let options = Options {
         address: Address::parse(&url).map_err(DaemonError::Dial)?,
+        credentials: credentials(scope, tlscert)?,
         direct: direct.flag(scope, "direct")?,
         asyncdial: asyncdial.flag(scope, "asyncdial")?,
         autoexit: match autoexit {

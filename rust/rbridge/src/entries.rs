@@ -1,11 +1,15 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, daemon, failure, flags, host, launch, probe, promises, rapi, rng, session, tasks,
+    absent, access, daemon, failure, flags, host, launch, probe, promises, rapi, rng, session,
+    tasks,
 };
 
 rapi::entries! {
-    host::hub_open => hub_open(url, mode, capacity, daemon_stream, settings);
+    host::hub_open => hub_open(
+        url, mode, capacity, daemon_stream, settings, tls, pass, token
+    );
+    host::hub_credentials => hub_credentials(hub);
     host::hub_url => hub_url(hub);
     host::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
     host::hub_submit_to => hub_submit_to(hub, object, stream, to);
@@ -17,6 +21,7 @@ rapi::entries! {
     host::hub_has_worker => hub_has_worker(hub, id);
     host::hub_dismiss => hub_dismiss(hub, id);
     host::hub_close => hub_close(hub, exit);
+    access::network_addresses => network_addresses();
     host::local_url_name => local_url_name();
 
     tasks::set_unresolved => set_unresolved(x);
@@ -46,7 +51,7 @@ rapi::entries! {
     launch::report_tempdir => report_tempdir(path);
 
     daemon::daemon_run => daemon_run(
-        url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, attended, handlers, tempdir
+        url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, attended, handlers, tempdir, tlscert
     );
 
     session::session_snapshot => session_snapshot(

@@ -14,6 +14,7 @@ use mirai_launcher::LaunchId;
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, tell};
+use crate::access::{Asked, access};
 use crate::failure::Failure;
 use crate::launch::withdraw;
 use crate::memory;
@@ -35,6 +36,8 @@ pub(crate) struct Host {
     pub is_single: bool,
     /// Launched daemons that will never come.
     pub absent: Arc<Mutex<Absent>>,
+    /// What daemons have to show, as text; empty for nothing.
+    credentials: String,
 }
 
 impl Handle for Host {
@@ -85,7 +88,10 @@ impl Handle for SharedPart {
 /// Entry: opens a hub that listens at `url`. `mode` is `"queue"`, `"direct"` or `"single"`, `capacity` the bytes of
 /// queued tasks from which on it takes no more (`NULL` for no limit), `daemon_stream` the seed of the first daemon to
 /// connect (`NULL` for none); each later one gets the next stream. `settings` is an object that each daemon is given as
-/// it connects, before any task (`NULL` for none).
+/// it connects, before any task (`NULL` for none). For an address of a network, `tls` is `NULL` or the hub's certificate: the
+/// path of a file, or the texts of certificate and key, of which `pass` is the password (`NULL` for none); with `token` `TRUE`
+/// daemons have to know a token, with `NA` they do where certificates are made on the spot.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
     url: Sexp<'r>,
@@ -93,6 +99,9 @@ pub(crate) fn hub_open<'r>(
     capacity: Sexp<'r>,
     daemon_stream: Sexp<'r>,
     settings: Sexp<'r>,
+    tls: Sexp<'r>,
+    pass: Sexp<'r>,
+    token: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let address = Address::parse(&url.string(scope, "url")?).map_err(HubError::Listen)?;
     let mode = match mode.string(scope, "mode")?.as_str() {
@@ -105,6 +114,12 @@ pub(crate) fn hub_open<'r>(
             ));
         }
     };
+    let asked = Asked {
+        tls,
+        password: pass,
+        token,
+    };
+    let (access, credentials) = access(scope, &address, &asked)?;
     let capacity = capacity
         .optional_number(scope, "capacity")?
         .map(|bytes| bytes as u64);
@@ -113,6 +128,7 @@ pub(crate) fn hub_open<'r>(
     let welcome = (stream.is_some() || !object.is_empty()).then(|| welcome_with(stream, object));
     let options = HubOptions {
         address,
+        access,
         mode,
         capacity,
         welcome,
@@ -124,6 +140,7 @@ pub(crate) fn hub_open<'r>(
         launches: RefCell::default(),
         is_single: mode == Mode::Single,
         absent: Arc::default(),
+        credentials,
     };
     Ok(scope.pointer(host, None)?)
 }
@@ -136,6 +153,12 @@ fn welcome_with(first: Option<Seed>, object: Vec<u8>) -> Welcome {
         next = next.map(next_stream);
         settings
     })
+}
+
+/// Entry: what daemons have to show to the hub, in the form of PEM; `""` for nothing.
+pub(crate) fn hub_credentials<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let host: &Host = hub.handle(scope, "hub")?;
+    Ok(scope.string(&host.credentials)?)
 }
 
 /// Entry: where the hub listens.

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod absent;
+mod access;
 mod daemon;
 mod entries;
 mod failure;

@@ -244,7 +244,7 @@ fn no_tls(_: super::Failure) -> LaneError {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, LaneError> {
+pub(crate) fn read_file(path: &Path) -> Result<String, LaneError> {
     std::fs::read_to_string(path).map_err(|source| LaneError::File {
         path: path.to_owned(),
         source,

@@ -1,0 +1,140 @@
+# Pools that listen to a network: addresses, certificates, tokens, and what strangers get.
+
+pem <- function(text) regmatches(text, gregexpr("-----BEGIN [A-Z ]+-----", text))[[1L]]
+
+# A daemon in a process of its own, with these further arguments of daemon() as text.
+network_daemon <- function(url, arguments = "", env = character(), frame = parent.frame()) {
+  spawn(sprintf("mirai::daemon('%s'%s)", url, arguments), env = env, frame = frame)
+}
+
+test_that("host_url() has this machine's addresses by interface", {
+  urls <- host_url()
+  expect_type(urls, "character")
+  expect_gte(length(urls), 1L)
+  expect_match(urls, "^tcp://[^:]+:0$")
+  expect_false(any(grepl("127.0.0.1", urls, fixed = TRUE)))
+  expect_match(host_url(tls = TRUE, port = 5555), "^tls\\+tcp://[^:]+:5555$")
+  expect_identical(names(host_url(tls = TRUE)), names(urls))
+  expect_refused(host_url(port = 70000), "`port` must be a whole number between 0 and 65535", "host_url")
+  expect_refused(host_url(tls = NA), "`tls` must be", "host_url")
+})
+
+test_that("with TLS certificates and a token are made on the spot, and launched daemons have them", {
+  local_pool(url = "tls+tcp://127.0.0.1:0")
+  tls <- nextget("tls")
+  expect_length(tls, 2L)
+  expect_identical(tls[2L], "")
+  expect_identical(pem(tls[1L]), sprintf("-----BEGIN %s-----", c("CERTIFICATE", "CERTIFICATE", "PRIVATE KEY", "MIRAI TOKEN")))
+  launch_local(1)
+  expect_identical(value(mirai(6 * 7)), 42)
+  expect_identical(value(mirai(length(x), x = raw(3e6))), 3000000L)
+  # The command for elsewhere has them, too.
+  command <- launch_remote(1)
+  expect_match(unclass(command), tls[1L], fixed = TRUE)
+})
+
+test_that("secrets are shown by no list of processes, and in no error", {
+  skip_unless_linux()
+  local_pool(url = "tls+tcp://127.0.0.1:0")
+  launch_local(1)
+  line <- value(mirai(readLines("/proc/self/cmdline", warn = FALSE, skipNul = TRUE)))
+  expect_match(paste(line, collapse = " "), "mirai::daemon(\"tls+tcp://127.0.0.1", fixed = TRUE)
+  expect_false(any(grepl("BEGIN", line)))
+  # Typed into a shell, it is hidden by the daemon itself.
+  other <- tempfile(fileext = ".sh")
+  writeLines(c(paste("export", shQuote(child_env())), sub("^Rscript", shQuote(rscript), unclass(launch_remote(1)))), other)
+  system2("sh", shQuote(other), wait = FALSE)
+  await(info()[["connections"]] == 2L)
+  lines <- unlist(lapply(status()$workers$pid, function(pid) if (is.na(pid)) "" else
+    readLines(sprintf("/proc/%d/cmdline", pid), warn = FALSE, skipNul = TRUE)))
+  expect_false(any(grepl("BEGIN", lines)))
+})
+
+test_that("who has not the right certificate or token is told so, and gets nothing", {
+  local_pool(url = "tls+tcp://127.0.0.1:0")
+  url <- nextget("url")
+  plain <- network_daemon(sub("tls+tcp", "tcp", url, fixed = TRUE))
+  bare <- network_daemon(url)
+  local_pool(url = "tls+tcp://127.0.0.1:0", .compute = "other")
+  others <- tempfile()
+  writeLines(nextget("tls", "other")[1L], others)
+  foreign <- network_daemon(url, sprintf(", tlscert = '%s'", others))
+  expect_match(plain$wait(), "TLS", all = FALSE)
+  expect_match(bare$wait(), "27 | Peer could not be authenticated", all = FALSE, fixed = TRUE)
+  expect_match(foreign$wait(), "27 | Peer could not be authenticated", all = FALSE, fixed = TRUE)
+  expect_identical(info()[["cumulative"]], 0L)
+  own <- tempfile()
+  writeLines(nextget("tls")[1L], own)
+  network_daemon(url, sprintf(", tlscert = '%s'", own))
+  expect_identical(value(mirai("in")), "in")
+})
+
+test_that("a token keeps others out without TLS, and comes from the environment where both sides have it there", {
+  local_pool(url = "tcp://127.0.0.1:0", token = TRUE)
+  expect_identical(pem(nextget("tls")[1L]), "-----BEGIN MIRAI TOKEN-----")
+  without <- network_daemon(nextget("url"))
+  expect_match(without$wait(), "27 | Peer could not be authenticated", all = FALSE, fixed = TRUE)
+  launch_local(1)
+  expect_identical(value(mirai("in")), "in")
+  expect_identical(info()[["cumulative"]], 1L)
+  daemons(0)
+
+  old <- Sys.getenv("MIRAI_TOKEN", NA)
+  defer(if (is.na(old)) Sys.unsetenv("MIRAI_TOKEN") else Sys.setenv(MIRAI_TOKEN = old))
+  Sys.setenv(MIRAI_TOKEN = strrep("0f", 32L))
+  daemons(url = "tcp://127.0.0.1:0", token = TRUE)
+  Sys.unsetenv("MIRAI_TOKEN")
+  wrong <- network_daemon(nextget("url"), env = paste0("MIRAI_TOKEN=", strrep("00", 32L)))
+  expect_match(wrong$wait(), "27 | Peer could not be authenticated", all = FALSE, fixed = TRUE)
+  none <- network_daemon(nextget("url"), env = "MIRAI_TOKEN=abc")
+  expect_match(none$wait(), "MIRAI_TOKEN holds no token", all = FALSE)
+  network_daemon(nextget("url"), env = paste0("MIRAI_TOKEN=", strrep("0f", 32L)))
+  expect_identical(value(mirai("in")), "in")
+})
+
+test_that("own certificates serve, with a password given as such or by a function", {
+  skip_if(Sys.which("openssl") == "", "needs the program openssl")
+  folder <- tempfile()
+  dir.create(folder)
+  file <- function(name) file.path(folder, name)
+  made <- system2("openssl", c("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", file("key"),
+    "-out", file("cert"), "-days", "2", "-passout", "pass:secret", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+    stdout = FALSE, stderr = FALSE)
+  skip_if(made != 0L, "openssl makes no certificate")
+  text <- function(name) paste0(readLines(file(name)), "\n", collapse = "")
+  writeLines(c(text("cert"), text("key")), file("both"))
+  for (pass in list("secret", function() "secret")) for (tls in list(file("both"), c(text("cert"), text("key")))) {
+    daemons(url = "tls+tcp://127.0.0.1:0", tls = tls, pass = pass, tlscert = file("cert"))
+    expect_identical(nextget("tls"), file("cert"))
+    launch_local(1)
+    expect_identical(value(mirai("in")), "in")
+  }
+  daemons(url = "tls+tcp://127.0.0.1:0", tls = file("both"), pass = "secret", tlscert = c(text("cert"), ""), token = TRUE)
+  defer(daemons(0))
+  expect_identical(pem(nextget("tls")[1L]), c("-----BEGIN CERTIFICATE-----", "-----BEGIN MIRAI TOKEN-----"))
+  launch_local(1)
+  expect_identical(value(mirai("in")), "in")
+  expect_error(daemons(url = "tls+tcp://127.0.0.1:0", tls = file("both"), pass = "wrong"), "26 | Cryptographic error", fixed = TRUE)
+  expect_error(daemons(url = "tls+tcp://127.0.0.1:0", tls = file("none")), "12 | Entry not found", fixed = TRUE)
+  expect_error(daemons(url = "tcp://127.0.0.1:0", tls = file("both"), pass = "secret"), "9 | Not supported", fixed = TRUE)
+  # The pool that was there is there.
+  expect_identical(value(mirai("still in")), "still in")
+})
+
+test_that("wrong arguments are errors in the user's terms", {
+  expect_refused(daemons(url = local_url(), token = TRUE), "9 | Not supported", "daemons")
+  expect_refused(daemons(url = "tcp://127.0.0.1:0", token = NA), "`token` must be", "daemons")
+  expect_refused(daemons(url = "tls+tcp://127.0.0.1:0", tls = 1), "`tls` must be the path", "daemons")
+  expect_refused(daemons(url = "tls+tcp://127.0.0.1:0", tls = "a", pass = 1), "`pass` must be", "daemons")
+  expect_refused(daemon("tcp://127.0.0.1:1", tlscert = c("a", "b", "c")), "`tlscert` must be the path", "daemon")
+  expect_refused(daemon("tcp://127.0.0.1:1", tlscert = tempfile()), "12 | Entry not found", "daemon")
+})
+
+test_that("a pool that strangers may reach and enter says so once, unless it is told not to", {
+  open <- "daemons(url = 'tcp://:0')"
+  out <- run_r(c("library(mirai)", open, open))
+  expect_length(grep("whoever reaches", out), 1L)
+  quiet <- c("daemons(url = 'tcp://127.0.0.1:0')", "daemons(url = 'tls+tcp://:0')", "daemons(url = 'tcp://:0', token = TRUE)",
+             "options(mirai.open = TRUE)", open)
+  expect_identical(run_r(c("library(mirai)", quiet, "cat('end\n')")), "end")
+})
