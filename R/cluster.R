@@ -283,9 +283,11 @@ is_at_work <- function(node) {
   !is.null(task) && is_open(task) && !is_deserted(pool)
 }
 
-# One for all nodes, made when it is first needed, and again if someone has closed it.
+# One for all nodes, made when it is first needed, and again if someone has closed it. NULL where there is no network, not
+# even within this machine, or no connection to spare: future then says that it cannot tell, and takes the result.
 readable_socket <- function() {
-  if (!is_open_connection(clusters$socket)) clusters$socket <- make_readable_socket()
+  if (!is_open_connection(clusters$socket))
+    clusters$socket <- tryCatch(suppressWarnings(make_readable_socket()), error = function(e) NULL)
   clusters$socket
 }
 
@@ -295,14 +297,18 @@ is_open_connection <- function(con) {
 
 # The end of one whose other end is gone, which is what there is to be read.
 make_readable_socket <- function() {
-  # From a port that is free; without a draw of random numbers.
-  for (port in 49152L + (Sys.getpid() + 7L * 1:100) %% 16384L) {
-    server <- tryCatch(serverSocket(port), error = function(e) NULL, warning = function(w) NULL)
-    if (!is.null(server)) break
-  }
-  if (is.null(server)) abort("no port is free for a socket by which package future sees whether a node is done", NULL)
+  server <- listening_socket()
   on.exit(close(server))
-  socketConnection("127.0.0.1", port, blocking = TRUE, open = "rb")
+  socketConnection("127.0.0.1", attr(server, "port"), blocking = TRUE, open = "rb")
+}
+
+# At a port that is free; without a draw of random numbers.
+listening_socket <- function() {
+  for (port in 49152L + (Sys.getpid() + 7L * 1:100) %% 16384L) {
+    server <- tryCatch(serverSocket(port), error = function(e) NULL)
+    if (!is.null(server)) return(structure(server, port = port))
+  }
+  stop("no port is free")
 }
 
 close_readable_socket <- function() if (is_open_connection(clusters$socket)) close(clusters$socket)

@@ -579,6 +579,21 @@ test_that("a node shows whether something has come from it, by one connection fo
   expect_null(cl[[1]]$host)
 })
 
+test_that("without a network futures have their values, and future says that it cannot tell", {
+  skip_unless_linux()
+  skip_if_not_installed("future")
+  if (system2("unshare", c("-rn", "true"), stdout = FALSE, stderr = FALSE) != 0L) skip("needs a network namespace")
+  script <- tempfile(fileext = ".R")
+  writeLines(c(
+    "cl <- mirai::make_cluster(1)", "old <- future::plan(future::cluster, workers = cl)", "gate <- tempfile()",
+    "f <- future::future({ while (!file.exists(gate)) Sys.sleep(0.005); 'done' })",
+    "cat(future::resolved(f), '')", "invisible(file.create(gate))",
+    "while (!suppressWarnings(future::resolved(f))) Sys.sleep(0.005)", "cat(future::value(f))"
+  ), script)
+  log <- system2("unshare", c("-rn", shQuote(rscript), shQuote(script)), stdout = TRUE, env = child_env())
+  expect_identical(log, "FALSE done")
+})
+
 test_that("future.apply and furrr run on a cluster", {
   skip_if_not_installed("future.apply")
   skip_if_not_installed("furrr")
