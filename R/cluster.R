@@ -70,6 +70,8 @@ show_commands <- function(pool, n) {
 stop_cluster <- function(cl) {
   if (missing(cl)) absent("cl")
   if (!inherits(cl, "miraiCluster")) abort(sprintf("`cl` must be a cluster made by `make_cluster()`, not `%s`.", shown(cl)))
+  # An index beyond the end gives a node that is none.
+  if (!all(vapply(unclass(cl), inherits, NA, "miraiNode"))) abort("`cl` has a node that the cluster has not.")
   pool <- cluster_pool(cl)
   if (is.null(pool)) return(invisible())
   nodes <- vapply(unclass(cl), attr, 0L, "node")
