@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use mirai_lanes::{
-    Access, Address, Connection, Credentials, Dialled, Listener, dial, listen, new_token,
+    Access, Address, Connection, Credentials, Dialled, Listener, Patience, dial, listen, new_token,
 };
 use tokio::runtime::Builder;
 
@@ -151,7 +152,9 @@ fn main() {
             "" => Credentials::default(),
             text => Credentials::parse(text, ""),
         };
-        let hub = dial(&address, &credentials).expect("a hub");
+        let mut never = || false;
+        let mut patience = Patience::new(Duration::from_secs(30), &mut never);
+        let hub = dial(&address, &credentials, &mut patience).expect("a hub");
         // The hub's end ends it as well.
         let _ = serve(&*hub);
         return;

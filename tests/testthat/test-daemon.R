@@ -271,6 +271,26 @@ test_that("Ctrl-C ends an idle daemon that is called at a prompt, also one that 
   }
 })
 
+test_that("Ctrl-C ends a daemon whose host says nothing", {
+  skip_on_os("windows")
+  socket <- NULL
+  while (is.null(socket)) {
+    port <- 20000L + as.integer(runif(1, 0, 10000))
+    socket <- tryCatch(serverSocket(port), error = function(e) NULL)
+  }
+  defer(close(socket))
+  for (scheme in c("tcp", "ws")) {
+    child <- spawn(c(
+      sprintf("r <- tryCatch(mirai::daemon('%s://127.0.0.1:%d'), interrupt = function(e) 'interrupted')", scheme, port),
+      "cat('\\nthen', r, mirai::on_daemon(), '\\n')"
+    ), at_prompt = TRUE)
+    connection <- socketAccept(socket, timeout = 30)
+    tools::pskill(child$pid, tools::SIGINT)
+    expect_match(child$wait(), "^then interrupted FALSE", all = FALSE)
+    close(connection)
+  }
+})
+
 test_that("Ctrl-C at a prompt interrupts the task of a busy daemon, which goes on", {
   skip_on_os("windows")
   url <- host()

@@ -3,18 +3,15 @@ use std::time::{Duration, Instant};
 
 use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
+use crate::connect::connect;
 use crate::control::Control;
 use crate::current::Current;
 use crate::limits::Limits;
 use crate::session::{Channel, Next, Session};
 use crate::{AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Options, Task};
 
-/// Pause between attempts to reach a hub that does not listen yet: short beside the start of a session, long enough
-/// to cost nothing.
-const DIAL_PAUSE: Duration = Duration::from_millis(100);
-
 /// Between two looks for an interrupt in a daemon that is attended.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// Becomes a daemon of the hub at `options.address`, and returns when it leaves.
 ///
@@ -48,40 +45,6 @@ enum End {
     HubGone,
     /// Someone at this process wanted it to stop; the hub has been told.
     Interrupted,
-}
-
-/// Connects; with `patiently`, tries until a hub is there. Or why the daemon leaves before: a limit was reached, or
-/// someone wants it to stop.
-fn connect(
-    options: &Options,
-    limits: &Limits,
-    evaluator: &mut dyn Evaluator,
-    patiently: bool,
-) -> Result<Result<Session, ExitReason>, DaemonError> {
-    loop {
-        match Session::open(options) {
-            Ok(session) => return Ok(Ok(session)),
-            Err(DaemonError::Dial(error)) if patiently && error.is_absence() => {}
-            // A hub that is just closing: its successor may listen at the same address.
-            Err(DaemonError::Io(_)) if patiently => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(reason) = limits.reached_idle() {
-            return Ok(Err(reason.into()));
-        }
-        if options.attended && evaluator.wants_to_leave() {
-            return Ok(Err(ExitReason::Interrupted));
-        }
-        if options.leave.is_asked() {
-            return Ok(Err(ExitReason::Ended));
-        }
-        let pause = limits.deadline().map_or(DIAL_PAUSE, |deadline| {
-            deadline
-                .saturating_duration_since(Instant::now())
-                .min(DIAL_PAUSE)
-        });
-        std::thread::sleep(pause);
-    }
 }
 
 fn serve(

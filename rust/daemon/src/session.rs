@@ -2,13 +2,16 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Dialled, Spin, dial};
+use mirai_lanes::{Dialled, Patience, Spin, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
 };
 
 use crate::{DaemonError, Options};
+
+/// A host that does not answer for so long cannot be reached.
+const DIALLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A hub that takes longer to greet is stuck.
 const GREETED_WITHIN: Duration = Duration::from_secs(30);
@@ -23,8 +26,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects and shakes hands: the control connection first, so that the hub knows it when the data connection comes.
-    pub(crate) fn open(options: &Options) -> Result<Session, DaemonError> {
+    /// Connects and shakes hands: the control connection first, so that the hub knows it when the data connection comes. Where
+    /// that takes long, `gives_up` is asked now and then whether to go on.
+    pub(crate) fn open(
+        options: &Options,
+        gives_up: &mut dyn FnMut() -> bool,
+    ) -> Result<Session, DaemonError> {
         let direct = options.direct;
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| DaemonError::Io(io::Error::other(error)))?;
@@ -36,8 +43,9 @@ impl Session {
                 pair,
                 direct,
             },
+            gives_up,
         )?;
-        match control.greeting()?.message {
+        match control.greeting(gives_up)?.message {
             ToDaemon::ControlTaken => {}
             other => return Err(refusal(other)),
         }
@@ -48,8 +56,9 @@ impl Session {
                 pair,
                 direct,
             },
+            gives_up,
         )?;
-        let greeting = data.greeting()?;
+        let greeting = data.greeting(gives_up)?;
         match greeting.message {
             ToDaemon::Welcome { .. } if greeting.lost => {
                 Err(io::Error::from(io::ErrorKind::OutOfMemory).into())
@@ -90,9 +99,14 @@ pub(crate) enum Next {
 }
 
 impl Channel {
-    fn open(options: &Options, hello: Hello) -> Result<Channel, DaemonError> {
+    fn open(
+        options: &Options,
+        hello: Hello,
+        gives_up: &mut dyn FnMut() -> bool,
+    ) -> Result<Channel, DaemonError> {
+        let patience = &mut Patience::new(DIALLED_WITHIN, gives_up);
         let channel = Channel {
-            connection: dial(&options.address, &options.credentials)?,
+            connection: dial(&options.address, &options.credentials, patience)?,
             buffer: FrameBuffer::new(Limits::PEER),
             spin: Spin::default(),
         };
@@ -101,11 +115,17 @@ impl Channel {
         Ok(channel)
     }
 
-    fn greeting(&mut self) -> Result<Frame<ToDaemon>, DaemonError> {
-        match self.next(Some(Instant::now() + GREETED_WITHIN))? {
-            Next::Message(frame) => Ok(frame),
-            Next::Late => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-            Next::End => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+    fn greeting(
+        &mut self,
+        gives_up: &mut dyn FnMut() -> bool,
+    ) -> Result<Frame<ToDaemon>, DaemonError> {
+        let mut patience = Patience::new(GREETED_WITHIN, gives_up);
+        loop {
+            match self.next(Some(patience.moment()?))? {
+                Next::Message(frame) => return Ok(frame),
+                Next::Late => {}
+                Next::End => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+            }
         }
     }
 

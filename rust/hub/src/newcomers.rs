@@ -9,7 +9,8 @@ use tokio::time::Instant;
 /// How many there may be. Thousands of daemons come in waves smaller than this.
 const ROOM: usize = 256;
 
-/// What each has for itself. Daemons need a millisecond, over a network some round trips.
+/// What each has for itself. Daemons need a millisecond, over a network some round trips; those that a busy machine keeps for
+/// longer come again.
 const UNDISTURBED: Duration = Duration::from_millis(500);
 
 /// The peers that have come and are no daemons yet. There is room for so many; for one more, the one that has been here

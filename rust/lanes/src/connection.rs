@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::network::{self, NetworkListener};
-use crate::{Access, Address, Credentials, HostWatch, LaneError, Wake, lane};
+use crate::{Access, Address, Credentials, HostWatch, LaneError, Patience, Wake, lane};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
 ///
@@ -83,11 +83,17 @@ pub trait Dialled: Send + Sync + std::fmt::Debug {
 /// runs as, over a network by the credentials.
 ///
 /// # Errors
-/// [`LaneError`], with code 6 when nobody listens.
-pub fn dial(address: &Address, credentials: &Credentials) -> Result<Arc<dyn Dialled>, LaneError> {
+/// [`LaneError`], with code 6 when nobody listens, and 5 when nobody answers while there is patience.
+pub fn dial(
+    address: &Address,
+    credentials: &Credentials,
+    patience: &mut Patience<'_>,
+) -> Result<Arc<dyn Dialled>, LaneError> {
     match address {
-        Address::Network(address) => network::dial(address, credentials),
-        Address::Abstract(_) | Address::Ipc(_) => Ok(Arc::new(Blocking::new(lane::dial(address)?))),
+        Address::Network(address) => network::dial(address, credentials, patience),
+        Address::Abstract(_) | Address::Ipc(_) => {
+            Ok(Arc::new(Blocking::new(lane::dial(address, patience)?)))
+        }
     }
 }
 

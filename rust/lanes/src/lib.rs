@@ -23,6 +23,7 @@ mod local;
 #[cfg_attr(unix, allow(dead_code, reason = "tested here, used elsewhere"))]
 mod loopback;
 mod network;
+mod patience;
 #[cfg(target_os = "linux")]
 mod peer;
 mod process;
@@ -43,5 +44,6 @@ pub use mirai_handshake::{HandshakeError, Token, TokenError};
 pub use network::{
     DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, Refusal, Scheme, interfaces,
 };
+pub use patience::Patience;
 pub use process::{HostWatch, ProcessEnd, Wake, end_this_process};
 pub use spin::Spin;

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net as std_net;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::SendFlags;
 use tokio::io::Interest;
@@ -13,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::descriptors::move_up;
 #[cfg(target_os = "linux")]
 use crate::peer::peer;
-use crate::{Address, Arrival, Connection, LaneError};
+use crate::{Address, Arrival, Connection, LaneError, Patience};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = std_net::UnixStream;
@@ -40,7 +41,7 @@ impl LocalListener {
         let (socket, file) = match address {
             Address::Abstract(name) => (bind_abstract(name).map_err(os)?, None),
             Address::Ipc(path) => {
-                remove_stale(path);
+                remove_stale(address, path);
                 let socket = std_net::UnixListener::bind(path).map_err(os)?;
                 restrict(path).map_err(os)?;
                 (socket, Some(path.clone()))
@@ -104,10 +105,35 @@ fn bind_abstract(name: &str) -> io::Result<std_net::UnixListener> {
     std_net::UnixListener::bind_addr(&std_net::SocketAddr::from_abstract_name(name)?)
 }
 
+/// Connects; when the queue there is full, waits in line for so long at most, and then fails with `WouldBlock`.
 #[cfg(target_os = "linux")]
-fn dial_abstract(name: &str) -> io::Result<std_net::UnixStream> {
-    use std::os::linux::net::SocketAddrExt;
-    std_net::UnixStream::connect_addr(&std_net::SocketAddr::from_abstract_name(name)?)
+fn connect(address: &Address, within: Duration) -> io::Result<std_net::UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+    let at = match address {
+        Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        Address::Ipc(path) => SocketAddrUnix::new(path)?,
+        Address::Network(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // Holds for connecting, too.
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(within))?;
+    rustix::net::connect(&socket, &at)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;
+    Ok(socket.into())
+}
+
+/// Connects; other systems refuse at once when the queue there is full.
+#[cfg(not(target_os = "linux"))]
+fn connect(address: &Address, _: Duration) -> io::Result<std_net::UnixStream> {
+    match address {
+        Address::Ipc(path) => std_net::UnixStream::connect(path),
+        Address::Abstract(_) | Address::Network(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -115,17 +141,13 @@ fn bind_abstract(_: &str) -> io::Result<std_net::UnixListener> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn dial_abstract(_: &str) -> io::Result<std_net::UnixStream> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// A socket file of a hub that was killed would make its address unusable for good.
-fn remove_stale(path: &std::path::Path) {
+fn remove_stale(address: &Address, path: &std::path::Path) {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    // Where there is a queue, if a full one, somebody listens.
     if is_socket
-        && let Err(error) = std_net::UnixStream::connect(path)
+        && let Err(error) = connect(address, Duration::from_millis(1))
         && error.kind() == io::ErrorKind::ConnectionRefused
     {
         let _ = std::fs::remove_file(path);
@@ -172,19 +194,38 @@ impl Connection for LocalConnection {
     }
 }
 
-pub(crate) fn dial(address: &Address) -> Result<std_net::UnixStream, LaneError> {
+pub(crate) fn dial(
+    address: &Address,
+    patience: &mut Patience<'_>,
+) -> Result<std_net::UnixStream, LaneError> {
     let os = |source| LaneError::Os {
         url: address.to_string(),
         source,
     };
-    let stream = match address {
-        Address::Abstract(name) => dial_abstract(name),
-        Address::Ipc(path) => std_net::UnixStream::connect(path),
-        Address::Network(_) => return Err(unsupported(address)),
-    }
-    .map_err(os)?;
+    let stream = loop {
+        let slice = patience.slice().map_err(|error| os(name_queue(error)))?;
+        match connect(address, slice) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            done => break done.map_err(os)?,
+        }
+    };
     check_hub(address, &stream)?;
     Ok(stream)
+}
+
+/// What there was no patience for any more.
+fn name_queue(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::new(
+            error.kind(),
+            "the host takes no connection in: it is stuck, or too many others wait there",
+        ),
+        _ => error,
+    }
 }
 
 /// A daemon evaluates whatever its hub sends: the hub has to belong to the same user.

@@ -17,12 +17,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::{Address, Arrival, Connection, LaneError};
+use crate::{Address, Arrival, Connection, LaneError, Patience};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = TcpStream;
 
-/// Peers on the same machine prove themselves within a millisecond; a machine under heavy load may take its time.
+/// How long a hub has to show that it still listens, before another takes its address.
 const PROOF_WITHIN: Duration = Duration::from_secs(10);
 
 type Secret = [u8; 32];
@@ -71,8 +71,9 @@ impl Rendezvous {
         fs::rename(&new, file)
     }
 
-    fn connect(&self) -> io::Result<TcpStream> {
-        TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
+    fn connect(&self, patience: &mut Patience<'_>) -> io::Result<TcpStream> {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        TcpStream::connect_timeout(&at, patience.rest()?)
     }
 }
 
@@ -115,9 +116,9 @@ impl LocalListener {
         };
         let file = file_of(address)?;
         // Another program may have taken the port of a hub that was killed.
-        let is_used = match dial(address) {
+        let is_used = match dial(address, &mut Patience::new(PROOF_WITHIN, &mut || false)) {
             Ok(_) => true,
-            Err(LaneError::Os { source, .. }) => is_late(&source),
+            Err(LaneError::Os { source, .. }) => source.kind() == io::ErrorKind::TimedOut,
             Err(_) => false,
         };
         if is_used {
@@ -206,23 +207,22 @@ impl Connection for LoopbackConnection {
     }
 }
 
-pub(crate) fn dial(address: &Address) -> Result<TcpStream, LaneError> {
+pub(crate) fn dial(address: &Address, patience: &mut Patience<'_>) -> Result<TcpStream, LaneError> {
     let os = |source| LaneError::Os {
         url: address.to_string(),
         source,
     };
     let rendezvous = Rendezvous::read(&file_of(address)?).map_err(os)?;
-    let mut stream = rendezvous.connect().map_err(os)?;
+    let mut stream = rendezvous.connect(patience).map_err(os)?;
     let proof = [&rendezvous.daemon[..], &std::process::id().to_be_bytes()].concat();
     let mut told = [0; 32];
-    stream.set_read_timeout(Some(PROOF_WITHIN)).map_err(os)?;
     stream
         .write_all(&proof)
-        .and_then(|()| stream.read_exact(&mut told))
-        .map_err(|error| match is_late(&error) {
-            true => os(error),
+        .and_then(|()| read_patiently(&mut stream, &mut told, patience))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::Other => os(error),
             // A hub that is just closing: nobody listens there any more.
-            false => os(io::Error::new(io::ErrorKind::ConnectionRefused, error)),
+            _ => os(io::Error::new(io::ErrorKind::ConnectionRefused, error)),
         })?;
     if !is_same(&told, &rendezvous.hub) {
         return Err(LaneError::Unproven);
@@ -234,12 +234,28 @@ pub(crate) fn dial(address: &Address) -> Result<TcpStream, LaneError> {
     Ok(stream)
 }
 
-/// Whether a hub is there, but stuck.
-fn is_late(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
+/// Reads all of it.
+fn read_patiently(
+    stream: &mut TcpStream,
+    mut into: &mut [u8],
+    patience: &mut Patience<'_>,
+) -> io::Result<()> {
+    while !into.is_empty() {
+        stream.set_read_timeout(Some(patience.slice()?))?;
+        match stream.read(into) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => into = &mut into[count..],
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock
+                        | io::ErrorKind::TimedOut
+                        | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn send(mut stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -260,6 +276,10 @@ pub(crate) fn hub_pid(_: &TcpStream) -> Option<u32> {
 mod tests {
     use super::*;
     use std::thread;
+
+    fn dial(address: &Address) -> Result<TcpStream, LaneError> {
+        super::dial(address, &mut Patience::new(PROOF_WITHIN, &mut || false))
+    }
 
     fn address(folder: &tempfile::TempDir) -> Address {
         Address::Ipc(folder.path().join("hub"))

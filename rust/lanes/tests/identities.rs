@@ -12,7 +12,7 @@ use std::time::Instant;
 use common::*;
 use mirai_lanes::{
     Access, Address, Connection, Credentials, DaemonTls, Dialled, HandshakeError, HubTls,
-    LaneError, Refusal, dial, new_token,
+    LaneError, Refusal, new_token,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use mirai_lanes::{Access, Connection, Credentials, LaneError, dial};
+use mirai_lanes::{Access, Connection, Credentials, LaneError};
 
 /// What every kind of address has to do; IPv6 only where this machine has it.
 fn urls() -> Vec<&'static str> {

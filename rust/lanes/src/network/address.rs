@@ -148,6 +148,11 @@ impl NetworkAddress {
         self.to_dial()
     }
 
+    /// Whether no name has to be looked up.
+    pub(super) fn is_numeric(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok()
+    }
+
     /// Where the host may be reached, in the order of the system's resolver. Blocks while a name is looked up.
     pub(super) fn to_dial(&self) -> std::io::Result<Vec<SocketAddr>> {
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())

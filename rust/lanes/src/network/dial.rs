@@ -1,35 +1,34 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, RecvTimeoutError};
 
 use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
+use super::nng_dialling::NngDialling;
 use super::opening::{Refusal, introduce};
 use super::parked::Parked;
 use super::sealed::SealedDialled;
 use super::sys::{self, TlsConfig};
 use super::tcp;
 use crate::blocking::Blocking;
-use crate::{Credentials, Dialled, LaneError};
+use crate::{Credentials, Dialled, LaneError, Patience};
 
-/// A host that does not answer for so long cannot be reached.
-const DIALLED_WITHIN: Duration = Duration::from_secs(30);
-
-/// Connects to the hub at `address`, at any of its host's addresses, and lets both prove themselves. Blocks.
+/// Connects to the hub at `address`, at any of its host's addresses, and lets both prove themselves. Blocks, as long as there
+/// is patience.
 pub(crate) fn dial(
     address: &NetworkAddress,
     credentials: &Credentials,
+    patience: &mut Patience<'_>,
 ) -> Result<Arc<dyn Dialled>, LaneError> {
     let refused = |reason| LaneError::Refused {
         url: address.to_string(),
         reason,
     };
     let tls = tls_config(address, credentials)?;
-    let until = Instant::now() + DIALLED_WITHIN;
-    let connection = connect(address, tls.as_ref(), until)?;
-    let keys = introduce(&*connection, credentials.token.clone(), until).map_err(refused)?;
+    let connection = connect(address, tls.as_ref(), patience)?;
+    let keys = introduce(&*connection, credentials.token.clone(), patience).map_err(refused)?;
     Ok(match keys.filter(|_| tls.is_none()) {
         Some(keys) => Arc::new(SealedDialled::new(connection, &keys)),
         None => connection,
@@ -49,11 +48,11 @@ fn tls_config(
     }
 }
 
-/// Tries one of the host's addresses after the other.
+/// Tries one of the host's addresses after the other: one that never answers leaves the others their share of the time.
 fn connect(
     address: &NetworkAddress,
     tls: Option<&TlsConfig>,
-    until: Instant,
+    patience: &mut Patience<'_>,
 ) -> Result<Arc<dyn Dialled>, LaneError> {
     let url = || address.to_string();
     if address.host().is_empty() {
@@ -66,16 +65,20 @@ fn connect(
         url: url(),
         failure,
     };
-    let at = address
-        .to_dial()
+    let os = |source| LaneError::Os { url: url(), source };
+    let all = look_up(address, patience)
+        .map_err(os)?
         .map_err(|error| network(lookup_failure(&error)))?;
     let mut last = network(Failure::NO_ADDRESS);
-    for at in at {
-        let rest = until.saturating_duration_since(Instant::now());
-        if rest.is_zero() {
-            break;
+    for (tried, at) in all.iter().enumerate() {
+        if tried > 0 {
+            // Whoever has given up has done so for all of them.
+            patience.slice().map_err(os)?;
         }
-        match connect_to(address, at, tls, rest) {
+        let connected = patience.share(all.len() - tried, |patience| {
+            connect_to(address, *at, tls, patience)
+        });
+        match connected {
             Ok(connection) => return Ok(connection),
             Err(error) => last = error,
         }
@@ -83,16 +86,41 @@ fn connect(
     Err(last)
 }
 
+/// What the system's resolver says, or why nobody waits for it any more: it takes the time it takes, on a thread of its own.
+fn look_up(
+    address: &NetworkAddress,
+    patience: &mut Patience<'_>,
+) -> io::Result<io::Result<Vec<SocketAddr>>> {
+    if address.is_numeric() {
+        return Ok(address.to_dial());
+    }
+    let (tell, told) = mpsc::channel();
+    let asked = address.clone();
+    sys::with_signals_blocked(|| {
+        std::thread::Builder::new()
+            .name("mirai-lookup".to_owned())
+            // Whether anybody still waits for it does not matter.
+            .spawn(move || drop(tell.send(asked.to_dial())))
+    })?;
+    loop {
+        match told.recv_timeout(patience.slice()?) {
+            Ok(found) => return Ok(found),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(Ok(Vec::new())),
+        }
+    }
+}
+
 fn connect_to(
     address: &NetworkAddress,
     at: SocketAddr,
     tls: Option<&TlsConfig>,
-    within: Duration,
+    patience: &mut Patience<'_>,
 ) -> Result<Arc<dyn Dialled>, LaneError> {
     let url = || address.to_string();
+    let os = |source| LaneError::Os { url: url(), source };
     if address.scheme() == Scheme::Tcp {
-        let stream =
-            tcp::dial(at, within).map_err(|source| LaneError::Os { url: url(), source })?;
+        let stream = tcp::dial(at, patience).map_err(os)?;
         return Ok(Arc::new(Blocking::new(stream)));
     }
     let failed = |failure: Failure| match failure.is_authentication() {
@@ -105,7 +133,8 @@ fn connect_to(
             failure,
         },
     };
-    let stream = sys::dial(&address.url_of(at), tls, within).map_err(failed)?;
+    let dialling = NngDialling::start(&address.url_of(at), tls).map_err(failed)?;
+    let stream = dialling.wait(patience).map_err(os)?.map_err(failed)?;
     let duplex = Duplex::new(stream, address.scheme()).map_err(failed)?;
     Ok(Arc::new(Parked(duplex)))
 }

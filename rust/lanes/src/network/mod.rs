@@ -18,6 +18,7 @@ mod identity;
 mod incoming;
 mod interfaces;
 mod listener;
+mod nng_dialling;
 mod nng_listener;
 mod opening;
 mod outgoing;

@@ -2,14 +2,13 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::time::Instant;
 
 use mirai_handshake::{Daemon, HandshakeError, Hub, Keys, Nonce, Step, Token};
 use thiserror::Error;
 
 use super::failure::Failure;
 use super::sealed::Sealed;
-use crate::{Connection, Dialled};
+use crate::{Connection, Dialled, Patience};
 
 /// Why a peer was turned away, or turned away.
 #[derive(Debug, Error)]
@@ -108,11 +107,11 @@ async fn write_all(connection: &dyn Connection, mut bytes: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// The daemon's part. Blocks, until `deadline` at most.
+/// The daemon's part. Blocks, as long as there is patience.
 pub(super) fn introduce(
     connection: &dyn Dialled,
     token: Option<Token>,
-    deadline: Instant,
+    patience: &mut Patience<'_>,
 ) -> Result<Option<Keys>, Refusal> {
     let (mut daemon, opening) = Daemon::new(token, nonce()?);
     send(connection, &opening)?;
@@ -120,10 +119,12 @@ pub(super) fn introduce(
         let mut said = vec![0; daemon.wants()];
         let mut at = 0;
         while at < said.len() {
-            match connection.read(&mut said[at..], Some(deadline))? {
-                0 if said[0] == TLS_ALERT => return Err(Refusal::WantsTls),
-                0 => return Err(Refusal::Gone),
-                count => at += count,
+            match connection.read(&mut said[at..], Some(patience.moment()?)) {
+                Ok(0) if said[0] == TLS_ALERT => return Err(Refusal::WantsTls),
+                Ok(0) => return Err(Refusal::Gone),
+                Ok(count) => at += count,
+                Err(error) if is_slice_over(&error) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         match daemon.read(&said)? {
@@ -131,6 +132,13 @@ pub(super) fn introduce(
             Step::Done(_, keys) => return Ok(keys),
         }
     }
+}
+
+fn is_slice_over(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 fn send(connection: &dyn Dialled, mut bytes: &[u8]) -> io::Result<()> {

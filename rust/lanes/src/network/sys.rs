@@ -54,6 +54,11 @@ fn with_nng<T>(start: impl FnOnce() -> T) -> T {
             unsafe { nng::nng_init_set_parameter(parameter, count) };
         }
     });
+    with_signals_blocked(start)
+}
+
+/// For what starts a thread, which inherits that.
+pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let _blocked = BlockedSignals::new();
     start()
 }
@@ -216,51 +221,48 @@ impl Drop for Listener {
     }
 }
 
-/// Connects to `url`, whose host is an IP address; blocks until that has succeeded, failed or taken too long.
-pub(super) fn dial(
-    url: &str,
-    tls: Option<&TlsConfig>,
-    within: Duration,
-) -> Result<Stream, Failure> {
-    let url = CString::new(url).map_err(|_| Failure::INVALID)?;
-    let mut raw = ptr::null_mut();
-    // SAFETY: `raw` is written before it is read, `url` ends with a NUL.
-    let code = with_nng(|| unsafe { nng::nng_stream_dialer_alloc(&mut raw, url.as_ptr()) });
-    check(code)?;
-    let dialer = Dialer(NonNull::new(raw).ok_or(Failure::NO_MEMORY)?);
-    let raw = dialer.0.as_ptr();
-    let mut waited = ptr::null_mut();
-    // SAFETY: the dialler lives, names end with a NUL, NNG counts the configuration as its own; the operation has no
-    // callback and has ended when its result is read, and its first output is a stream that nobody else owns.
-    unsafe {
-        nng::nng_stream_dialer_set_bool(raw, NODELAY.as_ptr(), true);
-        nng::nng_stream_dialer_set_size(raw, WS_RECEIVE_MOST.as_ptr(), WS_FRAME);
-        if let Some(tls) = tls {
-            check(nng::nng_stream_dialer_set_ptr(
-                raw,
-                nng::NNG_OPT_TLS_CONFIG.as_ptr().cast(),
-                tls.0.as_ptr().cast(),
-            ))?;
-        }
-        check(nng::nng_aio_alloc(&mut waited, None, ptr::null_mut()))?;
-        nng::nng_aio_set_timeout(waited, milliseconds(within));
-        nng::nng_stream_dialer_dial(raw, waited);
-        nng::nng_aio_wait(waited);
-        let result = check(nng::nng_aio_result(waited)).and_then(|()| output_stream(waited));
-        nng::nng_aio_free(waited);
-        result
-    }
-}
-
 fn milliseconds(time: Duration) -> nng::nng_duration {
     nng::nng_duration::try_from(time.as_millis()).unwrap_or(nng::nng_duration::MAX)
 }
 
-struct Dialer(NonNull<nng::nng_stream_dialer>);
+/// Makes connections.
+#[derive(Debug)]
+pub(super) struct Dialer(NonNull<nng::nng_stream_dialer>);
+
+// SAFETY: NNG's diallers may be used from any thread, several at a time.
+unsafe impl Send for Dialer {}
+// SAFETY: as above.
+unsafe impl Sync for Dialer {}
+
+impl Dialer {
+    /// To `url`, whose host is an IP address.
+    pub(super) fn new(url: &str, tls: Option<&TlsConfig>) -> Result<Dialer, Failure> {
+        let url = CString::new(url).map_err(|_| Failure::INVALID)?;
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is written before it is read, `url` ends with a NUL.
+        let code = with_nng(|| unsafe { nng::nng_stream_dialer_alloc(&mut raw, url.as_ptr()) });
+        check(code)?;
+        let dialer = Dialer(NonNull::new(raw).ok_or(Failure::NO_MEMORY)?);
+        // SAFETY: the dialler lives, names end with a NUL, NNG counts the configuration as its own. That a transport lacks one
+        // of the first two options is no failure.
+        unsafe {
+            nng::nng_stream_dialer_set_bool(raw, NODELAY.as_ptr(), true);
+            nng::nng_stream_dialer_set_size(raw, WS_RECEIVE_MOST.as_ptr(), WS_FRAME);
+            if let Some(tls) = tls {
+                check(nng::nng_stream_dialer_set_ptr(
+                    raw,
+                    nng::NNG_OPT_TLS_CONFIG.as_ptr().cast(),
+                    tls.0.as_ptr().cast(),
+                ))?;
+            }
+        }
+        Ok(dialer)
+    }
+}
 
 impl Drop for Dialer {
     fn drop(&mut self) {
-        // SAFETY: the only owner; its one operation has ended.
+        // SAFETY: the only owner; no operation is under way, as each holds a count of whoever holds the dialler.
         unsafe { nng::nng_stream_dialer_free(self.0.as_ptr()) };
     }
 }
@@ -444,6 +446,14 @@ impl<T: Send + Sync + 'static> Operation<T> {
         });
     }
 
+    /// Makes a connection; [`take_stream`](Self::take_stream) has it.
+    pub(super) fn dial(&self, dialer: &Dialer, owner: Arc<T>) {
+        self.start(Vec::new(), 0, owner, |aio| {
+            // SAFETY: both live; the owner, which holds the dialler, is held until the operation has ended.
+            unsafe { nng::nng_stream_dialer_dial(dialer.0.as_ptr(), aio) };
+        });
+    }
+
     /// Ends after this time.
     pub(super) fn sleep(&self, time: Duration, owner: Arc<T>) {
         self.start(Vec::new(), 0, owner, |aio| {
@@ -497,7 +507,7 @@ impl<T: Send + Sync + 'static> Operation<T> {
         })
     }
 
-    /// The connection that was taken in, once; `None` unless the operation has ended.
+    /// The connection that was taken in or made, once; `None` unless the operation has ended.
     pub(super) fn take_stream(&self) -> Option<Result<Stream, Failure>> {
         self.take_with(|aio| {
             // SAFETY: the operation has ended, and this happens once for each.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::Connection;
+use crate::{Connection, Patience};
 
 /// Connections that the system takes in before the hub does: as many as it lets a socket have, for thousands of daemons
 /// that come at once.
@@ -43,14 +43,8 @@ impl Listener {
 
 #[cfg(unix)]
 fn bind(at: SocketAddr) -> io::Result<std::net::TcpListener> {
-    use rustix::net::{AddressFamily, SocketType, sockopt};
-    let family = match at {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    let socket = crate::descriptors::move_up(socket);
+    use rustix::net::sockopt;
+    let socket = crate::descriptors::move_up(socket(at)?);
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -58,6 +52,18 @@ fn bind(at: SocketAddr) -> io::Result<std::net::TcpListener> {
     rustix::net::bind(&socket, &at)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(unix)]
+fn socket(at: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketType};
+    let family = match at {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 #[cfg(not(unix))]
@@ -124,11 +130,41 @@ impl Connection for TcpConnection {
     }
 }
 
-/// Connects to `at`. Blocks, for `within` at most.
-pub(super) fn dial(at: SocketAddr, within: Duration) -> io::Result<StdStream> {
-    let stream = StdStream::connect_timeout(&at, within)?;
+/// Connects to `at`. Blocks, as long as there is patience.
+pub(super) fn dial(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
+    let stream = connect(at, patience)?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(unix)]
+fn connect(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    let socket = socket(at)?;
+    #[cfg(target_vendor = "apple")]
+    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    match rustix::net::connect(&socket, &at) {
+        Err(Errno::INPROGRESS | Errno::INTR) => loop {
+            // A slice fits whatever the system counts in.
+            let slice = Timespec::try_from(patience.slice()?).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&slice)) {
+                Ok(0) | Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(_) => break rustix::net::sockopt::socket_error(&socket)??,
+                Err(error) => return Err(error.into()),
+            }
+        },
+        done => done?,
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
+
+/// The time of the last slice is what the system is given here, in one piece.
+#[cfg(not(unix))]
+fn connect(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
+    StdStream::connect_timeout(&at, patience.rest()?)
 }
 
 /// Elsewhere the local lane is TCP, too.

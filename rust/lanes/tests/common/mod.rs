@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mirai_handshake::{Daemon, Step};
-use mirai_lanes::{Access, Address, Connection, Credentials, Dialled, LaneError, Listener, dial};
+use mirai_lanes::{
+    Access, Address, Connection, Credentials, Dialled, LaneError, Listener, Patience,
+};
 use tokio::task::JoinSet;
 
 /// No wait lasts longer; what hangs fails.
@@ -32,6 +34,15 @@ pub fn in_runtime<T>(work: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(async { tokio::time::timeout(GUARD, work).await.expect("in time") })
+}
+
+/// By a daemon that nobody interrupts.
+pub fn dial(address: &Address, credentials: &Credentials) -> Result<Arc<dyn Dialled>, LaneError> {
+    mirai_lanes::dial(
+        address,
+        credentials,
+        &mut Patience::new(GUARD, &mut || false),
+    )
 }
 
 /// A listener whose peers prove themselves side by side.

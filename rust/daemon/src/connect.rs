@@ -1,0 +1,142 @@
+use std::io;
+use std::time::{Duration, Instant};
+
+use mirai_lanes::Address;
+
+use crate::limits::Limits;
+use crate::run::LOOK;
+use crate::session::Session;
+use crate::{DaemonError, Evaluator, ExitReason, Options};
+
+/// Pause between attempts to reach a hub of this machine that does not listen yet: short beside the start of a session,
+/// long enough to cost nothing. Over a network, the first of them.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest one: thousands of daemons that wait for a host leave it, and the network, in peace.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often a daemon comes again that a hub has let go of before it greeted it. A hub does so to the oldest when many come.
+const RETURNS: u32 = 5;
+
+/// Connects; with `patiently`, tries until a hub is there. Or why the daemon leaves before: a limit was reached, or
+/// someone wants it to stop.
+pub(crate) fn connect(
+    options: &Options,
+    limits: &Limits,
+    evaluator: &mut dyn Evaluator,
+    patiently: bool,
+) -> Result<Result<Session, ExitReason>, DaemonError> {
+    let mut pauses = Pauses::new(&options.address);
+    let mut returns = 0;
+    loop {
+        let mut left = None;
+        let mut gives_up = || {
+            left = reason_to_leave(options, limits, evaluator);
+            left.is_some()
+        };
+        let opened = Session::open(options, &mut gives_up);
+        if let Some(reason) = left {
+            return Ok(Err(reason));
+        }
+        match opened {
+            Ok(session) => return Ok(Ok(session)),
+            Err(DaemonError::Dial(error)) if patiently && error.is_absence() => {}
+            // A hub that is just closing: its successor may listen at the same address.
+            Err(DaemonError::Io(_)) if patiently => {}
+            Err(DaemonError::Io(error)) if is_let_go(&error) && returns < RETURNS => returns += 1,
+            Err(error) => return Err(error),
+        }
+        let until = Instant::now() + pauses.next(random());
+        loop {
+            if let Some(reason) = reason_to_leave(options, limits, evaluator) {
+                return Ok(Err(reason));
+            }
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                break;
+            }
+            let limit = limits.deadline().map_or(rest, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            std::thread::sleep(rest.min(limit).min(LOOK));
+        }
+    }
+}
+
+fn reason_to_leave(
+    options: &Options,
+    limits: &Limits,
+    evaluator: &mut dyn Evaluator,
+) -> Option<ExitReason> {
+    if let Some(reason) = limits.reached_idle() {
+        return Some(reason.into());
+    }
+    if options.attended && evaluator.wants_to_leave() {
+        return Some(ExitReason::Interrupted);
+    }
+    options.leave.is_asked().then_some(ExitReason::Ended)
+}
+
+fn is_let_go(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Any number; which one is of no importance.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}
+
+/// Between attempts: on this machine always the same; over a network each twice the one before, less a part by chance, so
+/// that those who lost their host at the same moment do not come at the same moment.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    is_remote: bool,
+}
+
+impl Pauses {
+    fn new(address: &Address) -> Pauses {
+        Pauses {
+            next: FIRST_PAUSE,
+            is_remote: matches!(address, Address::Network(_)),
+        }
+    }
+
+    fn next(&mut self, random: u32) -> Duration {
+        if !self.is_remote {
+            return self.next;
+        }
+        let whole = self.next;
+        self.next = (whole * 2).min(LONGEST_PAUSE);
+        whole.mul_f64(1.0 - 0.5 * f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_over_a_network_and_differ() {
+        let remote = Address::parse("tcp://host:1").unwrap();
+        let mut pauses = Pauses::new(&remote);
+        let longest: Vec<u128> = (0..8).map(|_| pauses.next(0).as_millis()).collect();
+        assert_eq!(longest, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let mut pauses = Pauses::new(&remote);
+        assert_eq!(pauses.next(u32::MAX), FIRST_PAUSE / 2);
+        let between = pauses.next(u32::MAX / 3);
+        assert!(between > FIRST_PAUSE && between < 2 * FIRST_PAUSE);
+    }
+
+    #[test]
+    fn pauses_on_this_machine_are_all_alike() {
+        let local = Address::unique(&std::env::temp_dir()).unwrap();
+        let mut pauses = Pauses::new(&local);
+        for random in [0, 7, u32::MAX] {
+            assert_eq!(pauses.next(random), FIRST_PAUSE);
+        }
+    }
+}
