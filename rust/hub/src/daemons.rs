@@ -19,6 +19,7 @@ use crate::core::{Core, Links};
 use crate::door::{self, Door};
 use crate::link::Link;
 use crate::newcomers::{Newcomer, Newcomers};
+use crate::refusals::{Kind, Refusals};
 
 /// A peer that has not proved and said who it is by then is turned away. Daemons say so within a millisecond; a machine under heavy
 /// load may take its time.
@@ -54,6 +55,16 @@ enum GreetError {
     Lane(#[from] LaneError),
 }
 
+impl GreetError {
+    fn kind(&self) -> Kind {
+        match self {
+            GreetError::Lane(error) => Kind::of(error),
+            GreetError::Late | GreetError::Crowded => Kind::Silent,
+            _ => Kind::Unfit,
+        }
+    }
+}
+
 /// A control connection that waits for its data connection.
 #[derive(Debug)]
 struct Half {
@@ -65,15 +76,17 @@ struct Half {
 struct Entrance {
     core: Arc<Core>,
     door: Mutex<Door>,
+    refusals: Arc<Refusals>,
     newcomers: Arc<Newcomers>,
     halves: Mutex<BTreeMap<PairKey, Half>>,
 }
 
 /// Takes daemons in, for ever.
-pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener) {
+pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals: Arc<Refusals>) {
     let entrance = Arc::new(Entrance {
         core,
         door: Mutex::new(Door::new(Instant::now())),
+        refusals,
         newcomers: Arc::default(),
         halves: Mutex::default(),
     });
@@ -88,7 +101,9 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener) {
                 let newcomer = entrance.newcomers.take_in().await;
                 tokio::spawn(Arc::clone(&entrance).take_in(arrival, newcomer));
             }
-            Err(error) if error.is_stranger() => entrance.turned_away(&error, door::AT_ONCE),
+            Err(error) if error.is_stranger() => {
+                entrance.turned_away(Kind::of(&error), &error, door::AT_ONCE)
+            }
             Err(error) => {
                 log::debug!("accepting failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -126,13 +141,17 @@ impl Entrance {
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            self.turned_away(&error, door::AFTER_HEARING);
+            self.turned_away(error.kind(), &error, door::AFTER_HEARING);
         }
     }
 
-    fn turned_away(&self, why: &dyn std::error::Error, price: Duration) {
-        log::debug!("a connection was refused: {why}");
-        self.door.lock().charge(Instant::now(), price);
+    fn turned_away(&self, kind: Kind, why: &dyn std::error::Error, price: Duration) {
+        let now = Instant::now();
+        // The log is no place for all that a stranger can cause.
+        if let Some(count) = self.refusals.count(kind, now) {
+            log::info!("a connection was refused: {why} (the {count}. of its kind)");
+        }
+        self.door.lock().charge(now, price);
     }
 }
 

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::reactor::Reactor;
+use crate::refusals::{Refusals, Refused};
 use crate::task::SharedPart;
 use crate::{HubError, MemoryReturn, SubmitError, Task, TaskHandle, Worker, daemons};
 
@@ -52,6 +53,7 @@ pub const MAX_EVALUATIONS: u32 = 1 << 16;
 pub struct Hub {
     core: Arc<Core>,
     address: Address,
+    refusals: Arc<Refusals>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -117,11 +119,15 @@ impl Hub {
             memory_return,
             Arc::downgrade(&reactor),
         ));
+        let refusals = Arc::new(Refusals::default());
         let (address, work) = {
             let _inside = reactor.enter();
             let listener = mirai_lanes::listen(&address, &access)?;
             let address = listener.address().clone();
-            (address, tokio::spawn(work(Arc::clone(&core), listener)))
+            (
+                address,
+                tokio::spawn(work(Arc::clone(&core), listener, Arc::clone(&refusals))),
+            )
         };
         let thread = std::thread::Builder::new()
             .name("mirai-hub".to_owned())
@@ -130,6 +136,7 @@ impl Hub {
         Ok(Hub {
             core,
             address,
+            refusals,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -191,6 +198,11 @@ impl Hub {
         self.core.memory()
     }
 
+    /// Peers that were turned away so far.
+    pub fn refused(&self) -> Refused {
+        self.refusals.so_far()
+    }
+
     /// Whether the daemon of this number is connected.
     pub fn has_worker(&self, id: u32) -> bool {
         self.core.has_worker(id)
@@ -241,11 +253,11 @@ impl std::fmt::Debug for Hub {
 }
 
 /// What the reactor runs until the hub is closed.
-async fn work(core: Arc<Core>, listener: mirai_lanes::Listener) {
+async fn work(core: Arc<Core>, listener: mirai_lanes::Listener, refusals: Arc<Refusals>) {
     let stopped = Arc::clone(&core);
     tokio::select! {
         () = stopped.stop.notified() => {}
-        () = daemons::accept_all(Arc::clone(&core), listener) => {}
+        () = daemons::accept_all(Arc::clone(&core), listener, refusals) => {}
         () = fire_timers(&core) => {}
     }
 }

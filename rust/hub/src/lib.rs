@@ -32,6 +32,7 @@ mod memory_return;
 mod newcomers;
 mod outcome;
 mod reactor;
+mod refusals;
 mod task;
 mod timer;
 mod watch;
@@ -47,6 +48,7 @@ pub use mirai_lanes::{
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;
 pub use outcome::Outcome;
+pub use refusals::Refused;
 pub use task::{SharedPart, Task, TaskHandle, take_task_number};
 pub use watch::{Progress, Watch};
 pub use worker::{Running, Worker};

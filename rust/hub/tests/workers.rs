@@ -386,6 +386,7 @@ fn garbage_connections_harm_nothing() {
     let _workers = Workers::start(&hub, 1, &[]);
     assert_eq!(text(&submit(&hub, "echo unharmed")), "unharmed");
     assert_eq!(hub.counts().connections, 1);
+    assert!(hub.refused().unfit > 0);
 }
 
 fn connect(hub: &Hub) -> UnixStream {
@@ -425,6 +426,8 @@ fn peers_that_say_nothing_give_way_to_workers() {
     let _workers = Workers::start(&hub, 1, &[]);
     assert_eq!(text(&submit(&hub, "echo hello")), "hello");
     assert_gave_way(&silent);
+    let refused = hub.refused();
+    assert!((40..60).contains(&refused.silent), "{refused:?}");
 }
 
 #[test]
