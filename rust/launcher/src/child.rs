@@ -1,12 +1,9 @@
 //! What a daemon calls from its own process.
 
-use crate::sys;
+use crate::sys::{self, STDIO_VARIABLE};
 use std::io;
 use std::path::Path;
 use thiserror::Error;
-
-/// Names the descriptors of the host's stdout and stderr in a daemon started by `Rscript`.
-pub(crate) const STDIO_VARIABLE: &str = "MIRAI_DAEMON_STDIO";
 
 /// Errors of [`report_tempdir`] and [`adopt_stdio`].
 #[derive(Debug, Error)]
