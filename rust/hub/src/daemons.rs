@@ -334,7 +334,7 @@ async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuf
         }
     };
     if let Err(error) = result {
-        log::debug!("daemon {} is dropped: {error}", daemon.0);
+        log::debug!("{daemon:?} is dropped: {error}");
     }
 }
 
