@@ -19,8 +19,7 @@ const ROUNDS: u64 = 1_000;
 struct Pool {
     scheduler: Scheduler,
     now: u64,
-    daemons: Vec<DaemonId>,
-    /// What each daemon evaluates, by the index of its id.
+    /// What each daemon evaluates, by its id.
     runs: Vec<RunId>,
     turn: usize,
     /// Tasks that waited at the start, or took the place of one.
@@ -31,18 +30,16 @@ struct Pool {
 
 impl Pool {
     fn new(daemons: u32, queued: u64) -> Self {
-        let mut scheduler = Scheduler::new(Options::default());
         let mut pool = Self {
-            daemons: (0..daemons).map(|_| scheduler.reserve_daemon()).collect(),
-            scheduler,
+            scheduler: Scheduler::new(Options::default()),
             now: 0,
-            runs: vec![RunId(0); daemons as usize],
+            runs: vec![RunId(0); daemons as usize + 1],
             turn: 0,
             queued: vec![],
             place: 0,
             effects: 0,
         };
-        for daemon in pool.daemons.clone() {
+        for daemon in (1..=daemons).map(DaemonId) {
             pool.tell(Event::DaemonJoined { daemon });
         }
         (0..daemons).for_each(|_| {
@@ -56,7 +53,7 @@ impl Pool {
         for effect in self.scheduler.handle(Tick(self.now), event) {
             self.effects += 1;
             if let Effect::Send { to, run, .. } = black_box(effect) {
-                self.runs[to.index()] = run;
+                self.runs[to.0 as usize] = run;
             }
         }
     }
@@ -76,10 +73,9 @@ impl Pool {
 
     /// The daemon whose turn it is reports. With an odd stride the reports are not in the order of the daemons' slots.
     fn end(&mut self) {
-        let daemons = self.daemons.len();
+        let daemons = self.runs.len() - 1;
         self.turn = (self.turn + 7) % daemons;
-        let daemon = self.daemons[self.turn];
-        let run = self.runs[daemon.index()];
+        let (daemon, run) = (DaemonId(self.turn as u32 + 1), self.runs[self.turn + 1]);
         self.tell(Event::TaskEnded {
             daemon,
             run,

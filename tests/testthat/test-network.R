@@ -138,3 +138,77 @@ test_that("a pool that strangers may reach and enter says so once, unless it is 
              "options(mirai.open = TRUE)", open)
   expect_identical(run_r(c("library(mirai)", quiet, "cat('end\n')")), "end")
 })
+
+# ---- when the network breaks
+
+# A machine of its own for daemons, as far as a network namespace is one: a function that runs a command there, the addresses of
+# this side and that one, and functions that cut the cable and mend it.
+other_machine <- function(frame = parent.frame()) {
+  skip_unless_linux()
+  skip_if(Sys.which("ip") == "", "needs the program ip")
+  ip <- function(...) suppressWarnings(system2("ip", c(...), stdout = FALSE, stderr = FALSE)) == 0L
+  name <- sprintf("mirai%d", Sys.getpid())
+  skip_if_not(ip("netns", "add", name), "only root can make network namespaces")
+  defer(ip("netns", "del", name), frame)
+  here <- paste0("mh", Sys.getpid())
+  there <- paste0("md", Sys.getpid())
+  made <- ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name) &&
+    ip("addr", "add", "10.213.17.1/30", "dev", here) && ip("link", "set", here, "up") &&
+    ip("-n", name, "addr", "add", "10.213.17.2/30", "dev", there) && ip("-n", name, "link", "set", there, "up") &&
+    ip("-n", name, "link", "set", "lo", "up")
+  skip_if_not(made, "no virtual network can be made here")
+  list(
+    within = c("ip", "netns", "exec", name), address = "10.213.17.1",
+    cut = function() ip("-n", name, "link", "set", there, "down"),
+    mend = function() ip("-n", name, "link", "set", there, "up")
+  )
+}
+
+test_that("a cut cable loses the daemon and its task", {
+  machine <- other_machine()
+  # Over TCP the system notices, over the others question and answer do.
+  for (scheme in c("tcp", "ws", "tls+tcp")) {
+    local_pool(url = sprintf("%s://%s:0", scheme, machine$address), token = TRUE)
+    certificates <- tempfile()
+    writeLines(nextget("tls")[1L], certificates)
+    spawn(sprintf("mirai::daemon('%s', tlscert = '%s')", nextget("url"), certificates), within = machine$within)
+    held <- hold()
+    held$started()
+    machine$cut()
+    expect_code(value(held$m), 19L)
+    await(info()[["connections"]] == 0L)
+    machine$mend()
+  }
+})
+
+test_that("neither a daemon in compiled code nor a host that was stopped is taken for gone", {
+  skip_unless_linux()
+  gate <- tempfile()
+  host <- spawn(c(
+    "library(mirai)",
+    "daemons(url = 'ws://127.0.0.1:0')",
+    "invisible(launch_local(1))",
+    "pid <- mirai(Sys.getpid())[]",
+    sprintf("m <- mirai({file.create('%s'); x <- runif(2e7); for (i in 1:5) y <- sort(x, method = 'quick'); Sys.getpid()})", gate),
+    "cat('same', m[] == pid, mirai(Sys.getpid())[] == pid, '\\n')"
+  ))
+  await(file.exists(gate))
+  # For longer than a silent peer has.
+  tools::pskill(host$pid, tools::SIGSTOP)
+  Sys.sleep(17)
+  tools::pskill(host$pid, tools::SIGCONT)
+  expect_identical(host$wait(120), "same TRUE TRUE ")
+})
+
+test_that("a daemon that was launched here is known as such over a network, too", {
+  local_pool(url = "tcp://127.0.0.1:0", token = TRUE)
+  launch_local(1, maxtasks = 2)
+  pid <- value(mirai(Sys.getpid()))
+  expect_identical(status()$workers$pid, pid)
+  expect_identical(value(mirai(Sys.getenv("MIRAI_LAUNCHER"))), "")
+  await(!alive(pid))
+  # The end of the first has been seen before that of the second.
+  launch_local(1, maxtasks = 1)
+  expect_silent(await(!alive(value(mirai(Sys.getpid())))))
+  expect_identical(nrow(status()$failed), 0L)
+})

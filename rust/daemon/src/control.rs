@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mirai_lanes::{Dialled, HostWatch, Wake};
-use mirai_wire::{Frame, ToDaemon};
+use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, Wake};
+use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
 use crate::current::Current;
 use crate::session::{Channel, Next};
@@ -88,15 +88,21 @@ impl Drop for Control {
     }
 }
 
+/// Until when a hub that asks at intervals has asked again, unless it is gone.
+fn deadline() -> Instant {
+    Instant::now() + HOST_SILENCE
+}
+
 impl Watcher {
     fn run(mut self) {
         self.interrupter.on_control_thread();
+        let asks = !self.channel.connection.notices_silence();
         while let Wake::Readable = self.channel.connection.wait(&self.host) {
             // The buffer may hold several messages of one read.
-            match self.channel.next(None) {
+            match self.channel.next(asks.then(deadline)) {
                 Ok(Next::Message(frame)) => self.obey(frame),
-                Ok(Next::Late) => {}
-                Ok(Next::End) | Err(_) => break,
+                // A hub that has not asked for so long is gone.
+                Ok(Next::Late | Next::End) | Err(_) => break,
             }
             while let Some(frame) = self.channel.buffered() {
                 self.obey(frame);
@@ -112,6 +118,8 @@ impl Watcher {
                 self.told.store(true, Ordering::Release);
                 self.end_reading();
             }
+            // A broken connection is seen in reading.
+            ToDaemon::Ping => drop(self.channel.send(&FromDaemon::Pong, &[])),
             _ => {}
         }
     }

@@ -39,6 +39,8 @@ pub struct Options {
     /// Someone at this process may want it to stop: ask [`Evaluator::wants_to_leave`](crate::Evaluator::wants_to_leave)
     /// while there is no task.
     pub attended: bool,
+    /// What the launcher of this process has given it to be known by; 0 for nothing.
+    pub launcher: u64,
     /// By which other threads ask the daemon to leave.
     pub leave: LeaveHandle,
 }
@@ -56,6 +58,7 @@ impl Options {
             walltime: None,
             maxtasks: None,
             attended: false,
+            launcher: 0,
             leave: LeaveHandle::default(),
         }
     }

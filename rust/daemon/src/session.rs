@@ -36,28 +36,19 @@ impl Session {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| DaemonError::Io(io::Error::other(error)))?;
         let pair = PairKey(key);
-        let mut control = Channel::open(
-            options,
-            Hello {
-                role: Role::Control,
-                pair,
-                direct,
-            },
-            gives_up,
-        )?;
+        let hello = |role| Hello {
+            role,
+            pair,
+            direct,
+            pid: std::process::id(),
+            launcher: options.launcher,
+        };
+        let mut control = Channel::open(options, hello(Role::Control), gives_up)?;
         match control.greeting(gives_up)?.message {
             ToDaemon::ControlTaken => {}
             other => return Err(refusal(other)),
         }
-        let mut data = Channel::open(
-            options,
-            Hello {
-                role: Role::Data,
-                pair,
-                direct,
-            },
-            gives_up,
-        )?;
+        let mut data = Channel::open(options, hello(Role::Data), gives_up)?;
         let greeting = data.greeting(gives_up)?;
         match greeting.message {
             ToDaemon::Welcome { .. } if greeting.lost => {

@@ -27,6 +27,8 @@ use crate::{
 /// are written, callbacks run or payloads are freed: those are collected in [`Work`] and done after it is let go. A
 /// link's queue may be locked under it, nothing else.
 pub(crate) struct Core {
+    /// See [`HubOptions::launcher`](crate::HubOptions::launcher).
+    pub launcher: u64,
     memory_return: Option<&'static MemoryReturn>,
     state: Mutex<State>,
     /// Waited for under `state`; signalled without it, after a daemon has come or gone.
@@ -44,11 +46,8 @@ pub(crate) struct Core {
 struct State {
     scheduler: Scheduler,
     /// Open tasks by slot of their id.
-    tasks: Table<Open>,
-    /// Connected daemons by slot of their id.
-    peers: Table<Peer>,
-    /// Ids of these by the numbers they have for users, which rise as they join and never come again.
-    numbers: BTreeMap<u32, DaemonId>,
+    tasks: Vec<Option<Open>>,
+    peers: BTreeMap<DaemonId, Peer>,
     /// What each daemon evaluates before its first task, in this order.
     setups: Vec<Parts>,
     last_daemon: u32,
@@ -94,8 +93,6 @@ impl From<Task> for Parts {
 
 /// A daemon as the hub knows it.
 struct Peer {
-    /// Its number for users.
-    number: u32,
     links: Links,
     /// Shared parts that it has been sent.
     parts: HashSet<u64>,
@@ -107,6 +104,8 @@ struct Peer {
 pub(crate) struct Links {
     pub data: Arc<Link>,
     pub control: Arc<Link>,
+    /// Process id of the daemon, if it is one of this machine.
+    pub pid: Option<u32>,
 }
 
 impl Links {
@@ -120,51 +119,6 @@ impl Links {
         self.control.connection.shutdown();
     }
 }
-
-/// What there is for each slot of the scheduler's ids.
-struct Table<T>(Vec<Option<T>>);
-
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Table<T> {
-    fn insert(&mut self, index: usize, value: T) {
-        if self.0.len() <= index {
-            self.0.resize_with(index + 1, || None);
-        }
-        self.0[index] = Some(value);
-    }
-
-    fn get(&self, index: usize) -> Option<&T> {
-        self.0.get(index)?.as_ref()
-    }
-
-    fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.0.get_mut(index)?.as_mut()
-    }
-
-    fn remove(&mut self, index: usize) -> Option<T> {
-        self.0.get_mut(index)?.take()
-    }
-
-    fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.iter_mut().flatten()
-    }
-
-    /// Gives up most of what is above the slots that are in use.
-    fn shrink(&mut self, slots: usize) {
-        if self.0.len() > 2 * slots + SMALL {
-            self.0.truncate(slots);
-            self.0.shrink_to(slots + SMALL);
-        }
-    }
-}
-
-/// Tables of so many slots and fewer are not worth shrinking.
-const SMALL: usize = 1 << 10;
 
 /// What a daemon's report carries besides the ids.
 struct Report {
@@ -196,6 +150,7 @@ impl Work {
 
 impl Core {
     pub(crate) fn new(
+        launcher: u64,
         mode: Mode,
         capacity: Option<u64>,
         welcome: Option<Welcome>,
@@ -204,9 +159,8 @@ impl Core {
     ) -> Core {
         let state = State {
             scheduler: Scheduler::new(Options { mode, capacity }),
-            tasks: Table::default(),
-            peers: Table::default(),
-            numbers: BTreeMap::new(),
+            tasks: Vec::new(),
+            peers: BTreeMap::new(),
             setups: Vec::new(),
             last_daemon: 0,
             joined: HashSet::new(),
@@ -215,6 +169,7 @@ impl Core {
             is_closed: false,
         };
         Core {
+            launcher,
             state: Mutex::new(state),
             memory_return,
             presence: Condvar::new(),
@@ -257,7 +212,7 @@ impl Core {
             if !state.scheduler.admits() {
                 return Err(SubmitError::Full(Box::new(task)));
             }
-            let options = options_of(&task, &state.numbers);
+            let options = options_of(&task);
             let id = state.scheduler.reserve();
             let handle = state.open(self, id, task.into());
             state.handle(
@@ -277,7 +232,7 @@ impl Core {
         min: Option<u32>,
     ) -> Result<Vec<TaskHandle>, SubmitError> {
         self.with_state(|state, timer, work| {
-            let options = options_of(&task, &state.numbers);
+            let options = options_of(&task);
             let parts = Parts::from(task);
             if state.is_closed {
                 work.unused.push(parts);
@@ -291,7 +246,7 @@ impl Core {
                 Some(min) => state.scheduler.everywhere_count(min),
                 None => {
                     state.setups.push(parts.clone());
-                    state.numbers.len() as u32
+                    state.peers.len() as u32
                 }
             };
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
@@ -343,25 +298,20 @@ impl Core {
 
     /// Takes a daemon in; its welcome goes out before any task.
     pub(crate) fn join(&self, links: Links) -> Option<DaemonId> {
-        let id = self.state.lock().scheduler.reserve_daemon();
-        let Ok(settings) = self.next_settings() else {
-            // Without its settings it would be another daemon than was asked for.
-            self.state.lock().scheduler.give_back(id);
-            return None;
-        };
+        // Without its settings it would be another daemon than was asked for.
+        let settings = self.next_settings().ok()?;
         let id = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
             }
             state.last_daemon += 1;
-            let number = state.last_daemon;
-            state.joined.extend(links.data.connection.peer_pid());
+            let id = DaemonId(state.last_daemon);
+            state.joined.extend(links.pid);
             links
                 .data
-                .queue(&ToDaemon::Welcome { daemon: number }, settings);
+                .queue(&ToDaemon::Welcome { daemon: id.0 }, settings);
             work.flush.push(Arc::clone(&links.data));
             let mut peer = Peer {
-                number,
                 links,
                 parts: HashSet::new(),
                 workload: Workload::default(),
@@ -369,8 +319,7 @@ impl Core {
             for setup in &state.setups {
                 peer.send(setup, SETUP);
             }
-            state.peers.insert(id.index(), peer);
-            state.numbers.insert(number, id);
+            state.peers.insert(id, peer);
             state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
             Some(id)
         });
@@ -404,7 +353,7 @@ impl Core {
             last,
         };
         self.with_state(|state, timer, work| {
-            if let Some(peer) = state.peers.get_mut(daemon.index()) {
+            if let Some(peer) = state.peers.get_mut(&daemon) {
                 if RunId(run) == SETUP {
                     peer.workload.note_setup(end == RunEnd::Value);
                     return;
@@ -445,9 +394,7 @@ impl Core {
     pub(crate) fn lost(&self, daemon: DaemonId) {
         self.with_state(|state, timer, work| {
             state.handle(timer, work, Event::DaemonLost { daemon }, None);
-            if let Some(peer) = state.peers.remove(daemon.index()) {
-                state.numbers.remove(&peer.number);
-            }
+            state.peers.remove(&daemon);
         });
         self.note_change();
     }
@@ -468,17 +415,16 @@ impl Core {
 
     /// Settles everything and ends all connections; with `exit` the daemons are told to exit first.
     pub(crate) fn close(&self, exit: bool) {
-        let mut peers = self.with_state(|state, timer, work| {
+        let peers = self.with_state(|state, timer, work| {
             if state.is_closed {
-                return Table::default();
+                return BTreeMap::new();
             }
             state.is_closed = true;
             state.handle(timer, work, Event::Reset, None);
             work.unused.append(&mut state.setups);
-            state.numbers.clear();
             std::mem::take(&mut state.peers)
         });
-        for Peer { links, .. } in peers.values_mut() {
+        for Peer { links, .. } in peers.values() {
             links.end(exit);
         }
         self.stop.notify_one();
@@ -493,7 +439,8 @@ impl Core {
     pub(crate) fn dismiss(&self, id: u32) {
         let links = {
             let state = self.state.lock();
-            state.peer(id).map(|peer| peer.links.clone())
+            let peer = state.peers.get(&DaemonId(id));
+            peer.map(|peer| peer.links.clone())
         };
         if let Some(links) = links {
             links.end(true);
@@ -534,21 +481,17 @@ impl Core {
     }
 
     pub(crate) fn has_worker(&self, id: u32) -> bool {
-        self.state.lock().numbers.contains_key(&id)
+        self.state.lock().peers.contains_key(&DaemonId(id))
     }
 
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let state = self.state.lock();
-        let worker = |number: &u32| {
-            let peer = state.peer(*number)?;
-            let pid = peer.links.data.connection.peer_pid();
-            Some(peer.workload.describe(*number, pid))
-        };
-        state.numbers.keys().filter_map(worker).collect()
+        let worker = |(id, peer): (&DaemonId, &Peer)| peer.workload.describe(id.0, peer.links.pid);
+        state.peers.iter().map(worker).collect()
     }
 }
 
-fn options_of(task: &Task, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
+fn options_of(task: &Task) -> TaskOptions {
     let timeout =
         task.timeout.map(
             |timeout| match u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) {
@@ -560,23 +503,21 @@ fn options_of(task: &Task, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
     TaskOptions {
         bytes: task.body.len() as u64,
         timeout,
-        to: task.to.and_then(|number| numbers.get(&number).copied()),
+        to: task.to.map(DaemonId),
     }
 }
 
 impl State {
-    /// The daemon of this number.
-    fn peer(&self, number: u32) -> Option<&Peer> {
-        self.peers.get(self.numbers.get(&number)?.index())
-    }
-
     fn open(&mut self, core: &Arc<Core>, id: TaskId, parts: Parts) -> TaskHandle {
         let cell = Cell::new(id, Arc::downgrade(core), core.memory_return);
         let open = Open {
             cell: Arc::clone(&cell),
             parts,
         };
-        self.tasks.insert(id.index(), open);
+        if self.tasks.len() <= id.index() {
+            self.tasks.resize_with(id.index() + 1, || None);
+        }
+        self.tasks[id.index()] = Some(open);
         TaskHandle(cell)
     }
 
@@ -591,8 +532,8 @@ impl State {
         for effect in scheduler.handle(timer.now(), event) {
             match effect {
                 Effect::Send { to, task, run } => {
-                    if let (Some(peer), Some(open)) =
-                        (peers.get_mut(to.index()), tasks.get(task.index()))
+                    if let (Some(peer), Some(Some(open))) =
+                        (peers.get_mut(&to), tasks.get(task.index()))
                     {
                         peer.workload.sent(run, &open.cell);
                         peer.send(&open.parts, run);
@@ -600,7 +541,7 @@ impl State {
                     }
                 }
                 Effect::Interrupt { daemon, run } => {
-                    if let Some(peer) = peers.get(daemon.index()) {
+                    if let Some(peer) = peers.get(&daemon) {
                         peer.links
                             .control
                             .queue(&ToDaemon::Cancel { run: run.0 }, None);
@@ -608,18 +549,18 @@ impl State {
                     }
                 }
                 Effect::Settle { task, how } => {
-                    if let Some(open) = tasks.get(task.index()) {
+                    if let Some(Some(open)) = tasks.get(task.index()) {
                         work.settle
                             .push((Arc::clone(&open.cell), outcome(how, report.take())));
                     }
                 }
                 Effect::Release { task } => {
-                    work.released.extend(tasks.remove(task.index()));
+                    work.released
+                        .extend(tasks.get_mut(task.index()).and_then(Option::take));
                 }
                 Effect::ArmTimer { at } => timer.arm(at),
             }
         }
-        tasks.shrink(scheduler.task_slots());
     }
 }
 

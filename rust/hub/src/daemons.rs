@@ -3,9 +3,12 @@ use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mirai_lanes::{Arrival, LaneError, Listener, OutOfFiles, ProcessEnd, RoomFor, check_room};
+use mirai_lanes::{
+    Arrival, LaneError, Listener, OutOfFiles, ProcessEnd, RoomFor, SILENCE, check_room,
+};
 use mirai_scheduler::{DaemonId, Mode};
 use mirai_wire::{
     Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, RunEnd, ToDaemon,
@@ -28,6 +31,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Pause when accepting itself fails: descriptors have run out, and come back when daemons leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Questions without an answer after which a daemon is gone.
+const PINGS: u32 = 3;
+
 /// Why a peer did not become a daemon.
 #[derive(Debug, Error)]
 enum GreetError {
@@ -39,6 +45,8 @@ enum GreetError {
     Gone,
     #[error("its first message is no hello")]
     NoHello,
+    #[error("it does not answer any more")]
+    Silent,
     #[error("it has no control connection")]
     NoControl,
     #[error("its data connection did not come")]
@@ -236,7 +244,7 @@ impl Entrance {
             return Err(GreetError::Mode);
         }
         if let Err(full) = check_room(RoomFor::Connection) {
-            self.core.turn_away(link.connection.peer_pid(), full);
+            self.core.turn_away(self.pid(link, &hello), full);
             refuse(link, RefuseReason::Files);
             return Err(full.into());
         }
@@ -244,9 +252,16 @@ impl Entrance {
             Role::Control => self.serve_control(link, buffer, hello.pair, newcomer).await,
             Role::Data => {
                 newcomer.is_known();
-                self.serve_data(link, buffer, hello.pair).await
+                self.serve_data(link, buffer, hello).await
             }
         }
+    }
+
+    /// Process id of a daemon of this machine, as the lane knows it, or as it says itself with what only our launcher gives.
+    fn pid(&self, link: &Link, hello: &Hello) -> Option<u32> {
+        let is_launched = self.core.launcher != 0 && hello.launcher == self.core.launcher;
+        let told = is_launched.then_some(hello.pid);
+        link.connection.peer_pid().or(told)
     }
 
     async fn serve_control(
@@ -270,10 +285,10 @@ impl Entrance {
                 std::future::pending().await
             }
         };
-        // A daemon sends nothing more here; its end clears what never found its other half.
+        // Its end clears what never found its other half.
         tokio::select! {
             () = link.run() => {}
-            _ = fill(link, &mut buffer) => {}
+            _ = hear_pongs(link, &mut buffer) => {}
             () = gives_way => return Err(GreetError::Crowded),
         }
         match self.halves.lock().remove(&pair) {
@@ -286,9 +301,9 @@ impl Entrance {
         &self,
         link: &Arc<Link>,
         mut buffer: FrameBuffer,
-        pair: PairKey,
+        hello: Hello,
     ) -> Result<(), GreetError> {
-        let control = self.halves.lock().remove(&pair);
+        let control = self.halves.lock().remove(&hello.pair);
         let Half {
             link: control,
             newcomer,
@@ -298,9 +313,10 @@ impl Entrance {
         let links = Links {
             data: Arc::clone(link),
             control: Arc::clone(&control),
+            pid: self.pid(link, &hello),
         };
-        match self.core.join(links) {
-            Some(daemon) => attend(&self.core, daemon, link, buffer).await,
+        match self.core.join(links.clone()) {
+            Some(daemon) => attend(&self.core, daemon, &links, buffer).await,
             None => refuse(link, RefuseReason::Closing),
         }
         control.connection.shutdown();
@@ -310,9 +326,10 @@ impl Entrance {
 
 /// Attends to a daemon until it is gone. The end of its process counts, not only that of its connection: a copy of the
 /// descriptor in a grandchild keeps that open.
-async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuffer) {
+async fn attend(core: &Core, daemon: DaemonId, links: &Links, mut buffer: FrameBuffer) {
+    let link = &*links.data;
     let _attendance = Attendance { core, daemon };
-    let process = link.connection.peer_pid().and_then(ProcessEnd::watch);
+    let process = links.pid.and_then(ProcessEnd::watch);
     let process = process.map(ProcessEnd::move_up);
     let ended = async {
         match process {
@@ -323,6 +340,7 @@ async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuf
     let result = tokio::select! {
         result = hear_all(core, daemon, link, &mut buffer) => result,
         () = link.run() => Ok(()),
+        () = silence(&links.control) => Err(GreetError::Silent),
         () = ended => {
             // What it wrote before its end still counts.
             while let Ok(Some(true)) = fill_now(link, &mut buffer) {
@@ -334,7 +352,7 @@ async fn attend(core: &Core, daemon: DaemonId, link: &Link, mut buffer: FrameBuf
         }
     };
     if let Err(error) = result {
-        log::debug!("{daemon:?} is dropped: {error}");
+        log::debug!("daemon {} is dropped: {error}", daemon.0);
     }
 }
 
@@ -347,6 +365,38 @@ struct Attendance<'a> {
 impl Drop for Attendance<'_> {
     fn drop(&mut self) {
         self.core.lost(self.daemon);
+    }
+}
+
+/// What a daemon's control connection says once it is taken.
+async fn hear_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), GreetError> {
+    loop {
+        while let Some(Frame { message, .. }) = buffer.next_frame()? {
+            match message {
+                FromDaemon::Pong => link.pongs.fetch_add(1, Ordering::Relaxed),
+                _ => return Err(GreetError::NoHello),
+            };
+        }
+        if !fill(link, buffer).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends when a daemon has not answered for [`SILENCE`], where the lane would not tell. A stall of this process is one
+/// interval without an answer, however long it was.
+async fn silence(control: &Link) {
+    if control.connection.notices_silence() {
+        return std::future::pending().await;
+    }
+    let mut missed = 0;
+    while missed < PINGS {
+        let heard = control.pongs.load(Ordering::Relaxed);
+        control.queue(&ToDaemon::Ping, None);
+        control.flush();
+        tokio::time::sleep(SILENCE / PINGS).await;
+        let is_there = control.pongs.load(Ordering::Relaxed) != heard;
+        missed = if is_there { 0 } else { missed + 1 };
     }
 }
 
@@ -387,7 +437,7 @@ fn hear(
                 core.leaving(daemon);
                 return Ok(ControlFlow::Break(()));
             }
-            FromDaemon::Hello(_) => return Err(GreetError::NoHello),
+            FromDaemon::Hello(_) | FromDaemon::Pong => return Err(GreetError::NoHello),
         }
     }
     Ok(ControlFlow::Continue(()))

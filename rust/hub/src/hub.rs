@@ -22,6 +22,8 @@ pub struct HubOptions {
     pub address: Address,
     /// Who may connect, at an address of a network.
     pub access: Access,
+    /// What daemons that are launched from this process say to be known by, so that their process ids are; 0 for nothing.
+    pub launcher: u64,
     /// How tasks find their daemons.
     pub mode: Mode,
     /// Bytes of queued tasks from which on submissions are refused; `None` is no limit.
@@ -38,6 +40,7 @@ impl HubOptions {
         HubOptions {
             address,
             access: Access::default(),
+            launcher: 0,
             mode: Mode::Queue,
             capacity: None,
             welcome: None,
@@ -105,6 +108,7 @@ impl Hub {
         let HubOptions {
             address,
             access,
+            launcher,
             mode,
             capacity,
             welcome,
@@ -113,6 +117,7 @@ impl Hub {
         check_room(RoomFor::Hub)?;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
         let core = Arc::new(Core::new(
+            launcher,
             mode,
             capacity,
             welcome,

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use mirai_lanes::Connection;
 use mirai_wire::{ToDaemon, encode_head};
@@ -20,6 +20,8 @@ pub(crate) struct Link {
     queue: Mutex<VecDeque<Outgoing>>,
     full: Notify,
     broken: AtomicBool,
+    /// Answers to `Ping` that have come, of a control connection.
+    pub pongs: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Link {
             queue: Mutex::default(),
             full: Notify::new(),
             broken: AtomicBool::new(false),
+            pongs: AtomicU32::new(0),
         }
     }
 

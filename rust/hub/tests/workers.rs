@@ -442,6 +442,8 @@ fn half_a_worker_gives_way_to_whole_ones() {
                 role: Role::Control,
                 pair: PairKey(pair),
                 direct: false,
+                pid: 0,
+                launcher: 0,
             });
             let mut stream = connect(&hub);
             stream.write_all(&Preamble::OURS.encode()).unwrap();

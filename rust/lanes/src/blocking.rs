@@ -15,6 +15,7 @@ pub(crate) trait Socket: Send + Sync + Debug {
     fn shutdown(&self, how: Shutdown);
     fn wait(&self, host: &HostWatch) -> Wake;
     fn host_pid(&self) -> Option<u32>;
+    fn notices_silence(&self) -> bool;
 }
 
 impl Socket for lane::Stream {
@@ -44,6 +45,10 @@ impl Socket for lane::Stream {
 
     fn host_pid(&self) -> Option<u32> {
         lane::hub_pid(self)
+    }
+
+    fn notices_silence(&self) -> bool {
+        true
     }
 }
 
@@ -124,5 +129,9 @@ impl<S: Socket> Dialled for Blocking<S> {
 
     fn host_pid(&self) -> Option<u32> {
         self.socket.host_pid()
+    }
+
+    fn notices_silence(&self) -> bool {
+        self.socket.notices_silence()
     }
 }

@@ -3,7 +3,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::blocking::Blocking;
 use crate::network::{self, NetworkListener};
@@ -38,7 +38,16 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     fn shutdown(&self);
     /// Process id of the peer on this machine, where the lane knows it.
     fn peer_pid(&self) -> Option<u32>;
+    /// Whether the connection breaks by itself when the peer's machine has not answered for [`SILENCE`]. Where it does not,
+    /// the hub asks.
+    fn notices_silence(&self) -> bool;
 }
+
+/// A daemon whose machine has not answered for so long is gone: the machine, or the way to it.
+pub const SILENCE: Duration = Duration::from_secs(15);
+
+/// So much longer a daemon waits for its host, which may be stopped or asleep.
+pub const HOST_SILENCE: Duration = Duration::from_secs(300);
 
 /// A daemon's end of a connection: blocking, and used by two threads at most, of which one reads.
 pub trait Dialled: Send + Sync + std::fmt::Debug {
@@ -77,6 +86,8 @@ pub trait Dialled: Send + Sync + std::fmt::Debug {
     fn shutdown(&self);
     /// Process id of the hub on this machine, where the lane knows it.
     fn host_pid(&self) -> Option<u32>;
+    /// As [`Connection::notices_silence`]: where it does not, the hub's questions are what comes.
+    fn notices_silence(&self) -> bool;
 }
 
 /// Connects to the hub at `address`, and checks that it is one that this daemon may trust: within a machine by the user it

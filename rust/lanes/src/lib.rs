@@ -36,7 +36,7 @@ use loopback as lane;
 
 pub use address::Address;
 pub use code::ErrorCode;
-pub use connection::{Arrival, Connection, Dialled, Listener, dial, listen};
+pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, Listener, SILENCE, dial, listen};
 pub use credentials::{Access, Credentials, new_token};
 pub use descriptors::{OutOfFiles, RoomFor, check_room, check_room_for};
 pub use error::LaneError;

@@ -192,6 +192,10 @@ impl Connection for LocalConnection {
     fn peer_pid(&self) -> Option<u32> {
         self.pid
     }
+
+    fn notices_silence(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn dial(

@@ -205,6 +205,10 @@ impl Connection for LoopbackConnection {
     fn peer_pid(&self) -> Option<u32> {
         Some(self.pid)
     }
+
+    fn notices_silence(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn dial(address: &Address, patience: &mut Patience<'_>) -> Result<TcpStream, LaneError> {

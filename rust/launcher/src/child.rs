@@ -1,9 +1,25 @@
 //! What a daemon calls from its own process.
 
-use crate::sys::{self, STDIO_VARIABLE};
+use crate::sys;
 use std::io;
 use std::path::Path;
 use thiserror::Error;
+
+/// Names the descriptors of the host's stdout and stderr in a daemon started by `Rscript`.
+pub(crate) const STDIO_VARIABLE: &str = "MIRAI_DAEMON_STDIO";
+
+/// Holds what a daemon is known by.
+pub(crate) const LAUNCHER_VARIABLE: &str = "MIRAI_LAUNCHER";
+
+/// What the launcher of this process has given it to be known by, 0 for nothing. On R's main thread, and once: the
+/// environment variable goes, as what tasks start is not known by it.
+pub fn take_known_by() -> u64 {
+    let given = std::env::var(LAUNCHER_VARIABLE).ok();
+    if given.is_some() {
+        sys::remove_variable(LAUNCHER_VARIABLE);
+    }
+    given.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
 
 /// Errors of [`report_tempdir`] and [`adopt_stdio`].
 #[derive(Debug, Error)]

@@ -1,6 +1,7 @@
 //! What a fresh `Rscript` would have seen: the state of the R session that a launch depends
 //! on, and the key by which a running fork server is found fit for it.
 
+use crate::child::LAUNCHER_VARIABLE;
 use crate::sys::Inherited;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +40,15 @@ impl Context {
             library_paths,
             package,
         })
+    }
+
+    /// Daemons started with this context say this number, which is not 0, to be known by: see
+    /// [`take_known_by`](crate::take_known_by).
+    pub fn known_by(&mut self, launcher: u64) {
+        self.environment
+            .retain(|(name, _)| name != LAUNCHER_VARIABLE);
+        let variable = (LAUNCHER_VARIABLE.into(), launcher.to_string().into());
+        self.environment.push(variable);
     }
 
     /// The value of an environment variable.

@@ -87,16 +87,13 @@
 
 #![deny(unsafe_code)]
 
-mod batch;
 mod child;
-mod config;
 mod context;
 mod event;
 mod launcher;
 mod quote;
 mod rscript;
 mod serve;
-mod served;
 mod sys;
 
 #[cfg(target_os = "linux")]
@@ -118,14 +115,13 @@ mod temporary;
 #[cfg_attr(not(target_os = "linux"), path = "pool_rscript.rs")]
 mod pool;
 
-pub use batch::{EventHandler, LaunchId};
 #[cfg(target_os = "linux")]
 pub use boot::{Boot, BootError, boot};
-pub use child::{ChildError, adopt_stdio, give_up_tempdir, hide_arguments, report_tempdir};
-pub use config::LauncherConfig;
+pub use child::{
+    ChildError, adopt_stdio, give_up_tempdir, hide_arguments, report_tempdir, take_known_by,
+};
 pub use context::Context;
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, LaunchFailure};
-pub use launcher::{LaunchRequest, Launcher};
+pub use launcher::{EventHandler, LaunchId, LaunchRequest, Launcher, LauncherConfig};
 pub use quote::{SERVER_FD, server_script};
-pub use serve::serve;
-pub use served::{ServeError, Served};
+pub use serve::{ServeError, Served, serve};

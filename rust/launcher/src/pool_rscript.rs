@@ -1,7 +1,6 @@
 //! The pool of a platform without fork servers.
 
-use crate::batch::{Batch, LaunchId};
-use crate::config::LauncherConfig;
+use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
 use crate::rscript::ByRscript;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(config: Arc<LauncherConfig>, _news: Sender<News>) -> Self {
+    pub(crate) fn new(config: Arc<LauncherConfig>, _requests: Sender<Request>) -> Self {
         Self {
             by_rscript: ByRscript::new(config),
         }

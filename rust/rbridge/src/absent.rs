@@ -136,10 +136,13 @@ fn warn(scope: &Scope, missed: &str, reason: &Reason) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Entry: `f(missed, count, reason, command)` warns of daemons that will not come.
+/// Entry: from its first call on, `f(missed, count, reason, command)` warns of daemons that will not come.
 pub(crate) fn set_absence_warning<'r>(scope: &'r Scope, f: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     if !f.is_function() {
         return Err(Failure::error("`f` must be a function"));
+    }
+    if WARN.get().is_some() {
+        return Ok(scope.null());
     }
     let kept = Kept::new(scope, f)?;
     WARN.set(Some(Box::leak(Box::new(kept))));

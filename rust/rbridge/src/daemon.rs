@@ -11,6 +11,7 @@ use mirai_daemon::{
     RunEnd, Task, TaskFlags, end_this_process, run,
 };
 use mirai_hub::{ErrorCode, LaneError};
+use mirai_launcher::take_known_by;
 use parking_lot::Mutex;
 
 use crate::access::credentials;
@@ -69,6 +70,7 @@ pub(crate) fn daemon_run<'r>(
         walltime: millis(walltime.number(scope, "walltime")?),
         maxtasks: tasks(maxtasks.number(scope, "maxtasks")?),
         attended: attended.flag(scope, "attended")? || is_in_foreground(),
+        launcher: take_known_by(),
         leave: LeaveHandle::default(),
     };
     leave_when_r_quits(&options.leave);

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::absent::{Absent, tell};
 use crate::access::{Asked, access};
 use crate::failure::Failure;
-use crate::launch::withdraw;
+use crate::launch::{launcher, withdraw};
 use crate::memory;
 use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
 use crate::rapi::{Handle, Scope, Sexp};
@@ -129,6 +129,7 @@ pub(crate) fn hub_open<'r>(
     let options = HubOptions {
         address,
         access,
+        launcher: launcher(),
         mode,
         capacity,
         welcome,

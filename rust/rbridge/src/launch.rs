@@ -1,8 +1,10 @@
 //! Launching daemons on this machine, and being the process that forks them.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mirai_hub::{ErrorCode, Hub, HubHandle, OutOfFiles, check_room_for};
@@ -63,17 +65,26 @@ pub(crate) fn launch<'r>(
         is_awaited,
         is_single: host.is_single,
     };
-    let context = Context::capture(libpaths, installed(&package)).map_err(|error| {
+    let mut context = Context::capture(libpaths, installed(&package)).map_err(|error| {
         Failure::error(format!(
             "daemons cannot start in the working directory: {error}"
         ))
     })?;
+    context.known_by(launcher());
     let launch = with_launcher(&package, |launcher| {
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
     })??;
     host.note_launch(launch);
     Ok(scope.pointer(ticket, None)?)
+}
+
+/// What daemons that this process launches are known by: a number that is random once in a process, and another one in its
+/// forked children.
+pub(crate) fn launcher() -> u64 {
+    static RANDOM: OnceLock<u64> = OnceLock::new();
+    let random = *RANDOM.get_or_init(|| RandomState::new().hash_one("mirai"));
+    (random ^ u64::from(process::id())).max(1)
 }
 
 fn out_of_files(error: OutOfFiles) -> Failure {

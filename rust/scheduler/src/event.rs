@@ -40,7 +40,7 @@ pub struct TaskOptions {
 pub enum Event {
     /// A daemon has connected and is ready.
     DaemonJoined {
-        /// An id from [`Scheduler::reserve_daemon`](crate::Scheduler::reserve_daemon).
+        /// A name not used before.
         daemon: DaemonId,
     },
     /// A daemon has died or its connection has ended.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemons::{Daemon, Stage};
+use crate::daemons::{Daemon, Duty};
+use crate::list::Slot;
 use crate::queue::Segment;
-use crate::slab::Slot;
 use crate::tasks::{Phase, Place};
+use crate::timers::Timer;
 use crate::{Mode, Scheduler};
 
 /// Where the lists say a task is.
@@ -31,7 +32,12 @@ impl Scheduler {
     /// The slab is empty: nothing was leaked.
     pub(crate) fn check_empty(&self) {
         self.check_invariants();
-        assert_eq!(self.tasks.len(), 0, "no task is left");
+        for task in &self.tasks.slots {
+            assert!(
+                matches!(task.phase, Phase::Free { .. }),
+                "no task is left: {task:?}"
+            );
+        }
         assert_eq!(self.memory.used, 0, "no bytes are left");
         assert_eq!(self.queue.segments.len(), 1, "no barrier is left");
     }
@@ -42,7 +48,7 @@ impl Scheduler {
         let mut note = |slot: Slot, place: Found| {
             assert_eq!(found.insert(slot, place), None, "a task is in one list");
         };
-        let entries = &self.tasks;
+        let entries = &self.tasks.slots;
         self.queue
             .returned
             .values()
@@ -56,28 +62,35 @@ impl Scheduler {
                 note(slot, Found::Waiting(Place::Task { segment: number }));
             }
         }
-        for daemon in self.daemons.slots.slots() {
-            for slot in self.daemons.get(daemon).sent.slots(entries) {
-                note(slot, Found::Sent { daemon });
+        for (daemon, entry) in self.daemons.slots.iter().enumerate() {
+            for slot in entry.sent.slots(entries) {
+                note(
+                    slot,
+                    Found::Sent {
+                        daemon: daemon as Slot,
+                    },
+                );
             }
         }
-        for slot in entries.slots() {
-            let task = &entries[slot];
+        for (slot, task) in entries.iter().enumerate() {
             let expected = match task.phase {
-                Phase::Reserved => None,
+                Phase::Free { .. } | Phase::Reserved => None,
                 Phase::Waiting { place, .. } => Some(Found::Waiting(place)),
                 Phase::Sent { daemon, .. } => Some(Found::Sent { daemon }),
             };
-            assert_eq!(found.remove(&slot), expected, "the lists agree: {task:?}");
+            assert_eq!(
+                found.get(&(slot as Slot)).copied(),
+                expected,
+                "the lists agree: {task:?}"
+            );
         }
-        assert!(found.is_empty(), "what is in a list is there: {found:?}");
     }
 
     fn check_sums(&self) {
         let (mut bytes, mut awaiting, mut executing) = (0, 0, 0);
-        for task in self.tasks.slots().map(|slot| &self.tasks[slot]) {
+        for task in &self.tasks.slots {
             match task.phase {
-                Phase::Reserved => {}
+                Phase::Free { .. } | Phase::Reserved => {}
                 Phase::Waiting { settled, .. } => {
                     bytes += task.bytes;
                     awaiting += u64::from(!settled);
@@ -100,14 +113,19 @@ impl Scheduler {
     }
 
     fn check_timers(&self) {
-        let in_wheel = BTreeMap::from_iter(self.wheel.check_invariants());
-        let timed = self.tasks.slots().filter_map(|slot| {
-            let task = &self.tasks[slot];
-            let timer = task.timer?;
-            assert_eq!(task.settled(), Some(false), "{task:?}");
-            Some((timer, slot))
-        });
-        assert_eq!(in_wheel, timed.collect(), "deadlines are in the wheel");
+        let timed = self
+            .tasks
+            .slots
+            .iter()
+            .filter(|task| matches!(task.timer, Timer::On { .. }));
+        let open = timed
+            .inspect(|task| assert_eq!(task.settled(), Some(false), "{task:?}"))
+            .count();
+        assert_eq!(
+            self.wheel.check_invariants(&self.tasks.slots),
+            open,
+            "deadlines are in the wheel"
+        );
         if let Some(look) = self.wheel.next_look() {
             assert!(
                 self.armed.is_some_and(|armed| armed <= look),
@@ -121,12 +139,12 @@ impl Scheduler {
         let [idle, parked] = [&self.daemons.idle, &self.daemons.parked]
             .map(|list| BTreeSet::from_iter(list.slots(entries)));
         let turns = BTreeSet::from_iter(self.daemons.turns.slots(entries));
-        for slot in entries.slots() {
-            let daemon = &entries[slot];
+        for (slot, daemon) in entries.iter().enumerate() {
+            let slot = slot as Slot;
             let resting = idle.contains(&slot) || parked.contains(&slot);
             assert_eq!(
                 resting,
-                daemon.stage == Stage::Resting,
+                daemon.duty == Duty::Resting,
                 "resting daemons are listed"
             );
             assert_eq!(
@@ -136,8 +154,14 @@ impl Scheduler {
             );
             assert_eq!(
                 !daemon.sent.is_empty(),
-                daemon.stage == Stage::Busy,
+                daemon.duty == Duty::Busy,
                 "the busy have tasks"
+            );
+            let named = self.daemons.find(daemon.id) == Some(slot);
+            assert_eq!(
+                named,
+                !matches!(daemon.duty, Duty::Free { .. }),
+                "daemons are found"
             );
             if self.mode != Mode::Direct {
                 assert!(daemon.sent.len() <= 1, "one task at a time");
@@ -165,12 +189,7 @@ impl Scheduler {
             let waits = |daemon: &&Daemon| {
                 connected(daemon) && daemon.joined_after < *number && daemon.passed < *number
             };
-            let daemons = self
-                .daemons
-                .slots
-                .slots()
-                .map(|slot| self.daemons.get(slot));
-            let members = daemons.filter(waits).count();
+            let members = self.daemons.slots.iter().filter(waits).count();
             assert_eq!(*waiting as usize, members, "members that wait are counted");
         }
     }
@@ -192,11 +211,11 @@ impl Scheduler {
 
     /// The queue is in order of submission.
     fn check_order(&self) {
-        let entries = &self.tasks;
+        let entries = &self.tasks.slots;
         let mut last = 0;
         let mut next = |slot: Slot| {
-            assert!(last < self.tasks[slot].order, "the queue is in order");
-            last = self.tasks[slot].order;
+            assert!(last < self.tasks.get(slot).order, "the queue is in order");
+            last = self.tasks.get(slot).order;
         };
         self.queue.returned.values().for_each(|&slot| next(slot));
         for segment in &self.queue.segments {
@@ -211,5 +230,5 @@ impl Scheduler {
 }
 
 fn connected(daemon: &Daemon) -> bool {
-    matches!(daemon.stage, Stage::Resting | Stage::Busy)
+    matches!(daemon.duty, Duty::Resting | Duty::Busy)
 }

@@ -1,60 +1,55 @@
-//! Deadlines, of whatever it may be, in a hierarchical wheel.
+//! Deadlines of tasks, in a hierarchical wheel.
 //!
 //! Level 0 has a spot per millisecond, each further level spots 64 times as long. A deadline lives at the level of the
 //! highest group of six bits in which it differs from `elapsed`, so each occupied spot lies ahead of `elapsed` within the
 //! current turn of its level, and any at a lower level comes before those of a higher one. A deadline moves down at
 //! most once per level.
 
-use std::marker::PhantomData;
-
 use crate::Tick;
-use crate::list::{Chain, Link, List};
-use crate::slab::{Slab, Slot};
+use crate::list::{Chain, Link, List, Slot};
+use crate::tasks::Task;
 
 const BITS: u32 = 6;
 const SPOTS: usize = 1 << BITS;
 /// Enough for any 64-bit deadline.
 const LEVELS: usize = 11;
 
-/// One deadline, and what is due then.
-#[derive(Debug)]
-struct Timer<W> {
-    deadline: Tick,
-    spot: u16,
-    what: W,
-    link: Link,
+/// The deadline of a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    Off,
+    On { deadline: Tick, spot: u16 },
 }
 
-/// Lists of timers: one for each spot.
+/// Lists of tasks by deadline.
 #[derive(Debug)]
-struct Spot<W>(PhantomData<W>);
+struct Due;
 
-impl<W> Chain for Spot<W> {
-    type Entry = Timer<W>;
+impl Chain for Due {
+    type Entry = Task;
 
-    fn link(timer: &mut Timer<W>) -> &mut Link {
-        &mut timer.link
+    fn link(task: &mut Task) -> &mut Link {
+        &mut task.due
     }
 
     #[cfg(test)]
-    fn look(timer: &Timer<W>) -> &Link {
-        &timer.link
+    fn look(task: &Task) -> &Link {
+        &task.due
     }
 }
 
-/// All deadlines there are. Who has set one keeps its slot, until it is due or removed.
+/// The deadlines of all tasks that have one.
 #[derive(Debug)]
-pub(crate) struct Wheel<W> {
+pub(crate) struct Wheel {
     elapsed: u64,
     /// A bit per level with an occupied spot.
     levels: u16,
     /// A bit per occupied spot of each level.
     occupied: [u64; LEVELS],
-    spots: Vec<List<Spot<W>>>,
-    timers: Slab<Timer<W>>,
+    spots: Vec<List<Due>>,
 }
 
-impl<W> Default for Wheel<W> {
+impl Default for Wheel {
     fn default() -> Self {
         let spots = std::iter::repeat_with(List::default)
             .take(LEVELS * SPOTS)
@@ -64,37 +59,30 @@ impl<W> Default for Wheel<W> {
             levels: 0,
             occupied: [0; LEVELS],
             spots,
-            timers: Slab::default(),
         }
     }
 }
 
-impl<W: Copy> Wheel<W> {
-    /// Sets a deadline.
-    pub(crate) fn insert(&mut self, now: Tick, deadline: Tick, what: W) -> Slot {
+impl Wheel {
+    /// Sets the deadline of a task that has none.
+    pub(crate) fn insert(&mut self, tasks: &mut [Task], slot: Slot, now: Tick, deadline: Tick) {
         if self.levels == 0 {
             self.elapsed = now.0;
         }
-        let slot = self.timers.insert(Timer {
-            deadline,
-            spot: 0,
-            what,
-            link: Link::LOOSE,
-        });
-        self.place(slot);
-        slot
+        self.place(tasks, slot, deadline);
     }
 
-    /// Takes back a deadline that is set.
-    pub(crate) fn remove(&mut self, slot: Slot) -> W {
-        self.take_out(slot);
-        let what = self.timers[slot].what;
-        self.timers.remove(slot);
-        what
+    /// Takes the deadline from a task, if it has one.
+    pub(crate) fn remove(&mut self, tasks: &mut [Task], slot: Slot) {
+        let timer = std::mem::replace(&mut tasks[slot as usize].timer, Timer::Off);
+        if let Timer::On { spot, .. } = timer {
+            self.spots[spot as usize].remove(tasks, slot);
+            self.note_removal(spot as usize);
+        }
     }
 
-    /// What is due next; `None` when there is nothing more at `now`. Its deadline is not set any more.
-    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<W> {
+    /// The next task whose deadline has come; `None` when there is none at `now`.
+    pub(crate) fn pop_due(&mut self, tasks: &mut [Task], now: Tick) -> Option<Slot> {
         while let Some((spot, start)) = self.earliest() {
             if start > now.0 {
                 break;
@@ -102,9 +90,10 @@ impl<W: Copy> Wheel<W> {
             self.elapsed = start;
             if spot < SPOTS {
                 let slot = self.spots[spot].front()?;
-                return Some(self.remove(slot));
+                self.remove(tasks, slot);
+                return Some(slot);
             }
-            self.move_down(spot);
+            self.move_down(tasks, spot);
         }
         self.elapsed = self.elapsed.max(now.0);
         None
@@ -116,27 +105,30 @@ impl<W: Copy> Wheel<W> {
     }
 
     /// Deadlines of a spot that has begun go to the levels below, in their order.
-    fn move_down(&mut self, spot: usize) {
+    fn move_down(&mut self, tasks: &mut [Task], spot: usize) {
         while let Some(slot) = self.spots[spot].front() {
-            self.take_out(slot);
-            self.place(slot);
+            let Timer::On { deadline, .. } = tasks[slot as usize].timer else {
+                unreachable!("a task in the wheel has a deadline");
+            };
+            self.remove(tasks, slot);
+            self.place(tasks, slot, deadline);
         }
     }
 
-    fn place(&mut self, slot: Slot) {
-        let deadline = self.timers[slot].deadline.0;
-        let level = level_of(self.elapsed, deadline);
-        let index = (deadline >> (BITS * level as u32)) as usize % SPOTS;
+    fn place(&mut self, tasks: &mut [Task], slot: Slot, deadline: Tick) {
+        let level = level_of(self.elapsed, deadline.0);
+        let index = (deadline.0 >> (BITS * level as u32)) as usize % SPOTS;
         let spot = level * SPOTS + index;
-        self.spots[spot].push_back(&mut self.timers, slot);
+        self.spots[spot].push_back(tasks, slot);
         self.occupied[level] |= 1 << index;
         self.levels |= 1 << level;
-        self.timers[slot].spot = spot as u16;
+        tasks[slot as usize].timer = Timer::On {
+            deadline,
+            spot: spot as u16,
+        };
     }
 
-    fn take_out(&mut self, slot: Slot) {
-        let spot = self.timers[slot].spot as usize;
-        self.spots[spot].remove(&mut self.timers, slot);
+    fn note_removal(&mut self, spot: usize) {
         if self.spots[spot].is_empty() {
             let level = spot / SPOTS;
             self.occupied[level] &= !(1 << (spot % SPOTS));
@@ -160,10 +152,9 @@ impl<W: Copy> Wheel<W> {
         Some((level * SPOTS + index, start))
     }
 
-    /// What has a deadline, in no order.
     #[cfg(test)]
-    pub(crate) fn check_invariants(&self) -> Vec<(Slot, W)> {
-        let mut found = Vec::new();
+    pub(crate) fn check_invariants(&self, tasks: &[Task]) -> usize {
+        let mut found = 0;
         for (spot, list) in self.spots.iter().enumerate() {
             let (level, index) = (spot / SPOTS, spot % SPOTS);
             let occupied = self.occupied[level] >> index & 1 == 1;
@@ -172,18 +163,23 @@ impl<W: Copy> Wheel<W> {
                 !occupied || self.levels >> level & 1 == 1,
                 "the map of levels is exact"
             );
-            for slot in list.slots(&self.timers) {
-                let timer = &self.timers[slot];
-                assert_eq!(timer.spot as usize, spot, "a timer knows its spot");
+            for slot in list.slots(tasks) {
+                let Timer::On {
+                    deadline,
+                    spot: noted,
+                } = tasks[slot as usize].timer
+                else {
+                    panic!("a task in the wheel has a deadline");
+                };
+                assert_eq!(noted as usize, spot, "a task knows its spot");
                 assert_eq!(
-                    level_of(self.elapsed, timer.deadline.0),
+                    level_of(self.elapsed, deadline.0),
                     level,
                     "each deadline is at its level"
                 );
-                found.push((slot, timer.what));
+                found += 1;
             }
         }
-        assert_eq!(self.timers.len(), found.len(), "each timer is in a spot");
         found
     }
 }

@@ -29,6 +29,11 @@ pub struct Hello {
     pub pair: PairKey,
     /// The daemon was told that tasks are dealt to it directly (`dispatcher = FALSE`).
     pub direct: bool,
+    /// Process id of the daemon, and what its launcher has given it to be known by, 0 for nothing: where the lane does not
+    /// tell whose process it is.
+    pub pid: u32,
+    /// See `pid`.
+    pub launcher: u64,
 }
 
 /// Why a hub does not take a daemon.
@@ -87,8 +92,8 @@ pub enum LeaveReason {
     Told,
 }
 
-/// Messages from the hub. `Welcome`, `Task`, `Shared` and `Forget` travel on the data connection, `ControlTaken`, `Cancel`
-/// and `Exit` on the control connection, `Refuse` on either.
+/// Messages from the hub. `Welcome`, `Task`, `Shared` and `Forget` travel on the data connection, `ControlTaken`, `Cancel`,
+/// `Exit` and `Ping` on the control connection, `Refuse` on either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDaemon {
     /// The daemon is taken. The payload holds settings for the evaluator.
@@ -126,6 +131,8 @@ pub enum ToDaemon {
     },
     /// Leave, whatever `autoexit` says, after the task in progress.
     Exit,
+    /// Answer `Pong`: comes at regular intervals where the lane does not tell whether the peer is there.
+    Ping,
 }
 
 /// Messages from a daemon.
@@ -144,4 +151,6 @@ pub enum FromDaemon {
     },
     /// The daemon leaves while idle; what was sent meanwhile is not begun.
     Leaving(LeaveReason),
+    /// The answer to `Ping`, on the control connection.
+    Pong,
 }

@@ -74,6 +74,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
         any::<u64>().prop_map(|id| ToDaemon::Forget { id }),
         any::<u64>().prop_map(|run| ToDaemon::Cancel { run }),
         Just(ToDaemon::Exit),
+        Just(ToDaemon::Ping),
     ]
 }
 
@@ -90,11 +91,14 @@ fn from_daemon() -> impl Strategy<Value = FromDaemon> {
             Hello {
                 role,
                 pair: PairKey(key),
-                direct
+                direct,
+                pid: u32::from(key[0]),
+                launcher: u64::from(key[1])
             }
         )),
         (any::<u64>(), end, last).prop_map(|(run, end, last)| FromDaemon::Ended { run, end, last }),
         Just(FromDaemon::Leaving(LeaveReason::IdleTime)),
+        Just(FromDaemon::Pong),
     ]
 }
 

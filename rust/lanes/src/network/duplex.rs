@@ -283,4 +283,8 @@ impl Connection for Duplex {
     fn peer_pid(&self) -> Option<u32> {
         None
     }
+
+    fn notices_silence(&self) -> bool {
+        false
+    }
 }

@@ -31,10 +31,6 @@ impl<C: Lane> Parked<C> {
             park(deadline, &poll)?;
         }
     }
-
-    fn park_to_read(&self, deadline: Option<Instant>) -> io::Result<()> {
-        park(deadline, |cx| self.0.poll_readable(cx))
-    }
 }
 
 /// Waits until `poll` is ready, by `deadline` at most.
@@ -103,9 +99,8 @@ impl<C: Lane> Dialled for Parked<C> {
         )
     }
 
+    /// The caller's read blocks: nothing is known of a host elsewhere but its connection.
     fn wait(&self, _: &HostWatch) -> Wake {
-        // An error is the reader's to see.
-        let _ = self.park_to_read(None);
         Wake::Readable
     }
 
@@ -119,5 +114,9 @@ impl<C: Lane> Dialled for Parked<C> {
 
     fn host_pid(&self) -> Option<u32> {
         None
+    }
+
+    fn notices_silence(&self) -> bool {
+        self.0.notices_silence()
     }
 }

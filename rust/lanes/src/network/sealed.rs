@@ -167,6 +167,10 @@ impl Connection for Sealed {
     fn peer_pid(&self) -> Option<u32> {
         self.below.peer_pid()
     }
+
+    fn notices_silence(&self) -> bool {
+        self.below.notices_silence()
+    }
 }
 
 /// A daemon's end of one.
@@ -263,5 +267,9 @@ impl Dialled for SealedDialled {
 
     fn host_pid(&self) -> Option<u32> {
         self.below.host_pid()
+    }
+
+    fn notices_silence(&self) -> bool {
+        self.below.notices_silence()
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::connection::{HOST_SILENCE, SILENCE};
 use crate::{Connection, Patience};
 
 /// Connections that the system takes in before the hub does: as many as it lets a socket have, for thousands of daemons
@@ -84,6 +85,7 @@ impl TcpConnection {
     #[cfg(unix)]
     fn new(stream: StdStream) -> io::Result<TcpConnection> {
         stream.set_nodelay(true)?;
+        notice_silence(&stream, SILENCE)?;
         let stream = StdStream::from(crate::descriptors::move_up(stream.into()));
         Ok(TcpConnection {
             stream: TcpStream::from_std(stream)?,
@@ -93,6 +95,7 @@ impl TcpConnection {
     #[cfg(not(unix))]
     fn new(stream: StdStream) -> io::Result<TcpConnection> {
         stream.set_nodelay(true)?;
+        notice_silence(&stream, SILENCE)?;
         Ok(TcpConnection {
             whole: stream.try_clone()?,
             stream: TcpStream::from_std(stream)?,
@@ -128,12 +131,20 @@ impl Connection for TcpConnection {
     fn peer_pid(&self) -> Option<u32> {
         None
     }
+
+    fn notices_silence(&self) -> bool {
+        NOTICES_SILENCE
+    }
 }
+
+/// See [`notice_silence`].
+const NOTICES_SILENCE: bool = cfg!(all(unix, not(target_os = "openbsd")));
 
 /// Connects to `at`. Blocks, as long as there is patience.
 pub(super) fn dial(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
     let stream = connect(at, patience)?;
     stream.set_nodelay(true)?;
+    notice_silence(&stream, HOST_SILENCE)?;
     Ok(stream)
 }
 
@@ -167,6 +178,35 @@ fn connect(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream>
     StdStream::connect_timeout(&at, patience.rest()?)
 }
 
+/// Has the system ask a peer that sends nothing whether it is there, and break the connection when there was no answer
+/// for so long. The other system answers by itself: neither a daemon in compiled code nor a host that is stopped is lost
+/// for that, and nobody is woken.
+#[cfg(unix)]
+fn notice_silence(stream: &StdStream, silence: Duration) -> io::Result<()> {
+    use rustix::net::sockopt;
+    let interval = silence / 3;
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(not(any(target_os = "openbsd", target_vendor = "apple")))]
+    sockopt::set_tcp_keepidle(stream, interval)?;
+    #[cfg(target_vendor = "apple")]
+    sockopt::set_tcp_keepalive(stream, interval)?;
+    #[cfg(not(target_os = "openbsd"))]
+    {
+        sockopt::set_tcp_keepintvl(stream, interval)?;
+        sockopt::set_tcp_keepcnt(stream, 2)?;
+    }
+    // While something is on its way, the system does not ask, and would send it again for a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, silence.as_millis() as u32)?;
+    Ok(())
+}
+
+/// As the system does it.
+#[cfg(not(unix))]
+fn notice_silence(_: &StdStream, _: Duration) -> io::Result<()> {
+    Ok(())
+}
+
 /// Elsewhere the local lane is TCP, too.
 #[cfg(unix)]
 impl crate::blocking::Socket for StdStream {
@@ -198,5 +238,9 @@ impl crate::blocking::Socket for StdStream {
 
     fn host_pid(&self) -> Option<u32> {
         None
+    }
+
+    fn notices_silence(&self) -> bool {
+        NOTICES_SILENCE
     }
 }

@@ -1,6 +1,7 @@
 //! Processes, output and threads on Unix.
 
-use super::{Command, STDIO_VARIABLE, spawn};
+use super::{Command, spawn};
+use crate::child::STDIO_VARIABLE;
 use crate::event::ExitStatus;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};

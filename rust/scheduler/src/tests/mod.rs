@@ -11,5 +11,4 @@ mod queueing;
 mod recorder;
 mod simulator;
 mod single;
-mod slab;
 mod wheel;

@@ -1,8 +1,7 @@
 //! A scheduler whose effects are recorded, and have to be claimed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::slab::Key;
 use crate::{
     Counts, DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, Settled, TaskId, TaskOptions,
     Tick,
@@ -13,8 +12,6 @@ use crate::{
 pub(crate) struct Recorder {
     pub(crate) scheduler: Scheduler,
     pub(crate) now: u64,
-    /// The ids of daemons, by the numbers that tests give them.
-    daemons: BTreeMap<u32, DaemonId>,
     unclaimed: VecDeque<Effect>,
 }
 
@@ -28,7 +25,6 @@ impl Recorder {
         Self {
             scheduler,
             now: 0,
-            daemons: BTreeMap::new(),
             unclaimed: VecDeque::new(),
         }
     }
@@ -46,27 +42,9 @@ impl Recorder {
             "unclaimed before {event:?}: {:?}",
             self.unclaimed
         );
-        let effects: Vec<_> = self.scheduler.handle(Tick(self.now), event).collect();
-        let effects = effects.into_iter().map(|effect| self.by_number(effect));
-        self.unclaimed.extend(effects.collect::<Vec<_>>());
+        self.unclaimed
+            .extend(self.scheduler.handle(Tick(self.now), event));
         self.scheduler.check_invariants();
-    }
-
-    /// The daemon that tests call `number`: it gets its id when it is first named.
-    pub(crate) fn daemon(&mut self, number: u32) -> DaemonId {
-        let reserve = || self.scheduler.reserve_daemon();
-        *self.daemons.entry(number).or_insert_with(reserve)
-    }
-
-    /// The same effect as [`send`] and [`interrupt`] write it.
-    fn by_number(&self, mut effect: Effect) -> Effect {
-        if let Effect::Send { to: daemon, .. } | Effect::Interrupt { daemon, .. } = &mut effect {
-            let (number, _) = (self.daemons.iter())
-                .find(|(_, id)| *id == daemon)
-                .expect("a daemon of ours");
-            *daemon = written(*number);
-        }
-        effect
     }
 
     /// Claims all effects of the last event, in their order.
@@ -87,18 +65,21 @@ impl Recorder {
     }
 
     pub(crate) fn join(&mut self, daemon: u32) {
-        let daemon = self.daemon(daemon);
-        self.event(Event::DaemonJoined { daemon });
+        self.event(Event::DaemonJoined {
+            daemon: DaemonId(daemon),
+        });
     }
 
     pub(crate) fn lose(&mut self, daemon: u32) {
-        let daemon = self.daemon(daemon);
-        self.event(Event::DaemonLost { daemon });
+        self.event(Event::DaemonLost {
+            daemon: DaemonId(daemon),
+        });
     }
 
     pub(crate) fn leave(&mut self, daemon: u32) {
-        let daemon = self.daemon(daemon);
-        self.event(Event::DaemonLeaving { daemon });
+        self.event(Event::DaemonLeaving {
+            daemon: DaemonId(daemon),
+        });
     }
 
     pub(crate) fn submit(&mut self) -> TaskId {
@@ -120,9 +101,8 @@ impl Recorder {
     }
 
     pub(crate) fn submit_to(&mut self, daemon: u32) -> TaskId {
-        let to = self.daemon(daemon);
         self.submit_with(TaskOptions {
-            to: Some(to),
+            to: Some(DaemonId(daemon)),
             ..TaskOptions::default()
         })
     }
@@ -147,18 +127,16 @@ impl Recorder {
     }
 
     pub(crate) fn end(&mut self, daemon: u32, run: u64) {
-        let daemon = self.daemon(daemon);
         self.event(Event::TaskEnded {
-            daemon,
+            daemon: DaemonId(daemon),
             run: RunId(run),
             last: false,
         });
     }
 
     pub(crate) fn end_last(&mut self, daemon: u32, run: u64) {
-        let daemon = self.daemon(daemon);
         self.event(Event::TaskEnded {
-            daemon,
+            daemon: DaemonId(daemon),
             run: RunId(run),
             last: true,
         });
@@ -197,14 +175,9 @@ impl Drop for Recorder {
     }
 }
 
-/// Stands for a daemon in effects that tests write down.
-fn written(daemon: u32) -> DaemonId {
-    DaemonId(Key::new(0, daemon.into()))
-}
-
 pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
     Effect::Send {
-        to: written(to),
+        to: DaemonId(to),
         task,
         run: RunId(run),
     }
@@ -212,7 +185,7 @@ pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
 
 pub(crate) fn interrupt(daemon: u32, run: u64) -> Effect {
     Effect::Interrupt {
-        daemon: written(daemon),
+        daemon: DaemonId(daemon),
         run: RunId(run),
     }
 }
