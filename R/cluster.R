@@ -116,7 +116,7 @@ print.miraiNode <- function(x, ...) {
 sendData.miraiNode <- function(node, data) {
   if (!identical(data$type, "EXEC")) return(invisible())
   pool <- node_pool(node)
-  from <- parallel_frame(parent.frame(3L))
+  from <- parallel_frame()
   sent <- FALSE
   on.exit(if (!sent) forget_work(pool))
   work <- data$data
@@ -134,8 +134,17 @@ sendData.miraiNode <- function(node, data) {
   invisible()
 }
 
-# The frame of a function of parallel's, such as clusterApply(); NULL for that of anyone else, who sends by sendCall().
-parallel_frame <- function(frame) if (identical(topenv(frame), asNamespace("parallel"))) frame
+# The frame of the function of parallel's that sends, such as clusterApply(), from within sendData(); NULL if anyone else
+# sends by sendCall(). Functions of parallel's call each other, and it is the outermost that takes back what is sent.
+parallel_frame <- function() {
+  found <- NULL
+  generation <- 4L
+  while ((number <- sys.parent(generation)) > 0L && identical(topenv(sys.frame(number)), asNamespace("parallel"))) {
+    found <- sys.frame(number)
+    generation <- generation + 1L
+  }
+  found
+}
 
 # Functions of parallel's take back all that they send: what is there of another call was left as that was interrupted.
 kept_work <- function(queue, from) {

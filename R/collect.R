@@ -23,7 +23,7 @@ option_names <- c(".flat", ".progress", ".stop")
     options <- index
     for (i in seq_along(index)) {
       if (!bare[i] && is_unknown_option(index[[i]], parent.frame())) abort(unknown_option(as.character(index[[i]])), sys.call())
-      options[[i]] <- if (bare[i]) as.character(index[[i]]) else ...elt(i)
+      options[i] <- list(if (bare[i]) as.character(index[[i]]) else ...elt(i))
     }
     if (all(bare | vapply(options, inherits, NA, what = "miraiOption")))
       return(collect_values(x, collect_options(vapply(options, as.character, ""), sys.call()), sys.call()))

@@ -123,7 +123,11 @@ daemon_handlers <- function(url, cleanup, rs) {
 }
 
 # No more than that: the stack may be almost full.
-note_error <- function(condition) session$noted <- list(condition = condition, calls = sys.calls())
+note_error <- function(condition) {
+  session$noted <- list(condition = condition, calls = sys.calls())
+  # A task may have set so low a limit that nothing can be told or put back. In a handler there is room to raise it.
+  if (getOption("expressions") < 500L) options(expressions = 500L)
+}
 
 # An error leaves by a jump, and the native loop calls again: a handler here would cost as much as all the rest.
 clean_up <- function(snapshot) {

@@ -14,7 +14,7 @@ coded <- function(code) paste(code, code_text(code), sep = " | ")
 # ---- evaluation errors
 
 # The attributes of a string that R gives a meaning of its own: a field of that name cannot be kept.
-reserved_fields <- c("names", "dim", "dimnames", "tsp", "row.names", "class", "message", "call")
+reserved_fields <- c("names", "dim", "dimnames", "tsp", "row.names", "comment", "class", "message", "call")
 
 # `trace`: calls, innermost first.
 mirai_error <- function(condition, trace) {
@@ -24,7 +24,8 @@ mirai_error <- function(condition, trace) {
     call <- map_call_shown
     if (is_string(.subset2(condition, "message"))) condition$message <- plain_map_message(condition$message)
   } else if (identical(call, task_call)) call <- NULL
-  fields <- unclass(condition)
+  # A condition may be an environment, which cannot be gone through like that.
+  fields <- if (is.list(condition)) unclass(condition)
   fields <- fields[all_kept(names(fields))]
   error <- paste0("Error", if (!is.null(call)) " in ", if (!is.null(call)) first_line(call), ": ", full_message(condition))
   attributes(error) <- c(

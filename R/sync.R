@@ -65,13 +65,13 @@ in_own_globals <- function(pool, task, flags) {
 }
 
 with_globals_away <- function(pool, task, flags) {
-  session$in_sync <- TRUE
+  # If that fails, as for a variable that cannot be read, all is as before.
   host <- put_away_globals()
-  bring_globals(pool$globals)
-  state <- take_snapshot()
+  session$in_sync <- TRUE
+  state <- NULL
   on.exit({
     # Whatever the task has left, the host gets its variables back.
-    if (flags != flag_everywhere) restore_host(state)
+    if (!is.null(state) && flags != flag_everywhere) restore_host(state)
     pool$globals <- tryCatch(put_away_globals(), error = function(e) {
       rm(list = names(.GlobalEnv), envir = .GlobalEnv)
       pool$globals
@@ -79,6 +79,8 @@ with_globals_away <- function(pool, task, flags) {
     bring_globals(host)
     session$in_sync <- FALSE
   })
+  bring_globals(pool$globals)
+  state <- take_snapshot()
   task
 }
 

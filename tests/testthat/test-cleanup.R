@@ -319,6 +319,19 @@ test_that("options are restored, added ones dropped", {
   everywhere(options(mirai.test = NULL))
 })
 
+test_that("the lowest limit on expressions concerns the task alone that has set it", {
+  limit <- mirai(getOption("expressions"))[]
+  call_mirai(mirai(options(expressions = 25)))
+  expect_identical(mirai(getOption("expressions"))[], limit)
+  error <- mirai({
+    options(expressions = 25)
+    f <- function(n) f(n + 1)
+    f(1)
+  })[]
+  expect_match(error, "evaluation nested too deeply", fixed = TRUE)
+  expect_identical(mirai(getOption("expressions"))[], limit)
+})
+
 test_that("environment variables are restored", {
   everywhere(Sys.setenv(MIRAI_TEST_KEPT = "a"))
   mirai(Sys.setenv(MIRAI_TEST_NEW = "b", MIRAI_TEST_KEPT = "c"))[]

@@ -188,6 +188,12 @@ test_that("numbers of nodes and tasks need not fit, and elements may be NULL", {
   same(function(cl) length(cl[integer()]))
 })
 
+test_that("a node may be in a cluster more than once", {
+  cl <- local_cluster(2)
+  expect_identical(parallel::clusterApplyLB(cl[c(1, 1)], 1:4, identity), as.list(1:4))
+  expect_identical(parallel::parLapplyLB(cl[c(1, 2, 1)], 1:7, identity, chunk.size = 1), as.list(1:7))
+})
+
 test_that("a registered cluster serves calls without one", {
   cl <- make_cluster(2)
   defer(stop_cluster(cl))

@@ -99,6 +99,18 @@ test_that("fields that would clash with attributes of a string do no harm", {
   expect_true(e$fine)
 })
 
+test_that("a condition of whatever make is an error value", {
+  e <- mirai(stop(structure(class = c("noted", "error", "condition"), list(message = "of a list", call = NULL, comment = 5))))[]
+  expect_identical(c(e), "Error: of a list")
+  expect_identical(e$condition.class, c("noted", "error", "condition"))
+  e <- mirai({
+    condition <- list2env(list(message = "of an environment", call = quote(f(1))))
+    stop(structure(condition, class = c("shared", "error", "condition")))
+  })[]
+  expect_identical(c(e), "Error in f(1): of an environment")
+  expect_identical(e$condition.class, c("shared", "error", "condition"))
+})
+
 test_that("only the first line of a long call is shown", {
   e <- mirai((function(aaaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbbbbbbbbbbbb) {
     stop("deep")

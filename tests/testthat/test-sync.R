@@ -222,6 +222,16 @@ test_that("the global environment of the host is hidden, and comes back as it wa
   expect_identical(get(".sync_active", global), 42)
 })
 
+test_that("where the host's variables cannot be put away, that is an error, and the next task is hidden from them again", {
+  global <- globalenv()
+  delayedAssign(".sync_promise", stop("cannot be read"), assign.env = global)
+  local_pool(sync = TRUE)
+  expect_error(mirai(1), "cannot be read", fixed = TRUE)
+  rm(.sync_promise, envir = global)
+  expect_identical(mirai(.sync_new <<- 1)[], 1)
+  expect_false(exists(".sync_new", global))
+})
+
 test_that("everywhere() makes one evaluation, whose effects later tasks see", {
   local_pool(sync = TRUE)
   expect_length(everywhere(.sync_x <<- 1), 1L)
