@@ -45,11 +45,9 @@ warn_of_absence <- function(missed, count, reason, command) {
                    count, if (count == 1L) "" else "s"),
     task = sprintf("no daemon could be started for %s, which %s lost (error 19): ",
                    if (count == 1L) "a task" else sprintf("%d tasks", count), if (count == 1L) "is" else "are"),
-    launch = sprintf("%d launched daemon%s: %s is asked for them, and has not answered for 10 seconds. ",
-                     count, if (count == 1L) " is late" else "s are late", paste("the process", reason))
+    launch = sprintf("%d launched daemon%s: ", count, if (count == 1L) " is late" else "s are late")
   )
-  text <- paste0("mirai: ", text, if (missed == "launch") "Is it stopped?" else reason,
-                 if (nzchar(command)) paste0("\nThe command was: ", command))
+  text <- paste0("mirai: ", text, reason, if (nzchar(command)) paste0("\nThe command was: ", command))
   warning(text, call. = FALSE, immediate. = TRUE)
 }
 

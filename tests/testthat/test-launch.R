@@ -138,3 +138,23 @@ test_that("a fork server that has been stopped is named, and goes on where it wa
   first$open()
   expect_identical(value(first$m), "held")
 })
+
+test_that("a process that has been stopped as it starts is named, and ends as it is given up", {
+  skip_unless_linux()
+  profile <- tempfile("profile")
+  note <- tempfile("note")
+  # From within a shell, as R does not go on meanwhile.
+  writeLines(sprintf("system(\"echo $PPID >'%s.new'; mv '%s.new' '%s'; kill -STOP $PPID\")", note, note, note), profile)
+  Sys.setenv(R_PROFILE_USER = profile)
+  defer(r_starts())
+  local_pool(url = local_url())
+  launch_local(1)
+  await(file.exists(note))
+  starting <- as.integer(readLines(note))
+  defer(tools::pskill(starting, tools::SIGKILL))
+  told <- FALSE
+  got <- with_warnings(await({info(); told}), function(message) told <<- TRUE)
+  expect_match(got$warned[1L], sprintf("R starts for them in the process %d, and has not been up for 10 seconds", starting), fixed = TRUE)
+  daemons(0)
+  expect_true(await(!alive(starting)))
+})

@@ -92,7 +92,7 @@ mod linux {
             match event {
                 DaemonEvent::Started { pid, .. } => println!("{pid}"),
                 DaemonEvent::Exited { pid, status, .. } => println!("{pid}: {status}"),
-                DaemonEvent::Late { pid } => println!("{pid} is late"),
+                DaemonEvent::Late { pid, .. } => println!("{pid} is late"),
                 DaemonEvent::Failed { failure, .. } => return Err(Box::new(failure)),
             }
         }

@@ -68,6 +68,8 @@ pub enum DaemonEvent {
     Late {
         /// Process id of the fork server.
         pid: u32,
+        /// R is not up yet: a start-up file may take its time.
+        is_starting: bool,
     },
     /// The process could not be started.
     Failed {

@@ -46,17 +46,24 @@ pub(crate) struct ForkServer {
     daemons: HashMap<u32, Daemon>,
 }
 
-struct Asked {
+pub(crate) struct Asked {
     batch: Batch,
     /// When it is late; `None` once that has been said.
     late: Option<Instant>,
 }
 
+impl Asked {
+    fn now(batch: Batch) -> Self {
+        let late = Some(Instant::now() + LATE);
+        Self { batch, late }
+    }
+}
+
 pub(crate) enum ServerState {
     /// The program is not known to work here.
-    Loading(Vec<Batch>),
+    Loading(Vec<Asked>),
     /// R starts.
-    Booting(Vec<Batch>),
+    Booting(Vec<Asked>),
     /// R is up, with these files loaded.
     Ready(Vec<(PathBuf, Option<Stamp>)>),
     /// It has threads that a copy would lack. Kept so as not to start another.
@@ -163,7 +170,7 @@ impl ForkServer {
     pub(crate) fn ask(&mut self, batch: Batch) -> Result<(), Batch> {
         match &mut self.state {
             ServerState::Loading(waiting) | ServerState::Booting(waiting) => {
-                waiting.push(batch);
+                waiting.push(Asked::now(batch));
                 Ok(())
             }
             ServerState::Threaded => Err(batch),
@@ -185,8 +192,7 @@ impl ForkServer {
                 log::debug!("fork server {}: {error}", self.process.id());
                 return Err(batch.after(part.range.start - batch.range.start));
             }
-            let late = Some(Instant::now() + LATE);
-            self.batches.insert(number, Asked { batch: part, late });
+            self.batches.insert(number, Asked::now(part));
             self.next_batch += 1;
         }
         Ok(())
@@ -207,16 +213,21 @@ impl ForkServer {
     }
 
     pub(crate) fn become_booting(&mut self) {
-        let waiting = self.take_waiting();
-        self.state = ServerState::Booting(waiting);
+        let waiting = self.waiting_mut().map(std::mem::take);
+        self.state = ServerState::Booting(waiting.unwrap_or_default());
     }
 
     pub(crate) fn take_waiting(&mut self) -> Vec<Batch> {
+        let waiting = self.waiting_mut().map(std::mem::take);
+        let waiting = waiting.unwrap_or_default().into_iter();
+        waiting.map(|asked| asked.batch).collect()
+    }
+
+    /// What waits for R to be up, if it is not.
+    fn waiting_mut(&mut self) -> Option<&mut Vec<Asked>> {
         match &mut self.state {
-            ServerState::Loading(waiting) | ServerState::Booting(waiting) => {
-                std::mem::take(waiting)
-            }
-            ServerState::Ready(_) | ServerState::Threaded => Vec::new(),
+            ServerState::Loading(waiting) | ServerState::Booting(waiting) => Some(waiting),
+            ServerState::Ready(_) | ServerState::Threaded => None,
         }
     }
 
@@ -233,18 +244,27 @@ impl ForkServer {
 
     /// When the next answer is late.
     pub(crate) fn next_late(&self) -> Option<Instant> {
-        self.batches.values().filter_map(|asked| asked.late).min()
+        let waiting: &[Asked] = match &self.state {
+            ServerState::Loading(waiting) | ServerState::Booting(waiting) => waiting,
+            ServerState::Ready(_) | ServerState::Threaded => &[],
+        };
+        let asked = waiting.iter().chain(self.batches.values());
+        asked.filter_map(|asked| asked.late).min()
     }
 
     /// Says so of what is late now.
     pub(crate) fn report_late(&mut self, now: Instant) {
         let pid = self.process.id();
-        for asked in self.batches.values_mut() {
-            if asked.late.is_some_and(|late| late <= now) {
-                asked.late = None;
-                for _ in asked.batch.range.clone() {
-                    asked.batch.report(DaemonEvent::Late { pid });
-                }
+        let is_starting = self.waiting_mut().is_some();
+        let mut late: Vec<_> = self.batches.values_mut().collect();
+        if let ServerState::Loading(waiting) | ServerState::Booting(waiting) = &mut self.state {
+            late.extend(waiting);
+        }
+        late.retain(|asked| asked.late.is_some_and(|late| late <= now));
+        for asked in late {
+            asked.late = None;
+            for _ in asked.batch.range.clone() {
+                asked.batch.report(DaemonEvent::Late { pid, is_starting });
             }
         }
     }
@@ -313,12 +333,12 @@ impl ForkServer {
 
     /// Gives back what waits of a launch. Without anything else to start for, the server ends.
     pub(crate) fn withdraw(&mut self, launch: LaunchId) -> Vec<Batch> {
-        let waiting = match &mut self.state {
-            ServerState::Loading(waiting) | ServerState::Booting(waiting) => waiting,
-            ServerState::Ready(_) | ServerState::Threaded => return Vec::new(),
+        let Some(waiting) = self.waiting_mut() else {
+            return Vec::new();
         };
         let withdrawn: Vec<_> = waiting
-            .extract_if(.., |batch| batch.launch.id == launch)
+            .extract_if(.., |asked| asked.batch.launch.id == launch)
+            .map(|asked| asked.batch)
             .collect();
         if waiting.is_empty() && !withdrawn.is_empty() {
             self.close();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use mirai_hub::{ErrorCode, Hub, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
-    Context, DaemonEvent, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig, Served,
-    adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report, serve,
+    Context, DaemonEvent, LATE, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig,
+    Served, adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report, serve,
 };
 use parking_lot::Mutex;
 
@@ -144,9 +144,11 @@ impl Watcher {
     fn take(&self, event: DaemonEvent) {
         match event {
             DaemonEvent::Started { .. } => {}
-            DaemonEvent::Late { pid } => {
+            // Who waits for a start is told otherwise that it takes long.
+            DaemonEvent::Late { is_starting, .. } if is_starting && self.is_awaited => {}
+            DaemonEvent::Late { pid, is_starting } => {
                 if !self.hub.is_closed() {
-                    note_untold(For::Launch, &pid.to_string(), "");
+                    note_untold(For::Launch, &late_text(pid, is_starting), "");
                 }
             }
             DaemonEvent::Exited {
@@ -188,6 +190,20 @@ impl Watcher {
         } else {
             self.hub.note_change();
         }
+    }
+}
+
+fn late_text(pid: u32, is_starting: bool) -> String {
+    let seconds = LATE.as_secs();
+    if is_starting {
+        format!(
+            "R starts for them in the process {pid}, and has not been up for {seconds} seconds. \
+             Is it stopped, or busy with a start-up file?"
+        )
+    } else {
+        format!(
+            "the process {pid} is asked for them, and has not answered for {seconds} seconds. Is it stopped?"
+        )
     }
 }
 

@@ -200,6 +200,8 @@ impl Terminator {
     pub(crate) fn terminate_group(&self) {
         // It may have ended just now.
         let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
+        // A stopped one would not hear of it.
+        let _ = rustix::process::kill_process_group(self.0, Signal::CONT);
     }
 }
 
