@@ -209,6 +209,7 @@ test_that("a daemon that was launched here is known as such over a network, too"
   await(!alive(pid))
   # The end of the first has been seen before that of the second.
   launch_local(1, maxtasks = 1)
-  expect_silent(await(!alive(value(mirai(Sys.getpid())))))
+  expect_silent(pid <- value(mirai(Sys.getpid())))
+  await(!alive(pid))
   expect_identical(nrow(status()$failed), 0L)
 })
