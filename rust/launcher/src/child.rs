@@ -1,15 +1,10 @@
 //! What a daemon calls from its own process.
 
-use crate::sys;
+use crate::context::LAUNCHER_VARIABLE;
+use crate::sys::{self, STDIO_VARIABLE};
 use std::io;
 use std::path::Path;
 use thiserror::Error;
-
-/// Names the descriptors of the host's stdout and stderr in a daemon started by `Rscript`.
-pub(crate) const STDIO_VARIABLE: &str = "MIRAI_DAEMON_STDIO";
-
-/// Holds what a daemon is known by.
-pub(crate) const LAUNCHER_VARIABLE: &str = "MIRAI_LAUNCHER";
 
 /// What the launcher of this process has given it to be known by, 0 for nothing. On R's main thread, and once: the
 /// environment variable goes, as what tasks start is not known by it.

@@ -1,7 +1,6 @@
 //! What a fresh `Rscript` would have seen: the state of the R session that a launch depends
 //! on, and the key by which a running fork server is found fit for it.
 
-use crate::child::LAUNCHER_VARIABLE;
 use crate::sys::Inherited;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,6 +9,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+
+/// Holds what a daemon is known by.
+pub(crate) const LAUNCHER_VARIABLE: &str = "MIRAI_LAUNCHER";
 
 /// The state of the host's R session that its daemons start from.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
 //! The host's view of one fork server.
 
+use crate::batch::{Batch, EventHandler, Launch, LaunchId};
 use crate::channel::{self, Received};
+use crate::config::LauncherConfig;
 use crate::context::{ServerKey, Stamp};
 use crate::event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchFailure};
-use crate::launcher::{Batch, EventHandler, Launch, LaunchId, LauncherConfig, Request};
 use crate::message::{FromServer, Job, ToServer};
-use crate::pool::News;
 use crate::quote::{server_script, shell_line, without_secrets};
 use crate::sys::{self, Capture, Command, Process, Terminator};
 use crossbeam_channel::{SendError, Sender};
@@ -27,6 +27,12 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// A server that takes no message for this long is stuck or stopped.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the thread of a server tells.
+pub(crate) enum News {
+    Said { server: u64, message: FromServer },
+    Ended { server: u64, process: Process },
+}
 
 /// A process that makes daemons for launches of one key.
 pub(crate) struct ForkServer {
@@ -96,13 +102,13 @@ impl ForkServer {
         id: u64,
         config: &LauncherConfig,
         launch: &Launch,
-        requests: &Sender<Request>,
+        news: &Sender<News>,
     ) -> Result<Self, LaunchFailure> {
         let script = server_script(&launch.context);
         let words = program(config);
         let by_hand = [words.as_slice(), &["-e".to_owned(), script.clone()]].concat();
         let command = shell_line(&by_hand);
-        let result = Self::start_program(id, words, script, launch, requests);
+        let result = Self::start_program(id, words, script, launch, news);
         let (socket, process, output) = result.map_err(|error| LaunchFailure {
             command: command.clone(),
             reason: FailureReason::Spawn(Arc::new(error)),
@@ -128,7 +134,7 @@ impl ForkServer {
         mut words: Vec<String>,
         script: String,
         launch: &Launch,
-        requests: &Sender<Request>,
+        news: &Sender<News>,
     ) -> io::Result<(Arc<OwnedFd>, Terminator, Capture)> {
         let room = format!("--room={}", "-".repeat(TITLE_BYTES));
         words.extend(["--serve".to_owned(), room, "-e".to_owned(), script]);
@@ -145,10 +151,10 @@ impl ForkServer {
         let socket = Arc::new(ours);
         // The thread comes first: a process that nobody waits for could not be taken back.
         let (start, started) = crossbeam_channel::bounded(1);
-        let (heard, requests) = (Arc::clone(&socket), requests.clone());
+        let (heard, news) = (Arc::clone(&socket), news.clone());
         sys::spawn_thread("mirai-fork-server", move || {
             if let Ok(process) = started.recv() {
-                listen(id, &heard, process, &requests);
+                listen(id, &heard, process, &news);
             }
         })?;
         let command = Command {
@@ -417,9 +423,9 @@ fn split(batch: &Batch) -> Vec<Batch> {
 }
 
 /// The thread of a server: passes on what it says, then how it ended.
-fn listen(server: u64, socket: &OwnedFd, mut process: Process, requests: &Sender<Request>) {
+fn listen(server: u64, socket: &OwnedFd, mut process: Process, news: &Sender<News>) {
     loop {
-        let news = match channel::receive::<FromServer>(socket, true) {
+        let said = match channel::receive::<FromServer>(socket, true) {
             Ok(Received::Message(message, _)) => News::Said { server, message },
             Ok(Received::Nothing) => continue,
             Ok(Received::End) => break,
@@ -428,16 +434,14 @@ fn listen(server: u64, socket: &OwnedFd, mut process: Process, requests: &Sender
                 break;
             }
         };
-        if requests.send(Request::News(news)).is_err() {
+        if news.send(said).is_err() {
             break;
         }
     }
     // The launcher may be about to signal it: it lets the process id go itself.
     process.await_end();
     let ended = News::Ended { server, process };
-    if let Err(SendError(Request::News(News::Ended { process, .. }))) =
-        requests.send(Request::News(ended))
-    {
+    if let Err(SendError(News::Ended { process, .. })) = news.send(ended) {
         process.wait();
     }
 }

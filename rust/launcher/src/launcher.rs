@@ -1,43 +1,15 @@
 //! The host's end: requests in, events out, and the thread between.
 
+use crate::batch::{EventHandler, Launch, LaunchId};
+use crate::config::LauncherConfig;
 use crate::context::{Context, ServerKey};
-use crate::event::{DaemonEvent, FailureReason, LaunchError, LaunchFailure};
+use crate::event::{FailureReason, LaunchError, LaunchFailure};
 use crate::pool::{News, Pool};
 use crate::sys;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select, unbounded};
 use parking_lot::Mutex;
-use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Where R and the program `mirai-daemon` are.
-#[derive(Debug, Clone)]
-pub struct LauncherConfig {
-    /// `R.home()`.
-    pub r_home: PathBuf,
-    /// The program `mirai-daemon`. `None`, or one that is not there or may not be executed:
-    /// daemons are started by `Rscript`.
-    pub binary: Option<PathBuf>,
-    /// Program and first arguments that start a fork server, in place of
-    /// `<r_home>/bin/R CMD <binary>`. The arguments of `mirai-daemon` follow them.
-    pub server_command: Option<Vec<String>>,
-    /// Program and first arguments in place of `<r_home>/bin/Rscript`.
-    pub rscript_command: Option<Vec<String>>,
-}
-
-impl LauncherConfig {
-    /// The R installation at `r_home`, with no fork server.
-    pub fn new(r_home: impl Into<PathBuf>) -> Self {
-        Self {
-            r_home: r_home.into(),
-            binary: None,
-            server_command: None,
-            rscript_command: None,
-        }
-    }
-}
 
 /// Daemons to be started.
 #[derive(Debug, Clone)]
@@ -48,16 +20,6 @@ pub struct LaunchRequest {
     /// where `Rscript` runs them, which is R's own limit.
     pub daemons: Vec<String>,
 }
-
-/// Names a launch, over all launchers of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaunchId(u64);
-
-static LAST_LAUNCH: AtomicU64 = AtomicU64::new(0);
-
-/// Gets the events of a launch, on threads of the launcher. It must not wait for long: other
-/// events wait behind it.
-pub type EventHandler = Arc<dyn Fn(DaemonEvent) + Send + Sync>;
 
 /// Starts daemons for one R session, from up to three fork servers or by `Rscript`.
 ///
@@ -103,7 +65,7 @@ impl Launcher {
         if self.is_forked_copy() {
             return Err(LaunchError::ForkedCopy);
         }
-        let id = LaunchId(LAST_LAUNCH.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = LaunchId::next();
         let launch = Arc::new(Launch {
             id,
             key: ServerKey::of(&request.context, &self.config.r_home),
@@ -160,8 +122,9 @@ impl Launcher {
             State::Closed => Err(LaunchError::Closed),
             State::Idle => {
                 let (requests, received) = unbounded();
-                let pool = Pool::new(Arc::clone(&self.config), requests.clone());
-                sys::spawn_thread("mirai-launcher", move || run(pool, &received))?;
+                let (tell, news) = unbounded();
+                let pool = Pool::new(Arc::clone(&self.config), tell);
+                sys::spawn_thread("mirai-launcher", move || run(pool, received, &news))?;
                 *state = State::Running(requests.clone());
                 Ok(requests)
             }
@@ -181,92 +144,49 @@ impl Drop for Launcher {
 }
 
 /// What the launcher's thread is told.
-pub(crate) enum Request {
+enum Request {
     Launch(Arc<Launch>),
     Withdraw(LaunchId, Box<dyn Fn(u32) -> bool + Send>),
-    #[cfg_attr(
-        not(target_os = "linux"),
-        allow(dead_code, reason = "no servers, no news")
-    )]
-    News(News),
     /// The sender is dropped once the servers have been told.
     Close(Sender<()>),
 }
 
 /// The launcher's thread: owns the pool, ends when closed and all servers are gone.
-fn run(mut pool: Pool, requests: &Receiver<Request>) {
+fn run(mut pool: Pool, mut requests: Receiver<Request>, news: &Receiver<News>) {
     let mut closed = false;
     while !(closed && pool.is_empty()) {
-        let request = match pool.next_late() {
-            Some(late) => requests.recv_deadline(late),
-            None => requests.recv().map_err(RecvTimeoutError::from),
-        };
-        match request {
-            Ok(Request::Launch(launch)) if closed => launch.all().fail(&LaunchFailure {
-                command: String::new(),
-                reason: FailureReason::Closed,
-                output: String::new(),
-            }),
-            Ok(Request::Launch(launch)) => pool.launch(launch.all()),
-            Ok(Request::Withdraw(launch, has_joined)) => pool.withdraw(launch, &*has_joined),
-            Ok(Request::News(news)) => pool.handle(news),
-            Ok(Request::Close(_told)) => {
-                closed = true;
-                pool.close();
-            }
-            Err(RecvTimeoutError::Timeout) => pool.report_late(),
-            Err(RecvTimeoutError::Disconnected) => return,
+        let late = pool.next_late().map_or_else(never, at);
+        select! {
+            recv(news) -> news => if let Ok(news) = news {
+                pool.handle(news);
+            },
+            recv(requests) -> request => match request {
+                Ok(request) => closed |= perform(&mut pool, request, closed),
+                // Nobody is left to ask for anything.
+                Err(_) => {
+                    requests = never();
+                    closed = true;
+                }
+            },
+            recv(late) -> _ => pool.report_late(),
         }
     }
 }
 
-/// A request with all that was read from the host's process when it was made.
-pub(crate) struct Launch {
-    pub(crate) id: LaunchId,
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "finds a server"))]
-    pub(crate) key: ServerKey,
-    pub(crate) context: Context,
-    pub(crate) daemons: Vec<String>,
-    pub(crate) output: sys::HostOutput,
-    pub(crate) handler: EventHandler,
-}
-
-impl Launch {
-    fn all(self: Arc<Self>) -> Batch {
-        let range = 0..self.daemons.len();
-        Batch {
-            launch: self,
-            range,
+/// Says whether that was the last one.
+fn perform(pool: &mut Pool, request: Request, closed: bool) -> bool {
+    match request {
+        Request::Launch(launch) if closed => launch.all().fail(&LaunchFailure {
+            command: String::new(),
+            reason: FailureReason::Closed,
+            output: String::new(),
+        }),
+        Request::Launch(launch) => pool.launch(launch.all()),
+        Request::Withdraw(launch, has_joined) => pool.withdraw(launch, &*has_joined),
+        Request::Close(_told) => {
+            pool.close();
+            return true;
         }
     }
-}
-
-/// Some daemons of a launch, by position.
-#[derive(Clone)]
-pub(crate) struct Batch {
-    pub(crate) launch: Arc<Launch>,
-    pub(crate) range: Range<usize>,
-}
-
-impl Batch {
-    /// The batch less its first `n` daemons.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn after(&self, n: usize) -> Self {
-        Self {
-            launch: Arc::clone(&self.launch),
-            range: (self.range.start + n).min(self.range.end)..self.range.end,
-        }
-    }
-
-    pub(crate) fn report(&self, event: DaemonEvent) {
-        (self.launch.handler)(event);
-    }
-
-    pub(crate) fn fail(&self, failure: &LaunchFailure) {
-        let failure = Arc::new(failure.clone());
-        for daemon in self.range.clone() {
-            let failure = Arc::clone(&failure);
-            self.report(DaemonEvent::Failed { daemon, failure });
-        }
-    }
+    false
 }

@@ -87,13 +87,16 @@
 
 #![deny(unsafe_code)]
 
+mod batch;
 mod child;
+mod config;
 mod context;
 mod event;
 mod launcher;
 mod quote;
 mod rscript;
 mod serve;
+mod served;
 mod sys;
 
 #[cfg(target_os = "linux")]
@@ -115,13 +118,16 @@ mod temporary;
 #[cfg_attr(not(target_os = "linux"), path = "pool_rscript.rs")]
 mod pool;
 
+pub use batch::{EventHandler, LaunchId};
 #[cfg(target_os = "linux")]
 pub use boot::{Boot, BootError, boot};
 pub use child::{
     ChildError, adopt_stdio, give_up_tempdir, hide_arguments, report_tempdir, take_known_by,
 };
+pub use config::LauncherConfig;
 pub use context::Context;
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, LaunchFailure};
-pub use launcher::{EventHandler, LaunchId, LaunchRequest, Launcher, LauncherConfig};
+pub use launcher::{LaunchRequest, Launcher};
 pub use quote::{SERVER_FD, server_script};
-pub use serve::{ServeError, Served, serve};
+pub use serve::serve;
+pub use served::{ServeError, Served};

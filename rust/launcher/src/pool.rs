@@ -1,12 +1,12 @@
 //! The fork servers of a host, and the choice between them and `Rscript`.
 
+use crate::batch::{Batch, LaunchId};
+use crate::config::LauncherConfig;
 use crate::event::{ExitStatus, FailureReason};
 use crate::fork_server::{ForkServer, ServerState};
-use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
 use crate::message::FromServer;
 use crate::orphans;
 use crate::rscript::ByRscript;
-use crate::sys::Process;
 use crossbeam_channel::Sender;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
@@ -14,19 +14,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use crate::fork_server::News;
+
 /// Servers kept at a time: each holds an R session's memory.
 const MOST_SERVERS: usize = 3;
-
-/// What the thread of a server tells.
-pub(crate) enum News {
-    Said { server: u64, message: FromServer },
-    Ended { server: u64, process: Process },
-}
 
 /// Owned by the launcher's thread.
 pub(crate) struct Pool {
     config: Arc<LauncherConfig>,
-    requests: Sender<Request>,
+    news: Sender<News>,
     by_rscript: ByRscript,
     /// The one used last comes last. Retired ones stay until they have ended.
     servers: Vec<ForkServer>,
@@ -36,11 +32,11 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(config: Arc<LauncherConfig>, requests: Sender<Request>) -> Self {
+    pub(crate) fn new(config: Arc<LauncherConfig>, news: Sender<News>) -> Self {
         Self {
             by_rscript: ByRscript::new(Arc::clone(&config)),
             config,
-            requests,
+            news,
             servers: Vec::new(),
             next_server: 0,
             unusable: false,
@@ -78,7 +74,7 @@ impl Pool {
         self.make_room();
         let id = self.next_server;
         self.next_server += 1;
-        match ForkServer::start(id, &self.config, &batch.launch, &self.requests) {
+        match ForkServer::start(id, &self.config, &batch.launch, &self.news) {
             Err(failure) => batch.fail(&failure),
             Ok(mut server) => {
                 // A server that is starting takes everything.

@@ -1,6 +1,7 @@
 //! The pool of a platform without fork servers.
 
-use crate::launcher::{Batch, LaunchId, LauncherConfig, Request};
+use crate::batch::{Batch, LaunchId};
+use crate::config::LauncherConfig;
 use crate::rscript::ByRscript;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(config: Arc<LauncherConfig>, _requests: Sender<Request>) -> Self {
+    pub(crate) fn new(config: Arc<LauncherConfig>, _news: Sender<News>) -> Self {
         Self {
             by_rscript: ByRscript::new(config),
         }

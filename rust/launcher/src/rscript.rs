@@ -1,7 +1,8 @@
 //! Daemons started by `Rscript`, each a child of the host.
 
+use crate::batch::{Batch, LaunchId};
+use crate::config::LauncherConfig;
 use crate::event::{DaemonEvent, ExitStatus, FailureReason, LaunchFailure};
-use crate::launcher::{Batch, LaunchId, LauncherConfig};
 use crate::quote::{prelude, shell_line};
 use crate::sys::{self, Capture, Command, Process, Terminator};
 use parking_lot::Mutex;

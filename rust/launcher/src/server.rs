@@ -4,7 +4,7 @@ use crate::channel::{self, Received};
 use crate::context::stamped;
 use crate::event::ExitStatus;
 use crate::message::{FromServer, Job, Report, ToServer};
-use crate::serve::{ServeError, Served};
+use crate::served::{ServeError, Served};
 use crate::sys::{early_end, linux as sys};
 use crate::temporary::is_own_folder;
 use parking_lot::Mutex;

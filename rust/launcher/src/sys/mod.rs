@@ -19,6 +19,9 @@ pub(crate) use os::*;
 
 use std::path::Path;
 
+/// Names the descriptors of the host's stdout and stderr in a daemon started by `Rscript`.
+pub(crate) const STDIO_VARIABLE: &str = "MIRAI_DAEMON_STDIO";
+
 /// A program to be run as a process that is independent of the host's terminal.
 pub(crate) struct Command<'a> {
     /// Program and arguments.

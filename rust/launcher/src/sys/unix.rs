@@ -1,7 +1,6 @@
 //! Processes, output and threads on Unix.
 
-use super::{Command, spawn};
-use crate::child::STDIO_VARIABLE;
+use super::{Command, STDIO_VARIABLE, spawn};
 use crate::event::ExitStatus;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
