@@ -76,8 +76,21 @@ words_with <- function(words, command, quote) {
   words
 }
 
-# In the background: the command of a daemon may last as long as the daemon.
-run_command <- function(command, words) system2(command, words, wait = FALSE)
+# In the background: the command of a daemon may last as long as the daemon. Library paths relative to the folder that R was
+# started in lead nowhere from another one, so the daemon is told those of this session.
+run_command <- function(command, words) {
+  if (has_relative_libraries()) {
+    old <- Sys.getenv("R_LIBS", NA)
+    on.exit(if (is.na(old)) Sys.unsetenv("R_LIBS") else Sys.setenv(R_LIBS = old))
+    Sys.setenv(R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
+  }
+  system2(command, words, wait = FALSE)
+}
+
+has_relative_libraries <- function() {
+  paths <- strsplit(Sys.getenv(c("R_LIBS", "R_LIBS_USER", "R_LIBS_SITE")), .Platform$path.sep, fixed = TRUE)
+  !all(grepl("^([/\\\\~%]|[A-Za-z]:|NULL$)", unlist(paths)))
+}
 
 print.miraiLaunchCmd <- function(x, ...) {
   cat(sprintf("[%d]\n%s\n\n", seq_along(x), unclass(x)), sep = "")

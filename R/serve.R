@@ -15,8 +15,8 @@ serve_forks <- function(fd) {
 }
 
 # Was the hub closed before the daemon was there, or while it said hello? It was launched by that hub's session, so nobody is left
-# who wants to know.
-is_host_gone <- function(e) is.integer(e$code) && e$code %in% c(6L, 18L)
+# who wants to know. The codes: nobody listens, and the connection has ended.
+is_host_gone <- function(e) is.integer(e$code) && e$code %in% c(6L, 18L, 19L)
 
 run_child <- function(code) {
   # As in work(): who looks for it goes no further than to the global environment, below.

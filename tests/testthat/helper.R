@@ -133,3 +133,13 @@ daemon_pids <- function(.compute = NULL) {
   }
   Filter(function(pid) shows(pid) && alive(pid), pids)
 }
+
+# A command in whose mount namespace there is no /proc. Daemons are started by Rscript there.
+without_proc <- function() {
+  words <- c("unshare", "--mount", "sh", "-c", shQuote("mount -t tmpfs none /proc && exec \"$@\""), "sh")
+  skip_unless_linux()
+  skip_if(Sys.which("unshare") == "", "needs the program unshare")
+  skip_if(suppressWarnings(system2(words[1L], c(words[-1L], "true"), stdout = FALSE, stderr = FALSE)) != 0L,
+          "only root can take /proc away")
+  words
+}

@@ -95,11 +95,47 @@ test_that("a process that cannot start resolves to an error", {
   expect_warning(expect_code(value(mirai(1)), 19L), "no daemon could be started for a task.*bad start")
 })
 
+# What the processes of a script have written, read until the last one that has this output is gone, daemons included.
+said_by <- function(code, within = character()) {
+  script <- tempfile(fileext = ".R")
+  writeLines(code, script)
+  command <- c(within, rscript, shQuote(script))
+  as.character(suppressWarnings(system2(command[1L], command[-1L], stdout = TRUE, stderr = TRUE, env = child_env())))
+}
+
+# The first value is there once a fork server is.
 test_that("a daemon whose host has ended before it came says nothing", {
   skip_unless_linux()
-  script <- tempfile(fileext = ".R")
-  writeLines("library(mirai); for (i in 1:5) mirai(1)", script)
-  # Reads until the last process that has this output is gone, daemons included.
-  said <- system2(rscript, shQuote(script), stdout = TRUE, stderr = TRUE, env = child_env())
-  expect_identical(as.character(said), character())
+  expect_identical(said_by("library(mirai); invisible(mirai(1)[]); for (i in 1:20) mirai(1)"), character())
+})
+
+test_that("daemons of an interrupted daemons() say nothing", {
+  skip_unless_linux()
+  # The interrupt comes as soon as they have been launched.
+  interrupted <- "tryCatch(daemons(20), interrupt = function(e) cat('interrupted\\n'))"
+  code <- c(
+    "library(mirai); invisible(mirai(1)[])",
+    "space <- asNamespace('mirai'); unlockBinding('wait_for_daemons', space)",
+    "space$wait_for_daemons <- function(...) {tools::pskill(Sys.getpid(), tools::SIGINT); Sys.sleep(60)}",
+    rep(interrupted, 5)
+  )
+  expect_identical(said_by(code), rep("interrupted", 5))
+})
+
+test_that("so it is where Rscript starts the daemons", {
+  within <- without_proc()
+  expect_identical(said_by("library(mirai); for (i in 1:5) mirai(1)", within), character())
+  profile <- tempfile()
+  # The first daemon interrupts its host, in whose environment this process is named.
+  writeLines(sprintf(
+    "if (!nzchar(Sys.getenv('HOST'))) Sys.setenv(HOST = Sys.getpid()) else
+       if (dir.create('%s', FALSE)) tools::pskill(as.integer(Sys.getenv('HOST')), tools::SIGINT)", tempfile("once")), profile)
+  code <- "library(mirai); tryCatch(daemons(20), interrupt = function(e) cat('interrupted\\n'))"
+  expect_identical(said_by(code, c(within, "env", paste0("R_PROFILE_USER=", profile))), "interrupted")
+})
+
+test_that("a daemon that was typed by hand says why it cannot start", {
+  skip_unless_linux()
+  said <- said_by(sprintf("mirai::daemon('%s')", local_url()))
+  expect_match(said, "6 | Connection refused", fixed = TRUE, all = FALSE)
 })

@@ -288,16 +288,6 @@ test_that("a forked child of the session may set daemons of its own, at once, an
 
 # ---- without /proc
 
-# A command in whose mount namespace there is none. Daemons are started by Rscript there.
-without_proc <- function() {
-  words <- c("unshare", "--mount", "sh", "-c", shQuote("mount -t tmpfs none /proc && exec \"$@\""), "sh")
-  skip_unless_linux()
-  skip_if(Sys.which("unshare") == "", "needs the program unshare")
-  skip_if(suppressWarnings(system2(words[1L], c(words[-1L], "true"), stdout = FALSE, stderr = FALSE)) != 0L,
-          "only root can take /proc away")
-  words
-}
-
 test_that("without /proc daemons are started by Rscript", {
   out <- run_r(c(
     "library(mirai)",

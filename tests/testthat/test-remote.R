@@ -130,3 +130,20 @@ test_that("a cluster has a node for each daemon that is launched", {
   stop_cluster(cl)
   expect_refused(launch_remote(cl), "daemons must be set to use this function", "launch_remote")
 })
+
+test_that("library paths that are relative to another folder are made absolute for the command", {
+  skip_unless_linux()
+  folder <- tempfile("started")
+  dir.create(folder)
+  file.symlink(dirname(find.package("mirai")), file.path(folder, "library"))
+  others <- setdiff(normalizePath(.libPaths()), normalizePath(dirname(find.package("mirai"))))
+  out <- run_r(within = c("env", "-C", shQuote(folder)), libs = "R_LIBS=library", c(
+    sprintf(".libPaths(c(.libPaths(), %s))", paste(deparse(others), collapse = "")),
+    "setwd(tempdir())",
+    "library(mirai)",
+    "daemons(url = local_url())",
+    sprintf("commands <- launch_remote(1, remote_config('env', c('A=1', '.'), '%s'), maxtasks = 1)", rscript),
+    "cat('here', mirai(basename(.libPaths()[1L]))[], Sys.getenv('R_LIBS'), '\\n')"
+  ))
+  expect_match(out, "^here .* library $", all = FALSE)
+})

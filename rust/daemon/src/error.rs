@@ -45,9 +45,25 @@ impl DaemonError {
             | DaemonError::Wire(_)
             | DaemonError::OutOfTurn => ErrorCode::PROTOCOL,
             DaemonError::Files => ErrorCode::OUT_OF_FILES,
-            DaemonError::Io(_) => ErrorCode::ABORTED,
+            DaemonError::Io(error) if error.raw_os_error().is_none() || is_end(error) => {
+                ErrorCode::ABORTED
+            }
+            DaemonError::Io(error) => ErrorCode::of_io(error),
         }
     }
+}
+
+/// Whether this is the end of a connection, however it shows.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::BrokenPipe
+            | Kind::UnexpectedEof
+            | Kind::NotConnected
+    )
 }
 
 impl From<RefuseReason> for DaemonError {
@@ -58,5 +74,24 @@ impl From<RefuseReason> for DaemonError {
             RefuseReason::Files => DaemonError::Files,
             RefuseReason::Closing => DaemonError::Io(io::ErrorKind::ConnectionReset.into()),
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_told_from_what_the_daemon_lacks() {
+        let code = |error: io::Error| DaemonError::Io(error).code();
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
+            assert_eq!(code(kind.into()), ErrorCode::ABORTED);
+        }
+        // EMFILE, and EAGAIN of a thread that could not be started: the same numbers on any Unix, or another error.
+        assert_eq!(
+            code(io::Error::from_raw_os_error(24)),
+            ErrorCode::OUT_OF_FILES
+        );
+        assert_ne!(code(io::Error::from_raw_os_error(11)), ErrorCode::ABORTED);
     }
 }
