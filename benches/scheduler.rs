@@ -19,7 +19,8 @@ const ROUNDS: u64 = 1_000;
 struct Pool {
     scheduler: Scheduler,
     now: u64,
-    /// What each daemon evaluates, by its id.
+    daemons: Vec<DaemonId>,
+    /// What each daemon evaluates, by the index of its id.
     runs: Vec<RunId>,
     turn: usize,
     /// Tasks that waited at the start, or took the place of one.
@@ -30,16 +31,18 @@ struct Pool {
 
 impl Pool {
     fn new(daemons: u32, queued: u64) -> Self {
+        let mut scheduler = Scheduler::new(Options::default());
         let mut pool = Self {
-            scheduler: Scheduler::new(Options::default()),
+            daemons: (0..daemons).map(|_| scheduler.reserve_daemon()).collect(),
+            scheduler,
             now: 0,
-            runs: vec![RunId(0); daemons as usize + 1],
+            runs: vec![RunId(0); daemons as usize],
             turn: 0,
             queued: vec![],
             place: 0,
             effects: 0,
         };
-        for daemon in (1..=daemons).map(DaemonId) {
+        for daemon in pool.daemons.clone() {
             pool.tell(Event::DaemonJoined { daemon });
         }
         (0..daemons).for_each(|_| {
@@ -53,7 +56,7 @@ impl Pool {
         for effect in self.scheduler.handle(Tick(self.now), event) {
             self.effects += 1;
             if let Effect::Send { to, run, .. } = black_box(effect) {
-                self.runs[to.0 as usize] = run;
+                self.runs[to.index()] = run;
             }
         }
     }
@@ -73,9 +76,10 @@ impl Pool {
 
     /// The daemon whose turn it is reports. With an odd stride the reports are not in the order of the daemons' slots.
     fn end(&mut self) {
-        let daemons = self.runs.len() - 1;
+        let daemons = self.daemons.len();
         self.turn = (self.turn + 7) % daemons;
-        let (daemon, run) = (DaemonId(self.turn as u32 + 1), self.runs[self.turn + 1]);
+        let daemon = self.daemons[self.turn];
+        let run = self.runs[daemon.index()];
         self.tell(Event::TaskEnded {
             daemon,
             run,

@@ -46,8 +46,11 @@ pub(crate) struct Core {
 struct State {
     scheduler: Scheduler,
     /// Open tasks by slot of their id.
-    tasks: Vec<Option<Open>>,
-    peers: BTreeMap<DaemonId, Peer>,
+    tasks: Table<Open>,
+    /// Connected daemons by slot of their id.
+    peers: Table<Peer>,
+    /// Ids of these by the numbers they have for users, which rise as they join and never come again.
+    numbers: BTreeMap<u32, DaemonId>,
     /// What each daemon evaluates before its first task, in this order.
     setups: Vec<Parts>,
     last_daemon: u32,
@@ -93,6 +96,8 @@ impl From<Task> for Parts {
 
 /// A daemon as the hub knows it.
 struct Peer {
+    /// Its number for users.
+    number: u32,
     links: Links,
     /// Shared parts that it has been sent.
     parts: HashSet<u64>,
@@ -119,6 +124,51 @@ impl Links {
         self.control.connection.shutdown();
     }
 }
+
+/// What there is for each slot of the scheduler's ids.
+struct Table<T>(Vec<Option<T>>);
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Table<T> {
+    fn insert(&mut self, index: usize, value: T) {
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(value);
+    }
+
+    fn get(&self, index: usize) -> Option<&T> {
+        self.0.get(index)?.as_ref()
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.0.get_mut(index)?.as_mut()
+    }
+
+    fn remove(&mut self, index: usize) -> Option<T> {
+        self.0.get_mut(index)?.take()
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().flatten()
+    }
+
+    /// Gives up most of what is above the slots that are in use.
+    fn shrink(&mut self, slots: usize) {
+        if self.0.len() > 2 * slots + SMALL {
+            self.0.truncate(slots);
+            self.0.shrink_to(slots + SMALL);
+        }
+    }
+}
+
+/// Tables of so many slots and fewer are not worth shrinking.
+const SMALL: usize = 1 << 10;
 
 /// What a daemon's report carries besides the ids.
 struct Report {
@@ -159,8 +209,9 @@ impl Core {
     ) -> Core {
         let state = State {
             scheduler: Scheduler::new(Options { mode, capacity }),
-            tasks: Vec::new(),
-            peers: BTreeMap::new(),
+            tasks: Table::default(),
+            peers: Table::default(),
+            numbers: BTreeMap::new(),
             setups: Vec::new(),
             last_daemon: 0,
             joined: HashSet::new(),
@@ -212,7 +263,7 @@ impl Core {
             if !state.scheduler.admits() {
                 return Err(SubmitError::Full(Box::new(task)));
             }
-            let options = options_of(&task);
+            let options = options_of(&task, &state.numbers);
             let id = state.scheduler.reserve();
             let handle = state.open(self, id, task.into());
             state.handle(
@@ -232,7 +283,7 @@ impl Core {
         min: Option<u32>,
     ) -> Result<Vec<TaskHandle>, SubmitError> {
         self.with_state(|state, timer, work| {
-            let options = options_of(&task);
+            let options = options_of(&task, &state.numbers);
             let parts = Parts::from(task);
             if state.is_closed {
                 work.unused.push(parts);
@@ -246,7 +297,7 @@ impl Core {
                 Some(min) => state.scheduler.everywhere_count(min),
                 None => {
                     state.setups.push(parts.clone());
-                    state.peers.len() as u32
+                    state.numbers.len() as u32
                 }
             };
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
@@ -298,20 +349,25 @@ impl Core {
 
     /// Takes a daemon in; its welcome goes out before any task.
     pub(crate) fn join(&self, links: Links) -> Option<DaemonId> {
-        // Without its settings it would be another daemon than was asked for.
-        let settings = self.next_settings().ok()?;
+        let id = self.state.lock().scheduler.reserve_daemon();
+        let Ok(settings) = self.next_settings() else {
+            // Without its settings it would be another daemon than was asked for.
+            self.state.lock().scheduler.give_back(id);
+            return None;
+        };
         let id = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
             }
             state.last_daemon += 1;
-            let id = DaemonId(state.last_daemon);
+            let number = state.last_daemon;
             state.joined.extend(links.pid);
             links
                 .data
-                .queue(&ToDaemon::Welcome { daemon: id.0 }, settings);
+                .queue(&ToDaemon::Welcome { daemon: number }, settings);
             work.flush.push(Arc::clone(&links.data));
             let mut peer = Peer {
+                number,
                 links,
                 parts: HashSet::new(),
                 workload: Workload::default(),
@@ -319,7 +375,8 @@ impl Core {
             for setup in &state.setups {
                 peer.send(setup, SETUP);
             }
-            state.peers.insert(id, peer);
+            state.peers.insert(id.index(), peer);
+            state.numbers.insert(number, id);
             state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
             Some(id)
         });
@@ -353,7 +410,7 @@ impl Core {
             last,
         };
         self.with_state(|state, timer, work| {
-            if let Some(peer) = state.peers.get_mut(&daemon) {
+            if let Some(peer) = state.peers.get_mut(daemon.index()) {
                 if RunId(run) == SETUP {
                     peer.workload.note_setup(end == RunEnd::Value);
                     return;
@@ -394,7 +451,9 @@ impl Core {
     pub(crate) fn lost(&self, daemon: DaemonId) {
         self.with_state(|state, timer, work| {
             state.handle(timer, work, Event::DaemonLost { daemon }, None);
-            state.peers.remove(&daemon);
+            if let Some(peer) = state.peers.remove(daemon.index()) {
+                state.numbers.remove(&peer.number);
+            }
         });
         self.note_change();
     }
@@ -415,16 +474,17 @@ impl Core {
 
     /// Settles everything and ends all connections; with `exit` the daemons are told to exit first.
     pub(crate) fn close(&self, exit: bool) {
-        let peers = self.with_state(|state, timer, work| {
+        let mut peers = self.with_state(|state, timer, work| {
             if state.is_closed {
-                return BTreeMap::new();
+                return Table::default();
             }
             state.is_closed = true;
             state.handle(timer, work, Event::Reset, None);
             work.unused.append(&mut state.setups);
+            state.numbers.clear();
             std::mem::take(&mut state.peers)
         });
-        for Peer { links, .. } in peers.values() {
+        for Peer { links, .. } in peers.values_mut() {
             links.end(exit);
         }
         self.stop.notify_one();
@@ -439,8 +499,7 @@ impl Core {
     pub(crate) fn dismiss(&self, id: u32) {
         let links = {
             let state = self.state.lock();
-            let peer = state.peers.get(&DaemonId(id));
-            peer.map(|peer| peer.links.clone())
+            state.peer(id).map(|peer| peer.links.clone())
         };
         if let Some(links) = links {
             links.end(true);
@@ -481,17 +540,20 @@ impl Core {
     }
 
     pub(crate) fn has_worker(&self, id: u32) -> bool {
-        self.state.lock().peers.contains_key(&DaemonId(id))
+        self.state.lock().numbers.contains_key(&id)
     }
 
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let state = self.state.lock();
-        let worker = |(id, peer): (&DaemonId, &Peer)| peer.workload.describe(id.0, peer.links.pid);
-        state.peers.iter().map(worker).collect()
+        let worker = |number: &u32| {
+            let peer = state.peer(*number)?;
+            Some(peer.workload.describe(*number, peer.links.pid))
+        };
+        state.numbers.keys().filter_map(worker).collect()
     }
 }
 
-fn options_of(task: &Task) -> TaskOptions {
+fn options_of(task: &Task, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
     let timeout =
         task.timeout.map(
             |timeout| match u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) {
@@ -503,21 +565,23 @@ fn options_of(task: &Task) -> TaskOptions {
     TaskOptions {
         bytes: task.body.len() as u64,
         timeout,
-        to: task.to.map(DaemonId),
+        to: task.to.and_then(|number| numbers.get(&number).copied()),
     }
 }
 
 impl State {
+    /// The daemon of this number.
+    fn peer(&self, number: u32) -> Option<&Peer> {
+        self.peers.get(self.numbers.get(&number)?.index())
+    }
+
     fn open(&mut self, core: &Arc<Core>, id: TaskId, parts: Parts) -> TaskHandle {
         let cell = Cell::new(id, Arc::downgrade(core), core.memory_return);
         let open = Open {
             cell: Arc::clone(&cell),
             parts,
         };
-        if self.tasks.len() <= id.index() {
-            self.tasks.resize_with(id.index() + 1, || None);
-        }
-        self.tasks[id.index()] = Some(open);
+        self.tasks.insert(id.index(), open);
         TaskHandle(cell)
     }
 
@@ -532,8 +596,8 @@ impl State {
         for effect in scheduler.handle(timer.now(), event) {
             match effect {
                 Effect::Send { to, task, run } => {
-                    if let (Some(peer), Some(Some(open))) =
-                        (peers.get_mut(&to), tasks.get(task.index()))
+                    if let (Some(peer), Some(open)) =
+                        (peers.get_mut(to.index()), tasks.get(task.index()))
                     {
                         peer.workload.sent(run, &open.cell);
                         peer.send(&open.parts, run);
@@ -541,7 +605,7 @@ impl State {
                     }
                 }
                 Effect::Interrupt { daemon, run } => {
-                    if let Some(peer) = peers.get(&daemon) {
+                    if let Some(peer) = peers.get(daemon.index()) {
                         peer.links
                             .control
                             .queue(&ToDaemon::Cancel { run: run.0 }, None);
@@ -549,18 +613,18 @@ impl State {
                     }
                 }
                 Effect::Settle { task, how } => {
-                    if let Some(Some(open)) = tasks.get(task.index()) {
+                    if let Some(open) = tasks.get(task.index()) {
                         work.settle
                             .push((Arc::clone(&open.cell), outcome(how, report.take())));
                     }
                 }
                 Effect::Release { task } => {
-                    work.released
-                        .extend(tasks.get_mut(task.index()).and_then(Option::take));
+                    work.released.extend(tasks.remove(task.index()));
                 }
                 Effect::ArmTimer { at } => timer.arm(at),
             }
         }
+        tasks.shrink(scheduler.task_slots());
     }
 }
 

@@ -352,7 +352,7 @@ async fn attend(core: &Core, daemon: DaemonId, links: &Links, mut buffer: FrameB
         }
     };
     if let Err(error) = result {
-        log::debug!("daemon {} is dropped: {error}", daemon.0);
+        log::debug!("{daemon:?} is dropped: {error}");
     }
 }
 

@@ -1,15 +1,15 @@
 //! The slab of daemons, and the lists of those that rest.
 
 use crate::DaemonId;
-use crate::list::{Chain, Link, List, MAX_SLOTS, Slot};
+use crate::list::{Chain, Link, List};
+use crate::slab::{Slab, Slot};
 use crate::tasks::InLine;
 
-/// What a slot holds.
+/// How far a daemon is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Duty {
-    Free {
-        next: Option<Slot>,
-    },
+pub(crate) enum Stage {
+    /// It has an id and has not joined.
+    Reserved,
     /// Nothing was sent to it: it is among the idle or the parked.
     Resting,
     /// It has tasks, of which it evaluates the first.
@@ -18,11 +18,10 @@ pub(crate) enum Duty {
     Leaving,
 }
 
-/// A slot of the slab.
+/// A daemon that is not gone.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    pub(crate) id: DaemonId,
-    pub(crate) duty: Duty,
+    pub(crate) stage: Stage,
     /// Number of the last barrier submitted before it joined: it is a member of those above.
     pub(crate) joined_after: u64,
     /// Number of the last barrier it is done with: has an evaluation of, or has none to get from.
@@ -66,13 +65,10 @@ impl Chain for Turn {
     }
 }
 
-/// All daemons, in slots that are used again.
+/// All daemons.
 #[derive(Debug, Default)]
 pub(crate) struct Daemons {
-    pub(crate) slots: Vec<Daemon>,
-    free: Option<Slot>,
-    /// Slot of each daemon by its id.
-    names: Vec<Option<Slot>>,
+    pub(crate) slots: Slab<Daemon>,
     /// Resting daemons that may get the next thing in the queue, longest at rest first.
     pub(crate) idle: List<Rest>,
     /// Resting daemons that have passed the barrier at the head of the queue.
@@ -86,44 +82,60 @@ impl Daemons {
         self.turns.len()
     }
 
+    pub(crate) fn reserve(&mut self) -> DaemonId {
+        let slot = self.slots.insert(Daemon {
+            stage: Stage::Reserved,
+            joined_after: 0,
+            passed: 0,
+            sent: List::default(),
+            rest: Link::LOOSE,
+            turn: Link::LOOSE,
+        });
+        self.id(slot)
+    }
+
+    /// The slot of a daemon that has not joined yet.
+    pub(crate) fn find_reserved(&self, id: DaemonId) -> Option<Slot> {
+        let slot = self.slots.find(id.0)?;
+        (self.get(slot).stage == Stage::Reserved).then_some(slot)
+    }
+
+    /// The slot of a daemon that has joined and is not gone.
     pub(crate) fn find(&self, id: DaemonId) -> Option<Slot> {
-        *self.names.get(id.0 as usize)?
+        let slot = self.slots.find(id.0)?;
+        (self.get(slot).stage != Stage::Reserved).then_some(slot)
     }
 
     /// As [`Daemons::find`], but not one that has said goodbye.
     pub(crate) fn find_connected(&self, id: DaemonId) -> Option<Slot> {
         self.find(id)
-            .filter(|slot| self.get(*slot).duty != Duty::Leaving)
+            .filter(|slot| self.get(*slot).stage != Stage::Leaving)
+    }
+
+    pub(crate) fn id(&self, slot: Slot) -> DaemonId {
+        DaemonId(self.slots.key(slot))
     }
 
     pub(crate) fn get(&self, slot: Slot) -> &Daemon {
-        &self.slots[slot as usize]
+        &self.slots[slot]
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Daemon {
-        &mut self.slots[slot as usize]
+        &mut self.slots[slot]
     }
 
-    /// Adds a daemon at rest, as the last in turn.
-    pub(crate) fn join(&mut self, id: DaemonId, joined_after: u64) {
-        let slot = self.free.unwrap_or_else(|| self.grow());
+    /// A reserved daemon is there, at rest and as the last in turn.
+    pub(crate) fn join(&mut self, slot: Slot, joined_after: u64) {
         let daemon = self.get_mut(slot);
-        let Duty::Free { next } = daemon.duty else {
-            unreachable!("the chain of free slots holds free slots only");
-        };
-        daemon.id = id;
-        daemon.duty = Duty::Resting;
+        daemon.stage = Stage::Resting;
         daemon.joined_after = joined_after;
-        daemon.passed = 0;
-        self.free = next;
-        self.name(id, Some(slot));
         self.idle.push_back(&mut self.slots, slot);
         self.turns.push_back(&mut self.slots, slot);
     }
 
     /// A busy daemon has nothing more to do.
     pub(crate) fn rest(&mut self, slot: Slot, parked: bool) {
-        self.get_mut(slot).duty = Duty::Resting;
+        self.get_mut(slot).stage = Stage::Resting;
         let list = if parked {
             &mut self.parked
         } else {
@@ -134,7 +146,7 @@ impl Daemons {
 
     /// A resting daemon gets something to do, or goes.
     pub(crate) fn rouse(&mut self, slot: Slot, parked: bool) {
-        self.get_mut(slot).duty = Duty::Busy;
+        self.get_mut(slot).stage = Stage::Busy;
         let list = if parked {
             &mut self.parked
         } else {
@@ -165,38 +177,19 @@ impl Daemons {
     /// A daemon, roused and with nothing sent to it, is not connected any more.
     pub(crate) fn leave(&mut self, slot: Slot) {
         self.turns.remove(&mut self.slots, slot);
-        self.get_mut(slot).duty = Duty::Leaving;
+        self.get_mut(slot).stage = Stage::Leaving;
     }
 
-    /// Forgets a daemon that has left.
+    /// Forgets a daemon that has left or not joined.
     pub(crate) fn forget(&mut self, slot: Slot) {
-        self.name(self.get(slot).id, None);
-        self.get_mut(slot).duty = Duty::Free { next: self.free };
-        self.free = Some(slot);
+        self.slots.remove(slot);
     }
 
-    fn name(&mut self, id: DaemonId, slot: Option<Slot>) {
-        let index = id.0 as usize;
-        if index >= self.names.len() {
-            self.names.resize(index + 1, None);
-        }
-        self.names[index] = slot;
-    }
-
-    fn grow(&mut self) -> Slot {
-        assert!(
-            self.slots.len() < MAX_SLOTS,
-            "fewer daemons than slot numbers"
-        );
-        self.slots.push(Daemon {
-            id: DaemonId(0),
-            duty: Duty::Free { next: None },
-            joined_after: 0,
-            passed: 0,
-            sent: List::default(),
-            rest: Link::LOOSE,
-            turn: Link::LOOSE,
-        });
-        (self.slots.len() - 1) as Slot
+    /// Forgets all daemons.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.idle = List::default();
+        self.parked = List::default();
+        self.turns = List::default();
     }
 }

@@ -1,19 +1,19 @@
 //! Daemons that come and go.
 
-use crate::daemons::{Daemons, Duty};
-use crate::list::Slot;
+use crate::daemons::Stage;
 use crate::queue::{Bequest, Queue};
+use crate::slab::Slot;
 use crate::tasks::Phase;
 use crate::{DaemonId, Scheduler, Settled};
 
 impl Scheduler {
     pub(crate) fn on_daemon_joined(&mut self, id: DaemonId) {
-        if self.daemons.find(id).is_some() {
+        let Some(daemon) = self.daemons.find_reserved(id) else {
             self.ignored += 1;
             return;
-        }
+        };
         self.tally.cumulative += 1;
-        self.daemons.join(id, self.queue.last_barrier());
+        self.daemons.join(daemon, self.queue.last_barrier());
     }
 
     pub(crate) fn on_daemon_lost(&mut self, id: DaemonId) {
@@ -21,7 +21,7 @@ impl Scheduler {
             self.ignored += 1;
             return;
         };
-        if self.daemons.get(daemon).duty != Duty::Leaving {
+        if self.daemons.get(daemon).stage != Stage::Leaving {
             self.disconnect(daemon);
             while let Some(task) = self.take_sent(daemon) {
                 self.finish(task, Settled::Lost);
@@ -33,7 +33,7 @@ impl Scheduler {
 
     pub(crate) fn on_daemon_leaving(&mut self, id: DaemonId) {
         match self.daemons.find(id) {
-            Some(daemon) if self.daemons.get(daemon).duty != Duty::Leaving => self.depart(daemon),
+            Some(daemon) if self.daemons.get(daemon).stage != Stage::Leaving => self.depart(daemon),
             Some(_) | None => self.ignored += 1,
         }
     }
@@ -54,34 +54,32 @@ impl Scheduler {
 
     /// All open tasks settle, in order of slots; daemons that report later are unknown.
     pub(crate) fn on_reset(&mut self) {
-        for slot in 0..self.tasks.slots.len() as Slot {
-            match self.tasks.get(slot).phase {
-                Phase::Free { .. } | Phase::Reserved => {}
+        let open: Vec<Slot> = self.tasks.slots().collect();
+        for slot in open {
+            match self.tasks[slot].phase {
+                Phase::Reserved => {}
                 Phase::Waiting { .. } => self.end_waiting(slot, Settled::Reset),
                 Phase::Sent { .. } => self.finish(slot, Settled::Reset),
             }
         }
         self.queue = Queue::default();
-        self.daemons = Daemons::default();
+        self.daemons.clear();
     }
 
     fn disconnect(&mut self, daemon: Slot) {
-        if self.daemons.get(daemon).duty == Duty::Resting {
+        if self.daemons.get(daemon).stage == Stage::Resting {
             self.rouse(daemon);
         }
         self.daemons.leave(daemon);
     }
 
     fn take_sent(&mut self, daemon: Slot) -> Option<Slot> {
-        self.daemons
-            .get_mut(daemon)
-            .sent
-            .pop_front(&mut self.tasks.slots)
+        self.daemons.get_mut(daemon).sent.pop_front(&mut self.tasks)
     }
 
     /// A task that was sent and not begun waits again, unless nobody waits for it.
     fn put_back(&mut self, task: Slot, bequest: Bequest) {
-        let entry = self.tasks.get(task);
+        let entry = &self.tasks[task];
         let for_members = entry.barrier != 0 && bequest == Bequest::Dropped;
         if entry.settled() == Some(true) || for_members {
             self.finish(task, Settled::Lost);
@@ -90,7 +88,7 @@ impl Scheduler {
         self.memory.take(entry.bytes);
         self.tally.executing -= 1;
         self.tally.awaiting += 1;
-        self.queue.push_returned(&mut self.tasks.slots, task);
+        self.queue.push_returned(&mut self.tasks, task);
     }
 
     /// Barriers do not wait for a daemon that is gone.
@@ -98,9 +96,7 @@ impl Scheduler {
         let entry = self.daemons.get(daemon);
         let passed = entry.passed.max(entry.joined_after);
         for barrier in self.queue.barriers_above(passed) {
-            let over = self
-                .queue
-                .member_gone(&mut self.tasks.slots, barrier, bequest);
+            let over = self.queue.member_gone(&mut self.tasks, barrier, bequest);
             if let Some(task) = over {
                 self.end_waiting(task, Settled::Lost);
             }

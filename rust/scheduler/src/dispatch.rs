@@ -1,7 +1,7 @@
 //! Bringing waiting tasks and resting daemons together.
 
-use crate::daemons::Duty;
-use crate::list::Slot;
+use crate::daemons::Stage;
+use crate::slab::Slot;
 use crate::tasks::Phase;
 use crate::{Effect, RunId, Scheduler};
 
@@ -27,7 +27,7 @@ impl Scheduler {
 
     /// Sends a task that has not waited to a daemon, whatever that has to do.
     pub(crate) fn assign(&mut self, task: Slot, daemon: Slot) {
-        if self.daemons.get(daemon).duty == Duty::Resting {
+        if self.daemons.get(daemon).stage == Stage::Resting {
             self.rouse(daemon);
         }
         self.send(task, daemon, false);
@@ -82,7 +82,7 @@ impl Scheduler {
             self.dispatch_evaluation(daemon, barrier);
             return true;
         }
-        let Some(task) = self.queue.pop_task(&mut self.tasks.slots) else {
+        let Some(task) = self.queue.pop_task(&mut self.tasks) else {
             return false;
         };
         self.rouse(daemon);
@@ -93,7 +93,7 @@ impl Scheduler {
     /// Hands an idle daemon its evaluation or, if there is none for it, parks it.
     fn dispatch_evaluation(&mut self, daemon: Slot, barrier: u64) {
         let member = self.daemons.get(daemon).joined_after < barrier;
-        match self.queue.pop_evaluation(&mut self.tasks.slots, member) {
+        match self.queue.pop_evaluation(&mut self.tasks, member) {
             Some(task) => {
                 self.daemons.rouse(daemon, false);
                 self.send(task, daemon, true);
@@ -107,7 +107,7 @@ impl Scheduler {
     fn send(&mut self, slot: Slot, daemon: Slot, waited: bool) {
         self.last_run += 1;
         let run = RunId(self.last_run);
-        let task = self.tasks.get_mut(slot);
+        let task = &mut self.tasks[slot];
         let settled = task.settled() == Some(true);
         if waited {
             self.memory.give_back(task.bytes);
@@ -122,8 +122,8 @@ impl Scheduler {
         let barrier = task.barrier;
         let entry = self.daemons.get_mut(daemon);
         entry.passed = entry.passed.max(barrier);
-        entry.sent.push_back(&mut self.tasks.slots, slot);
-        let to = entry.id;
+        entry.sent.push_back(&mut self.tasks, slot);
+        let to = self.daemons.id(daemon);
         self.outbox.push_back(Effect::Send {
             to,
             task: self.tasks.id(slot),

@@ -1,6 +1,6 @@
 //! Tasks coming to an end: reports, cancellation, deadlines.
 
-use crate::list::Slot;
+use crate::slab::Slot;
 use crate::tasks::{Phase, Place};
 use crate::{DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
 
@@ -13,7 +13,7 @@ impl Scheduler {
         self.daemons
             .get_mut(daemon)
             .sent
-            .remove(&mut self.tasks.slots, task);
+            .remove(&mut self.tasks, task);
         self.finish(task, Settled::Ended);
         if last {
             self.depart(daemon);
@@ -23,14 +23,15 @@ impl Scheduler {
     }
 
     pub(crate) fn on_cancel_asked(&mut self, task: TaskId) {
-        if let Some(slot) = self.tasks.find(task) {
+        if let Some(slot) = self.tasks.find(task.0) {
             self.give_up(slot, Settled::Cancelled);
         }
     }
 
     pub(crate) fn on_timer_fired(&mut self) {
         self.armed = None;
-        while let Some(slot) = self.wheel.pop_due(&mut self.tasks.slots, self.now) {
+        while let Some(slot) = self.wheel.pop_due(self.now) {
+            self.tasks[slot].timer = None;
             self.give_up(slot, Settled::TimedOut);
         }
         self.arm();
@@ -47,10 +48,10 @@ impl Scheduler {
 
     /// Ends a task that waits, taking it out of the queue.
     fn drop_waiting(&mut self, slot: Slot, how: Settled) {
-        let Phase::Waiting { place, .. } = self.tasks.get(slot).phase else {
+        let Phase::Waiting { place, .. } = self.tasks[slot].phase else {
             return;
         };
-        self.queue.remove(&mut self.tasks.slots, slot, place);
+        self.queue.remove(&mut self.tasks, slot, place);
         self.end_waiting(slot, how);
         if let Place::Evaluation { .. } = place {
             self.note_barrier();
@@ -59,26 +60,26 @@ impl Scheduler {
 
     /// Ends a task that waited and is out of the queue.
     pub(crate) fn end_waiting(&mut self, slot: Slot, how: Settled) {
-        self.memory.give_back(self.tasks.get(slot).bytes);
+        self.memory.give_back(self.tasks[slot].bytes);
         self.finish(slot, how);
     }
 
     /// Nobody waits for a task any more. Only in queue mode does its evaluation stop, too.
     fn give_up(&mut self, slot: Slot, how: Settled) {
-        if self.tasks.get(slot).settled() != Some(false) {
+        if self.tasks[slot].settled() != Some(false) {
             return;
         }
-        match (self.mode, self.tasks.get(slot).phase) {
+        match (self.mode, self.tasks[slot].phase) {
             (Mode::Queue, Phase::Waiting { .. }) => self.drop_waiting(slot, how),
             (Mode::Queue, Phase::Sent { daemon, run, .. }) => {
                 self.settle(slot, how);
-                let daemon = self.daemons.get(daemon).id;
+                let daemon = self.daemons.id(daemon);
                 self.outbox.push_back(Effect::Interrupt { daemon, run });
             }
             (Mode::Direct | Mode::Single, Phase::Waiting { .. } | Phase::Sent { .. }) => {
                 self.settle(slot, how);
             }
-            (_, Phase::Free { .. } | Phase::Reserved) => {}
+            (_, Phase::Reserved) => {}
         }
     }
 

@@ -40,7 +40,7 @@ pub struct TaskOptions {
 pub enum Event {
     /// A daemon has connected and is ready.
     DaemonJoined {
-        /// A name not used before.
+        /// An id from [`Scheduler::reserve_daemon`](crate::Scheduler::reserve_daemon).
         daemon: DaemonId,
     },
     /// A daemon has died or its connection has ended.

@@ -2,39 +2,43 @@
 
 use std::fmt;
 
-/// A task: the slot it occupies and the generation of that slot, so that the id of a released task matches nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TaskId(u64);
+use crate::slab::{Key, Slot};
 
-impl TaskId {
-    pub(crate) fn new(slot: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(slot))
-    }
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $word:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub(crate) Key);
 
-    pub(crate) fn slot(self) -> u32 {
-        self.0 as u32
-    }
+        impl $name {
+            pub(crate) fn slot(self) -> Slot {
+                self.0.slot()
+            }
 
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
+            /// Its slot: small, dense, and free for another one once this one is released. Meant as the index of the
+            /// caller's own table.
+            pub fn index(self) -> usize {
+                self.slot() as usize
+            }
+        }
 
-    /// The slot of the task: small, dense, and free for another task once this one is released. Meant as the index of
-    /// the caller's own table of payloads.
-    pub fn index(self) -> usize {
-        self.slot() as usize
-    }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($word, " {}.{}"), self.slot(), self.0.number())
+            }
+        }
+    };
 }
 
-impl fmt::Debug for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {}.{}", self.slot(), self.generation())
-    }
+id! {
+    /// A task. The id of one that was released matches nothing.
+    TaskId, "task"
 }
 
-/// A daemon, named by the caller: unique over the scheduler's life and dense from 1, as the table of names grows with it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct DaemonId(pub u32);
+id! {
+    /// A daemon. The id of one that is gone matches nothing.
+    DaemonId, "daemon"
+}
 
 /// One sending of one task to one daemon. Rises at every send; 0 is never used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

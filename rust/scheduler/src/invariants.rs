@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemons::{Daemon, Duty};
-use crate::list::Slot;
+use crate::daemons::{Daemon, Stage};
 use crate::queue::Segment;
+use crate::slab::Slot;
 use crate::tasks::{Phase, Place};
-use crate::timers::Timer;
 use crate::{Mode, Scheduler};
 
 /// Where the lists say a task is.
@@ -32,12 +31,7 @@ impl Scheduler {
     /// The slab is empty: nothing was leaked.
     pub(crate) fn check_empty(&self) {
         self.check_invariants();
-        for task in &self.tasks.slots {
-            assert!(
-                matches!(task.phase, Phase::Free { .. }),
-                "no task is left: {task:?}"
-            );
-        }
+        assert_eq!(self.tasks.len(), 0, "no task is left");
         assert_eq!(self.memory.used, 0, "no bytes are left");
         assert_eq!(self.queue.segments.len(), 1, "no barrier is left");
     }
@@ -48,7 +42,7 @@ impl Scheduler {
         let mut note = |slot: Slot, place: Found| {
             assert_eq!(found.insert(slot, place), None, "a task is in one list");
         };
-        let entries = &self.tasks.slots;
+        let entries = &self.tasks;
         self.queue
             .returned
             .values()
@@ -62,35 +56,28 @@ impl Scheduler {
                 note(slot, Found::Waiting(Place::Task { segment: number }));
             }
         }
-        for (daemon, entry) in self.daemons.slots.iter().enumerate() {
-            for slot in entry.sent.slots(entries) {
-                note(
-                    slot,
-                    Found::Sent {
-                        daemon: daemon as Slot,
-                    },
-                );
+        for daemon in self.daemons.slots.slots() {
+            for slot in self.daemons.get(daemon).sent.slots(entries) {
+                note(slot, Found::Sent { daemon });
             }
         }
-        for (slot, task) in entries.iter().enumerate() {
+        for slot in entries.slots() {
+            let task = &entries[slot];
             let expected = match task.phase {
-                Phase::Free { .. } | Phase::Reserved => None,
+                Phase::Reserved => None,
                 Phase::Waiting { place, .. } => Some(Found::Waiting(place)),
                 Phase::Sent { daemon, .. } => Some(Found::Sent { daemon }),
             };
-            assert_eq!(
-                found.get(&(slot as Slot)).copied(),
-                expected,
-                "the lists agree: {task:?}"
-            );
+            assert_eq!(found.remove(&slot), expected, "the lists agree: {task:?}");
         }
+        assert!(found.is_empty(), "what is in a list is there: {found:?}");
     }
 
     fn check_sums(&self) {
         let (mut bytes, mut awaiting, mut executing) = (0, 0, 0);
-        for task in &self.tasks.slots {
+        for task in self.tasks.slots().map(|slot| &self.tasks[slot]) {
             match task.phase {
-                Phase::Free { .. } | Phase::Reserved => {}
+                Phase::Reserved => {}
                 Phase::Waiting { settled, .. } => {
                     bytes += task.bytes;
                     awaiting += u64::from(!settled);
@@ -113,19 +100,14 @@ impl Scheduler {
     }
 
     fn check_timers(&self) {
-        let timed = self
-            .tasks
-            .slots
-            .iter()
-            .filter(|task| matches!(task.timer, Timer::On { .. }));
-        let open = timed
-            .inspect(|task| assert_eq!(task.settled(), Some(false), "{task:?}"))
-            .count();
-        assert_eq!(
-            self.wheel.check_invariants(&self.tasks.slots),
-            open,
-            "deadlines are in the wheel"
-        );
+        let in_wheel = BTreeMap::from_iter(self.wheel.check_invariants());
+        let timed = self.tasks.slots().filter_map(|slot| {
+            let task = &self.tasks[slot];
+            let timer = task.timer?;
+            assert_eq!(task.settled(), Some(false), "{task:?}");
+            Some((timer, slot))
+        });
+        assert_eq!(in_wheel, timed.collect(), "deadlines are in the wheel");
         if let Some(look) = self.wheel.next_look() {
             assert!(
                 self.armed.is_some_and(|armed| armed <= look),
@@ -139,12 +121,12 @@ impl Scheduler {
         let [idle, parked] = [&self.daemons.idle, &self.daemons.parked]
             .map(|list| BTreeSet::from_iter(list.slots(entries)));
         let turns = BTreeSet::from_iter(self.daemons.turns.slots(entries));
-        for (slot, daemon) in entries.iter().enumerate() {
-            let slot = slot as Slot;
+        for slot in entries.slots() {
+            let daemon = &entries[slot];
             let resting = idle.contains(&slot) || parked.contains(&slot);
             assert_eq!(
                 resting,
-                daemon.duty == Duty::Resting,
+                daemon.stage == Stage::Resting,
                 "resting daemons are listed"
             );
             assert_eq!(
@@ -154,14 +136,8 @@ impl Scheduler {
             );
             assert_eq!(
                 !daemon.sent.is_empty(),
-                daemon.duty == Duty::Busy,
+                daemon.stage == Stage::Busy,
                 "the busy have tasks"
-            );
-            let named = self.daemons.find(daemon.id) == Some(slot);
-            assert_eq!(
-                named,
-                !matches!(daemon.duty, Duty::Free { .. }),
-                "daemons are found"
             );
             if self.mode != Mode::Direct {
                 assert!(daemon.sent.len() <= 1, "one task at a time");
@@ -189,7 +165,12 @@ impl Scheduler {
             let waits = |daemon: &&Daemon| {
                 connected(daemon) && daemon.joined_after < *number && daemon.passed < *number
             };
-            let members = self.daemons.slots.iter().filter(waits).count();
+            let daemons = self
+                .daemons
+                .slots
+                .slots()
+                .map(|slot| self.daemons.get(slot));
+            let members = daemons.filter(waits).count();
             assert_eq!(*waiting as usize, members, "members that wait are counted");
         }
     }
@@ -211,11 +192,11 @@ impl Scheduler {
 
     /// The queue is in order of submission.
     fn check_order(&self) {
-        let entries = &self.tasks.slots;
+        let entries = &self.tasks;
         let mut last = 0;
         let mut next = |slot: Slot| {
-            assert!(last < self.tasks.get(slot).order, "the queue is in order");
-            last = self.tasks.get(slot).order;
+            assert!(last < self.tasks[slot].order, "the queue is in order");
+            last = self.tasks[slot].order;
         };
         self.queue.returned.values().for_each(|&slot| next(slot));
         for segment in &self.queue.segments {
@@ -230,5 +211,5 @@ impl Scheduler {
 }
 
 fn connected(daemon: &Daemon) -> bool {
-    matches!(daemon.duty, Duty::Resting | Duty::Busy)
+    matches!(daemon.stage, Stage::Resting | Stage::Busy)
 }

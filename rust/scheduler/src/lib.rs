@@ -16,8 +16,10 @@
 //! # Cost
 //!
 //! Tasks and daemons live in slabs and are chained through their slots, deadlines in a hierarchical wheel, so each
-//! operation takes constant time, cancellation included. One exception: putting back a task that crossed with its
-//! daemon's goodbye is logarithmic in the number of tasks so put back and not yet sent again.
+//! operation takes constant time, cancellation included; slabs shrink after a burst, at a cost that is constant when spread over
+//! the tasks of the burst. The exceptions: a daemon that goes takes time in proportion to what was sent to it and to the
+//! pending barriers it had not passed, each of which may lose an evaluation with it; and putting back a task that crossed with
+//! its daemon's goodbye is logarithmic in the number of tasks so put back and not yet sent again.
 //!
 //! Start reading at `scheduler.rs`, then `dispatch.rs`.
 #![forbid(unsafe_code)]
@@ -35,6 +37,7 @@ mod list;
 mod memory;
 mod queue;
 mod scheduler;
+mod slab;
 mod submission;
 mod tally;
 mod tasks;
@@ -48,4 +51,3 @@ pub use ids::{DaemonId, RunId, TaskId, Tick};
 pub use memory::Memory;
 pub use scheduler::Scheduler;
 pub use tally::Counts;
-pub use tasks::TaskState;

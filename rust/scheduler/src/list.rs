@@ -2,14 +2,10 @@
 
 use std::marker::PhantomData;
 
-/// Index of an entry in its slab.
-pub(crate) type Slot = u32;
+use crate::slab::{Slab, Slot};
 
 /// Marks the end of a list, so that a link takes 8 bytes.
 const END: Slot = Slot::MAX;
-
-/// The most entries a slab may have: every index differs from the end mark.
-pub(crate) const MAX_SLOTS: usize = END as usize;
 
 /// Neighbours of an entry in one kind of list.
 #[derive(Clone, Copy, Debug)]
@@ -70,48 +66,47 @@ impl<C: Chain> List<C> {
         (self.tail != END).then_some(self.tail)
     }
 
-    pub(crate) fn push_back(&mut self, entries: &mut [C::Entry], slot: Slot) {
-        *C::link(&mut entries[slot as usize]) = Link {
+    pub(crate) fn push_back(&mut self, entries: &mut Slab<C::Entry>, slot: Slot) {
+        *C::link(&mut entries[slot]) = Link {
             previous: self.tail,
             next: END,
         };
         match self.back() {
-            Some(tail) => C::link(&mut entries[tail as usize]).next = slot,
+            Some(tail) => C::link(&mut entries[tail]).next = slot,
             None => self.head = slot,
         }
         self.tail = slot;
         self.len += 1;
     }
 
-    pub(crate) fn pop_front(&mut self, entries: &mut [C::Entry]) -> Option<Slot> {
+    pub(crate) fn pop_front(&mut self, entries: &mut Slab<C::Entry>) -> Option<Slot> {
         let slot = self.front()?;
         self.remove(entries, slot);
         Some(slot)
     }
 
     /// Takes out an entry, which must be in this list.
-    pub(crate) fn remove(&mut self, entries: &mut [C::Entry], slot: Slot) {
-        let Link { previous, next } =
-            std::mem::replace(C::link(&mut entries[slot as usize]), Link::LOOSE);
+    pub(crate) fn remove(&mut self, entries: &mut Slab<C::Entry>, slot: Slot) {
+        let Link { previous, next } = std::mem::replace(C::link(&mut entries[slot]), Link::LOOSE);
         match previous {
             END => self.head = next,
-            _ => C::link(&mut entries[previous as usize]).next = next,
+            _ => C::link(&mut entries[previous]).next = next,
         }
         match next {
             END => self.tail = previous,
-            _ => C::link(&mut entries[next as usize]).previous = previous,
+            _ => C::link(&mut entries[next]).previous = previous,
         }
         self.len -= 1;
     }
 
     /// Moves all of `other` behind the entries of this list, in constant time.
-    pub(crate) fn append(&mut self, entries: &mut [C::Entry], other: &mut Self) {
+    pub(crate) fn append(&mut self, entries: &mut Slab<C::Entry>, other: &mut Self) {
         let other = std::mem::take(other);
         let Some(first) = other.front() else { return };
         match self.back() {
             Some(tail) => {
-                C::link(&mut entries[tail as usize]).next = first;
-                C::link(&mut entries[first as usize]).previous = tail;
+                C::link(&mut entries[tail]).next = first;
+                C::link(&mut entries[first]).previous = tail;
             }
             None => self.head = first,
         }
@@ -120,11 +115,11 @@ impl<C: Chain> List<C> {
     }
 
     #[cfg(test)]
-    pub(crate) fn slots(&self, entries: &[C::Entry]) -> Vec<Slot> {
+    pub(crate) fn slots(&self, entries: &Slab<C::Entry>) -> Vec<Slot> {
         let mut found = Vec::new();
         let (mut previous, mut slot) = (END, self.head);
         while slot != END {
-            let link = C::look(&entries[slot as usize]);
+            let link = C::look(&entries[slot]);
             assert_eq!(link.previous, previous, "links agree in both directions");
             found.push(slot);
             (previous, slot) = (slot, link.next);

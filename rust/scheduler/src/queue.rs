@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::list::{List, Slot};
-use crate::tasks::{InLine, Phase, Place, Task};
+use crate::list::List;
+use crate::slab::Slot;
+use crate::tasks::{InLine, Phase, Place, Tasks};
 
 /// A barrier with what was submitted after it. Those of the front segment with evaluations left make the head of the
 /// queue; the segment numbered 0 has none.
@@ -85,7 +86,7 @@ impl Queue {
         }
     }
 
-    pub(crate) fn push_task(&mut self, tasks: &mut [Task], slot: Slot) {
+    pub(crate) fn push_task(&mut self, tasks: &mut Tasks, slot: Slot) {
         let number = self.last_barrier();
         let back = self.segments.len() - 1;
         self.segments[back].tasks.push_back(tasks, slot);
@@ -103,21 +104,21 @@ impl Queue {
     }
 
     /// Adds an evaluation to the last barrier.
-    pub(crate) fn push_evaluation(&mut self, tasks: &mut [Task], slot: Slot) {
+    pub(crate) fn push_evaluation(&mut self, tasks: &mut Tasks, slot: Slot) {
         let number = self.last_barrier();
         let back = self.segments.len() - 1;
         let segment = &mut self.segments[back];
         segment.evaluations.push_back(tasks, slot);
-        tasks[slot as usize].barrier = number;
+        tasks[slot].barrier = number;
         wait(tasks, slot, Place::Evaluation { segment: number });
     }
 
     /// Puts back a task that was sent and not begun.
-    pub(crate) fn push_returned(&mut self, tasks: &mut [Task], slot: Slot) {
-        let before = self.returned.insert(tasks[slot as usize].order, slot);
+    pub(crate) fn push_returned(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let before = self.returned.insert(tasks[slot].order, slot);
         debug_assert!(before.is_none(), "orders of submission differ");
-        if let Phase::Sent { settled, .. } = tasks[slot as usize].phase {
-            tasks[slot as usize].phase = Phase::Waiting {
+        if let Phase::Sent { settled, .. } = tasks[slot].phase {
+            tasks[slot].phase = Phase::Waiting {
                 place: Place::Returned,
                 settled,
             };
@@ -129,7 +130,7 @@ impl Queue {
     }
 
     /// Takes the first evaluation of the front barrier, for a member or for a daemon that joined later.
-    pub(crate) fn pop_evaluation(&mut self, tasks: &mut [Task], member: bool) -> Option<Slot> {
+    pub(crate) fn pop_evaluation(&mut self, tasks: &mut Tasks, member: bool) -> Option<Slot> {
         let front = self.front_mut();
         if member {
             front.waiting -= 1;
@@ -139,15 +140,15 @@ impl Queue {
         front.evaluations.pop_front(tasks)
     }
 
-    pub(crate) fn pop_task(&mut self, tasks: &mut [Task]) -> Option<Slot> {
+    pub(crate) fn pop_task(&mut self, tasks: &mut Tasks) -> Option<Slot> {
         self.front_mut().tasks.pop_front(tasks)
     }
 
     /// Takes out a task from wherever it waits.
-    pub(crate) fn remove(&mut self, tasks: &mut [Task], slot: Slot, place: Place) {
+    pub(crate) fn remove(&mut self, tasks: &mut Tasks, slot: Slot, place: Place) {
         match place {
             Place::Returned => {
-                self.returned.remove(&tasks[slot as usize].order);
+                self.returned.remove(&tasks[slot].order);
             }
             Place::Task { segment } => self.segment(segment).tasks.remove(tasks, slot),
             Place::Evaluation { segment } => {
@@ -165,7 +166,7 @@ impl Queue {
     /// A member has gone that had not passed this barrier. Returns the evaluation that is over with it, if any.
     pub(crate) fn member_gone(
         &mut self,
-        tasks: &mut [Task],
+        tasks: &mut Tasks,
         barrier: u64,
         bequest: Bequest,
     ) -> Option<Slot> {
@@ -188,8 +189,8 @@ impl Queue {
     }
 }
 
-fn wait(tasks: &mut [Task], slot: Slot, place: Place) {
-    tasks[slot as usize].phase = Phase::Waiting {
+fn wait(tasks: &mut Tasks, slot: Slot, place: Place) {
+    tasks[slot].phase = Phase::Waiting {
         place,
         settled: false,
     };

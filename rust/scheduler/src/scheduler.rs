@@ -3,24 +3,23 @@
 use std::collections::VecDeque;
 
 use crate::daemons::Daemons;
-use crate::list::Slot;
 use crate::memory::Memory;
 use crate::queue::Queue;
+use crate::slab::Slot;
 use crate::tally::Tally;
 use crate::tasks::{Phase, Tasks};
 use crate::timers::Wheel;
 use crate::{
-    Counts, DaemonId, Effect, Effects, Event, Mode, Options, RunId, Settled, TaskId, TaskState,
-    Tick,
+    Counts, DaemonId, Effect, Effects, Event, Mode, Options, RunId, Settled, TaskId, Tick,
 };
 
 /// The dispatcher of one pool of daemons.
 ///
 /// ```
-/// use mirai_scheduler::{DaemonId, Effect, Event, Options, RunId, Scheduler, TaskOptions, Tick};
+/// use mirai_scheduler::{Effect, Event, Options, RunId, Scheduler, TaskOptions, Tick};
 ///
 /// let mut scheduler = Scheduler::new(Options::default());
-/// let daemon = DaemonId(1);
+/// let daemon = scheduler.reserve_daemon();
 /// let task = scheduler.reserve();
 /// let options = TaskOptions::default();
 /// assert_eq!(scheduler.handle(Tick(0), Event::TaskSubmitted { task, options }).count(), 0);
@@ -34,7 +33,8 @@ pub struct Scheduler {
     pub(crate) tasks: Tasks,
     pub(crate) daemons: Daemons,
     pub(crate) queue: Queue,
-    pub(crate) wheel: Wheel,
+    /// Deadlines of tasks.
+    pub(crate) wheel: Wheel<Slot>,
     pub(crate) memory: Memory,
     pub(crate) tally: Tally,
     pub(crate) last_run: u64,
@@ -66,6 +66,24 @@ impl Scheduler {
     /// An id for a task that is about to be submitted.
     pub fn reserve(&mut self) -> TaskId {
         self.tasks.reserve()
+    }
+
+    /// An id for a daemon that is about to join.
+    pub fn reserve_daemon(&mut self) -> DaemonId {
+        self.daemons.reserve()
+    }
+
+    /// Takes back the id of a daemon that has not joined, and will not.
+    pub fn give_back(&mut self, daemon: DaemonId) {
+        if let Some(slot) = self.daemons.find_reserved(daemon) {
+            self.daemons.forget(slot);
+        }
+    }
+
+    /// How many slots tasks have now: the [index](TaskId::index) of each that is not released is below this. Falls again
+    /// after a burst, so that the caller's table can do the same.
+    pub fn task_slots(&self) -> usize {
+        self.tasks.width()
     }
 
     /// Takes in an event at time `now` and returns what is to be done. All state has changed when this returns.
@@ -122,31 +140,10 @@ impl Scheduler {
         self.daemons.connected().max(least)
     }
 
-    /// Where a task is; `None` once it is released.
-    pub fn task_state(&self, task: TaskId) -> Option<TaskState> {
-        match self.tasks.get(self.tasks.find(task)?).phase {
-            Phase::Free { .. } => None,
-            Phase::Reserved => Some(TaskState::Reserved),
-            Phase::Waiting { settled, .. } => Some(TaskState::Queued { settled }),
-            Phase::Sent {
-                daemon,
-                run,
-                settled,
-            } => {
-                let daemon = self.daemons.get(daemon).id;
-                Some(TaskState::Running {
-                    daemon,
-                    run,
-                    settled,
-                })
-            }
-        }
-    }
-
     /// Whether [`Event::CancelAsked`] would take the task off the queue or interrupt it: what `stop_mirai()` answers.
     pub fn is_cancellable(&self, task: TaskId) -> bool {
-        let slot = self.tasks.find(task);
-        let open = slot.is_some_and(|slot| self.tasks.get(slot).settled() == Some(false));
+        let slot = self.tasks.find(task.0);
+        let open = slot.is_some_and(|slot| self.tasks[slot].settled() == Some(false));
         open && self.mode == Mode::Queue
     }
 
@@ -164,17 +161,19 @@ impl Scheduler {
     }
 
     pub(crate) fn run_of(&self, task: Slot) -> Option<RunId> {
-        match self.tasks.get(task).phase {
+        match self.tasks[task].phase {
             Phase::Sent { run, .. } => Some(run),
-            Phase::Free { .. } | Phase::Reserved | Phase::Waiting { .. } => None,
+            Phase::Reserved | Phase::Waiting { .. } => None,
         }
     }
 
     /// Gives an open task its outcome, and no more: it stays where it is.
     pub(crate) fn settle(&mut self, slot: Slot, how: Settled) {
-        self.wheel.remove(&mut self.tasks.slots, slot);
-        match &mut self.tasks.get_mut(slot).phase {
-            Phase::Free { .. } | Phase::Reserved => {}
+        if let Some(timer) = self.tasks[slot].timer.take() {
+            self.wheel.remove(timer);
+        }
+        match &mut self.tasks[slot].phase {
+            Phase::Reserved => {}
             Phase::Waiting { settled, .. } => {
                 *settled = true;
                 self.tally.awaiting -= 1;
@@ -189,16 +188,16 @@ impl Scheduler {
 
     /// Ends a task that is in no list any more, with this outcome if it had none.
     pub(crate) fn finish(&mut self, slot: Slot, how: Settled) {
-        if self.tasks.get(slot).settled() == Some(false) {
+        if self.tasks[slot].settled() == Some(false) {
             self.settle(slot, how);
         }
-        if matches!(self.tasks.get(slot).phase, Phase::Sent { .. }) {
+        if matches!(self.tasks[slot].phase, Phase::Sent { .. }) {
             self.tally.executing -= 1;
         }
         self.outbox.push_back(Effect::Release {
             task: self.tasks.id(slot),
         });
-        self.tasks.release(slot);
+        self.tasks.remove(slot);
     }
 
     /// Sets the caller's timer if what it is set to would be too late.

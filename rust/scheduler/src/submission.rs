@@ -1,6 +1,6 @@
 //! Tasks coming in.
 
-use crate::list::Slot;
+use crate::slab::Slot;
 use crate::{DaemonId, Effect, Mode, Scheduler, Settled, TaskId, TaskOptions, Tick};
 
 impl Scheduler {
@@ -39,7 +39,7 @@ impl Scheduler {
                         self.queue.push_barrier(self.daemons.connected());
                         barrier = true;
                     }
-                    self.queue.push_evaluation(&mut self.tasks.slots, slot);
+                    self.queue.push_evaluation(&mut self.tasks, slot);
                     self.note_waiting(slot);
                 }
                 Mode::Direct => {
@@ -65,29 +65,28 @@ impl Scheduler {
                 how: Settled::TimedOut,
             });
             self.outbox.push_back(Effect::Release { task });
-            self.tasks.release(slot);
+            self.tasks.remove(slot);
             return None;
         }
-        let entry = self.tasks.get_mut(slot);
+        let entry = &mut self.tasks[slot];
         entry.order = self.tally.submitted;
         entry.bytes = options.bytes;
         entry.barrier = 0;
         if let Some(timeout) = options.timeout {
             let deadline = Tick(self.now.0.saturating_add(timeout));
-            self.wheel
-                .insert(&mut self.tasks.slots, slot, self.now, deadline);
+            self.tasks[slot].timer = Some(self.wheel.insert(self.now, deadline, slot));
             self.arm();
         }
         Some(slot)
     }
 
     fn enqueue(&mut self, slot: Slot) {
-        self.queue.push_task(&mut self.tasks.slots, slot);
+        self.queue.push_task(&mut self.tasks, slot);
         self.note_waiting(slot);
     }
 
     fn note_waiting(&mut self, slot: Slot) {
-        self.memory.take(self.tasks.get(slot).bytes);
+        self.memory.take(self.tasks[slot].bytes);
         self.tally.awaiting += 1;
     }
 }

@@ -1,55 +1,60 @@
-//! Deadlines of tasks, in a hierarchical wheel.
+//! Deadlines, of whatever it may be, in a hierarchical wheel.
 //!
 //! Level 0 has a spot per millisecond, each further level spots 64 times as long. A deadline lives at the level of the
 //! highest group of six bits in which it differs from `elapsed`, so each occupied spot lies ahead of `elapsed` within the
 //! current turn of its level, and any at a lower level comes before those of a higher one. A deadline moves down at
 //! most once per level.
 
+use std::marker::PhantomData;
+
 use crate::Tick;
-use crate::list::{Chain, Link, List, Slot};
-use crate::tasks::Task;
+use crate::list::{Chain, Link, List};
+use crate::slab::{Slab, Slot};
 
 const BITS: u32 = 6;
 const SPOTS: usize = 1 << BITS;
 /// Enough for any 64-bit deadline.
 const LEVELS: usize = 11;
 
-/// The deadline of a task.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Timer {
-    Off,
-    On { deadline: Tick, spot: u16 },
+/// One deadline, and what is due then.
+#[derive(Debug)]
+struct Timer<W> {
+    deadline: Tick,
+    spot: u16,
+    what: W,
+    link: Link,
 }
 
-/// Lists of tasks by deadline.
+/// Lists of timers: one for each spot.
 #[derive(Debug)]
-struct Due;
+struct Spot<W>(PhantomData<W>);
 
-impl Chain for Due {
-    type Entry = Task;
+impl<W> Chain for Spot<W> {
+    type Entry = Timer<W>;
 
-    fn link(task: &mut Task) -> &mut Link {
-        &mut task.due
+    fn link(timer: &mut Timer<W>) -> &mut Link {
+        &mut timer.link
     }
 
     #[cfg(test)]
-    fn look(task: &Task) -> &Link {
-        &task.due
+    fn look(timer: &Timer<W>) -> &Link {
+        &timer.link
     }
 }
 
-/// The deadlines of all tasks that have one.
+/// All deadlines there are. Who has set one keeps its slot, until it is due or removed.
 #[derive(Debug)]
-pub(crate) struct Wheel {
+pub(crate) struct Wheel<W> {
     elapsed: u64,
     /// A bit per level with an occupied spot.
     levels: u16,
     /// A bit per occupied spot of each level.
     occupied: [u64; LEVELS],
-    spots: Vec<List<Due>>,
+    spots: Vec<List<Spot<W>>>,
+    timers: Slab<Timer<W>>,
 }
 
-impl Default for Wheel {
+impl<W> Default for Wheel<W> {
     fn default() -> Self {
         let spots = std::iter::repeat_with(List::default)
             .take(LEVELS * SPOTS)
@@ -59,30 +64,37 @@ impl Default for Wheel {
             levels: 0,
             occupied: [0; LEVELS],
             spots,
+            timers: Slab::default(),
         }
     }
 }
 
-impl Wheel {
-    /// Sets the deadline of a task that has none.
-    pub(crate) fn insert(&mut self, tasks: &mut [Task], slot: Slot, now: Tick, deadline: Tick) {
+impl<W: Copy> Wheel<W> {
+    /// Sets a deadline.
+    pub(crate) fn insert(&mut self, now: Tick, deadline: Tick, what: W) -> Slot {
         if self.levels == 0 {
             self.elapsed = now.0;
         }
-        self.place(tasks, slot, deadline);
+        let slot = self.timers.insert(Timer {
+            deadline,
+            spot: 0,
+            what,
+            link: Link::LOOSE,
+        });
+        self.place(slot);
+        slot
     }
 
-    /// Takes the deadline from a task, if it has one.
-    pub(crate) fn remove(&mut self, tasks: &mut [Task], slot: Slot) {
-        let timer = std::mem::replace(&mut tasks[slot as usize].timer, Timer::Off);
-        if let Timer::On { spot, .. } = timer {
-            self.spots[spot as usize].remove(tasks, slot);
-            self.note_removal(spot as usize);
-        }
+    /// Takes back a deadline that is set.
+    pub(crate) fn remove(&mut self, slot: Slot) -> W {
+        self.take_out(slot);
+        let what = self.timers[slot].what;
+        self.timers.remove(slot);
+        what
     }
 
-    /// The next task whose deadline has come; `None` when there is none at `now`.
-    pub(crate) fn pop_due(&mut self, tasks: &mut [Task], now: Tick) -> Option<Slot> {
+    /// What is due next; `None` when there is nothing more at `now`. Its deadline is not set any more.
+    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<W> {
         while let Some((spot, start)) = self.earliest() {
             if start > now.0 {
                 break;
@@ -90,10 +102,9 @@ impl Wheel {
             self.elapsed = start;
             if spot < SPOTS {
                 let slot = self.spots[spot].front()?;
-                self.remove(tasks, slot);
-                return Some(slot);
+                return Some(self.remove(slot));
             }
-            self.move_down(tasks, spot);
+            self.move_down(spot);
         }
         self.elapsed = self.elapsed.max(now.0);
         None
@@ -105,30 +116,27 @@ impl Wheel {
     }
 
     /// Deadlines of a spot that has begun go to the levels below, in their order.
-    fn move_down(&mut self, tasks: &mut [Task], spot: usize) {
+    fn move_down(&mut self, spot: usize) {
         while let Some(slot) = self.spots[spot].front() {
-            let Timer::On { deadline, .. } = tasks[slot as usize].timer else {
-                unreachable!("a task in the wheel has a deadline");
-            };
-            self.remove(tasks, slot);
-            self.place(tasks, slot, deadline);
+            self.take_out(slot);
+            self.place(slot);
         }
     }
 
-    fn place(&mut self, tasks: &mut [Task], slot: Slot, deadline: Tick) {
-        let level = level_of(self.elapsed, deadline.0);
-        let index = (deadline.0 >> (BITS * level as u32)) as usize % SPOTS;
+    fn place(&mut self, slot: Slot) {
+        let deadline = self.timers[slot].deadline.0;
+        let level = level_of(self.elapsed, deadline);
+        let index = (deadline >> (BITS * level as u32)) as usize % SPOTS;
         let spot = level * SPOTS + index;
-        self.spots[spot].push_back(tasks, slot);
+        self.spots[spot].push_back(&mut self.timers, slot);
         self.occupied[level] |= 1 << index;
         self.levels |= 1 << level;
-        tasks[slot as usize].timer = Timer::On {
-            deadline,
-            spot: spot as u16,
-        };
+        self.timers[slot].spot = spot as u16;
     }
 
-    fn note_removal(&mut self, spot: usize) {
+    fn take_out(&mut self, slot: Slot) {
+        let spot = self.timers[slot].spot as usize;
+        self.spots[spot].remove(&mut self.timers, slot);
         if self.spots[spot].is_empty() {
             let level = spot / SPOTS;
             self.occupied[level] &= !(1 << (spot % SPOTS));
@@ -152,9 +160,10 @@ impl Wheel {
         Some((level * SPOTS + index, start))
     }
 
+    /// What has a deadline, in no order.
     #[cfg(test)]
-    pub(crate) fn check_invariants(&self, tasks: &[Task]) -> usize {
-        let mut found = 0;
+    pub(crate) fn check_invariants(&self) -> Vec<(Slot, W)> {
+        let mut found = Vec::new();
         for (spot, list) in self.spots.iter().enumerate() {
             let (level, index) = (spot / SPOTS, spot % SPOTS);
             let occupied = self.occupied[level] >> index & 1 == 1;
@@ -163,23 +172,18 @@ impl Wheel {
                 !occupied || self.levels >> level & 1 == 1,
                 "the map of levels is exact"
             );
-            for slot in list.slots(tasks) {
-                let Timer::On {
-                    deadline,
-                    spot: noted,
-                } = tasks[slot as usize].timer
-                else {
-                    panic!("a task in the wheel has a deadline");
-                };
-                assert_eq!(noted as usize, spot, "a task knows its spot");
+            for slot in list.slots(&self.timers) {
+                let timer = &self.timers[slot];
+                assert_eq!(timer.spot as usize, spot, "a timer knows its spot");
                 assert_eq!(
-                    level_of(self.elapsed, deadline.0),
+                    level_of(self.elapsed, timer.deadline.0),
                     level,
                     "each deadline is at its level"
                 );
-                found += 1;
+                found.push((slot, timer.what));
             }
         }
+        assert_eq!(self.timers.len(), found.len(), "each timer is in a spot");
         found
     }
 }

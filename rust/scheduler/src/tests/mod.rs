@@ -11,4 +11,5 @@ mod queueing;
 mod recorder;
 mod simulator;
 mod single;
+mod slab;
 mod wheel;

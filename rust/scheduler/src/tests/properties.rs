@@ -7,16 +7,24 @@ use proptest::prelude::*;
 use super::model::Model;
 use crate::{DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, TaskId, TaskOptions, Tick};
 
+/// Options of a task; the daemon it is meant for is one of those that there ever were, or has not come yet.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    bytes: u64,
+    timeout: Option<u64>,
+    to: Option<usize>,
+}
+
 /// A line of a script. Numbers choose among what is there when the line is played.
 #[derive(Clone, Debug)]
 enum Line {
     Join,
     JoinAgain(usize),
     Lose(usize),
-    LoseUnknown(u32),
+    LoseUnknown(usize),
     Leave(usize),
-    Submit(TaskOptions),
-    Everywhere { min: u32, options: TaskOptions },
+    Submit(Wish),
+    Everywhere { min: u32, wish: Wish },
     End { daemon: usize, last: bool },
     EndWrongly { daemon: usize, run: u64 },
     Cancel(usize),
@@ -26,11 +34,10 @@ enum Line {
     Reset,
 }
 
-fn options() -> impl Strategy<Value = TaskOptions> {
+fn wish() -> impl Strategy<Value = Wish> {
     let timeout = prop_oneof![4 => Just(None), 2 => (0u64..300).prop_map(Some)];
-    // Among these are daemons that are there, that are gone, and that have not come yet.
-    let to = prop_oneof![3 => Just(None), 1 => (0u32..12).prop_map(|n| Some(DaemonId(n)))];
-    (0u64..1000, timeout, to).prop_map(|(bytes, timeout, to)| TaskOptions { bytes, timeout, to })
+    let to = prop_oneof![3 => Just(None), 1 => (0usize..12).prop_map(Some)];
+    (0u64..1000, timeout, to).prop_map(|(bytes, timeout, to)| Wish { bytes, timeout, to })
 }
 
 fn line() -> impl Strategy<Value = Line> {
@@ -38,17 +45,17 @@ fn line() -> impl Strategy<Value = Line> {
         60 => any::<usize>().prop_flat_map(|daemon| {
             prop::bool::weighted(0.1).prop_map(move |last| Line::End { daemon, last })
         }),
-        50 => options().prop_map(Line::Submit),
+        50 => wish().prop_map(Line::Submit),
         20 => Just(Line::Join),
         12 => any::<usize>().prop_map(Line::Cancel),
         12 => (0u64..150).prop_map(Line::Advance),
-        10 => (0u32..6, options()).prop_map(|(min, options)| Line::Everywhere { min, options }),
+        10 => (0u32..6, wish()).prop_map(|(min, wish)| Line::Everywhere { min, wish }),
         8 => any::<usize>().prop_map(Line::Lose),
         8 => any::<usize>().prop_map(Line::Leave),
         3 => (any::<usize>(), 0u64..40).prop_map(|(daemon, run)| Line::EndWrongly { daemon, run }),
         2 => any::<usize>().prop_map(Line::CancelReleased),
         2 => any::<usize>().prop_map(Line::JoinAgain),
-        2 => (0u32..60).prop_map(Line::LoseUnknown),
+        2 => (0usize..60).prop_map(Line::LoseUnknown),
         2 => Just(Line::FailLaunch),
         1 => Just(Line::Reset),
     ]
@@ -62,7 +69,8 @@ fn script() -> impl Strategy<Value = Vec<Line>> {
 struct Stage {
     scheduler: Scheduler,
     model: Model,
-    last_daemon: u32,
+    /// The ids of all daemons there ever were, and last of the next to come.
+    daemons: Vec<DaemonId>,
     released: Vec<TaskId>,
     fates: BTreeMap<TaskId, (u32, u32)>,
     last_first_send: u64,
@@ -74,13 +82,14 @@ struct Stage {
 
 impl Stage {
     fn new(mode: Mode) -> Self {
+        let mut scheduler = Scheduler::new(Options {
+            mode,
+            capacity: Some(5000),
+        });
         Self {
-            scheduler: Scheduler::new(Options {
-                mode,
-                capacity: Some(5000),
-            }),
+            daemons: vec![scheduler.reserve_daemon()],
+            scheduler,
             model: Model::new(mode),
-            last_daemon: 0,
             released: vec![],
             fates: BTreeMap::new(),
             last_first_send: 0,
@@ -94,22 +103,24 @@ impl Stage {
     fn play(&mut self, line: &Line) {
         match *line {
             Line::Join => {
-                self.last_daemon += 1;
-                self.happen(Event::DaemonJoined {
-                    daemon: DaemonId(self.last_daemon),
-                });
+                let daemon = self.daemon(usize::MAX);
+                self.happen(Event::DaemonJoined { daemon });
+                self.daemons.push(self.scheduler.reserve_daemon());
             }
             Line::JoinAgain(n) => self.with_daemon(n, |daemon| Event::DaemonJoined { daemon }),
             Line::Lose(n) => self.with_daemon(n, |daemon| Event::DaemonLost { daemon }),
-            Line::LoseUnknown(n) => self.happen(Event::DaemonLost {
-                daemon: DaemonId(n),
-            }),
+            Line::LoseUnknown(n) => {
+                let daemon = self.daemon(n);
+                self.happen(Event::DaemonLost { daemon });
+            }
             Line::Leave(n) => self.with_daemon(n, |daemon| Event::DaemonLeaving { daemon }),
-            Line::Submit(options) => {
+            Line::Submit(wish) => {
+                let options = self.options(wish);
                 let task = self.reserve();
                 self.happen(Event::TaskSubmitted { task, options });
             }
-            Line::Everywhere { min, options } => {
+            Line::Everywhere { min, wish } => {
+                let options = self.options(wish);
                 let count = self.scheduler.everywhere_count(min);
                 let tasks = (0..count).map(|_| self.reserve()).collect();
                 self.happen(Event::EverywhereSubmitted { tasks, options });
@@ -137,8 +148,20 @@ impl Stage {
                 self.happen(Event::TimerFired);
             }
             Line::FailLaunch => self.happen(Event::LaunchFailed),
-            Line::Reset => self.happen(Event::Reset),
+            Line::Reset => {
+                self.happen(Event::Reset);
+                self.daemons.push(self.scheduler.reserve_daemon());
+            }
         }
+    }
+
+    fn daemon(&self, n: usize) -> DaemonId {
+        self.daemons[n.min(self.daemons.len() - 1)]
+    }
+
+    fn options(&self, Wish { bytes, timeout, to }: Wish) -> TaskOptions {
+        let to = to.map(|n| self.daemon(n));
+        TaskOptions { bytes, timeout, to }
     }
 
     fn with_daemon(&mut self, n: usize, event: impl FnOnce(DaemonId) -> Event) {

@@ -1,7 +1,7 @@
 //! The FIFO queue, memory, counts, and what peers may get wrong.
 
 use super::recorder::*;
-use crate::{Counts, DaemonId, Event, Memory, Mode, RunId, Settled, TaskOptions, TaskState, Tick};
+use crate::{Counts, Event, Memory, Mode, RunId, Settled, TaskOptions, Tick};
 
 #[test]
 fn a_task_goes_straight_to_the_daemon_longest_at_rest() {
@@ -192,40 +192,24 @@ fn a_released_id_matches_nothing() {
     });
     pool.expect_nothing();
     assert_eq!(pool.scheduler.ignored(), 2);
-    assert_eq!(pool.scheduler.task_state(a), None);
 }
 
 #[test]
-fn states_can_be_asked_for() {
+fn what_the_scheduler_is_asked_of_tasks_and_daemons() {
     let mut pool = Recorder::with_daemons(Mode::Queue, 1);
-    let a = pool.scheduler.reserve();
-    assert_eq!(pool.scheduler.task_state(a), Some(TaskState::Reserved));
-    assert!(!pool.scheduler.is_cancellable(a));
-    pool.event(Event::TaskSubmitted {
-        task: a,
-        options: TaskOptions::default(),
-    });
+    let daemon = pool.daemon(1);
+    assert_eq!(pool.scheduler.daemon_task(daemon), None);
+    let a = pool.submit();
     pool.expect([send(1, a, 1)]);
     let b = pool.submit();
-    let (daemon, run) = (DaemonId(1), RunId(1));
-    let running = |settled| {
-        Some(TaskState::Running {
-            daemon,
-            run,
-            settled,
-        })
-    };
-    assert_eq!(pool.scheduler.task_state(a), running(false));
-    assert_eq!(
-        pool.scheduler.task_state(b),
-        Some(TaskState::Queued { settled: false })
-    );
-    assert_eq!(pool.scheduler.daemon_task(daemon), Some((a, run)));
+    assert_eq!(pool.scheduler.daemon_task(daemon), Some((a, RunId(1))));
     assert!(pool.scheduler.is_cancellable(a) && pool.scheduler.is_cancellable(b));
     pool.cancel(a);
     pool.expect([cancelled(a), interrupt(1, 1)]);
-    assert_eq!(pool.scheduler.task_state(a), running(true));
+    assert_eq!(pool.scheduler.daemon_task(daemon), Some((a, RunId(1))));
     assert!(!pool.scheduler.is_cancellable(a));
+    pool.end(1, 1);
+    pool.expect([release(a), send(1, b, 2)]);
 }
 
 #[test]
@@ -240,4 +224,20 @@ fn a_clock_that_runs_backwards_does_no_harm() {
     pool.fire_at(1010);
     pool.expect([timed_out(b), release(b), timed_out(a), release(a)]);
     assert_eq!(pool.scheduler.now, Tick(1010));
+}
+
+#[test]
+fn the_id_of_a_daemon_that_does_not_come_is_given_back() {
+    let mut pool = Recorder::new(Mode::Queue);
+    let first = pool.daemon(1);
+    pool.scheduler.give_back(first);
+    let second = pool.daemon(2);
+    assert_eq!(first.index(), second.index());
+    pool.join(1);
+    assert_eq!(pool.scheduler.ignored(), 1);
+    pool.join(2);
+    // One that has joined keeps its id.
+    pool.scheduler.give_back(second);
+    let a = pool.submit();
+    pool.expect([send(2, a, 1)]);
 }

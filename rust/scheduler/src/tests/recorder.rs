@@ -1,7 +1,8 @@
 //! A scheduler whose effects are recorded, and have to be claimed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use crate::slab::Key;
 use crate::{
     Counts, DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, Settled, TaskId, TaskOptions,
     Tick,
@@ -12,6 +13,8 @@ use crate::{
 pub(crate) struct Recorder {
     pub(crate) scheduler: Scheduler,
     pub(crate) now: u64,
+    /// The ids of daemons, by the numbers that tests give them.
+    daemons: BTreeMap<u32, DaemonId>,
     unclaimed: VecDeque<Effect>,
 }
 
@@ -25,6 +28,7 @@ impl Recorder {
         Self {
             scheduler,
             now: 0,
+            daemons: BTreeMap::new(),
             unclaimed: VecDeque::new(),
         }
     }
@@ -42,9 +46,27 @@ impl Recorder {
             "unclaimed before {event:?}: {:?}",
             self.unclaimed
         );
-        self.unclaimed
-            .extend(self.scheduler.handle(Tick(self.now), event));
+        let effects: Vec<_> = self.scheduler.handle(Tick(self.now), event).collect();
+        let effects = effects.into_iter().map(|effect| self.by_number(effect));
+        self.unclaimed.extend(effects.collect::<Vec<_>>());
         self.scheduler.check_invariants();
+    }
+
+    /// The daemon that tests call `number`: it gets its id when it is first named.
+    pub(crate) fn daemon(&mut self, number: u32) -> DaemonId {
+        let reserve = || self.scheduler.reserve_daemon();
+        *self.daemons.entry(number).or_insert_with(reserve)
+    }
+
+    /// The same effect as [`send`] and [`interrupt`] write it.
+    fn by_number(&self, mut effect: Effect) -> Effect {
+        if let Effect::Send { to: daemon, .. } | Effect::Interrupt { daemon, .. } = &mut effect {
+            let (number, _) = (self.daemons.iter())
+                .find(|(_, id)| *id == daemon)
+                .expect("a daemon of ours");
+            *daemon = written(*number);
+        }
+        effect
     }
 
     /// Claims all effects of the last event, in their order.
@@ -65,21 +87,18 @@ impl Recorder {
     }
 
     pub(crate) fn join(&mut self, daemon: u32) {
-        self.event(Event::DaemonJoined {
-            daemon: DaemonId(daemon),
-        });
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonJoined { daemon });
     }
 
     pub(crate) fn lose(&mut self, daemon: u32) {
-        self.event(Event::DaemonLost {
-            daemon: DaemonId(daemon),
-        });
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonLost { daemon });
     }
 
     pub(crate) fn leave(&mut self, daemon: u32) {
-        self.event(Event::DaemonLeaving {
-            daemon: DaemonId(daemon),
-        });
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonLeaving { daemon });
     }
 
     pub(crate) fn submit(&mut self) -> TaskId {
@@ -101,8 +120,9 @@ impl Recorder {
     }
 
     pub(crate) fn submit_to(&mut self, daemon: u32) -> TaskId {
+        let to = self.daemon(daemon);
         self.submit_with(TaskOptions {
-            to: Some(DaemonId(daemon)),
+            to: Some(to),
             ..TaskOptions::default()
         })
     }
@@ -127,16 +147,18 @@ impl Recorder {
     }
 
     pub(crate) fn end(&mut self, daemon: u32, run: u64) {
+        let daemon = self.daemon(daemon);
         self.event(Event::TaskEnded {
-            daemon: DaemonId(daemon),
+            daemon,
             run: RunId(run),
             last: false,
         });
     }
 
     pub(crate) fn end_last(&mut self, daemon: u32, run: u64) {
+        let daemon = self.daemon(daemon);
         self.event(Event::TaskEnded {
-            daemon: DaemonId(daemon),
+            daemon,
             run: RunId(run),
             last: true,
         });
@@ -175,9 +197,14 @@ impl Drop for Recorder {
     }
 }
 
+/// Stands for a daemon in effects that tests write down.
+fn written(daemon: u32) -> DaemonId {
+    DaemonId(Key::new(0, daemon.into()))
+}
+
 pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
     Effect::Send {
-        to: DaemonId(to),
+        to: written(to),
         task,
         run: RunId(run),
     }
@@ -185,7 +212,7 @@ pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
 
 pub(crate) fn interrupt(daemon: u32, run: u64) -> Effect {
     Effect::Interrupt {
-        daemon: DaemonId(daemon),
+        daemon: written(daemon),
         run: RunId(run),
     }
 }

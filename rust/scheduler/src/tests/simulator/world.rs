@@ -62,7 +62,8 @@ pub(crate) struct World {
     noted: u64,
     armed: Option<u64>,
     daemons: BTreeMap<DaemonId, Daemon>,
-    last_daemon: u32,
+    /// The ids of the daemons that came last, and of the next to come.
+    latest: VecDeque<DaemonId>,
     recent: VecDeque<TaskId>,
     actions: u64,
     events: u64,
@@ -76,9 +77,11 @@ impl World {
             mode: faults.mode,
             capacity: None,
         };
+        let mut scheduler = Scheduler::new(options);
         let mut world = Self {
             ledger: Ledger::new(faults.mode),
-            scheduler: Scheduler::new(options),
+            latest: VecDeque::from([scheduler.reserve_daemon()]),
+            scheduler,
             chance: Chance::new(seed),
             healed: false,
             now: 0,
@@ -86,7 +89,6 @@ impl World {
             noted: 0,
             armed: None,
             daemons: BTreeMap::new(),
-            last_daemon: 0,
             recent: VecDeque::new(),
             actions: faults.actions,
             events: 0,
@@ -261,10 +263,9 @@ impl World {
         let timeout = timed.then(|| self.chance.below(self.faults.evaluation * 4));
         let targeted = self.chance.percent(self.faults.target_percent);
         // One of the last to come, or the next.
-        let to = targeted.then(|| {
-            let back = self.chance.below(self.faults.daemons + 1) as u32;
-            DaemonId((self.last_daemon + 1).saturating_sub(back))
-        });
+        let to = targeted
+            .then(|| self.chance.choose(self.latest.make_contiguous()).copied())
+            .flatten();
         TaskOptions {
             bytes: self.chance.below(1_000),
             timeout,
@@ -288,6 +289,7 @@ impl World {
 
     fn reset(&mut self) {
         self.tell(Event::Reset);
+        self.expect_another();
         self.daemons
             .values_mut()
             .for_each(|daemon| daemon.cut_off = true);
@@ -317,8 +319,9 @@ impl World {
     }
 
     fn join(&mut self) {
-        self.last_daemon += 1;
-        let daemon = DaemonId(self.last_daemon);
+        let Some(&daemon) = self.latest.back() else {
+            return;
+        };
         self.daemons.insert(
             daemon,
             Daemon {
@@ -328,6 +331,14 @@ impl World {
         );
         self.watch_idleness(daemon);
         self.tell(Event::DaemonJoined { daemon });
+        self.expect_another();
+    }
+
+    fn expect_another(&mut self) {
+        self.latest.push_back(self.scheduler.reserve_daemon());
+        if self.latest.len() as u64 > self.faults.daemons + 1 {
+            self.latest.pop_front();
+        }
     }
 
     fn receive(&mut self, daemon: DaemonId, run: RunId, task: TaskId) {
