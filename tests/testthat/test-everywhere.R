@@ -34,6 +34,20 @@ test_that("a replay is no task: it counts for no limit, and what fails in it sho
   expect_refused(everywhere(1, .replay = NA), "`.replay` must be", "everywhere")
 })
 
+test_that("a daemon that is being set up gets no task while another is free", {
+  local_pool(1)
+  gate <- tempfile()
+  file.create(gate)
+  set_up <- everywhere(while (!file.exists(gate)) Sys.sleep(0.01), gate = gate, .replay = TRUE)
+  call_mirai(set_up)
+  file.remove(gate)
+  launch_local(1)
+  await(info()[["connections"]] == 2)
+  for (i in 1:3) expect_identical(value(mirai(i, i = i, .timeout = 10000)), i)
+  file.create(gate)
+  expect_length(everywhere(1)[.flat], 2L)
+})
+
 test_that("a reset ends replays", {
   url <- local_url()
   daemons(url = url)

@@ -51,7 +51,7 @@ struct State {
     peers: Table<Peer>,
     /// Ids of these by the numbers they have for users, which rise as they join and never come again.
     numbers: BTreeMap<u32, DaemonId>,
-    /// What each daemon evaluates before its first task, in this order.
+    /// What each daemon evaluates before its first task, by the numbers that the scheduler has for these.
     setups: Vec<Parts>,
     last_daemon: u32,
     /// Processes that have joined and not been [asked for](Core::take_joined) since.
@@ -297,7 +297,8 @@ impl Core {
                 Some(min) => state.scheduler.everywhere_count(min),
                 None => {
                     state.setups.push(parts.clone());
-                    state.numbers.len() as u32
+                    state.handle(timer, work, Event::SetUpAdded, None);
+                    state.scheduler.counts().connections as u32
                 }
             };
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
@@ -317,18 +318,12 @@ impl Core {
         })
     }
 
-    pub(crate) fn cancel(&self, key: TaskId, handle: &TaskHandle) -> bool {
+    pub(crate) fn cancel(&self, task: TaskId) -> bool {
         self.with_state(|state, timer, work| {
-            if handle.outcome().is_some() {
-                return false;
-            }
-            state.handle(timer, work, Event::CancelAsked { task: key }, None);
             // Only in a queue a daemon can be told; elsewhere the task runs on, and callers are told so.
-            self.mode == Mode::Queue
-                && work
-                    .settle
-                    .iter()
-                    .any(|(cell, _)| Arc::ptr_eq(cell, &handle.0))
+            let is_stopped = state.scheduler.is_cancellable(task);
+            state.handle(timer, work, Event::CancelAsked { task }, None);
+            is_stopped
         })
     }
 
@@ -366,15 +361,12 @@ impl Core {
                 .data
                 .queue(&ToDaemon::Welcome { daemon: number }, settings);
             work.flush.push(Arc::clone(&links.data));
-            let mut peer = Peer {
+            let peer = Peer {
                 number,
                 links,
                 parts: HashSet::new(),
                 workload: Workload::default(),
             };
-            for setup in &state.setups {
-                peer.send(setup, SETUP);
-            }
             state.peers.insert(id.index(), peer);
             state.numbers.insert(number, id);
             state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
@@ -404,20 +396,30 @@ impl Core {
         last: bool,
         payload: Vec<u8>,
     ) {
-        let event = Event::TaskEnded {
-            daemon,
-            run: RunId(run),
-            last,
-        };
+        let run = RunId(run);
         self.with_state(|state, timer, work| {
             if let Some(peer) = state.peers.get_mut(daemon.index()) {
-                if RunId(run) == SETUP {
+                if run == SETUP {
                     peer.workload.note_setup(end == RunEnd::Value);
-                    return;
+                } else if state
+                    .scheduler
+                    .daemon_task(daemon)
+                    .is_some_and(|(_, at)| at == run)
+                {
+                    peer.workload.ended();
                 }
-                peer.workload.ended(RunId(run));
             }
+            if run == SETUP {
+                state.handle(timer, work, Event::SetUpEnded { daemon, last }, None);
+                return;
+            }
+            let event = Event::TaskEnded { daemon, run, last };
             state.handle(timer, work, event, Some(Report { end, payload }));
+            if let Some(peer) = state.peers.get_mut(daemon.index())
+                && state.scheduler.daemon_task(daemon).is_some()
+            {
+                peer.workload.begins();
+            }
         });
         if let Some(reactor) = self.reactor.upgrade() {
             reactor.note_served();
@@ -479,6 +481,10 @@ impl Core {
                 return Table::default();
             }
             state.is_closed = true;
+            let ignored = state.scheduler.ignored();
+            if ignored > 0 {
+                log::debug!("{ignored} reports were of nothing that was there");
+            }
             state.handle(timer, work, Event::Reset, None);
             work.unused.append(&mut state.setups);
             state.numbers.clear();
@@ -545,11 +551,14 @@ impl Core {
 
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let state = self.state.lock();
-        let worker = |number: &u32| {
-            let peer = state.peer(*number)?;
-            Some(peer.workload.describe(*number, peer.links.pid))
+        let worker = |(number, daemon): (&u32, &DaemonId)| {
+            let peer = state.peers.get(daemon.index())?;
+            let task = state.scheduler.daemon_task(*daemon);
+            let open = task.and_then(|(task, _)| state.tasks.get(task.index()));
+            let cell = open.map(|open| &*open.cell);
+            Some(peer.workload.describe(*number, peer.links.pid, cell))
         };
-        state.numbers.keys().filter_map(worker).collect()
+        state.numbers.iter().filter_map(worker).collect()
     }
 }
 
@@ -591,6 +600,7 @@ impl State {
             scheduler,
             tasks,
             peers,
+            setups,
             ..
         } = self;
         for effect in scheduler.handle(timer.now(), event) {
@@ -599,8 +609,16 @@ impl State {
                     if let (Some(peer), Some(open)) =
                         (peers.get_mut(to.index()), tasks.get(task.index()))
                     {
-                        peer.workload.sent(run, &open.cell);
+                        peer.workload.begins();
                         peer.send(&open.parts, run);
+                        work.flush.push(Arc::clone(&peer.links.data));
+                    }
+                }
+                Effect::SetUp { daemon, setup } => {
+                    if let (Some(peer), Some(parts)) =
+                        (peers.get_mut(daemon.index()), setups.get(setup))
+                    {
+                        peer.send(parts, SETUP);
                         work.flush.push(Arc::clone(&peer.links.data));
                     }
                 }

@@ -222,7 +222,7 @@ impl TaskHandle {
     /// although the task resolves.
     pub fn cancel(&self) -> bool {
         match self.0.core.upgrade() {
-            Some(core) => core.cancel(self.0.key, self),
+            Some(core) => core.cancel(self.0.key),
             None => false,
         }
     }

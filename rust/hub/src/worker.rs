@@ -1,8 +1,4 @@
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use mirai_scheduler::RunId;
 
 use crate::task::Cell;
 
@@ -37,7 +33,7 @@ pub struct Running {
 /// The work of one daemon.
 #[derive(Default)]
 pub(crate) struct Workload {
-    runs: VecDeque<(RunId, Arc<Cell>)>,
+    /// Since when it is at its task.
     turn: Option<Instant>,
     done: u64,
     busy: Duration,
@@ -49,25 +45,22 @@ impl Workload {
         self.failed_setups += u64::from(!succeeded);
     }
 
-    pub(crate) fn sent(&mut self, run: RunId, cell: &Arc<Cell>) {
-        self.runs.push_back((run, Arc::clone(cell)));
+    /// It is at a task, if it was not before.
+    pub(crate) fn begins(&mut self) {
         self.turn.get_or_insert_with(Instant::now);
     }
 
-    pub(crate) fn ended(&mut self, run: RunId) {
-        let Some(at) = self.runs.iter().position(|(sent, _)| *sent == run) else {
-            return;
-        };
-        self.runs.remove(at);
-        let now = Instant::now();
+    pub(crate) fn ended(&mut self) {
         self.done += 1;
-        self.busy += self.turn.map_or(Duration::ZERO, |turn| now - turn);
-        self.turn = (!self.runs.is_empty()).then_some(now);
+        self.busy += self
+            .turn
+            .take()
+            .map_or(Duration::ZERO, |turn| turn.elapsed());
     }
 
-    pub(crate) fn describe(&self, id: u32, pid: Option<u32>) -> Worker {
+    pub(crate) fn describe(&self, id: u32, pid: Option<u32>, task: Option<&Cell>) -> Worker {
         let age = self.turn.map_or(Duration::ZERO, |turn| turn.elapsed());
-        let running = |(_, cell): &(RunId, Arc<Cell>)| Running {
+        let running = |cell: &Cell| Running {
             number: cell.number(),
             age,
             is_over: cell.is_settled(),
@@ -77,7 +70,7 @@ impl Workload {
             pid,
             done: self.done,
             busy: self.busy + age,
-            task: self.runs.front().map(running),
+            task: task.map(running),
             is_set_up: self.failed_setups == 0,
         }
     }

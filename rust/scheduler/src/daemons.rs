@@ -12,7 +12,7 @@ pub(crate) enum Stage {
     Reserved,
     /// Nothing was sent to it: it is among the idle or the parked.
     Resting,
-    /// It has tasks, of which it evaluates the first.
+    /// It is being set up, or has tasks, of which it evaluates the first.
     Busy,
     /// It has said goodbye and gets nothing more.
     Leaving,
@@ -27,6 +27,8 @@ pub(crate) struct Daemon {
     /// Number of the last barrier it is done with: has an evaluation of, or has none to get from.
     pub(crate) passed: u64,
     pub(crate) sent: List<InLine>,
+    /// What it has to do before its first task, and has not reported on.
+    pub(crate) setups: usize,
     rest: Link,
     turn: Link,
 }
@@ -88,6 +90,7 @@ impl Daemons {
             joined_after: 0,
             passed: 0,
             sent: List::default(),
+            setups: 0,
             rest: Link::LOOSE,
             turn: Link::LOOSE,
         });
@@ -131,6 +134,12 @@ impl Daemons {
         daemon.joined_after = joined_after;
         self.idle.push_back(&mut self.slots, slot);
         self.turns.push_back(&mut self.slots, slot);
+    }
+
+    /// Whether a daemon has nothing more to do.
+    pub(crate) fn is_done(&self, slot: Slot) -> bool {
+        let daemon = self.get(slot);
+        daemon.sent.is_empty() && daemon.setups == 0
     }
 
     /// A busy daemon has nothing more to do.

@@ -4,7 +4,7 @@ use crate::daemons::Stage;
 use crate::queue::{Bequest, Queue};
 use crate::slab::Slot;
 use crate::tasks::Phase;
-use crate::{DaemonId, Scheduler, Settled};
+use crate::{DaemonId, Effect, Scheduler, Settled};
 
 impl Scheduler {
     pub(crate) fn on_daemon_joined(&mut self, id: DaemonId) {
@@ -14,6 +14,22 @@ impl Scheduler {
         };
         self.tally.cumulative += 1;
         self.daemons.join(daemon, self.queue.last_barrier());
+        if self.setups > 0 {
+            self.rouse(daemon);
+            self.daemons.get_mut(daemon).setups = self.setups;
+        }
+        let setups = (0..self.setups).map(|setup| Effect::SetUp { daemon: id, setup });
+        self.outbox.extend(setups);
+    }
+
+    pub(crate) fn on_setup_ended(&mut self, id: DaemonId, last: bool) {
+        let daemon = self.daemons.find_connected(id);
+        let Some(daemon) = daemon.filter(|slot| self.daemons.get(*slot).setups > 0) else {
+            self.ignored += 1;
+            return;
+        };
+        self.daemons.get_mut(daemon).setups -= 1;
+        self.note_done(daemon, last);
     }
 
     pub(crate) fn on_daemon_lost(&mut self, id: DaemonId) {
@@ -63,6 +79,7 @@ impl Scheduler {
             }
         }
         self.queue = Queue::default();
+        self.setups = 0;
         self.daemons.clear();
     }
 

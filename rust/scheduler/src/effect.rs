@@ -16,6 +16,13 @@ pub enum Effect {
         /// The run it is to report on.
         run: RunId,
     },
+    /// Have a daemon that has just joined do one of the things that it has to do before its first task.
+    SetUp {
+        /// The daemon.
+        daemon: DaemonId,
+        /// Which one: the number of set-ups added before it.
+        setup: usize,
+    },
     /// Interrupt an evaluation nobody waits for any more ([`Mode::Queue`](crate::Mode::Queue) only). The daemon still
     /// reports on it.
     Interrupt {

@@ -15,9 +15,14 @@ impl Scheduler {
             .sent
             .remove(&mut self.tasks, task);
         self.finish(task, Settled::Ended);
+        self.note_done(daemon, last);
+    }
+
+    /// A daemon has reported: it goes, rests, or has more to do.
+    pub(crate) fn note_done(&mut self, daemon: Slot, last: bool) {
         if last {
             self.depart(daemon);
-        } else if self.daemons.get(daemon).sent.is_empty() {
+        } else if self.daemons.is_done(daemon) {
             self.rest(daemon);
         }
     }

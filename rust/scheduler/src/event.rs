@@ -54,6 +54,16 @@ pub enum Event {
         /// The daemon.
         daemon: DaemonId,
     },
+    /// Daemons that join from now on have one more thing to do before their first task: see
+    /// [`Effect::SetUp`](crate::Effect::SetUp). Until the next [`Event::Reset`].
+    SetUpAdded,
+    /// A daemon is done with the first of its set-ups that it was not done with.
+    SetUpEnded {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The daemon leaves after this one.
+        last: bool,
+    },
     /// A task asks to be evaluated.
     TaskSubmitted {
         /// An id from [`Scheduler::reserve`](crate::Scheduler::reserve).

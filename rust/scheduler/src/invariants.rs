@@ -135,9 +135,9 @@ impl Scheduler {
                 "connected daemons take turns"
             );
             assert_eq!(
-                !daemon.sent.is_empty(),
+                !self.daemons.is_done(slot) && connected(daemon),
                 daemon.stage == Stage::Busy,
-                "the busy have tasks"
+                "the busy have something to do"
             );
             if self.mode != Mode::Direct {
                 assert!(daemon.sent.len() <= 1, "one task at a time");

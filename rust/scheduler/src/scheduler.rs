@@ -33,6 +33,8 @@ pub struct Scheduler {
     pub(crate) tasks: Tasks,
     pub(crate) daemons: Daemons,
     pub(crate) queue: Queue,
+    /// How many things daemons that join have to do before their first task.
+    pub(crate) setups: usize,
     /// Deadlines of tasks.
     pub(crate) wheel: Wheel<Slot>,
     pub(crate) memory: Memory,
@@ -53,6 +55,7 @@ impl Scheduler {
             tasks: Tasks::default(),
             daemons: Daemons::default(),
             queue: Queue::default(),
+            setups: 0,
             wheel: Wheel::default(),
             memory: Memory::new(options.capacity),
             tally: Tally::default(),
@@ -97,6 +100,8 @@ impl Scheduler {
             Event::DaemonJoined { daemon } => self.on_daemon_joined(daemon),
             Event::DaemonLost { daemon } => self.on_daemon_lost(daemon),
             Event::DaemonLeaving { daemon } => self.on_daemon_leaving(daemon),
+            Event::SetUpAdded => self.setups += 1,
+            Event::SetUpEnded { daemon, last } => self.on_setup_ended(daemon, last),
             Event::TaskSubmitted { task, options } => self.on_task_submitted(task, options),
             Event::EverywhereSubmitted { tasks, options } => {
                 self.on_everywhere_submitted(&tasks, options);

@@ -1,6 +1,6 @@
 //! What the scheduler should do, said in the simplest way: plain vectors that are searched from the front.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Counts, DaemonId, Effect, Event, Mode, RunId, Settled, TaskId, TaskOptions};
 
@@ -41,6 +41,9 @@ pub(crate) struct Model {
     parked_at: Option<usize>,
     turns: Vec<DaemonId>,
     leaving: BTreeSet<DaemonId>,
+    setups: usize,
+    /// What each daemon has to do before its first task.
+    setting_up: BTreeMap<DaemonId, usize>,
     last_run: u64,
     submitted: u64,
     cumulative: u64,
@@ -61,6 +64,8 @@ impl Model {
             parked_at: None,
             turns: vec![],
             leaving: BTreeSet::new(),
+            setups: 0,
+            setting_up: BTreeMap::new(),
             last_run: 0,
             submitted: 0,
             cumulative: 0,
@@ -76,6 +81,8 @@ impl Model {
             Event::DaemonJoined { daemon } => self.join(daemon),
             Event::DaemonLost { daemon } => self.lose(daemon),
             Event::DaemonLeaving { daemon } => self.leave(daemon),
+            Event::SetUpAdded => self.setups += 1,
+            Event::SetUpEnded { daemon, last } => self.end_setup(daemon, last),
             Event::TaskSubmitted { task, options } => self.submit(task, options),
             Event::EverywhereSubmitted { tasks, options } => self.everywhere(tasks, options),
             Event::TaskEnded { daemon, run, last } => self.end(daemon, run, last),
@@ -148,7 +155,32 @@ impl Model {
         }
         self.cumulative += 1;
         self.turns.push(daemon);
-        self.idle.push(daemon);
+        if self.setups == 0 {
+            self.idle.push(daemon);
+            return;
+        }
+        self.setting_up.insert(daemon, self.setups);
+        self.effects
+            .extend((0..self.setups).map(|setup| Effect::SetUp { daemon, setup }));
+    }
+
+    fn end_setup(&mut self, daemon: DaemonId, last: bool) {
+        match self.setting_up.get_mut(&daemon) {
+            None => self.ignored += 1,
+            Some(_) if last => self.leave(daemon),
+            Some(1) => {
+                self.setting_up.remove(&daemon);
+                if self.runs(daemon).is_empty() {
+                    self.rest(daemon);
+                }
+            }
+            Some(left) => *left -= 1,
+        }
+    }
+
+    /// Daemons that are being set up.
+    pub(crate) fn setting_up(&self) -> Vec<DaemonId> {
+        self.setting_up.keys().copied().collect()
     }
 
     fn lose(&mut self, daemon: DaemonId) {
@@ -188,6 +220,7 @@ impl Model {
         for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
             list.retain(|other| *other != daemon);
         }
+        self.setting_up.remove(&daemon);
         was
     }
 
@@ -269,7 +302,7 @@ impl Model {
                 self.finish(task, Settled::Ended);
                 if last {
                     self.leave(daemon);
-                } else if self.runs(daemon).is_empty() {
+                } else if self.runs(daemon).is_empty() && !self.setting_up.contains_key(&daemon) {
                     self.rest(daemon);
                 }
             }
@@ -340,6 +373,8 @@ impl Model {
             list.clear();
         }
         self.leaving.clear();
+        self.setups = 0;
+        self.setting_up.clear();
         self.parked_at = None;
     }
 

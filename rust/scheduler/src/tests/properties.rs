@@ -27,6 +27,9 @@ enum Line {
     Everywhere { min: u32, wish: Wish },
     End { daemon: usize, last: bool },
     EndWrongly { daemon: usize, run: u64 },
+    AddSetUp,
+    EndSetUp { daemon: usize, last: bool },
+    EndSetUpWrongly(usize),
     Cancel(usize),
     CancelReleased(usize),
     Advance(u64),
@@ -47,6 +50,11 @@ fn line() -> impl Strategy<Value = Line> {
         }),
         50 => wish().prop_map(Line::Submit),
         20 => Just(Line::Join),
+        30 => any::<usize>().prop_flat_map(|daemon| {
+            prop::bool::weighted(0.05).prop_map(move |last| Line::EndSetUp { daemon, last })
+        }),
+        3 => Just(Line::AddSetUp),
+        2 => any::<usize>().prop_map(Line::EndSetUpWrongly),
         12 => any::<usize>().prop_map(Line::Cancel),
         12 => (0u64..150).prop_map(Line::Advance),
         10 => (0u32..6, wish()).prop_map(|(min, wish)| Line::Everywhere { min, wish }),
@@ -133,6 +141,14 @@ impl Stage {
                     last: false,
                 })
             }
+            Line::AddSetUp => self.happen(Event::SetUpAdded),
+            Line::EndSetUp { daemon, last } => self.end_setup(daemon, last),
+            Line::EndSetUpWrongly(n) => {
+                self.with_daemon(n, |daemon| Event::SetUpEnded {
+                    daemon,
+                    last: false,
+                });
+            }
             Line::Cancel(n) => {
                 if let Some(&task) = choose(&self.model.tasks(), n) {
                     self.happen(Event::CancelAsked { task });
@@ -184,6 +200,12 @@ impl Stage {
                 Some(run)
             );
             self.happen(Event::TaskEnded { daemon, run, last });
+        }
+    }
+
+    fn end_setup(&mut self, n: usize, last: bool) {
+        if let Some(&daemon) = choose(&self.model.setting_up(), n) {
+            self.happen(Event::SetUpEnded { daemon, last });
         }
     }
 
@@ -250,7 +272,7 @@ impl Stage {
                 }
             }
             Effect::Interrupt { .. } => assert_eq!(self.mode, Mode::Queue),
-            Effect::ArmTimer { .. } => {}
+            Effect::SetUp { .. } | Effect::ArmTimer { .. } => {}
         }
     }
 
@@ -267,6 +289,8 @@ impl Stage {
                 .any(|&daemon| !self.model.runs(daemon).is_empty())
             {
                 self.end(0, false);
+            } else if !self.model.setting_up().is_empty() {
+                self.end_setup(0, false);
             } else {
                 self.play(&Line::Join);
             }

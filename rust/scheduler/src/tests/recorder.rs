@@ -60,7 +60,10 @@ impl Recorder {
 
     /// The same effect as [`send`] and [`interrupt`] write it.
     fn by_number(&self, mut effect: Effect) -> Effect {
-        if let Effect::Send { to: daemon, .. } | Effect::Interrupt { daemon, .. } = &mut effect {
+        if let Effect::Send { to: daemon, .. }
+        | Effect::SetUp { daemon, .. }
+        | Effect::Interrupt { daemon, .. } = &mut effect
+        {
             let (number, _) = (self.daemons.iter())
                 .find(|(_, id)| *id == daemon)
                 .expect("a daemon of ours");
@@ -164,6 +167,11 @@ impl Recorder {
         });
     }
 
+    pub(crate) fn end_setup(&mut self, daemon: u32, last: bool) {
+        let daemon = self.daemon(daemon);
+        self.event(Event::SetUpEnded { daemon, last });
+    }
+
     pub(crate) fn cancel(&mut self, task: TaskId) {
         self.event(Event::CancelAsked { task });
     }
@@ -207,6 +215,13 @@ pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
         to: written(to),
         task,
         run: RunId(run),
+    }
+}
+
+pub(crate) fn set_up(daemon: u32, setup: usize) -> Effect {
+    Effect::SetUp {
+        daemon: written(daemon),
+        setup,
     }
 }
 

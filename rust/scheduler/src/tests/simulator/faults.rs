@@ -15,6 +15,8 @@ pub(crate) struct Faults {
     pub(crate) delay: u64,
     pub(crate) evaluation: u64,
     pub(crate) everywhere_percent: u64,
+    /// One more thing for daemons to do before their first task.
+    pub(crate) setup_percent: u64,
     pub(crate) cancel_percent: u64,
     pub(crate) timeout_percent: u64,
     /// The task is meant for one daemon, which may be gone.
@@ -55,6 +57,7 @@ impl Faults {
             delay: 1 + chance.below(10),
             evaluation: 1 + chance.below(50),
             everywhere_percent: 5,
+            setup_percent: 1,
             cancel_percent: 0,
             timeout_percent: 0,
             target_percent: 0,
@@ -84,6 +87,7 @@ impl Faults {
         let (idle, tasks) = (some(60), some(5));
         let drawn = Self {
             everywhere_percent: some(20),
+            setup_percent: some(3),
             cancel_percent: some(30),
             timeout_percent: some(50),
             crash_percent: some(10),
@@ -126,6 +130,7 @@ impl Faults {
             delay: 3,
             evaluation: 20,
             everywhere_percent: 0,
+            setup_percent: 0,
             cancel_percent: 1,
             timeout_percent: 1,
             crash_percent: 1,

@@ -51,6 +51,9 @@ pub(crate) struct Ledger {
     deadlines: BTreeSet<(u64, TaskId)>,
     /// Tasks sent to each connected daemon, oldest first.
     connected: BTreeMap<DaemonId, VecDeque<(RunId, TaskId)>>,
+    setups: usize,
+    /// What connected daemons have to do before their first task.
+    setting_up: BTreeMap<DaemonId, usize>,
     /// Daemons that said goodbye, whose end is to come.
     leaving: BTreeSet<DaemonId>,
     barriers: Vec<Barrier>,
@@ -76,6 +79,8 @@ impl Ledger {
             open: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             connected: BTreeMap::new(),
+            setups: 0,
+            setting_up: BTreeMap::new(),
             leaving: BTreeSet::new(),
             barriers: vec![],
             held: BTreeSet::new(),
@@ -125,6 +130,15 @@ impl Ledger {
         self.cause = match event {
             Event::DaemonJoined { daemon } => {
                 self.connected.insert(*daemon, VecDeque::new());
+                self.setting_up.insert(*daemon, self.setups);
+                Cause::Other
+            }
+            Event::SetUpAdded => {
+                self.setups += 1;
+                Cause::Other
+            }
+            Event::SetUpEnded { daemon, .. } => {
+                self.end_setup(*daemon);
                 Cause::Other
             }
             Event::DaemonLost { daemon } => match self.connected.remove(daemon) {
@@ -155,6 +169,7 @@ impl Ledger {
             Event::Reset => {
                 self.connected.clear();
                 self.leaving.clear();
+                self.setups = 0;
                 Cause::Reset
             }
         };
@@ -172,6 +187,13 @@ impl Ledger {
                     self.open[&current.1].settled,
                     "nobody waits for it any more"
                 );
+            }
+            Effect::SetUp { daemon, setup } => {
+                assert!(
+                    self.connected[&daemon].is_empty(),
+                    "set up before its first task"
+                );
+                assert!(setup < self.setting_up[&daemon], "a set-up that was added");
             }
             Effect::Settle { task, how } => self.check_settle(task, how),
             Effect::Release { task } => {
@@ -271,6 +293,13 @@ impl Ledger {
         Cause::Report(task)
     }
 
+    fn end_setup(&mut self, daemon: DaemonId) {
+        match self.setting_up.get_mut(&daemon) {
+            Some(left) if *left > 0 && self.connected.contains_key(&daemon) => *left -= 1,
+            Some(_) | None => self.ignored += 1,
+        }
+    }
+
     /// What the daemon had been sent waits again, until the effects say otherwise.
     fn depart(&mut self, daemon: DaemonId) {
         let Some(sent) = self.connected.remove(&daemon) else {
@@ -300,6 +329,10 @@ impl Ledger {
         assert!(
             self.mode == Mode::Direct || sent.is_empty(),
             "nothing goes to a busy daemon"
+        );
+        assert!(
+            self.mode == Mode::Direct || self.setting_up[&to] == 0,
+            "nothing goes to a daemon that is being set up"
         );
         sent.push_back((run, task));
         let ticket = self.open.get_mut(&task).expect("the task is open");

@@ -19,7 +19,7 @@ enum Happening {
     TaskArrives {
         daemon: DaemonId,
         run: RunId,
-        task: TaskId,
+        task: Option<TaskId>,
     },
     InterruptArrives {
         daemon: DaemonId,
@@ -37,10 +37,14 @@ enum Happening {
     Told(Event),
 }
 
+/// The run of set-ups.
+const SETUP: RunId = RunId(0);
+
 /// The daemon's own side. It ends when it is removed, whatever the scheduler knows of it.
 #[derive(Debug, Default)]
 struct Daemon {
-    inbox: VecDeque<(RunId, TaskId)>,
+    /// Tasks, and set-ups, which are none and have the run 0.
+    inbox: VecDeque<(RunId, Option<TaskId>)>,
     running: Option<RunId>,
     evaluated: u64,
     idle_since: u64,
@@ -196,9 +200,13 @@ impl World {
                     Happening::TaskArrives {
                         daemon: to,
                         run,
-                        task,
+                        task: Some(task),
                     },
                 );
+            }
+            Effect::SetUp { daemon, .. } => {
+                let (run, task) = (SETUP, None);
+                self.carry_to_daemon(daemon, Happening::TaskArrives { daemon, run, task });
             }
             // On a connection of its own, so it may overtake the task it is meant for.
             Effect::Interrupt { daemon, run } => {
@@ -227,6 +235,8 @@ impl World {
             self.cancel();
         } else if self.chance.percent(self.faults.everywhere_percent) {
             self.submit_everywhere();
+        } else if self.chance.percent(self.faults.setup_percent) {
+            self.tell(Event::SetUpAdded);
         } else if self.faults.reset_percent > 0 && self.chance.below(100) == 0 {
             self.reset();
         } else {
@@ -341,7 +351,7 @@ impl World {
         }
     }
 
-    fn receive(&mut self, daemon: DaemonId, run: RunId, task: TaskId) {
+    fn receive(&mut self, daemon: DaemonId, run: RunId, task: Option<TaskId>) {
         if let Some(entry) = self.daemons.get_mut(&daemon) {
             entry.inbox.push_back((run, task));
             self.begin(daemon);
@@ -359,7 +369,9 @@ impl World {
             return;
         };
         entry.running = Some(run);
-        self.ledger.begin(task);
+        if let Some(task) = task {
+            self.ledger.begin(task);
+        }
         let slow = if self.chance.percent(5) { 10 } else { 1 };
         self.soon(
             Happening::EvaluationEnds { daemon, run },
@@ -389,8 +401,20 @@ impl World {
             return;
         }
         entry.running = None;
-        entry.evaluated += 1;
         entry.idle_since = self.now;
+        if run == SETUP {
+            self.carry_to_hub(
+                daemon,
+                Event::SetUpEnded {
+                    daemon,
+                    last: false,
+                },
+            );
+            self.begin(daemon);
+            self.watch_idleness(daemon);
+            return;
+        }
+        entry.evaluated += 1;
         let single = self.faults.mode == Mode::Single;
         let limit = if single {
             Some(1)
