@@ -70,6 +70,8 @@ daemon_call <- function(url, arguments) {
 call_text <- function(x) {
   # Lines of a text stay lines, which every shell leaves as they are.
   if (is.character(x)) x <- paste0("\"", gsub("([\"\\\\])", "\\\\\\1", x), "\"")
+  # as.character() would write the user's decimal separator.
+  if (is.double(x)) x <- vapply(x, deparse, "")
   if (length(x) == 1L) as.character(x) else paste0("c(", paste(x, collapse = ","), ")")
 }
 

@@ -80,8 +80,8 @@ check_promise <- function(.promise, call) {
   callbacks
 }
 
-# promises::then() makes functions of formulas.
-is_callback <- function(x) is.function(x) || inherits(x, "formula")
+# promises::then() makes functions of formulas with one side.
+is_callback <- function(x) is.function(x) || (inherits(x, "formula") && length(x) == 2L)
 
 add_callbacks <- function(mirai, callbacks) {
   rejected <- if (length(callbacks) == 2L) callbacks[[2L]]

@@ -19,6 +19,14 @@ test_that("arguments are added to those of the pool", {
   expect_warning(launch_local(0, nonsense = 1), "`nonsense`")
 })
 
+test_that("arguments are written as R reads them, whatever numbers the user likes to see", {
+  options <- options(OutDec = ",", scipen = -10, digits = 3)
+  defer(options(options))
+  local_pool(1, idletime = 1234567, walltime = 3600000.5, maxtasks = 3e9)
+  expect_identical(mirai("here")[], "here")
+  expect_match(launch_remote(1), "idletime=1.234567e+06,walltime=3.6000005e+06,maxtasks=3e+09", fixed = TRUE)
+})
+
 test_that("wrong arguments are errors", {
   expect_refused(launch_local(), "daemons must be set to use this function", "launch_local")
   local_pool(url = local_url())

@@ -377,6 +377,7 @@ test_that("`.promise` is checked before anything is submitted", {
   expect_refused(mirai_map(1, identity, .promise = list()), wrong, "mirai_map")
   expect_refused(mirai_map(1, identity, .promise = list(identity, 1)), wrong, "mirai_map")
   expect_refused(mirai_map(1, identity, .promise = list(identity, identity, identity)), wrong, "mirai_map")
+  expect_refused(mirai_map(1, identity, .promise = y ~ x), wrong, "mirai_map")
   expect_identical(info()[["awaiting"]] + info()[["executing"]] + info()[["completed"]], 0L)
 })
 
