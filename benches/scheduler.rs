@@ -68,7 +68,7 @@ impl Pool {
             options: TaskOptions {
                 bytes: 200,
                 timeout,
-                to: None,
+                ..TaskOptions::default()
             },
         });
         task

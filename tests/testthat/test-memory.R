@@ -45,6 +45,25 @@ test_that("one task larger than the cap is taken while there is room", {
   expect_identical(mirai(length(x), x = big)[], 20000L)
 })
 
+test_that("what a map has in common counts once, and each of its tasks something", {
+  local_pool(1, memory = 0.3)
+  held <- hold()
+  held$started()
+  shared <- raw(200000)
+  # Waits for room in vain if its constants count once for each element.
+  map <- mirai_map(1:20, function(i, x) length(x), .args = list(x = shared))
+  used <- status()$memory[["used"]]
+  expect_gt(used, 0.2)
+  expect_lt(used, 0.3)
+  tiny <- list()
+  while (!is.null(m <- try_mirai(1)) && length(tiny) < 1000L) tiny <- c(tiny, list(m))
+  expect_lt(length(tiny), 1000L)
+  held$open()
+  expect_identical(map[.flat], rep(200000L, 20L))
+  call_mirai(tiny)
+  expect_identical(status()$memory[["used"]], 0)
+})
+
 test_that("cancelling a queued task frees its bytes", {
   local_pool(1, memory = 0.01)
   held <- hold()

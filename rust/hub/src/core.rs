@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mirai_lanes::OutOfFiles;
 use mirai_scheduler::{
-    Counts, DaemonId, Effect, Event, Memory, Mode, Options, RunId, Scheduler, Settled, TaskId,
-    TaskOptions,
+    Counts, DaemonId, Effect, Event, Memory, Mode, Options, PartId, RunId, Scheduler, Settled,
+    TaskId, TaskOptions,
 };
 use mirai_wire::{RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
@@ -72,6 +72,9 @@ impl Drop for Open {
         self.cell.note_freed(self.parts.body.len());
     }
 }
+
+/// Bytes a task takes besides its body: what is here, and about as much in the scheduler and around allocations.
+const TASK_COST: u64 = 2 * (size_of::<Cell>() + size_of::<Open>() + size_of::<Vec<u8>>()) as u64;
 
 /// The scheduler never uses this run.
 const SETUP: RunId = RunId(SETUP_RUN);
@@ -263,7 +266,7 @@ impl Core {
             if !state.scheduler.admits() {
                 return Err(SubmitError::Full(Box::new(task)));
             }
-            let options = options_of(&task, &state.numbers);
+            let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
             let id = state.scheduler.reserve();
             let handle = state.open(self, id, task.into());
             state.handle(
@@ -283,7 +286,7 @@ impl Core {
         min: Option<u32>,
     ) -> Result<Vec<TaskHandle>, SubmitError> {
         self.with_state(|state, timer, work| {
-            let options = options_of(&task, &state.numbers);
+            let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
             let parts = Parts::from(task);
             if state.is_closed {
                 work.unused.push(parts);
@@ -460,9 +463,15 @@ impl Core {
         self.note_change();
     }
 
+    pub(crate) fn share(self: &Arc<Self>, bytes: Vec<u8>) -> SharedPart {
+        let part = self.state.lock().scheduler.add_part(bytes.len() as u64);
+        SharedPart::new(bytes, part, Arc::downgrade(self))
+    }
+
     /// No task and no handle refers to this part any more.
-    pub(crate) fn note_unused_part(&self, id: u64) {
+    pub(crate) fn note_unused_part(&self, id: u64, part: PartId) {
         self.with_state(|state, _, work| {
+            state.scheduler.drop_part(part);
             for peer in state
                 .peers
                 .values_mut()
@@ -562,7 +571,7 @@ impl Core {
     }
 }
 
-fn options_of(task: &Task, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
+fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
     let timeout =
         task.timeout.map(
             |timeout| match u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) {
@@ -572,7 +581,11 @@ fn options_of(task: &Task, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
             },
         );
     TaskOptions {
-        bytes: task.body.len() as u64,
+        bytes: task.body.len() as u64 + TASK_COST,
+        // That of another hub is none of this scheduler's.
+        part: (task.shared.as_ref())
+            .filter(|SharedPart(part)| part.core.as_ptr() == core)
+            .map(|SharedPart(part)| part.part),
         timeout,
         to: task.to.and_then(|number| numbers.get(&number).copied()),
     }

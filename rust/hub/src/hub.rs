@@ -179,7 +179,7 @@ impl Hub {
 
     /// Makes a part that many tasks have in common.
     pub fn share(&self, bytes: Vec<u8>) -> SharedPart {
-        SharedPart::new(bytes, Arc::downgrade(&self.core))
+        self.core.share(bytes)
     }
 
     /// Waits until the queue is below its capacity, at most for `slice`; says whether it is (or the hub has closed).

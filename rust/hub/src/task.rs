@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use mirai_scheduler::TaskId;
+use mirai_scheduler::{PartId, TaskId};
 use mirai_wire::TaskFlags;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -57,15 +57,18 @@ pub struct SharedPart(pub(crate) Arc<SharedBytes>);
 #[derive(Debug)]
 pub(crate) struct SharedBytes {
     pub id: u64,
+    /// As the scheduler of `core` knows it.
+    pub part: PartId,
     pub bytes: Arc<Vec<u8>>,
     pub core: Weak<Core>,
 }
 
 impl SharedPart {
-    pub(crate) fn new(bytes: Vec<u8>, core: Weak<Core>) -> SharedPart {
+    pub(crate) fn new(bytes: Vec<u8>, part: PartId, core: Weak<Core>) -> SharedPart {
         let id = LAST_SHARED.fetch_add(1, Ordering::Relaxed) + 1;
         SharedPart(Arc::new(SharedBytes {
             id,
+            part,
             bytes: Arc::new(bytes),
             core,
         }))
@@ -75,7 +78,7 @@ impl SharedPart {
 impl Drop for SharedBytes {
     fn drop(&mut self) {
         if let Some(core) = self.core.upgrade() {
-            core.note_unused_part(self.id);
+            core.note_unused_part(self.id, self.part);
         }
     }
 }

@@ -599,6 +599,34 @@ fn a_full_queue_refuses_tasks_until_it_has_room() {
 }
 
 #[test]
+fn a_full_queue_of_empty_tasks_that_share_much_refuses() {
+    let hub = Hub::open(HubOptions {
+        capacity: Some(100_000),
+        ..options(Mode::Queue)
+    })
+    .unwrap();
+    let shared = Some(hub.share(vec![0; 50_000]));
+    let task = || Task {
+        shared: shared.clone(),
+        ..Task::new(Vec::new())
+    };
+    let admitted: Vec<_> = std::iter::from_fn(|| hub.submit(task()).ok())
+        .take(10_000)
+        .collect();
+    // The part is there once, and each task costs something.
+    assert!((10..1_000).contains(&admitted.len()), "{}", admitted.len());
+    let other = open();
+    let foreign = other.submit(task()).unwrap();
+    assert!(
+        other.memory().used < 50_000,
+        "the other hub does not hold it"
+    );
+    foreign.cancel();
+    assert!(admitted.iter().all(mirai_hub::TaskHandle::cancel));
+    assert_eq!((hub.memory().used, other.memory().used), (0, 0));
+}
+
+#[test]
 fn callbacks_and_watches_see_every_resolution() {
     use mirai_hub::{Progress, Watch};
     let hub = open();

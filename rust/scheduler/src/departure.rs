@@ -102,7 +102,7 @@ impl Scheduler {
             self.finish(task, Settled::Lost);
             return;
         }
-        self.memory.take(entry.bytes);
+        self.memory.take(entry.bytes, entry.part);
         self.tally.executing -= 1;
         self.tally.awaiting += 1;
         self.queue.push_returned(&mut self.tasks, task);

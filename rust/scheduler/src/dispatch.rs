@@ -110,7 +110,7 @@ impl Scheduler {
         let task = &mut self.tasks[slot];
         let settled = task.settled() == Some(true);
         if waited {
-            self.memory.give_back(task.bytes);
+            self.memory.give_back(task.bytes, task.part);
             self.tally.awaiting -= u64::from(!settled);
         }
         self.tally.executing += 1;

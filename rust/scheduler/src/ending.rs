@@ -65,7 +65,8 @@ impl Scheduler {
 
     /// Ends a task that waited and is out of the queue.
     pub(crate) fn end_waiting(&mut self, slot: Slot, how: Settled) {
-        self.memory.give_back(self.tasks[slot].bytes);
+        let task = &self.tasks[slot];
+        self.memory.give_back(task.bytes, task.part);
         self.finish(slot, how);
     }
 

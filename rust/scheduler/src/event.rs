@@ -1,6 +1,6 @@
 //! What the scheduler is told.
 
-use crate::{DaemonId, RunId, TaskId};
+use crate::{DaemonId, PartId, RunId, TaskId};
 
 /// How tasks find their daemons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,8 +27,10 @@ pub struct Options {
 /// Properties of a task.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TaskOptions {
-    /// Bytes the task occupies while it is queued.
+    /// Bytes the task occupies while it is queued, besides its part.
     pub bytes: u64,
+    /// What it has in common with others: it counts once, as long as any of them is queued.
+    pub part: Option<PartId>,
     /// Milliseconds from submission until it is given up; `None` is never, 0 is at once.
     pub timeout: Option<u64>,
     /// The daemon it is meant for ([`Mode::Direct`] only). One that is not connected cannot have it: the task is dealt.

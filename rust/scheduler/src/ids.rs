@@ -40,6 +40,11 @@ id! {
     DaemonId, "daemon"
 }
 
+id! {
+    /// What several tasks have in common. The id of one that was dropped matches nothing.
+    PartId, "part"
+}
+
 /// One sending of one task to one daemon. Rises at every send; 0 is never used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct RunId(pub u64);

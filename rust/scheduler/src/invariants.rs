@@ -32,7 +32,7 @@ impl Scheduler {
     pub(crate) fn check_empty(&self) {
         self.check_invariants();
         assert_eq!(self.tasks.len(), 0, "no task is left");
-        assert_eq!(self.memory.used, 0, "no bytes are left");
+        assert_eq!(self.memory.sum.used, 0, "no bytes are left");
         assert_eq!(self.queue.segments.len(), 1, "no barrier is left");
     }
 
@@ -75,11 +75,13 @@ impl Scheduler {
 
     fn check_sums(&self) {
         let (mut bytes, mut awaiting, mut executing) = (0, 0, 0);
+        let mut parts = BTreeSet::new();
         for task in self.tasks.slots().map(|slot| &self.tasks[slot]) {
             match task.phase {
                 Phase::Reserved => {}
                 Phase::Waiting { settled, .. } => {
                     bytes += task.bytes;
+                    parts.extend(task.part);
                     awaiting += u64::from(!settled);
                     assert!(
                         !settled || self.mode != Mode::Queue,
@@ -89,8 +91,12 @@ impl Scheduler {
                 Phase::Sent { .. } => executing += 1,
             }
         }
-        assert_eq!(self.memory.used, bytes, "memory is exact");
-        assert!(self.memory.peak >= bytes, "the peak is the most there was");
+        bytes += self.memory.bytes_of(&parts);
+        assert_eq!(self.memory.sum.used, bytes, "memory is exact");
+        assert!(
+            self.memory.sum.peak >= bytes,
+            "the peak is the most there was"
+        );
         assert_eq!(self.tally.awaiting, awaiting, "awaiting is exact");
         assert_eq!(self.tally.executing, executing, "executing is exact");
         assert!(

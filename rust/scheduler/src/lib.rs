@@ -47,7 +47,7 @@ mod timers;
 
 pub use effect::{Effect, Effects, Settled};
 pub use event::{Event, Mode, Options, TaskOptions};
-pub use ids::{DaemonId, RunId, TaskId, Tick};
+pub use ids::{DaemonId, PartId, RunId, TaskId, Tick};
 pub use memory::Memory;
 pub use scheduler::Scheduler;
 pub use tally::Counts;

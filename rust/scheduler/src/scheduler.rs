@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use crate::daemons::Daemons;
-use crate::memory::Memory;
+use crate::memory::{Held, Memory};
 use crate::queue::Queue;
 use crate::slab::Slot;
 use crate::tally::Tally;
 use crate::tasks::{Phase, Tasks};
 use crate::timers::Wheel;
 use crate::{
-    Counts, DaemonId, Effect, Effects, Event, Mode, Options, RunId, Settled, TaskId, Tick,
+    Counts, DaemonId, Effect, Effects, Event, Mode, Options, PartId, RunId, Settled, TaskId, Tick,
 };
 
 /// The dispatcher of one pool of daemons.
@@ -37,7 +37,7 @@ pub struct Scheduler {
     pub(crate) setups: usize,
     /// Deadlines of tasks.
     pub(crate) wheel: Wheel<Slot>,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Held,
     pub(crate) tally: Tally,
     pub(crate) last_run: u64,
     /// What the caller's timer is set to.
@@ -57,7 +57,7 @@ impl Scheduler {
             queue: Queue::default(),
             setups: 0,
             wheel: Wheel::default(),
-            memory: Memory::new(options.capacity),
+            memory: Held::new(options.capacity),
             tally: Tally::default(),
             last_run: 0,
             armed: None,
@@ -81,6 +81,16 @@ impl Scheduler {
         if let Some(slot) = self.daemons.find_reserved(daemon) {
             self.daemons.forget(slot);
         }
+    }
+
+    /// An id for what several tasks will have in common.
+    pub fn add_part(&mut self, bytes: u64) -> PartId {
+        self.memory.add_part(bytes)
+    }
+
+    /// No task refers to this part any more, and none will.
+    pub fn drop_part(&mut self, part: PartId) {
+        self.memory.drop_part(part);
     }
 
     /// How many slots tasks have now: the [index](TaskId::index) of each that is not released is below this. Falls again
@@ -126,7 +136,7 @@ impl Scheduler {
 
     /// Bytes of queued tasks.
     pub fn memory(&self) -> Memory {
-        self.memory
+        self.memory.sum
     }
 
     /// Whether a further task should be submitted: the bytes of queued tasks are below the capacity. To be asked by the

@@ -71,6 +71,7 @@ impl Scheduler {
         let entry = &mut self.tasks[slot];
         entry.order = self.tally.submitted;
         entry.bytes = options.bytes;
+        entry.part = options.part;
         entry.barrier = 0;
         if let Some(timeout) = options.timeout {
             let deadline = Tick(self.now.0.saturating_add(timeout));
@@ -86,7 +87,8 @@ impl Scheduler {
     }
 
     fn note_waiting(&mut self, slot: Slot) {
-        self.memory.take(self.tasks[slot].bytes);
+        let task = &self.tasks[slot];
+        self.memory.take(task.bytes, task.part);
         self.tally.awaiting += 1;
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::list::{Chain, Link};
 use crate::slab::{Slab, Slot};
-use crate::{RunId, TaskId};
+use crate::{PartId, RunId, TaskId};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,7 @@ pub(crate) struct Task {
     /// Position among all submitted tasks: FIFO order is the order of these.
     pub(crate) order: u64,
     pub(crate) bytes: u64,
+    pub(crate) part: Option<PartId>,
     /// Number of the barrier this is an evaluation of; 0 for an ordinary task.
     pub(crate) barrier: u64,
     link: Link,
@@ -79,6 +80,7 @@ impl Tasks {
             timer: None,
             order: 0,
             bytes: 0,
+            part: None,
             barrier: 0,
             link: Link::LOOSE,
         });

@@ -185,6 +185,7 @@ fn evaluations_time_out_and_free_the_queue() {
         bytes: 5,
         timeout: Some(50),
         to: None,
+        part: None,
     };
     pool.event(Event::EverywhereSubmitted {
         tasks: tasks.to_vec(),
@@ -213,6 +214,7 @@ fn a_barrier_with_no_time_is_none() {
         bytes: 5,
         timeout: Some(0),
         to: None,
+        part: None,
     };
     pool.event(Event::EverywhereSubmitted {
         tasks: vec![task],

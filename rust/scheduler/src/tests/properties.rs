@@ -177,7 +177,12 @@ impl Stage {
 
     fn options(&self, Wish { bytes, timeout, to }: Wish) -> TaskOptions {
         let to = to.map(|n| self.daemon(n));
-        TaskOptions { bytes, timeout, to }
+        TaskOptions {
+            bytes,
+            timeout,
+            to,
+            part: None,
+        }
     }
 
     fn with_daemon(&mut self, n: usize, event: impl FnOnce(DaemonId) -> Event) {

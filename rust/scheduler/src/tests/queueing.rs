@@ -241,3 +241,37 @@ fn the_id_of_a_daemon_that_does_not_come_is_given_back() {
     let a = pool.submit();
     pool.expect([send(2, a, 1)]);
 }
+
+#[test]
+fn what_tasks_have_in_common_counts_once_while_any_is_queued() {
+    let mut pool = Recorder::with_capacity(Mode::Queue, Some(1_000));
+    let part = pool.scheduler.add_part(990);
+    let options = TaskOptions {
+        bytes: 5,
+        part: Some(part),
+        ..TaskOptions::default()
+    };
+    let used = |pool: &Recorder| pool.scheduler.memory().used;
+    let a = pool.submit_with(options);
+    assert!(pool.scheduler.admits());
+    let b = pool.submit_with(options);
+    assert_eq!((used(&pool), pool.scheduler.admits()), (1_000, false));
+    pool.cancel(a);
+    pool.expect([cancelled(a), release(a)]);
+    assert_eq!(used(&pool), 995);
+    pool.join(1);
+    pool.expect([send(1, b, 1)]);
+    assert_eq!(used(&pool), 0);
+    // It was not begun: it is held again.
+    pool.leave(1);
+    assert_eq!(used(&pool), 995);
+    pool.scheduler.drop_part(part);
+    assert_eq!(
+        used(&pool),
+        5,
+        "what was dropped is not held, whoever refers to it"
+    );
+    pool.cancel(b);
+    pool.expect([cancelled(b), release(b)]);
+    assert_eq!(used(&pool), 0);
+}

@@ -280,6 +280,7 @@ impl World {
             bytes: self.chance.below(1_000),
             timeout,
             to,
+            part: None,
         }
     }
 
