@@ -24,39 +24,46 @@ unlock_global_environment <- function() {
 # ---- debug() and debugonce() in synchronous profiles
 
 # A copy by serialization, in which the functions are marked for debugging that are so in the original: in lists and
-# environments, and around functions.
+# environments, and around functions. What cannot be gone through, as it is nested too deeply, is a copy without marks.
 copied_with_marks <- function(x) {
   copy <- copied(x)
   seen <- new.env(parent = emptyenv())
-  seen$environments <- list()
-  seen$once <- flag_set_by(debugonce, function() function() NULL)
-  copy_marks(x, copy, seen)
+  on.exit(for (name in names(seen)) attr(seen[[name]], "mirai_seen") <- NULL)
+  once <- flag_set_by(debugonce, function() function() NULL)
+  tryCatch(copy_marks(x, copy, seen, once), error = function(e) NULL)
   copy
 }
 
-copy_marks <- function(from, to, seen) {
+copy_marks <- function(from, to, seen, once) {
   switch(typeof(from),
     closure = {
       if (isdebugged(from)) debug(to)
-      if (has_flag(from, seen$once)) {
+      if (has_flag(from, once)) {
         debugonce(to)
-        rust(.Call(wrap__clear_flag, from, seen$once))
+        rust(.Call(wrap__clear_flag, from, once))
       }
-      copy_marks(environment(from), environment(to), seen)
+      copy_marks(environment(from), environment(to), seen, once)
     },
-    list = for (i in seq_along(from)) copy_marks(.subset2(from, i), .subset2(to, i), seen),
-    environment = if (!identical(from, to) && !any(vapply(seen$environments, identical, NA, from))) {
-      seen$environments <- c(seen$environments, list(from))
-      for (name in names(from)) if (holds_value(name, from) && holds_value(name, to))
-        copy_marks(get(name, from, inherits = FALSE), get(name, to, inherits = FALSE), seen)
-    }
+    list = for (i in which(vapply(unclass(from), typeof, "") %in% marked_types))
+      copy_marks(.subset2(from, i), .subset2(to, i), seen, once),
+    environment = if (is_unseen(from, to, seen))
+      for (name in ls(from, all.names = TRUE, sorted = FALSE)) if (holds_value(name, from))
+        copy_marks(get(name, from, inherits = FALSE), get(name, to, inherits = FALSE), seen, once)
   )
 }
 
-# Something to look at without evaluating anything: no promise, whose expression is what substitute() gives, and no
-# active binding.
+marked_types <- c("closure", "list", "environment")
+
+# The first time only. The copy of an environment, which nobody knows of yet, is itself the note that it has been seen.
+is_unseen <- function(from, to, seen) {
+  if (identical(from, to) || !is.null(attr(to, "mirai_seen", TRUE))) return(FALSE)
+  attr(to, "mirai_seen") <- TRUE
+  assign(as.character(length(seen)), to, envir = seen)
+  TRUE
+}
+
+# Something to look at without evaluating anything: no promise, whose expression is what substitute() gives, no active
+# binding, and no argument that is missing.
 holds_value <- function(name, env) {
-  if (!exists(name, env, inherits = FALSE) || bindingIsActive(name, env)) return(FALSE)
-  value <- eval(call("substitute", as.name(name), env))
-  is.function(value) || is.environment(value) || typeof(value) == "list"
+  !bindingIsActive(name, env) && typeof(eval(call("substitute", as.name(name), env))) %in% marked_types
 }

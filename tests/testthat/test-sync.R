@@ -232,6 +232,21 @@ test_that("where the host's variables cannot be put away, that is an error, and 
   expect_false(exists(".sync_new", global))
 })
 
+test_that("a task may be given whatever a daemon takes", {
+  generics <- c("length", "names", "[[", "$")
+  for (name in generics) registerS3method(name, "sync_hostile", function(x, ...) stop("asked"))
+  defer(rm(list = paste0(generics, ".sync_hostile"), envir = get(".__S3MethodsTable__.", baseenv())))
+  nested <- list()
+  for (i in 1:3000) nested <- list(nested)
+  with_missing <- (function(x) environment())()
+  local_pool(sync = TRUE)
+  expect_identical(mirai(class(x), x = structure(list(1), class = "sync_hostile"))[], "sync_hostile")
+  expect_identical(mirai(class(x), x = structure(new.env(), class = "sync_hostile"))[], "sync_hostile")
+  expect_true(mirai(is.list(x), x = nested)[])
+  expect_identical(mirai(ls(x), x = with_missing)[], "x")
+  expect_null(attributes(mirai(x, x = new.env())[]))
+})
+
 test_that("everywhere() makes one evaluation, whose effects later tasks see", {
   local_pool(sync = TRUE)
   expect_length(everywhere(.sync_x <<- 1), 1L)
