@@ -49,9 +49,10 @@ test_that("what a map has in common counts once, and each of its tasks something
   local_pool(1, memory = 0.3)
   held <- hold()
   held$started()
-  shared <- raw(200000)
+  # Of the global environment, or what is here would travel with it.
+  count <- local(function(i, x) length(x), globalenv())
   # Waits for room in vain if its constants count once for each element.
-  map <- mirai_map(1:20, function(i, x) length(x), .args = list(x = shared))
+  map <- mirai_map(1:20, count, .args = list(x = raw(200000)))
   used <- status()$memory[["used"]]
   expect_gt(used, 0.2)
   expect_lt(used, 0.3)
