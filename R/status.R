@@ -18,7 +18,9 @@ status <- function(.compute = NULL) {
   counts <- rust(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   result <- list(connections = counts[[1L]], daemons = pool$url)
-  tables <- list(workers = worker_table(pool), failed = absence_table(pool))
+  refused <- rust(.Call(wrap__hub_refused, pool$hub))
+  names(refused) <- c("strangers", "unproven", "silent", "unfit")
+  tables <- list(workers = worker_table(pool), failed = absence_table(pool), refused = refused)
   if (!pool$dispatcher) return(c(result, tables))
   memory <- rust(.Call(wrap__hub_memory, pool$hub)) / 1e6
   names(memory) <- c("used", "peak", "capacity")

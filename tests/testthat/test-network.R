@@ -63,6 +63,7 @@ test_that("who has not the right certificate or token is told so, and gets nothi
   expect_match(bare$wait(), "27 | Peer could not be authenticated", all = FALSE, fixed = TRUE)
   expect_match(foreign$wait(), "27 | Peer could not be authenticated", all = FALSE, fixed = TRUE)
   expect_identical(info()[["cumulative"]], 0L)
+  await(sum(status()$refused) >= 1L)
   own <- tempfile()
   writeLines(nextget("tls")[1L], own)
   network_daemon(url, sprintf(", tlscert = '%s'", own))

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use mirai_lanes::Address;
 
 use crate::limits::Limits;
-use crate::run::LOOK;
+use crate::options::LOOK;
 use crate::session::Session;
 use crate::{DaemonError, Evaluator, ExitReason, Options};
 

@@ -5,6 +5,9 @@ use mirai_wire::LeaveReason;
 
 use crate::LeaveHandle;
 
+/// Between two looks for an interrupt in a daemon that is attended.
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
+
 /// What a daemon does when its hub is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AutoExit {

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
@@ -7,11 +7,9 @@ use crate::connect::connect;
 use crate::control::Control;
 use crate::current::Current;
 use crate::limits::Limits;
+use crate::options::LOOK;
 use crate::session::{Channel, Next, Session};
 use crate::{AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Options, Task};
-
-/// Between two looks for an interrupt in a daemon that is attended.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// Becomes a daemon of the hub at `options.address`, and returns when it leaves.
 ///

@@ -1,13 +1,10 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::blocking::Blocking;
-use crate::network::{self, NetworkListener};
-use crate::{Access, Address, Credentials, HostWatch, LaneError, Patience, Wake, lane};
+use crate::{HostWatch, LaneError, Wake};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
 ///
@@ -90,26 +87,8 @@ pub trait Dialled: Send + Sync + std::fmt::Debug {
     fn notices_silence(&self) -> bool;
 }
 
-/// Connects to the hub at `address`, and checks that it is one that this daemon may trust: within a machine by the user it
-/// runs as, over a network by the credentials.
-///
-/// # Errors
-/// [`LaneError`], with code 6 when nobody listens, and 5 when nobody answers while there is patience.
-pub fn dial(
-    address: &Address,
-    credentials: &Credentials,
-    patience: &mut Patience<'_>,
-) -> Result<Arc<dyn Dialled>, LaneError> {
-    match address {
-        Address::Network(address) => network::dial(address, credentials, patience),
-        Address::Abstract(_) | Address::Ipc(_) => {
-            Ok(Arc::new(Blocking::new(lane::dial(address, patience)?)))
-        }
-    }
-}
-
-/// Reading, and waiting until reading or writing can go on, of [`Connection`] for a type whose field `stream` is one of tokio's, which have these functions but no
-/// trait for them.
+/// Reading, and waiting until reading or writing can go on, of [`Connection`] for a type whose field `stream` is one of
+/// tokio's, which have these functions but no trait for them.
 macro_rules! reads_from_tokio {
     () => {
         fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -135,48 +114,3 @@ pub(crate) use reads_from_tokio;
 /// A connection that has just come: resolves when its peer has proved who it is, however long that takes, or with
 /// [`LaneError::is_stranger`] when it is turned away. Dropping it ends the connection. To be polled inside a tokio runtime.
 pub type Arrival = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, LaneError>> + Send>>;
-
-/// Takes connections in.
-#[derive(Debug)]
-pub enum Listener {
-    /// The platform's way within one machine.
-    Local(lane::LocalListener),
-    /// From other machines.
-    Network(NetworkListener),
-}
-
-impl Listener {
-    /// The next connection. Giving up in between loses none. How many may prove themselves at a time, how long that may take
-    /// and how many may be turned away is the caller's to limit.
-    ///
-    /// # Errors
-    /// [`LaneError::is_stranger`] for a peer that is turned away at once (go on accepting); others when accepting itself failed
-    /// (descriptors may have run out: pause before the next call).
-    pub async fn accept(&mut self) -> Result<Arrival, LaneError> {
-        match self {
-            Listener::Local(listener) => listener.accept().await,
-            Listener::Network(listener) => listener.accept().await,
-        }
-    }
-
-    /// The address with everything the system filled in.
-    pub fn address(&self) -> &Address {
-        match self {
-            Listener::Local(listener) => listener.address(),
-            Listener::Network(listener) => listener.address(),
-        }
-    }
-}
-
-/// Listens at `address`, for peers of the same user or with `access` over a network; to be called inside a tokio runtime.
-///
-/// # Errors
-/// [`LaneError`] as the operating system or the platform gives it.
-pub fn listen(address: &Address, access: &Access) -> Result<Listener, LaneError> {
-    match address {
-        Address::Network(address) => Ok(Listener::Network(NetworkListener::bind(address, access)?)),
-        Address::Abstract(_) | Address::Ipc(_) => {
-            Ok(Listener::Local(lane::LocalListener::bind(address)?))
-        }
-    }
-}

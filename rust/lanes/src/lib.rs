@@ -16,6 +16,7 @@ mod code;
 mod connection;
 mod credentials;
 mod descriptors;
+mod endpoints;
 mod error;
 #[cfg(unix)]
 mod local;
@@ -36,9 +37,10 @@ use loopback as lane;
 
 pub use address::Address;
 pub use code::ErrorCode;
-pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, Listener, SILENCE, dial, listen};
+pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, SILENCE};
 pub use credentials::{Access, Credentials, new_token};
 pub use descriptors::{OutOfFiles, RoomFor, check_room, check_room_for};
+pub use endpoints::{Listener, dial, listen};
 pub use error::LaneError;
 pub use mirai_handshake::{HandshakeError, Token, TokenError};
 pub use network::{

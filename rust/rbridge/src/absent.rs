@@ -10,14 +10,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
-use crate::host::Host;
 use crate::rapi::{Kept, Scope, Sexp};
 
 /// Of so many reasons each is kept; the rest are only counted.
 const MOST_REASONS: usize = 20;
 
 /// The daemons that will not come, of one launch or one hub.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Absent {
     pub count: u64,
     reasons: Vec<Reason>,
@@ -37,6 +36,23 @@ impl Absent {
     pub(crate) fn note(&mut self, text: &str, command: &str) {
         self.count += 1;
         note(&mut self.reasons, text, command);
+    }
+
+    /// The reasons, for R: a list of `count`, `reason` and `command`.
+    pub(crate) fn table<'r>(&self, scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
+        let counts: Vec<i32> = self
+            .reasons
+            .iter()
+            .map(|reason| reason.count.try_into().unwrap_or(i32::MAX))
+            .collect();
+        let texts: Vec<&str> = self.reasons.iter().map(|reason| &*reason.text).collect();
+        let commands: Vec<&str> = self.reasons.iter().map(|reason| &*reason.command).collect();
+        let values = [
+            scope.integers(&counts)?,
+            scope.strings(&texts)?,
+            scope.strings(&commands)?,
+        ];
+        Ok(scope.named_list(&["count", "reason", "command"], &values)?)
     }
 
     /// The first reason.
@@ -147,22 +163,4 @@ pub(crate) fn set_absence_warning<'r>(scope: &'r Scope, f: Sexp<'r>) -> Result<S
     let kept = Kept::new(scope, f)?;
     WARN.set(Some(Box::leak(Box::new(kept))));
     Ok(scope.null())
-}
-
-/// Entry: the launched daemons of a hub that will never come, by reason: a list of `count`, `reason` and `command`.
-pub(crate) fn hub_absent<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let host: &Host = hub.handle(scope, "hub")?;
-    let reasons = host.absent.lock().reasons.clone();
-    let counts: Vec<i32> = reasons
-        .iter()
-        .map(|reason| reason.count.try_into().unwrap_or(i32::MAX))
-        .collect();
-    let texts: Vec<&str> = reasons.iter().map(|reason| &*reason.text).collect();
-    let commands: Vec<&str> = reasons.iter().map(|reason| &*reason.command).collect();
-    let values = [
-        scope.integers(&counts)?,
-        scope.strings(&texts)?,
-        scope.strings(&commands)?,
-    ];
-    Ok(scope.named_list(&["count", "reason", "command"], &values)?)
 }

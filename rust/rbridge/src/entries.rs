@@ -44,7 +44,8 @@ rapi::entries! {
 
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
-    absent::hub_absent => hub_absent(hub);
+    host::hub_absent => hub_absent(hub);
+    host::hub_refused => hub_refused(hub);
     absent::set_absence_warning => set_absence_warning(f);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::absent::{Absent, tell};
 use crate::access::{Asked, access};
 use crate::failure::Failure;
-use crate::launch::{launcher, withdraw};
+use crate::launchers::{launcher, withdraw};
 use crate::memory;
 use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
 use crate::rapi::{Handle, Scope, Sexp};
@@ -331,6 +331,25 @@ pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, 
         counts.awaiting,
         counts.executing,
         counts.completed,
+    ];
+    Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
+}
+
+/// Entry: the launched daemons of a hub that will never come, by reason: a list of `count`, `reason` and `command`.
+pub(crate) fn hub_absent<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let host: &Host = hub.handle(scope, "hub")?;
+    let absent = host.absent.lock().clone();
+    absent.table(scope)
+}
+
+/// Entry: how many peers were turned away: strangers, unproven, silent and unfit ones.
+pub(crate) fn hub_refused<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let refused = Host::open(scope, hub)?.refused();
+    let numbers = [
+        refused.strangers,
+        refused.unproven,
+        refused.silent,
+        refused.unfit,
     ];
     Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
 }

@@ -1,22 +1,20 @@
 //! Launching daemons on this machine, and being the process that forks them.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_hub::{ErrorCode, Hub, HubHandle, OutOfFiles, check_room_for};
+use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
-    Context, DaemonEvent, LATE, LaunchError, LaunchId, LaunchRequest, Launcher, LauncherConfig,
-    Served, adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report, serve,
+    Context, DaemonEvent, LATE, LaunchError, LaunchRequest, Served, adopt_stdio as adopt,
+    give_up_tempdir as give_up, report_tempdir as report, serve,
 };
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold};
 use crate::failure::{Failure, coded_text};
 use crate::host::Host;
+use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::wait::interruptibly;
 
@@ -79,14 +77,6 @@ pub(crate) fn launch<'r>(
     Ok(scope.pointer(ticket, None)?)
 }
 
-/// What daemons that this process launches are known by: a number that is random once in a process, and another one in its
-/// forked children.
-pub(crate) fn launcher() -> u64 {
-    static RANDOM: OnceLock<u64> = OnceLock::new();
-    let random = *RANDOM.get_or_init(|| RandomState::new().hash_one("mirai"));
-    (random ^ u64::from(process::id())).max(1)
-}
-
 fn out_of_files(error: OutOfFiles) -> Failure {
     Failure::coded_with(ErrorCode::OUT_OF_FILES, &error)
 }
@@ -97,38 +87,6 @@ fn installed(package: &Path) -> Option<PathBuf> {
         .join("Meta/package.rds")
         .exists()
         .then(|| package.to_owned())
-}
-
-/// The launcher of this process, made at the first launch; with the process that it belongs to. Locked on R's thread only: a
-/// forked child would find it locked for good by a thread that it has not. Nothing of R's runs meanwhile, hence no garbage
-/// collection, which may drop a hub.
-static LAUNCHER: Mutex<Option<(u32, Launcher)>> = Mutex::new(None);
-
-/// Gives up daemons of a hub that have not joined it, and the R that starts for them.
-pub(crate) fn withdraw(launches: &[LaunchId], hub: &Hub) {
-    if let Some((_, launcher)) = &*LAUNCHER.lock() {
-        for launch in launches {
-            let hub = hub.handle();
-            launcher.withdraw(*launch, move |pid| hub.has_joined(pid));
-        }
-    }
-}
-
-fn with_launcher<T>(package: &Path, act: impl FnOnce(&Launcher) -> T) -> Result<T, Failure> {
-    let mut launcher = LAUNCHER.lock();
-    // A forked child has a copy of its parent's, which is of no use to it.
-    let (_, launcher) = match launcher.take() {
-        Some(own) if own.0 == process::id() => launcher.insert(own),
-        other => {
-            drop(other);
-            let home = std::env::var_os("R_HOME")
-                .ok_or_else(|| Failure::error("the environment variable R_HOME is not set"))?;
-            let mut config = LauncherConfig::new(home);
-            config.binary = Some(package.join("bin/mirai-daemon"));
-            launcher.insert((process::id(), Launcher::new(config)))
-        }
-    };
-    Ok(act(launcher))
 }
 
 /// Takes the launcher's news of one launch, on its threads.

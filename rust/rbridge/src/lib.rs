@@ -16,6 +16,7 @@ mod failure;
 mod flags;
 mod host;
 mod launch;
+mod launchers;
 mod memory;
 mod payload;
 mod probe;
