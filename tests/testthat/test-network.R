@@ -153,13 +153,16 @@ other_machine <- function(frame = parent.frame()) {
   defer(ip("netns", "del", name), frame)
   here <- paste0("mh", Sys.getpid())
   there <- paste0("md", Sys.getpid())
+  # Of its own, as the tests of another session may be at work here.
+  net <- Sys.getpid() %% 16384L
+  address <- sprintf("10.213.%d.%d", net %/% 64L, net %% 64L * 4L + 1:2)
   made <- ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name) &&
-    ip("addr", "add", "10.213.17.1/30", "dev", here) && ip("link", "set", here, "up") &&
-    ip("-n", name, "addr", "add", "10.213.17.2/30", "dev", there) && ip("-n", name, "link", "set", there, "up") &&
+    ip("addr", "add", paste0(address[1L], "/30"), "dev", here) && ip("link", "set", here, "up") &&
+    ip("-n", name, "addr", "add", paste0(address[2L], "/30"), "dev", there) && ip("-n", name, "link", "set", there, "up") &&
     ip("-n", name, "link", "set", "lo", "up")
   skip_if_not(made, "no virtual network can be made here")
   list(
-    within = c("ip", "netns", "exec", name), address = "10.213.17.1",
+    within = c("ip", "netns", "exec", name), address = address[1L],
     cut = function() ip("-n", name, "link", "set", there, "down"),
     mend = function() ip("-n", name, "link", "set", there, "up")
   )
