@@ -27,7 +27,7 @@ take_snapshot <- function() {
   s$globals <- plain_globals(s$active)
   s$options <- as.list(.Options)
   s$folder <- getwd()
-  s$variables <- unclass(Sys.getenv(names = TRUE))
+  s$variables <- process_variables()
   s$sinks <- sink.number()
   s$messages <- sink.number("message")
   s$devices <- open_devices()
@@ -194,15 +194,27 @@ restore_folder <- function(s) {
   s$folder <- getwd()
 }
 
+# Names and values. Bytes that are no characters in this locale make Sys.getenv() fail; in the C locale all bytes are.
+process_variables <- function() {
+  read <- function() unclass(Sys.getenv(names = TRUE))
+  as_bytes <- function(e) {
+    locale <- Sys.getlocale("LC_CTYPE")
+    on.exit(Sys.setlocale("LC_CTYPE", locale))
+    Sys.setlocale("LC_CTYPE", "C")
+    read()
+  }
+  tryCatch(read(), error = as_bytes, warning = as_bytes)
+}
+
 restore_variables <- function(s, keep_added) {
-  now <- unclass(Sys.getenv(names = TRUE))
+  now <- process_variables()
   added <- setdiff(names(now), names(s$variables))
   if (length(added) && !keep_added) Sys.unsetenv(added)
   changed <- names(s$variables)[is.na(now[names(s$variables)]) | now[names(s$variables)] != s$variables]
   if (length(changed)) do.call(Sys.setenv, as.list(s$variables[changed]))
   # Translations of messages are kept by language until this is called.
   if (!identical(now["LANGUAGE"], s$variables["LANGUAGE"]) && getRversion() >= "4.2") bindtextdomain(NULL)
-  s$variables <- unclass(Sys.getenv(names = TRUE))
+  s$variables <- process_variables()
 }
 
 note_namespaces <- function(s) {

@@ -340,6 +340,25 @@ test_that("environment variables are restored", {
   expect_identical(mirai(Sys.getenv("MIRAI_TEST_KEPT"))[], "a")
 })
 
+test_that("variables whose bytes are no characters are restored, and keep nothing else from being so", {
+  Sys.setenv(MIRAI_TEST_BYTES = "\xff\xfe")
+  defer(Sys.unsetenv("MIRAI_TEST_BYTES"))
+  for (sync in c(FALSE, TRUE)) {
+    local_pool(1, sync = sync, .compute = "bytes")
+    see <- function() {
+      seen <- quote(list(getOption("digits"), Sys.getenv("MIRAI_TEST_OTHER"), charToRaw(Sys.getenv("MIRAI_TEST_BYTES"))))
+      mirai(seen, .compute = "bytes")[]
+    }
+    before <- see()
+    expect_identical(before[[3]], as.raw(c(0xff, 0xfe)))
+    mirai({
+      options(digits = 3)
+      Sys.setenv(MIRAI_TEST_OTHER = "\xff", MIRAI_TEST_BYTES = "changed")
+    }, .compute = "bytes")[]
+    expect_identical(see(), before)
+  }
+})
+
 test_that("the working directory is restored", {
   folder <- mirai(getwd())[]
   mirai(setwd(tempdir()))[]
