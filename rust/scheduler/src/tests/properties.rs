@@ -149,16 +149,8 @@ impl Stage {
                     last: false,
                 });
             }
-            Line::Cancel(n) => {
-                if let Some(&task) = choose(&self.model.tasks(), n) {
-                    self.happen(Event::CancelAsked { task });
-                }
-            }
-            Line::CancelReleased(n) => {
-                if let Some(&task) = choose(&self.released, n) {
-                    self.happen(Event::CancelAsked { task });
-                }
-            }
+            Line::Cancel(n) => self.cancel(choose(&self.model.tasks(), n).copied()),
+            Line::CancelReleased(n) => self.cancel(choose(&self.released, n).copied()),
             Line::Advance(by) => {
                 self.model.now += by;
                 self.happen(Event::TimerFired);
@@ -168,6 +160,12 @@ impl Stage {
                 self.happen(Event::Reset);
                 self.daemons.push(self.scheduler.reserve_daemon());
             }
+        }
+    }
+
+    fn cancel(&mut self, task: Option<TaskId>) {
+        if let Some(task) = task {
+            self.happen(Event::CancelAsked { task });
         }
     }
 
