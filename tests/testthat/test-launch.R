@@ -20,7 +20,7 @@ test_that("arguments are added to those of the pool", {
 })
 
 test_that("arguments are written as R reads them, whatever numbers the user likes to see", {
-  options <- options(OutDec = ",", scipen = -10, digits = 3)
+  options <- options(OutDec = ",", scipen = -9, digits = 3)
   defer(options(options))
   local_pool(1, idletime = 1234567, walltime = 3600000.5, maxtasks = 3e9)
   expect_identical(mirai("here")[], "here")
