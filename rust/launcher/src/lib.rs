@@ -35,6 +35,7 @@
 //!         DaemonEvent::Started { .. } => {}
 //!         DaemonEvent::Exited { pid, status, .. } => eprintln!("{pid} ended with {status}"),
 //!         DaemonEvent::Failed { failure, .. } => eprintln!("{failure}\n{}", failure.output),
+//!         DaemonEvent::Late { pid, .. } => eprintln!("{pid} does not answer"),
 //!     }),
 //! )?;
 //! # Ok(())
