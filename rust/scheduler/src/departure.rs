@@ -1,7 +1,7 @@
 //! Daemons that come and go.
 
 use crate::daemons::Stage;
-use crate::queue::{Bequest, Queue};
+use crate::queue::{Disposition, Queue};
 use crate::slab::Slot;
 use crate::tasks::Phase;
 use crate::{DaemonId, Effect, Scheduler, Settled};
@@ -42,7 +42,7 @@ impl Scheduler {
             while let Some(task) = self.take_sent(daemon) {
                 self.finish(task, Settled::Lost);
             }
-            self.settle_membership(daemon, Bequest::Dropped);
+            self.settle_membership(daemon, Disposition::Dropped);
         }
         self.daemons.forget(daemon);
     }
@@ -58,14 +58,14 @@ impl Scheduler {
     /// is over when others remain, rather than hold them up; with nobody left to hold up it waits for the next to join.
     pub(crate) fn depart(&mut self, daemon: Slot) {
         self.disconnect(daemon);
-        let bequest = match self.daemons.connected() {
-            0 => Bequest::Open,
-            _ => Bequest::Dropped,
+        let disposition = match self.daemons.connected() {
+            0 => Disposition::Open,
+            _ => Disposition::Dropped,
         };
         while let Some(task) = self.take_sent(daemon) {
-            self.put_back(task, bequest);
+            self.put_back(task, disposition);
         }
-        self.settle_membership(daemon, bequest);
+        self.settle_membership(daemon, disposition);
     }
 
     /// All open tasks settle, in order of slots; daemons that report later are unknown.
@@ -95,9 +95,9 @@ impl Scheduler {
     }
 
     /// A task that was sent and not begun waits again, unless nobody waits for it.
-    fn put_back(&mut self, task: Slot, bequest: Bequest) {
+    fn put_back(&mut self, task: Slot, disposition: Disposition) {
         let entry = &self.tasks[task];
-        let for_members = entry.barrier != 0 && bequest == Bequest::Dropped;
+        let for_members = entry.barrier != 0 && disposition == Disposition::Dropped;
         if entry.settled() == Some(true) || for_members {
             self.finish(task, Settled::Lost);
             return;
@@ -109,11 +109,13 @@ impl Scheduler {
     }
 
     /// Barriers do not wait for a daemon that is gone.
-    fn settle_membership(&mut self, daemon: Slot, bequest: Bequest) {
+    fn settle_membership(&mut self, daemon: Slot, disposition: Disposition) {
         let entry = self.daemons.get(daemon);
         let passed = entry.passed.max(entry.joined_after);
         for barrier in self.queue.barriers_above(passed) {
-            let over = self.queue.member_gone(&mut self.tasks, barrier, bequest);
+            let over = self
+                .queue
+                .member_gone(&mut self.tasks, barrier, disposition);
             if let Some(task) = over {
                 self.end_waiting(task, Settled::Lost);
             }

@@ -26,9 +26,9 @@ impl Segment {
     }
 }
 
-/// What a member that goes leaves behind in a barrier it had not passed.
+/// What becomes of the evaluation of a member that leaves before it has passed the barrier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bequest {
+pub(crate) enum Disposition {
     /// Its evaluation is over.
     Dropped,
     /// The next daemon to join gets it.
@@ -168,18 +168,18 @@ impl Queue {
         &mut self,
         tasks: &mut Tasks,
         barrier: u64,
-        bequest: Bequest,
+        disposition: Disposition,
     ) -> Option<Slot> {
         let segment = self.segment(barrier);
         let had_one = segment.evaluations.len() >= segment.waiting;
         segment.waiting -= 1;
-        match bequest {
-            Bequest::Dropped if had_one => {
+        match disposition {
+            Disposition::Dropped if had_one => {
                 let slot = segment.evaluations.back()?;
                 segment.evaluations.remove(tasks, slot);
                 Some(slot)
             }
-            Bequest::Dropped | Bequest::Open => None,
+            Disposition::Dropped | Disposition::Open => None,
         }
     }
 
