@@ -154,7 +154,7 @@ impl Daemons {
     }
 
     /// A resting daemon gets something to do, or goes.
-    pub(crate) fn rouse(&mut self, slot: Slot, parked: bool) {
+    pub(crate) fn wake(&mut self, slot: Slot, parked: bool) {
         self.get_mut(slot).stage = Stage::Busy;
         let list = if parked {
             &mut self.parked
@@ -183,7 +183,7 @@ impl Daemons {
         Some(slot)
     }
 
-    /// A daemon, roused and with nothing sent to it, is not connected any more.
+    /// A daemon, woken and with nothing sent to it, is not connected any more.
     pub(crate) fn leave(&mut self, slot: Slot) {
         self.turns.remove(&mut self.slots, slot);
         self.get_mut(slot).stage = Stage::Leaving;

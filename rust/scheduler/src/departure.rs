@@ -15,7 +15,7 @@ impl Scheduler {
         self.tally.cumulative += 1;
         self.daemons.join(daemon, self.queue.last_barrier());
         if self.setups > 0 {
-            self.rouse(daemon);
+            self.wake(daemon);
             self.daemons.get_mut(daemon).setups = self.setups;
         }
         let setups = (0..self.setups).map(|setup| Effect::SetUp { daemon: id, setup });
@@ -85,7 +85,7 @@ impl Scheduler {
 
     fn disconnect(&mut self, daemon: Slot) {
         if self.daemons.get(daemon).stage == Stage::Resting {
-            self.rouse(daemon);
+            self.wake(daemon);
         }
         self.daemons.leave(daemon);
     }

@@ -28,7 +28,7 @@ impl Scheduler {
     /// Sends a task that has not waited to a daemon, whatever that has to do.
     pub(crate) fn assign(&mut self, task: Slot, daemon: Slot) {
         if self.daemons.get(daemon).stage == Stage::Resting {
-            self.rouse(daemon);
+            self.wake(daemon);
         }
         self.send(task, daemon, false);
     }
@@ -39,9 +39,9 @@ impl Scheduler {
     }
 
     /// A resting daemon gets something to do, or goes.
-    pub(crate) fn rouse(&mut self, daemon: Slot) {
+    pub(crate) fn wake(&mut self, daemon: Slot) {
         let parked = self.is_parked(daemon);
-        self.daemons.rouse(daemon, parked);
+        self.daemons.wake(daemon, parked);
     }
 
     /// A daemon has nothing more to do.
@@ -69,7 +69,7 @@ impl Scheduler {
         let Some(task) = self.queue.pop_returned() else {
             return false;
         };
-        self.rouse(daemon);
+        self.wake(daemon);
         self.send(task, daemon, true);
         true
     }
@@ -85,7 +85,7 @@ impl Scheduler {
         let Some(task) = self.queue.pop_task(&mut self.tasks) else {
             return false;
         };
-        self.rouse(daemon);
+        self.wake(daemon);
         self.send(task, daemon, true);
         true
     }
@@ -95,7 +95,7 @@ impl Scheduler {
         let member = self.daemons.get(daemon).joined_after < barrier;
         match self.queue.pop_evaluation(&mut self.tasks, member) {
             Some(task) => {
-                self.daemons.rouse(daemon, false);
+                self.daemons.wake(daemon, false);
                 self.send(task, daemon, true);
                 self.note_barrier();
             }
