@@ -100,18 +100,18 @@ impl Watcher {
         while let Wake::Readable = self.channel.connection.wait(&self.host) {
             // The buffer may hold several messages of one read.
             match self.channel.next(asks.then(deadline)) {
-                Ok(Next::Message(frame)) => self.obey(frame),
+                Ok(Next::Message(frame)) => self.handle_message(frame),
                 // A hub that has not asked for so long is gone.
                 Ok(Next::Late | Next::End) | Err(_) => break,
             }
             while let Some(frame) = self.channel.buffered() {
-                self.obey(frame);
+                self.handle_message(frame);
             }
         }
         self.hub_is_gone();
     }
 
-    fn obey(&self, frame: Frame<ToDaemon>) {
+    fn handle_message(&self, frame: Frame<ToDaemon>) {
         match frame.message {
             ToDaemon::Cancel { run } => self.current.cancel(run, &*self.interrupter),
             ToDaemon::Exit => {

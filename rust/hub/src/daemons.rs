@@ -127,7 +127,7 @@ impl Entrance {
         let mut buffer = FrameBuffer::new(Limits::STRANGER);
         let greeting = async {
             let link = Arc::new(Link::new(arrival.await?));
-            match hear_hello(&link, &mut buffer).await {
+            match read_hello(&link, &mut buffer).await {
                 Ok(hello) => Ok((link, hello)),
                 Err(error) => {
                     link.connection.shutdown();
@@ -149,7 +149,7 @@ impl Entrance {
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            self.turned_away(error.kind(), &error, door::AFTER_HEARING);
+            self.turned_away(error.kind(), &error, door::AFTER_READING);
         }
     }
 
@@ -196,7 +196,7 @@ fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<bool>, Greet
     }
 }
 
-async fn hear_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, GreetError> {
+async fn read_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, GreetError> {
     loop {
         match buffer.next_preamble() {
             Ok(Some(())) => break,
@@ -288,7 +288,7 @@ impl Entrance {
         // Its end clears what never found its other half.
         tokio::select! {
             () = link.run() => {}
-            _ = hear_pongs(link, &mut buffer) => {}
+            _ = read_pongs(link, &mut buffer) => {}
             () = gives_way => return Err(GreetError::Crowded),
         }
         match self.halves.lock().remove(&pair) {
@@ -338,13 +338,13 @@ async fn attend(core: &Core, daemon: DaemonId, links: &Links, mut buffer: FrameB
         }
     };
     let result = tokio::select! {
-        result = hear_all(core, daemon, link, &mut buffer) => result,
+        result = handle_messages(core, daemon, link, &mut buffer) => result,
         () = link.run() => Ok(()),
         () = silence(&links.control) => Err(GreetError::Silent),
         () = ended => {
             // What it wrote before its end still counts.
             while let Ok(Some(true)) = fill_now(link, &mut buffer) {
-                if !matches!(hear(core, daemon, &mut buffer), Ok(ControlFlow::Continue(()))) {
+                if !matches!(handle_received(core, daemon, &mut buffer), Ok(ControlFlow::Continue(()))) {
                     break;
                 }
             }
@@ -369,7 +369,7 @@ impl Drop for Attendance<'_> {
 }
 
 /// What a daemon's control connection says once it is taken.
-async fn hear_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), GreetError> {
+async fn read_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), GreetError> {
     loop {
         while let Some(Frame { message, .. }) = buffer.next_frame()? {
             match message {
@@ -391,30 +391,30 @@ async fn silence(control: &Link) {
     }
     let mut missed = 0;
     while missed < PINGS {
-        let heard = control.pongs.load(Ordering::Relaxed);
+        let answered = control.pongs.load(Ordering::Relaxed);
         control.queue(&ToDaemon::Ping, None);
         control.flush();
         tokio::time::sleep(SILENCE / PINGS).await;
-        let is_there = control.pongs.load(Ordering::Relaxed) != heard;
+        let is_there = control.pongs.load(Ordering::Relaxed) != answered;
         missed = if is_there { 0 } else { missed + 1 };
     }
 }
 
-async fn hear_all(
+async fn handle_messages(
     core: &Core,
     daemon: DaemonId,
     link: &Link,
     buffer: &mut FrameBuffer,
 ) -> Result<(), GreetError> {
     loop {
-        if hear(core, daemon, buffer)?.is_break() || !fill(link, buffer).await? {
+        if handle_received(core, daemon, buffer)?.is_break() || !fill(link, buffer).await? {
             return Ok(());
         }
     }
 }
 
 /// Takes in the messages that are complete; breaks off when the daemon says goodbye.
-fn hear(
+fn handle_received(
     core: &Core,
     daemon: DaemonId,
     buffer: &mut FrameBuffer,

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 /// What is paid for turning a peer away whom the lane knew at once: about fifty times what that takes of the reactor.
 pub(crate) const AT_ONCE: Duration = Duration::from_micros(250);
 
-/// What is paid for one that was heard first.
-pub(crate) const AFTER_HEARING: Duration = Duration::from_millis(2);
+/// What is paid for one whose messages were read first.
+pub(crate) const AFTER_READING: Duration = Duration::from_millis(2);
 
 /// How much may be owed before the door closes.
 const CREDIT: Duration = Duration::from_millis(25);
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn those_who_come_all_the_time_are_few() {
         assert!((3900..4200).contains(&turned_away(AT_ONCE)));
-        assert!((490..530).contains(&turned_away(AFTER_HEARING)));
+        assert!((490..530).contains(&turned_away(AFTER_READING)));
     }
 
     #[test]
@@ -93,8 +93,8 @@ mod tests {
         let mut door = Door::new(now);
         for _ in 0..10_000 {
             assert_eq!(door.closed_until(now), None);
-            door.charge(now, AFTER_HEARING);
-            now += AFTER_HEARING;
+            door.charge(now, AFTER_READING);
+            now += AFTER_READING;
         }
     }
 

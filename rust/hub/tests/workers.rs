@@ -38,7 +38,7 @@ struct Commands {
 }
 
 impl Commands {
-    fn obey(&mut self, command: &str, task: &mirai_daemon::Task<'_>) -> Evaluation {
+    fn perform(&mut self, command: &str, task: &mirai_daemon::Task<'_>) -> Evaluation {
         let argument = command.split_once(' ').map_or("", |(_, argument)| argument);
         let value = match command.split(' ').next() {
             Some("echo") => argument.as_bytes().to_vec(),
@@ -91,7 +91,7 @@ impl Evaluator for Commands {
     }
     fn evaluate(&mut self, task: mirai_daemon::Task<'_>) -> Evaluation {
         let command = String::from_utf8_lossy(&task.body[..task.body.len().min(1000)]).into_owned();
-        self.obey(&command, &task)
+        self.perform(&command, &task)
     }
     fn after(&mut self, _flags: TaskFlags) {}
     fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {

@@ -161,7 +161,7 @@ impl Drop for LocalListener {
     }
 }
 
-/// Hears the daemon's secret and process id, then tells the hub's secret.
+/// Reads the daemon's secret and process id, then sends the hub's secret.
 async fn prove(
     mut stream: tokio::net::TcpStream,
     rendezvous: Rendezvous,

@@ -35,7 +35,7 @@ fn token_only() -> (Access, Credentials) {
 type DaemonsEnd = Result<Arc<dyn Dialled>, LaneError>;
 type HubsEnd = Result<Box<dyn Connection>, LaneError>;
 
-/// How both sides end: what the daemon gets, and what the hub says of it. A hub never hears of who fails TLS or HTTP at a
+/// How both sides end: what the daemon gets, and what the hub says of it. A hub is never told of who fails TLS or HTTP at a
 /// WebSocket.
 fn meet(url: &str, access: &Access, credentials: Credentials) -> (DaemonsEnd, Option<HubsEnd>) {
     in_runtime(async {

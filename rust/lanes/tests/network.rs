@@ -29,19 +29,19 @@ fn urls() -> Vec<&'static str> {
 #[test]
 fn bytes_go_both_ways_at_every_kind_of_address() {
     for url in urls() {
-        let heard = with_pair(
+        let received = with_pair(
             url,
             |daemon| {
                 send(&*daemon, b"hello");
-                let heard = receive(&*daemon, 5);
+                let received = receive(&*daemon, 5);
                 daemon.shutdown();
-                heard
+                received
             },
             async |hub| {
                 echo(hub).await.unwrap();
             },
         );
-        assert_eq!(heard, b"hello", "{url}");
+        assert_eq!(received, b"hello", "{url}");
     }
 }
 

@@ -151,10 +151,10 @@ impl ForkServer {
         let socket = Arc::new(ours);
         // The thread comes first: a process that nobody waits for could not be taken back.
         let (start, started) = crossbeam_channel::bounded(1);
-        let (heard, news) = (Arc::clone(&socket), news.clone());
+        let (receiver, news) = (Arc::clone(&socket), news.clone());
         sys::spawn_thread("mirai-fork-server", move || {
             if let Ok(process) = started.recv() {
-                listen(id, &heard, process, &news);
+                listen(id, &receiver, process, &news);
             }
         })?;
         let command = Command {

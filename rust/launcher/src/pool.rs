@@ -60,7 +60,7 @@ impl Pool {
             Some(at) => match self.servers[at].ask(batch) {
                 Ok(()) => return,
                 Err(rest) => {
-                    // It does not answer, or is just ending: its own end will be heard.
+                    // It does not answer, or is just ending: its own end will be reported.
                     self.servers[at].retire();
                     rest
                 }

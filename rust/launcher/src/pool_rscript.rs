@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Has no servers, so there is none to hear of.
+/// Has no servers, so none reports anything.
 pub(crate) enum News {}
 
 pub(crate) struct Pool {

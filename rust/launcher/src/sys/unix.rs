@@ -199,7 +199,7 @@ impl Terminator {
     pub(crate) fn terminate_group(&self) {
         // It may have ended just now.
         let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
-        // A stopped one would not hear of it.
+        // A stopped one would not be told.
         let _ = rustix::process::kill_process_group(self.0, Signal::CONT);
     }
 }

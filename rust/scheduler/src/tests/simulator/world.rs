@@ -466,7 +466,7 @@ impl World {
         }
     }
 
-    /// The scheduler hears of a loss; the daemon works on and reports what nobody wants to know.
+    /// The scheduler is told of a loss; the daemon works on and reports what nobody wants to know.
     fn disconnect(&mut self, daemon: DaemonId) {
         self.carry_to_hub(daemon, Event::DaemonLost { daemon });
         if let Some(entry) = self.daemons.get_mut(&daemon)
