@@ -1,4 +1,4 @@
-# The door to the native library. Its entry points don't raise errors of their own: what went wrong comes back as a
+# Calls of the native library. Its entry points don't raise errors of their own: what went wrong comes back as a
 # "mirai_failure" and becomes an R condition here, once no native frame is left on the stack. R's own errors and
 # interrupts inside an entry go on as they are.
 

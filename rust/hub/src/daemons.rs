@@ -19,10 +19,10 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::core::{Core, Links};
-use crate::door::{self, Door};
 use crate::link::Link;
 use crate::newcomers::{Newcomer, Newcomers};
 use crate::refusals::{Kind, Refusals};
+use crate::throttle::{self, Throttle};
 
 /// A peer that has not proved and said who it is by then is turned away. Daemons say so within a millisecond; a machine under heavy
 /// load may take its time.
@@ -83,7 +83,7 @@ struct Half {
 /// Where daemons come in.
 struct Entrance {
     core: Arc<Core>,
-    door: Mutex<Door>,
+    throttle: Mutex<Throttle>,
     refusals: Arc<Refusals>,
     newcomers: Arc<Newcomers>,
     halves: Mutex<BTreeMap<PairKey, Half>>,
@@ -93,13 +93,13 @@ struct Entrance {
 pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals: Arc<Refusals>) {
     let entrance = Arc::new(Entrance {
         core,
-        door: Mutex::new(Door::new(Instant::now())),
+        throttle: Mutex::new(Throttle::new(Instant::now())),
         refusals,
         newcomers: Arc::default(),
         halves: Mutex::default(),
     });
     loop {
-        let closed_until = entrance.door.lock().closed_until(Instant::now());
+        let closed_until = entrance.throttle.lock().closed_until(Instant::now());
         if let Some(until) = closed_until {
             tokio::time::sleep_until(until).await;
             continue;
@@ -110,7 +110,7 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
                 tokio::spawn(Arc::clone(&entrance).take_in(arrival, newcomer));
             }
             Err(error) if error.is_stranger() => {
-                entrance.turned_away(Kind::of(&error), &error, door::AT_ONCE)
+                entrance.turned_away(Kind::of(&error), &error, throttle::AT_ONCE)
             }
             Err(error) => {
                 log::debug!("accepting failed: {error}");
@@ -149,7 +149,7 @@ impl Entrance {
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            self.turned_away(error.kind(), &error, door::AFTER_READING);
+            self.turned_away(error.kind(), &error, throttle::AFTER_READING);
         }
     }
 
@@ -159,7 +159,7 @@ impl Entrance {
         if let Some(count) = self.refusals.count(kind, now) {
             log::info!("a connection was refused: {why} (the {count}. of its kind)");
         }
-        self.door.lock().charge(now, price);
+        self.throttle.lock().charge(now, price);
     }
 }
 

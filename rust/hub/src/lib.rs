@@ -17,14 +17,13 @@
 //! # }
 //! ```
 //!
-//! Where to start: [`Hub`] (`hub.rs`) is the door; `core.rs` performs what the scheduler decides; `reactor.rs` says on
+//! Where to start: [`Hub`] (`hub.rs`) is the public interface; `core.rs` performs what the scheduler decides; `reactor.rs` says on
 //! which thread; `daemons.rs` takes daemons in and reads from them; `link.rs` writes to them.
 #![forbid(unsafe_code)]
 
 mod callback;
 mod core;
 mod daemons;
-mod door;
 mod error;
 mod hub;
 mod link;
@@ -34,6 +33,7 @@ mod outcome;
 mod reactor;
 mod refusals;
 mod task;
+mod throttle;
 mod timer;
 mod watch;
 mod worker;

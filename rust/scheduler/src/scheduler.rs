@@ -1,4 +1,4 @@
-//! The scheduler: its state, its door, and what can be asked of it.
+//! The scheduler: its state, the one function that takes events, and what can be asked of it.
 
 use std::collections::VecDeque;
 

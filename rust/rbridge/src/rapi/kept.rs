@@ -51,7 +51,7 @@ impl Drop for Kept {
 }
 
 struct List(SEXP);
-// SAFETY: only a door, on R's thread, leads to the functions that use it.
+// SAFETY: only an entry, on R's thread, leads to the functions that use it.
 unsafe impl Send for List {}
 // SAFETY: as above.
 unsafe impl Sync for List {}

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::door::door;
+use super::entry::run_entry;
 use super::{Jump, Scope, ffi};
 
 /// What the event loop is asked to do.
@@ -64,7 +64,7 @@ unsafe extern "C-unwind" fn run<T: Turn>(work: *mut c_void) {
     // SAFETY: later calls this on R's thread, within R_ToplevelExec, and it owns nothing. The result, `NULL` or the
     // account of a panic, has nobody to go to.
     unsafe {
-        door([], |scope, []| {
+        run_entry([], |scope, []| {
             Ok(work.turn(scope).map(|()| scope.null())?)
         })
     };

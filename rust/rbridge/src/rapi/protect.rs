@@ -11,7 +11,7 @@ use super::ffi::{self, SEXP};
 use super::is_main_thread;
 use crate::sys::signals;
 
-/// An object of R, protected for as long as `'r`, which is the life of a scope or of a door's arguments.
+/// An object of R, protected for as long as `'r`, which is the life of a scope or of an entry's arguments.
 #[derive(Clone, Copy)]
 pub(crate) struct Sexp<'r>(SEXP, PhantomData<&'r Scope>);
 
@@ -31,7 +31,7 @@ impl<'r> Sexp<'r> {
 /// Number of scopes alive; they nest. Read and written on R's thread alone.
 static DEPTH: AtomicU32 = AtomicU32::new(0);
 
-/// Proof of being on R's thread behind a door, and the owner of the objects made there.
+/// Proof of being on R's thread in an entry, and the owner of the objects made there.
 pub(crate) struct Scope {
     depth: u32,
     held: Cell<i32>,
@@ -52,7 +52,7 @@ impl Scope {
         }
     }
 
-    /// A scope, if this is R's thread: for what is called from there, but not by a door.
+    /// A scope, if this is R's thread: for what is called from there, but not by an entry.
     pub(crate) fn here() -> Option<Scope> {
         // SAFETY: on R's thread; a value that is not `Send` stays a local of it.
         is_main_thread().then(|| unsafe { Scope::enter() })
@@ -167,7 +167,7 @@ impl Drop for Scope {
     }
 }
 
-/// R has jumped out of a protected call and waits to go on. The door carries it on; dropping it elsewhere gives it up.
+/// R has jumped out of a protected call and waits to go on. [`run_entry()`](super::run_entry) carries it on; dropping it elsewhere gives it up.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Jump(PhantomData<*mut ()>);
@@ -215,7 +215,7 @@ impl Drop for Jump {
 }
 
 struct Token(SEXP);
-// SAFETY: only a door, on R's thread, leads to the functions that use it.
+// SAFETY: only an entry, on R's thread, leads to the functions that use it.
 unsafe impl Send for Token {}
 // SAFETY: as above.
 unsafe impl Sync for Token {}

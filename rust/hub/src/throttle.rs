@@ -1,29 +1,31 @@
+//! The throttle: how often peers may be turned away, so that tasks keep their share of the reactor.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is paid for turning a peer away whom the lane knew at once: about fifty times what that takes of the reactor.
+/// Price of a peer that the lane turned away at once: about fifty times what that takes of the reactor.
 pub(crate) const AT_ONCE: Duration = Duration::from_micros(250);
 
-/// What is paid for one whose messages were read first.
+/// Price of one whose messages were read first.
 pub(crate) const AFTER_READING: Duration = Duration::from_millis(2);
 
-/// How much may be owed before the door closes.
+/// The debt at which it closes.
 const CREDIT: Duration = Duration::from_millis(25);
 
-/// Where peers come in. Those that are turned away take time that tasks need, so each of them has its price in time during
-/// which no other comes in: after a burst the door stays closed until all has been paid for. Peers that wait in front of it
-/// are the system's, and cost nothing.
+/// Limits the rate at which peers are turned away. That takes time that tasks need, so each such peer adds a price in time
+/// to a debt, which falls as time passes. Once it has exceeded [`CREDIT`], no peer is accepted until nothing is owed; those
+/// that wait meanwhile wait in the system's queue, at no cost here.
 #[derive(Debug)]
-pub(crate) struct Door {
-    /// When all will have been paid for.
+pub(crate) struct Throttle {
+    /// When nothing will be owed any more.
     paid: Instant,
     is_closed: bool,
 }
 
-impl Door {
-    pub(crate) fn new(now: Instant) -> Door {
-        Door {
+impl Throttle {
+    pub(crate) fn new(now: Instant) -> Throttle {
+        Throttle {
             paid: now,
             is_closed: false,
         }
@@ -35,7 +37,7 @@ impl Door {
         self.is_closed |= self.paid - now > CREDIT;
     }
 
-    /// Until when it stays closed; `None` if it is open.
+    /// Until when no peer is accepted; `None` if they are.
     pub(crate) fn closed_until(&mut self, now: Instant) -> Option<Instant> {
         self.is_closed &= self.paid > now;
         self.is_closed.then_some(self.paid)
@@ -50,13 +52,13 @@ mod tests {
     fn turned_away(price: Duration) -> u32 {
         let begin = Instant::now();
         let mut now = begin;
-        let mut door = Door::new(now);
+        let mut throttle = Throttle::new(now);
         let mut count = 0;
         while now < begin + Duration::from_secs(1) {
-            match door.closed_until(now) {
+            match throttle.closed_until(now) {
                 Some(until) => now = until,
                 None => {
-                    door.charge(now, price);
+                    throttle.charge(now, price);
                     count += 1;
                 }
             }
@@ -67,18 +69,18 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_and_the_rest_waits() {
         let now = Instant::now();
-        let mut door = Door::new(now);
+        let mut throttle = Throttle::new(now);
         for _ in 0..100 {
-            assert_eq!(door.closed_until(now), None);
-            door.charge(now, AT_ONCE);
+            assert_eq!(throttle.closed_until(now), None);
+            throttle.charge(now, AT_ONCE);
         }
-        assert_eq!(door.closed_until(now), None, "all its credit is used");
-        door.charge(now, AT_ONCE);
-        let until = door.closed_until(now).expect("it is closed");
+        assert_eq!(throttle.closed_until(now), None, "all its credit is used");
+        throttle.charge(now, AT_ONCE);
+        let until = throttle.closed_until(now).expect("it is closed");
         assert_eq!(until, now + 101 * AT_ONCE);
         // It opens when all is paid, not for one more as soon as that is paid.
-        assert_eq!(door.closed_until(until - AT_ONCE), Some(until));
-        assert_eq!(door.closed_until(until), None);
+        assert_eq!(throttle.closed_until(until - AT_ONCE), Some(until));
+        assert_eq!(throttle.closed_until(until), None);
     }
 
     #[test]
@@ -90,10 +92,10 @@ mod tests {
     #[test]
     fn those_who_come_now_and_then_close_nothing() {
         let mut now = Instant::now();
-        let mut door = Door::new(now);
+        let mut throttle = Throttle::new(now);
         for _ in 0..10_000 {
-            assert_eq!(door.closed_until(now), None);
-            door.charge(now, AFTER_READING);
+            assert_eq!(throttle.closed_until(now), None);
+            throttle.charge(now, AFTER_READING);
             now += AFTER_READING;
         }
     }
@@ -101,9 +103,9 @@ mod tests {
     #[test]
     fn what_comes_up_while_it_is_closed_is_paid_for_too() {
         let now = Instant::now();
-        let mut door = Door::new(now);
-        door.charge(now, 2 * CREDIT);
-        door.charge(now + CREDIT, CREDIT);
-        assert_eq!(door.closed_until(now + CREDIT), Some(now + 3 * CREDIT));
+        let mut throttle = Throttle::new(now);
+        throttle.charge(now, 2 * CREDIT);
+        throttle.charge(now + CREDIT, CREDIT);
+        assert_eq!(throttle.closed_until(now + CREDIT), Some(now + 3 * CREDIT));
     }
 }

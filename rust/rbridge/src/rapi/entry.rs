@@ -1,4 +1,4 @@
-//! The doors: where R comes in, and the list of them.
+//! Entries: the functions that R calls, what each of them does around its body, and their registration.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,12 +20,12 @@ pub(crate) fn is_main_thread() -> bool {
     MAIN.get() == Some(&thread::current().id())
 }
 
-/// Runs the body of an entry. Its result, its failure, a panic in it and a jump of R's all leave through here, in this
-/// order of growing trouble, and nothing of Rust's is alive any more when the last one does.
+/// Runs the body of an entry. Its result, its failure, a panic in it and a jump of R's are all handled here. Nothing
+/// of Rust's is alive any more when a jump goes on.
 ///
 /// # Safety
 /// Called by R through `.Call` with `arguments`, as the last act of a function that owns nothing.
-pub(crate) unsafe fn door<const N: usize>(
+pub(crate) unsafe fn run_entry<const N: usize>(
     arguments: [SEXP; N],
     body: impl for<'r> FnOnce(&'r Scope, [Sexp<'r>; N]) -> Result<Sexp<'r>, Failure> + Copy,
 ) -> SEXP {
@@ -55,7 +55,7 @@ pub(crate) unsafe fn door<const N: usize>(
 }
 
 /// # Safety
-/// As for [`door()`]. The result is not protected: nothing may allocate before R has it.
+/// As for [`run_entry()`]. The result is not protected: nothing may allocate before R has it.
 #[inline(never)]
 unsafe fn inside<const N: usize>(
     arguments: [SEXP; N],
@@ -100,7 +100,7 @@ macro_rules! entries {
                 ) -> extendr_api::SEXP {
                     // SAFETY: R calls this by .Call, and this is all it does.
                     unsafe {
-                        $crate::rapi::door(
+                        $crate::rapi::run_entry(
                             [$($argument),*],
                             |scope, [$($argument),*]| $path(scope, $($argument),*),
                         )
