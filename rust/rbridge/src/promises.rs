@@ -17,8 +17,8 @@ use crate::failure::Failure;
 use crate::rapi::{EventLoop, Handle, Jump, Kept, Scope, Sexp, Turn};
 use crate::tasks;
 
-/// What one of R's event loops has to do for us, in one process.
-struct Agenda {
+/// The callbacks that one of R's event loops is to run for us, in one process.
+struct CallbackQueue {
     /// A forked child inherits the notes, and leaves them to its parent.
     process: u32,
     event_loop: EventLoop,
@@ -46,7 +46,7 @@ struct Due {
 thread_local! {
     /// On R's thread only. A child makes its own: a lock in its parent's may have been held in the moment of the fork.
     /// By the number of the loop; one for a loop that has gone is left, as its number is not used again.
-    static AGENDAS: RefCell<BTreeMap<i32, &'static Agenda>> = const { RefCell::new(BTreeMap::new()) };
+    static QUEUES: RefCell<BTreeMap<i32, &'static CallbackQueue>> = const { RefCell::new(BTreeMap::new()) };
 
     /// The functions that wait, by number. On R's thread only, as a `Kept` is. Never dropped: when the thread ends, R's
     /// memory is no longer to be touched.
@@ -70,20 +70,20 @@ pub(crate) fn tasks_then<'r>(
     }
     let number = i32::try_from(event_loop.count(scope, "event_loop")?)
         .map_err(|_| Failure::error("`event_loop` must be the number of an event loop"))?;
-    let agenda = Agenda::of_loop(scope, number)?;
+    let queue = CallbackQueue::of_loop(scope, number)?;
     let function = LAST_FUNCTION.get() + 1;
     LAST_FUNCTION.set(function);
     let kept = Kept::new(scope, f)?;
     FUNCTIONS.with(|functions| functions.borrow_mut().insert(function, kept));
     if tasks.is_empty() {
-        agenda.note(Due {
+        queue.note(Due {
             function,
             failed: 0,
         });
         return Ok(scope.null());
     }
     let group = Arc::new(Group {
-        agenda,
+        queue,
         function,
         pending: AtomicUsize::new(tasks.len()),
         is_over: AtomicBool::new(false),
@@ -98,7 +98,7 @@ pub(crate) fn tasks_then<'r>(
 
 /// Tasks that a function waits for.
 struct Group {
-    agenda: &'static Agenda,
+    queue: &'static CallbackQueue,
     function: u64,
     pending: AtomicUsize,
     is_over: AtomicBool,
@@ -109,7 +109,7 @@ impl Group {
         let has_failed = outcome.is_some_and(Outcome::is_failure);
         let is_last = self.pending.fetch_sub(1, Ordering::AcqRel) == 1;
         if (has_failed || is_last) && !self.is_over.swap(true, Ordering::AcqRel) {
-            self.agenda.note(Due {
+            self.queue.note(Due {
                 function: self.function,
                 failed: if has_failed { position } else { 0 },
             });
@@ -117,23 +117,23 @@ impl Group {
     }
 }
 
-impl Agenda {
-    fn of_loop(scope: &Scope, number: i32) -> Result<&'static Agenda, Failure> {
-        let known = AGENDAS.with_borrow(|agendas| agendas.get(&number).copied());
-        if let Some(agenda) = known
-            && agenda.process == process::id()
+impl CallbackQueue {
+    fn of_loop(scope: &Scope, number: i32) -> Result<&'static CallbackQueue, Failure> {
+        let known = QUEUES.with_borrow(|queues| queues.get(&number).copied());
+        if let Some(queue) = known
+            && queue.process == process::id()
         {
-            return Ok(agenda);
+            return Ok(queue);
         }
-        let agenda: &'static Agenda = Box::leak(Box::new(Agenda {
+        let queue: &'static CallbackQueue = Box::leak(Box::new(CallbackQueue {
             process: process::id(),
             event_loop: EventLoop::find(scope, number)?,
             notes: Mutex::default(),
         }));
-        let at_exit = scope.pointer(AtExit(agenda), None)?;
+        let at_exit = scope.pointer(AtExit(queue), None)?;
         std::mem::forget(Kept::new(scope, at_exit)?);
-        AGENDAS.with_borrow_mut(|agendas| agendas.insert(number, agenda));
-        Ok(agenda)
+        QUEUES.with_borrow_mut(|queues| queues.insert(number, queue));
+        Ok(queue)
     }
 
     /// On any thread.
@@ -170,7 +170,7 @@ impl Agenda {
     }
 }
 
-impl Turn for Agenda {
+impl Turn for CallbackQueue {
     /// Does what is due now. What falls due meanwhile waits for another turn, so that tasks that end in quick succession
     /// don't keep others from theirs.
     fn turn(&'static self, scope: &Scope) -> Result<(), Jump> {
@@ -190,10 +190,10 @@ impl Turn for Agenda {
 }
 
 /// Dropped when R exits, before the libraries' own ends.
-struct AtExit(&'static Agenda);
+struct AtExit(&'static CallbackQueue);
 
 impl Handle for AtExit {
-    const NAME: &'static str = "agenda";
+    const NAME: &'static str = "callback queue";
     const DROP_AT_EXIT: bool = true;
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct World {
     faults: Faults,
     healed: bool,
     now: u64,
-    agenda: BTreeMap<(u64, u64), Happening>,
+    event_queue: BTreeMap<(u64, u64), Happening>,
     noted: u64,
     armed: Option<u64>,
     daemons: BTreeMap<DaemonId, Daemon>,
@@ -89,7 +89,7 @@ impl World {
             chance: Chance::new(seed),
             healed: false,
             now: 0,
-            agenda: BTreeMap::new(),
+            event_queue: BTreeMap::new(),
             noted: 0,
             armed: None,
             daemons: BTreeMap::new(),
@@ -136,7 +136,7 @@ impl World {
                 self.scheduler.check_empty();
                 return;
             }
-            if self.agenda.is_empty() {
+            if self.event_queue.is_empty() {
                 self.launch();
             }
             self.step();
@@ -145,7 +145,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        let Some(((time, _), happening)) = self.agenda.pop_first() else {
+        let Some(((time, _), happening)) = self.event_queue.pop_first() else {
             self.soon(Happening::ClientActs, 1);
             return;
         };
@@ -519,6 +519,6 @@ impl World {
 
     fn note(&mut self, at: u64, happening: Happening) {
         self.noted += 1;
-        self.agenda.insert((at, self.noted), happening);
+        self.event_queue.insert((at, self.noted), happening);
     }
 }
