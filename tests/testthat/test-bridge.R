@@ -133,7 +133,7 @@ test_that("a panic becomes a failure, and in a finalizer nothing", {
   expect_failure_kind(failure <- boundary("panic"), "panic")
   expect_match(failure$message, "asked for", fixed = TRUE)
   expect_identical(alive_values(), 0L)
-  boundary("grenade")
+  boundary("panics in drop")
   gc()
   expect_identical(alive_values(), 0L)
 })

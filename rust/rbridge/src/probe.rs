@@ -47,21 +47,21 @@ impl Handle for Inert {
 }
 
 /// Panics when it is dropped, which R does by a finalizer.
-struct Grenade;
+struct PanicsInDrop;
 
-impl Drop for Grenade {
+impl Drop for PanicsInDrop {
     fn drop(&mut self) {
         panic!("dropped");
     }
 }
 
-impl Handle for Grenade {
-    const NAME: &'static str = "grenade";
+impl Handle for PanicsInDrop {
+    const NAME: &'static str = "panics in drop";
 }
 
 /// Entry: holds values that must be dropped while it does something that goes wrong: calls `f`, which may jump
 /// (`"call"`), calls it and gives a jump up, with `"abandoned"` as the result (`"abandon"`), panics (`"panic"`), returns
-/// a pointer (`"pointer"`) or one whose finalizer panics (`"grenade"`), or nothing. Unless that goes wrong, the result is the number of such
+/// a pointer (`"pointer"`) or one whose finalizer panics (`"panics in drop"`), or nothing. Unless that goes wrong, the result is the number of such
 /// values before the call.
 pub(crate) fn test_boundary<'r>(
     scope: &'r Scope,
@@ -83,7 +83,7 @@ pub(crate) fn test_boundary<'r>(
         }
         "panic" => panic!("asked for"),
         "pointer" => return Ok(scope.pointer(Inert, None)?),
-        "grenade" => return Ok(scope.pointer(Grenade, None)?),
+        "panics in drop" => return Ok(scope.pointer(PanicsInDrop, None)?),
         _ => {}
     }
     Ok(scope.integer(alive)?)
