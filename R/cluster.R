@@ -218,7 +218,7 @@ take_work <- function(node) {
 take_result <- function(node) {
   work <- take_work(node)
   if (is.null(work$message)) work <- next_message(node, work)
-  list(type = "VALUE", value = telling(work$message[[1L]]), tag = work$tag)
+  list(type = "VALUE", value = with_error_text(work$message[[1L]]), tag = work$tag)
 }
 
 # The outcome of work is its value, before which come the conditions that it has relayed.
@@ -234,7 +234,7 @@ next_message <- function(node, work) {
 }
 
 # parallel pastes an error into its own message.
-telling <- function(value) {
+with_error_text <- function(value) {
   text <- if (is_mirai_interrupt(value)) "interrupted" else
     if (is_error_value(value) && is.numeric(value)) coded(as.integer(value))
   if (is.null(text)) value else structure(text, class = class(value))

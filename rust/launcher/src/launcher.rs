@@ -102,11 +102,11 @@ impl Launcher {
         }
         let state = std::mem::replace(&mut *self.state.lock(), State::Closed);
         if let State::Running(requests) = state {
-            let (told, telling) = bounded(0);
-            if requests.send(Request::Close(told)).is_ok() {
+            let (done, finished) = bounded(0);
+            if requests.send(Request::Close(done)).is_ok() {
                 // Ends by disconnection, or by time where a server is stuck: the host is
                 // leaving, and end of stream will tell that server too.
-                let _ = telling.recv_timeout(Duration::from_millis(200));
+                let _ = finished.recv_timeout(Duration::from_millis(200));
             }
         }
     }

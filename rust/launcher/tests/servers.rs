@@ -422,7 +422,7 @@ fn daemons_outlive_a_killed_server_and_are_still_told_of() {
 }
 
 #[test]
-fn a_closed_launcher_goes_on_telling() {
+fn a_closed_launcher_still_reports() {
     let launcher = launcher();
     let launched = launch(&launcher, context(&[]), &["sleep".to_owned()]);
     let pid = launched.started(1)[&0];

@@ -52,7 +52,7 @@ pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
 /// Does nothing.
 pub(crate) fn enter_kernel() {}
 
-/// There is no telling.
+/// Not known here.
 pub(crate) fn is_in_foreground() -> bool {
     false
 }
