@@ -13,5 +13,5 @@ stop_all <- function(x) {
 
 stop_one <- function(m, call) {
   task <- if (inherits(m, "mirai")) attr(m, "task", TRUE)
-  if (is.null(task)) FALSE else rust(.Call(wrap__task_cancel, task), call)
+  if (is.null(task)) FALSE else checked(.Call(wrap__task_cancel, task), call)
 }

@@ -24,7 +24,7 @@ make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   tryCatch(cluster_daemons(n, url, remote, id, ...), error = function(e) abort(conditionMessage(e), call))
   clusters$made <- clusters$made + 1L
   pool <- profiles[[id]]
-  if (is.null(url)) n <- rust(.Call(wrap__hub_info, pool$hub))[2L]
+  if (is.null(url)) n <- checked(.Call(wrap__hub_info, pool$hub))[2L]
   pool$n <- n
   pool$nodes <- integer(n)
   pool$stopped <- logical(n)
@@ -83,12 +83,12 @@ stop_cluster <- function(cl) {
 # Their daemons leave; what is sent to them and not done, nobody waits for. The others go on.
 stop_nodes <- function(pool, nodes) {
   await_launches(pool)
-  find_daemons(pool, rust(.Call(wrap__hub_workers, pool$hub))$id)
+  find_daemons(pool, checked(.Call(wrap__hub_workers, pool$hub))$id)
   for (i in nodes) {
-    for (work in pool$work[[i]]) rust(.Call(wrap__task_cancel, work$task))
+    for (work in pool$work[[i]]) checked(.Call(wrap__task_cancel, work$task))
     pool$work[i] <- list(NULL)
     pool$stopped[i] <- TRUE
-    rust(.Call(wrap__hub_dismiss, pool$hub, pool$nodes[i]))
+    checked(.Call(wrap__hub_dismiss, pool$hub, pool$nodes[i]))
   }
 }
 
@@ -99,7 +99,7 @@ stopCluster.miraiCluster <- function(cl = NULL) stop_cluster(cl)
 print.miraiCluster <- function(x, ...) {
   id <- attr(x, "id")
   pool <- cluster_pool(x)
-  live <- if (!is.null(pool)) sprintf(" connections: %d", rust(.Call(wrap__hub_info, pool$hub))[1L])
+  live <- if (!is.null(pool)) sprintf(" connections: %d", checked(.Call(wrap__hub_info, pool$hub))[1L])
   cat(sprintf("< miraiCluster | ID: %s nodes: %d active: %s", id, length(x), !is.null(pool)), live, " >\n", sep = "")
   invisible(x)
 }
@@ -151,7 +151,7 @@ kept_work <- function(queue, from) {
   if (is.null(from)) queue else Filter(function(work) identical(work$from, from), queue)
 }
 
-submit_to <- function(pool, object, stream, to) rust(.Call(wrap__hub_submit_to, pool$hub, object, stream, to), NULL)
+submit_to <- function(pool, object, stream, to) checked(.Call(wrap__hub_submit_to, pool$hub, object, stream, to), NULL)
 
 recvData.miraiNode <- function(node) {
   await_node(list(node))
@@ -186,7 +186,7 @@ await_node <- function(nodes) {
   pool <- node_pool(nodes[[1L]])
   done <- 0L
   on.exit(if (done == 0L) forget_work(pool))
-  done <- rust(.Call(wrap__tasks_wait_served, pool$hub, tasks, pool$expected), NULL)
+  done <- checked(.Call(wrap__tasks_wait_served, pool$hub, tasks, pool$expected), NULL)
   if (done == 0L) abort(no_worker, NULL)
   done
 }
@@ -195,7 +195,7 @@ no_worker <- "no worker of the cluster is left"
 
 # Is no worker connected, and none expected?
 is_deserted <- function(pool) {
-  counts <- rust(.Call(wrap__hub_info, pool$hub))
+  counts <- checked(.Call(wrap__hub_info, pool$hub))
   counts[1L] == 0L && counts[2L] >= pool$expected
 }
 
@@ -223,7 +223,7 @@ take_result <- function(node) {
 
 # The outcome of work is its value, before which come the conditions that it has relayed.
 next_message <- function(node, work) {
-  value <- rust(.Call(wrap__task_value, work$task), NULL)
+  value <- checked(.Call(wrap__task_value, work$task), NULL)
   if (!is.null(span <- attr(work$task, "span", TRUE))) trace_outcome(span, work$task, value)
   values <- if (inherits(value, "miraiRelayed")) c(value$conditions, list(value$value)) else list(value)
   messages <- lapply(values, function(value) c(work, list(message = list(value))))
@@ -244,10 +244,10 @@ with_error_text <- function(value) {
 
 # The number of the node's daemon; NULL if there is none for it, so that any has to do.
 node_daemon <- function(pool, i) {
-  if (rust(.Call(wrap__hub_has_worker, pool$hub, pool$nodes[i]), NULL)) return(pool$nodes[i])
+  if (checked(.Call(wrap__hub_has_worker, pool$hub, pool$nodes[i]), NULL)) return(pool$nodes[i])
   await_launches(pool)
   if (is_deserted(pool)) abort(no_worker, NULL)
-  connected <- rust(.Call(wrap__hub_workers, pool$hub))$id
+  connected <- checked(.Call(wrap__hub_workers, pool$hub))$id
   find_daemons(pool, connected)
   if (pool$nodes[i] %in% connected) pool$nodes[i]
 }
@@ -264,7 +264,7 @@ note_launch <- function(pool, n, ticket) pool$launches <- c(pool$launches, list(
 
 # Waits until what has been launched is there, or has failed.
 await_launches <- function(pool) {
-  for (launch in pool$launches) rust(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket, NULL), NULL)
+  for (launch in pool$launches) checked(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket, NULL), NULL)
   pool$launches <- NULL
 }
 

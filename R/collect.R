@@ -69,8 +69,8 @@ call_mirai <- function(x) {
   if (missing(x)) absent("x")
   if (inherits(x, "mirai")) {
     task <- attr(x, "task", TRUE)
-    if (!is.null(task)) rust(.Call(wrap__task_wait, task))
-  } else if (is.list(x) && length(tasks <- open_tasks(unclass(x)))) rust(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE))
+    if (!is.null(task)) checked(.Call(wrap__task_wait, task))
+  } else if (is.list(x) && length(tasks <- open_tasks(unclass(x)))) checked(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE))
   invisible(x)
 }
 
@@ -107,7 +107,7 @@ collect_values <- function(x, options, call) {
     show <- progress(options$progress, length(mirai))
     on.exit(show$end())
     await(mirai, options$flat || options$stop, options$flat, show, call)
-  } else if (length(tasks <- open_tasks(mirai))) rust(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE), call)
+  } else if (length(tasks <- open_tasks(mirai))) checked(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE), call)
   values <- lapply(mirai, peek)
   if (options$flat) unlist(values, recursive = FALSE) else values
 }
@@ -118,7 +118,7 @@ await <- function(mirai, failing, flat, show, call) {
   n <- length(mirai)
   open <- which(vapply(unname(mirai), function(m) !is.null(attr(m, "task", TRUE)), NA))
   if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i, show)
-  watch <- rust(.Call(wrap__tasks_watch, lapply(mirai[open], attr, "task", TRUE)), call)
+  watch <- checked(.Call(wrap__tasks_watch, lapply(mirai[open], attr, "task", TRUE)), call)
   stepwise <- flat || show$active
   seen <- 0L
   state <- integer(3L)
@@ -135,7 +135,7 @@ await <- function(mirai, failing, flat, show, call) {
     show$at(done)
     if (seen == n) return()
     at_least <- if (stepwise) done - (n - length(open)) + 1L else length(open)
-    state <- rust(.Call(wrap__watch_wait, watch, at_least, failing), call)
+    state <- checked(.Call(wrap__watch_wait, watch, at_least, failing), call)
     # Of those that have failed by now, the first in the list.
     if (failing && state[2L] > 0L)
       for (i in open) if (i > seen && !is_pending(mirai[[i]])) stop_at_error(mirai, i, show)

@@ -18,7 +18,7 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   autoexit <- autoexit_code(autoexit, call)
   if (!any(is.finite(c(idletime, walltime, maxtasks)))) check_other_host(url, call)
   # What fails is raised here, where output goes where it should again.
-  code <- rust(work(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs, tlscert), call)
+  code <- checked(work(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs, tlscert), call)
   if (code < 0L) raise_interrupt()
   invisible(code)
 }
@@ -26,7 +26,7 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
 # The host itself as its daemon would never come back: what it waits for is its own next call.
 check_other_host <- function(url, call) {
   hosts <- c(vapply(as.list(profiles), function(pool) pool$url, ""),
-             if (!is.null(session$ephemeral)) rust(.Call(wrap__hub_url, session$ephemeral)))
+             if (!is.null(session$ephemeral)) checked(.Call(wrap__hub_url, session$ephemeral)))
   if (any(vapply(hosts, is_same_address, NA, url)))
     abort(paste0("this session is the host that listens at `url`, and as its own daemon it would never come back: ",
                  "call `daemon()` in another R process, or set `maxtasks`, `idletime` or `walltime`."), call)

@@ -53,7 +53,7 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
   old <- profiles[[name]]
   if (!is.null(old) && identical(old$url, url)) close_pool(name)
   stream <- base_stream(seed)
-  hub <- rust(
+  hub <- checked(
     .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,
           daemon_stream(stream, dispatcher, seed), serial, access$tls, access$pass, access$token),
     call
@@ -94,7 +94,7 @@ wait_for_daemons <- function(pool, n, ticket, call) {
   step <- 10L
   elapsed <- 0L
   repeat {
-    outcome <- rust(.Call(wrap__hub_wait_connected, pool$hub, n, ticket, step), call)
+    outcome <- checked(.Call(wrap__hub_wait_connected, pool$hub, n, ticket, step), call)
     if (outcome$connected + outcome$failed >= n) return(outcome)
     elapsed <- elapsed + step
     message(sprintf("mirai: initial sync with daemon(s) [%d secs elapsed]", elapsed))
@@ -130,7 +130,7 @@ base_stream <- function(seed) {
 # launched with theirs.
 daemon_stream <- function(stream, dispatcher, seed) {
   if (!is.null(seed)) return(parallel::nextRNGSubStream(stream))
-  if (dispatcher) rust(.Call(wrap__next_rng_stream, stream))
+  if (dispatcher) checked(.Call(wrap__next_rng_stream, stream))
 }
 
 print.miraiDaemons <- function(x, ...) {

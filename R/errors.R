@@ -7,7 +7,7 @@ is_mirai_error <- function(x) inherits(x, "miraiError")
 is_mirai_interrupt <- function(x) inherits(x, "miraiInterrupt")
 
 # What a code means; the native side has the table.
-code_text <- function(code) if (is.na(code)) "Unknown error" else rust(.Call(wrap__code_text, code))
+code_text <- function(code) if (is.na(code)) "Unknown error" else checked(.Call(wrap__code_text, code))
 
 coded <- function(code) paste(code, code_text(code), sep = " | ")
 

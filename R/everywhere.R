@@ -28,7 +28,7 @@ check_min <- function(min, call) {
 
 hub_everywhere <- function(pool, object, min, timeout) {
   serial <- pool$serial
-  if (is.null(serial)) return(rust(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout)))
-  tasks <- rust(.Call(wrap__hub_everywhere, pool$hub, pack(object, serial), min, timeout))
+  if (is.null(serial)) return(checked(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout)))
+  tasks <- checked(.Call(wrap__hub_everywhere, pool$hub, pack(object, serial), min, timeout))
   lapply(tasks, `attr<-`, "serial", serial)
 }

@@ -18,7 +18,7 @@ has_flag <- function(x, flag) bitwAnd(.Call(wrap__object_flags, x), flag) != 0L
 
 unlock_global_environment <- function() {
   flag <- flag_set_by(lockEnvironment, new.env)
-  if (flag != 0L && has_flag(globalenv(), flag)) rust(.Call(wrap__clear_flag, globalenv(), flag))
+  if (flag != 0L && has_flag(globalenv(), flag)) checked(.Call(wrap__clear_flag, globalenv(), flag))
 }
 
 # ---- debug() and debugonce() in synchronous profiles
@@ -40,7 +40,7 @@ copy_marks <- function(from, to, seen, once) {
       if (isdebugged(from)) debug(to)
       if (has_flag(from, once)) {
         debugonce(to)
-        rust(.Call(wrap__clear_flag, from, once))
+        checked(.Call(wrap__clear_flag, from, once))
       }
       copy_marks(environment(from), environment(to), seen, once)
     },

@@ -35,7 +35,7 @@ launch_daemons <- function(pool, n, arguments, call, is_awaited = FALSE) {
 # `is_awaited`: the caller waits for the daemons and says what has become of them. Else the user is warned when it turns out
 # that some will not come.
 launch <- function(hub, calls, call, is_awaited = FALSE) {
-  rust(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), is_awaited), call)
+  checked(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), is_awaited), call)
 }
 
 # Called by the native side, in whatever call of the package comes next. At once: a wait may have no end.
@@ -109,7 +109,7 @@ local_url <- function(tcp = FALSE, port = 0) {
     check_port(port)
     return(sprintf("tcp://127.0.0.1:%d", as.integer(port)))
   }
-  paste0(local_prefix(), rust(.Call(wrap__local_url_name)))
+  paste0(local_prefix(), checked(.Call(wrap__local_url_name)))
 }
 
 local_prefix <- function() {

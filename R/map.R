@@ -121,5 +121,5 @@ table_units <- function(x) {
 share <- function(pool, object, call) {
   if (pool$sync) return(object)
   if (!is.null(pool$serial)) object <- pack(object, pool$serial)
-  rust(.Call(wrap__hub_share, pool$hub, object), call)
+  checked(.Call(wrap__hub_share, pool$hub, object), call)
 }

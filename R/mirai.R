@@ -99,11 +99,11 @@ submit_ephemeral <- function(object, timeout, .compute, call) {
     warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
   hub <- session$ephemeral
   if (is.null(hub)) {
-    hub <- rust(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA), call)
+    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA), call)
     session$ephemeral <- hub
   }
-  task <- rust(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
-  launch(hub, daemon_call(rust(.Call(wrap__hub_url, hub)), list(maxtasks = 1)), call)
+  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
+  launch(hub, daemon_call(checked(.Call(wrap__hub_url, hub)), list(maxtasks = 1)), call)
   task
 }
 
@@ -154,8 +154,8 @@ settle <- function(m, task) {
 
 # With hooks for serialization, or a span.
 settle_marked <- function(m, task) {
-  rust(.Call(wrap__task_wait, task), NULL)
-  value <- rust(.Call(wrap__task_value, task), NULL)
+  checked(.Call(wrap__task_wait, task), NULL)
+  value <- checked(.Call(wrap__task_value, task), NULL)
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
   assign("value", value, envir = m)
@@ -177,8 +177,8 @@ open_tasks <- function(x) {
 unresolved <- function(x) {
   if (missing(x)) absent("x")
   if (inherits(x, "mirai")) is_pending(x) else
-    if (is.list(x)) length(x) > 0L && rust(.Call(wrap__tasks_pending, open_tasks(unclass(x)))) > 0L else
-      inherits(x, "unresolvedValue") && rust(.Call(wrap__is_unresolved, x))
+    if (is.list(x)) length(x) > 0L && checked(.Call(wrap__tasks_pending, open_tasks(unclass(x)))) > 0L else
+      inherits(x, "unresolvedValue") && checked(.Call(wrap__is_unresolved, x))
 }
 
 is_mirai <- function(x) inherits(x, "mirai")

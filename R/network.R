@@ -3,7 +3,7 @@
 host_url <- function(tls = FALSE, port = 0) {
   check_flag(tls, "tls", sys.call())
   check_port(port)
-  addresses <- rust(.Call(wrap__network_addresses))
+  addresses <- checked(.Call(wrap__network_addresses))
   if (!length(addresses)) addresses <- Sys.info()[["nodename"]]
   urls <- sprintf("%s://%s:%d", if (tls) "tls+tcp" else "tcp", addresses, as.integer(port))
   names(urls) <- names(addresses)
@@ -23,7 +23,7 @@ check_access <- function(tls, pass, token, call) {
 
 # What a pool's daemons show: `given` by the user, with the token that the hub wants to be shown, or what the hub has made.
 shown_by_daemons <- function(hub, given, call) {
-  wanted <- rust(.Call(wrap__hub_credentials, hub))
+  wanted <- checked(.Call(wrap__hub_credentials, hub))
   if (!nzchar(wanted)) return(given)
   if (is.null(given)) return(c(wanted, ""))
   if (length(given) == 1L) {

@@ -7,8 +7,8 @@ unresolved_value <- NULL
   reset_session()
   set_up_tracing()
   unresolved_value <<- structure(NA, class = "unresolvedValue")
-  rust(.Call(wrap__set_unresolved, unresolved_value))
-  rust(.Call(wrap__set_absence_warning, warn_of_absence))
+  checked(.Call(wrap__set_unresolved, unresolved_value))
+  checked(.Call(wrap__set_absence_warning, warn_of_absence))
   make_trimmed()
 }
 

@@ -6,7 +6,7 @@ print.mirai <- function(x, ...) {
 }
 
 print.mirai_map <- function(x, ...) {
-  pending <- rust(.Call(wrap__tasks_pending, open_tasks(unclass(x))))
+  pending <- checked(.Call(wrap__tasks_pending, open_tasks(unclass(x))))
   cat(sprintf("< mirai map [%d/%d] >\n", length(x) - pending, length(x)))
   invisible(x)
 }

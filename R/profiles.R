@@ -40,7 +40,7 @@ new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
   pool$sync <- FALSE
   pool$hub <- hub
   pool$name <- name
-  pool$url <- rust(.Call(wrap__hub_url, hub))
+  pool$url <- checked(.Call(wrap__hub_url, hub))
   pool$n <- n
   pool$dispatcher <- dispatcher
   pool$arguments <- arguments
@@ -58,7 +58,7 @@ add_pool <- function(name, pool) {
 # The next unused stream of a pool, which moves on.
 take_stream <- function(pool) {
   stream <- pool$stream
-  pool$stream <- rust(.Call(wrap__next_rng_stream, stream))
+  pool$stream <- checked(.Call(wrap__next_rng_stream, stream))
   stream
 }
 
@@ -74,7 +74,7 @@ close_pool <- function(name, exit = FALSE) {
 # In a forked child of the session a pool is the parent's: for the child it is enough to forget it.
 close_hub <- function(hub, exit) {
   closed <- .Call(wrap__hub_close, hub, exit)
-  if (!inherits(closed, "mirai_failure") || closed$kind != "forked") rust(closed)
+  if (!inherits(closed, "mirai_failure") || closed$kind != "forked") checked(closed)
 }
 
 daemons_set <- function(.compute = NULL) !is.null(find_pool(.compute))

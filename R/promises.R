@@ -48,7 +48,7 @@ promise_of_nothing <- function() {
 promise_after <- function(tasks, outcome) {
   settled <- promises::promise(function(resolve, reject) {
     # Half a promise would be kept for ever, so no Ctrl-C in between.
-    rust(.Call(wrap__tasks_then, tasks, function(failed) suspendInterrupts(resolve(failed)), later::current_loop()$id))
+    checked(.Call(wrap__tasks_then, tasks, function(failed) suspendInterrupts(resolve(failed)), later::current_loop()$id))
   })
   promises::then(settled, onFulfilled = function(value) outcome(value))
 }

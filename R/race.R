@@ -10,8 +10,8 @@ race_mirai <- function(x, .compute = NULL) {
   read <- which(vapply(tasks, is.null, NA))
   if (length(read)) {
     tasks <- tasks[seq_len(read[1L] - 1L)]
-    first <- if (length(tasks)) rust(.Call(wrap__tasks_wait, tasks, 0L, FALSE))[3L] else 0L
+    first <- if (length(tasks)) checked(.Call(wrap__tasks_wait, tasks, 0L, FALSE))[3L] else 0L
     return(invisible(mirai[if (first > 0L) first else read[1L]]))
   }
-  invisible(mirai[rust(.Call(wrap__tasks_wait, tasks, 1L, FALSE))[3L]])
+  invisible(mirai[checked(.Call(wrap__tasks_wait, tasks, 1L, FALSE))[3L]])
 }

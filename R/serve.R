@@ -5,10 +5,10 @@ serve_forks <- function(fd) {
   session$to_be_daemon <- FALSE
   # Children must not draw alike, nor share a temporary folder that the first one to end takes away.
   suppressWarnings(rm(".Random.seed", envir = globalenv()))
-  rust(.Call(wrap__give_up_tempdir, tempdir()))
+  checked(.Call(wrap__give_up_tempdir, tempdir()))
   # A server whose packages have been updated is no longer what a fresh process would be.
   loaded <- file.path(find.package(loadedNamespaces(), quiet = TRUE), "DESCRIPTION")
-  child <- rust(.Call(wrap__serve_forks, fd, loaded))
+  child <- checked(.Call(wrap__serve_forks, fd, loaded))
   if (is.null(child)) return(invisible())
   status <- run_child(child$code)
   quit("no", status = status, runLast = FALSE)
@@ -22,7 +22,7 @@ run_child <- function(code) {
   # As in work(): who looks for it goes no further than to the global environment, below.
   master <- relaying
   tryCatch({
-    rust(.Call(wrap__report_tempdir, tempdir(check = TRUE)))
+    checked(.Call(wrap__report_tempdir, tempdir(check = TRUE)))
     eval(parse(text = code, keep.source = FALSE), globalenv())
     0L
   }, error = function(e) {

@@ -5,7 +5,7 @@ info_names <- c("connections", "cumulative", "awaiting", "executing", "completed
 info <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(NULL)
-  counts <- if (pool$sync) integer(5L) else rust(.Call(wrap__hub_info, pool$hub))
+  counts <- if (pool$sync) integer(5L) else checked(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   if (!pool$dispatcher) counts[-1L] <- NA
   counts
@@ -15,27 +15,27 @@ status <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(list(connections = 0L, daemons = 0L))
   if (pool$sync) return(list(connections = 0L, daemons = pool$url))
-  counts <- rust(.Call(wrap__hub_info, pool$hub))
+  counts <- checked(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
   result <- list(connections = counts[[1L]], daemons = pool$url)
-  refused <- rust(.Call(wrap__hub_refused, pool$hub))
+  refused <- checked(.Call(wrap__hub_refused, pool$hub))
   names(refused) <- c("strangers", "unproven", "silent", "unfit")
   tables <- list(workers = worker_table(pool), failed = absence_table(pool), refused = refused)
   if (!pool$dispatcher) return(c(result, tables))
-  memory <- rust(.Call(wrap__hub_memory, pool$hub)) / 1e6
+  memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6
   names(memory) <- c("used", "peak", "capacity")
   c(result, list(mirai = counts[3:5], memory = memory), tables)
 }
 
 # A row for each reason why launched daemons will never come.
 absence_table <- function(pool) {
-  absent <- rust(.Call(wrap__hub_absent, pool$hub))
+  absent <- checked(.Call(wrap__hub_absent, pool$hub))
   data.frame(count = absent$count, reason = absent$reason, command = absent$command)
 }
 
 # A row for each daemon that is connected. Seconds to a thousandth, megabytes to a tenth: more means nothing.
 worker_table <- function(pool) {
-  workers <- rust(.Call(wrap__hub_workers, pool$hub))
+  workers <- checked(.Call(wrap__hub_workers, pool$hub))
   idle <- is.na(workers$task)
   data.frame(
     id = workers$id,

@@ -5,7 +5,7 @@ new_sync_pool <- function(name, seed, call) {
   pool <- new.env(parent = emptyenv())
   pool$sync <- TRUE
   pool$name <- name
-  pool$url <- paste0("inproc://", rust(.Call(wrap__local_url_name), call))
+  pool$url <- paste0("inproc://", checked(.Call(wrap__local_url_name), call))
   pool$n <- 1L
   pool$dispatcher <- FALSE
   pool$seed <- seed
@@ -21,7 +21,7 @@ evaluate_here <- function(pool, object, shared, timeout, flags) {
   # Time cannot run out during the evaluation: it is for browsing through.
   value <- if (identical(timeout, 0)) error_value(5L) else
     as_connected(pool$url, in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags))
-  list(number = rust(.Call(wrap__task_number)), value = value)
+  list(number = checked(.Call(wrap__task_number)), value = value)
 }
 
 # The value of a task, or its error value. Both ways it goes through serialization.

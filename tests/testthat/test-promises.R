@@ -427,7 +427,7 @@ test_that("in a forked child promises of its parent's tasks are rejected, values
 })
 
 test_that("an error in the loop's turn does not hold up others", {
-  then <- function(f) rust(.Call(wrap__tasks_then, list(), f, 0L))
+  then <- function(f) checked(.Call(wrap__tasks_then, list(), f, 0L))
   environment(then) <- list2env(list(f = NULL), parent = asNamespace("mirai"))
   seen <- NULL
   then(function(failed) stop("not a promise's function"))

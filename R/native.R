@@ -2,7 +2,7 @@
 # "mirai_failure" and becomes an R condition here, once no native frame is left on the stack. R's own errors and
 # interrupts inside an entry go on as they are.
 
-rust <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) raise_failure(x, call) else x
+checked <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) raise_failure(x, call) else x
 
 # With the number that users know it by, if there is one, as field `code`.
 raise_failure <- function(failure, call) {
