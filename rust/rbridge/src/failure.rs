@@ -1,7 +1,7 @@
 //! How entries fail.
 //!
 //! An entry of ours never raises an R error itself. It returns a list of class `mirai_failure`, and one R function
-//! (`rust()`) turns that into an error of the user's call. Conditions of R's own, interrupts among them, go on to R's
+//! (`checked()`) turns that into an error of the user's call. Conditions of R's own, interrupts among them, go on to R's
 //! handlers by themselves.
 
 use mirai_hub::ErrorCode;

@@ -15,7 +15,7 @@ impl Kept {
     /// Keeps `x` alive.
     pub(crate) fn new(scope: &Scope, x: Sexp<'_>) -> Result<Kept, Jump> {
         let head = head();
-        // SAFETY: the closure holds pointers; `x`, `head` and its neighbour are alive, and the new cell is reachable
+        // SAFETY: the closure holds pointers; `x`, `head` and the cell after it are alive, and the new cell is reachable
         // from `head` before anything allocates again.
         let cell = unsafe {
             scope.protected(|| {
@@ -40,7 +40,7 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         // SAFETY: on R's thread, as a `Kept` holds a bare pointer and is not `Send`. The list begins and ends with a
-        // sentinel, so the cell has two neighbours. None of this allocates.
+        // sentinel, so there is a cell on both sides. None of this allocates.
         unsafe {
             let before = ffi::CAR(self.cell);
             let after = ffi::CDR(self.cell);

@@ -1,4 +1,4 @@
-# What the user gets when tasks do the worst they can: to their daemon, in what they return, in how they fail.
+# What tasks may do to their daemon, in what they return, and in how they fail.
 
 # ---- to their daemon
 

@@ -1,4 +1,4 @@
-# Bad luck.
+# What may go wrong around a host: interrupts, start-up files that fail, full disks and process tables, forks, garbage.
 
 test_that("Ctrl-C while waiting leaves the task running and the session usable", {
   skip_on_os("windows")
