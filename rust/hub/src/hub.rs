@@ -136,7 +136,7 @@ impl Hub {
         };
         let thread = std::thread::Builder::new()
             .name("mirai-hub".to_owned())
-            .spawn(move || reactor.host(work))
+            .spawn(move || reactor.run_hub_thread(work))
             .map_err(HubError::Thread)?;
         Ok(Hub {
             core,

@@ -1,3 +1,22 @@
+//! The reactor: on which thread the connections and clocks of a hub run.
+//!
+//! Two kinds of threads come in here. *The hub's thread* (`mirai-hub`, one per hub) is in `run_hub_thread()` for the life
+//! of the hub. *Waiters*, any number of threads that wait for an outcome, are in `wait()`; R's main thread is the usual
+//! one. A waiter would sleep anyway, and a message that it reads itself needs no second thread to wake up and none to be
+//! woken by it, which is most of what a small task costs. All of them may be here at the same time; tokio's runtime lets
+//! one at a time drive it, and the others sleep in `block_on()` until that one has left.
+//!
+//! The hub's thread stands back when it notices that waiters are served, not before: no thread is woken to hand over. It
+//! takes over again when no waiter has come for `LINGER`. So between two waits the connections may stand still for that
+//! long.
+//!
+//! `drivers` is the only lock: it guards who is there and what the hub's thread is at. It is held for a few instructions,
+//! never while the runtime is driven, and no other lock is taken under it. `changed` is waited for under it by the hub's
+//! thread and signalled under it by the last waiter that leaves.
+//!
+//! What runs in the runtime (`daemons.rs`, callbacks of tasks) may thus run on any of these threads, and on R's only inside
+//! a wait. `INSIDE` tells such code that it must not wait for the end of its own reactor.
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -13,45 +32,40 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// How long connections may go unattended after a guest has left, as the next one often comes at once.
+/// How long nobody may drive the runtime after a waiter has left, as the next one often comes at once.
 const LINGER: Duration = Duration::from_millis(1);
 
 /// Longer than anybody waits.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Runs the hub's connections and clocks, on whichever thread has nothing else to do.
-///
-/// That is the hub's own thread (the *host* here), or a thread that waits for an outcome (a *guest*): it would sleep
-/// anyway, and a message that it reads itself needs no second thread to wake up and none to be woken by it, which is
-/// most of what a small task costs. The host stands back when it notices guests at work, not before: no thread is woken
-/// to hand over. It takes over again when none has come for a while.
+/// Runs the hub's connections and clocks, on whichever thread has nothing else to do: the hub's own, or a waiter.
 #[derive(Debug)]
 pub(crate) struct Reactor {
     /// `None` only as the reactor goes.
     runtime: Option<Runtime>,
-    attendance: Mutex<Attendance>,
-    /// The host stands by here.
+    drivers: Mutex<Drivers>,
+    /// The hub's thread stands by here.
     changed: Condvar,
     stand_back: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Attendance {
-    guests: usize,
-    /// Guests that ever came.
+struct Drivers {
+    waiters: usize,
+    /// Waits that ever began.
     arrivals: u64,
     spin: Spin,
-    host: Host,
+    hub_thread: HubThread,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
-enum Host {
+enum HubThread {
     /// In the runtime: at work, or first in line for it.
     #[default]
     Attends,
-    /// Looks now and then whether guests still come.
+    /// Looks now and then whether waiters still come.
     StandsBy,
-    /// Sleeps until a guest that stays has left.
+    /// Sleeps until a waiter that stays has left.
     Sleeps,
 }
 
@@ -59,7 +73,7 @@ impl Reactor {
     pub(crate) fn new() -> io::Result<Reactor> {
         Ok(Reactor {
             runtime: Some(Builder::new_current_thread().enable_all().build()?),
-            attendance: Mutex::default(),
+            drivers: Mutex::default(),
             changed: Condvar::new(),
             stand_back: Notify::new(),
         })
@@ -82,8 +96,8 @@ impl Reactor {
         self.runtime().block_on(work)
     }
 
-    /// The host's part: attends until `work` has ended.
-    pub(crate) fn host(&self, mut work: JoinHandle<()>) {
+    /// The part of the hub's thread: drives the runtime until `work` has ended.
+    pub(crate) fn run_hub_thread(&self, mut work: JoinHandle<()>) {
         loop {
             let has_ended = self.block_on(async {
                 tokio::select! {
@@ -99,51 +113,51 @@ impl Reactor {
     }
 
     fn stand_by(&self) {
-        let mut attendance = self.attendance.lock();
+        let mut drivers = self.drivers.lock();
         loop {
-            let arrivals = attendance.arrivals;
-            attendance.host = Host::StandsBy;
-            self.changed.wait_for(&mut attendance, LINGER);
-            if attendance.arrivals != arrivals {
+            let arrivals = drivers.arrivals;
+            drivers.hub_thread = HubThread::StandsBy;
+            self.changed.wait_for(&mut drivers, LINGER);
+            if drivers.arrivals != arrivals {
                 continue;
             }
-            if attendance.guests == 0 {
-                attendance.host = Host::Attends;
+            if drivers.waiters == 0 {
+                drivers.hub_thread = HubThread::Attends;
                 return;
             }
-            attendance.host = Host::Sleeps;
-            while attendance.host == Host::Sleeps {
-                self.changed.wait(&mut attendance);
+            drivers.hub_thread = HubThread::Sleeps;
+            while drivers.hub_thread == HubThread::Sleeps {
+                self.changed.wait(&mut drivers);
             }
         }
     }
 
     /// Waits for `what`, at most for `slice`, and attends to the connections meanwhile; the hub's thread or another
-    /// guest may do that, too. `None` when the time is over. Only for [threads that run no
+    /// waiter may do that, too. `None` when the time is over. Only for [threads that run no
     /// runtime](Self::admits_this_thread).
     fn wait<T>(&self, what: impl Future<Output = T>, slice: Duration) -> Option<T> {
         let looking = {
-            let mut attendance = self.attendance.lock();
-            attendance.guests += 1;
-            attendance.arrivals += 1;
-            attendance.spin.begin()
+            let mut drivers = self.drivers.lock();
+            drivers.waiters += 1;
+            drivers.arrivals += 1;
+            drivers.spin.begin()
         };
         let result = self.block_on(async {
             let mut what = pin!(what);
             if let Some(until) = looking {
                 let result = look(what.as_mut(), until).await;
                 // Not after the sleep, which is no lost processor.
-                self.attendance.lock().spin.end(until, result.is_some());
+                self.drivers.lock().spin.end(until, result.is_some());
                 if result.is_some() {
                     return result;
                 }
             }
             tokio::time::timeout(slice, what).await.ok()
         });
-        let mut attendance = self.attendance.lock();
-        attendance.guests -= 1;
-        if attendance.guests == 0 && attendance.host == Host::Sleeps {
-            attendance.host = Host::StandsBy;
+        let mut drivers = self.drivers.lock();
+        drivers.waiters -= 1;
+        if drivers.waiters == 0 && drivers.hub_thread == HubThread::Sleeps {
+            drivers.hub_thread = HubThread::StandsBy;
             self.changed.notify_one();
         }
         result
@@ -154,11 +168,11 @@ impl Reactor {
         Handle::try_current().is_err()
     }
 
-    /// A message has been served: a host that did it for guests leaves the next one to them.
+    /// A message has been served: the hub's thread, if it did so for waiters, leaves the next one to them.
     pub(crate) fn note_served(&self) {
-        let attendance = self.attendance.lock();
-        if attendance.guests > 0 && attendance.host == Host::Attends {
-            drop(attendance);
+        let drivers = self.drivers.lock();
+        if drivers.waiters > 0 && drivers.hub_thread == HubThread::Attends {
+            drop(drivers);
             self.stand_back.notify_one();
         }
     }
@@ -270,8 +284,8 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let came = reactor.wait(std::future::pending::<()>(), Duration::from_millis(5));
         assert_eq!(came, None);
-        let mut attendance = reactor.attendance.lock();
-        let skips = (0..10).take_while(|_| attendance.spin.begin().is_none());
+        let mut drivers = reactor.drivers.lock();
+        let skips = (0..10).take_while(|_| drivers.spin.begin().is_none());
         skips.count()
     }
 

@@ -29,7 +29,7 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, s
 /// functions, the fourth of which may be `NULL`:
 ///
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
-///   [`hub_open`](crate::host::hub_open) was given.
+///   [`hub_open`](crate::hub::hub_open) was given.
 /// - `evaluate(object, shared, flags, stream)`: the value. Errors and interrupts leave it as jumps.
 /// - `failed(failure)`: an error object for what R could not unserialize or serialize, or `NULL` for an interrupt. When R
 ///   has jumped, `failure` is the condition that the jump has carried, or `NULL`: then the caller of this entry has noted

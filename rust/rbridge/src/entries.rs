@@ -1,28 +1,28 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, daemon, failure, flags, host, launch, probe, promises, rapi, rng, session,
+    absent, access, daemon, failure, flags, hub, launch, probe, promises, rapi, rng, session,
     tasks,
 };
 
 rapi::entries! {
-    host::hub_open => hub_open(
+    hub::hub_open => hub_open(
         url, mode, capacity, daemon_stream, settings, tls, pass, token
     );
-    host::hub_credentials => hub_credentials(hub);
-    host::hub_url => hub_url(hub);
-    host::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
-    host::hub_submit_to => hub_submit_to(hub, object, stream, to);
-    host::hub_everywhere => hub_everywhere(hub, object, min, timeout);
-    host::hub_share => hub_share(hub, object);
-    host::hub_info => hub_info(hub);
-    host::hub_memory => hub_memory(hub);
-    host::hub_workers => hub_workers(hub);
-    host::hub_has_worker => hub_has_worker(hub, id);
-    host::hub_dismiss => hub_dismiss(hub, id);
-    host::hub_close => hub_close(hub, exit);
+    hub::hub_credentials => hub_credentials(hub);
+    hub::hub_url => hub_url(hub);
+    hub::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
+    hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
+    hub::hub_everywhere => hub_everywhere(hub, object, min, timeout);
+    hub::hub_share => hub_share(hub, object);
+    hub::hub_info => hub_info(hub);
+    hub::hub_memory => hub_memory(hub);
+    hub::hub_workers => hub_workers(hub);
+    hub::hub_has_worker => hub_has_worker(hub, id);
+    hub::hub_dismiss => hub_dismiss(hub, id);
+    hub::hub_close => hub_close(hub, exit);
     access::network_addresses => network_addresses();
-    host::local_url_name => local_url_name();
+    hub::local_url_name => local_url_name();
 
     tasks::set_unresolved => set_unresolved(x);
     tasks::is_unresolved => is_unresolved(x);
@@ -44,8 +44,8 @@ rapi::entries! {
 
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
-    host::hub_absent => hub_absent(hub);
-    host::hub_refused => hub_refused(hub);
+    hub::hub_absent => hub_absent(hub);
+    hub::hub_refused => hub_refused(hub);
     absent::set_absence_warning => set_absence_warning(f);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);

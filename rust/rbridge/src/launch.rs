@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold};
 use crate::failure::{Failure, coded_text};
-use crate::host::Host;
+use crate::hub::SessionHub;
 use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::wait::interruptibly;
@@ -49,8 +49,8 @@ pub(crate) fn launch<'r>(
         .collect();
     let package = PathBuf::from(package_path.string(scope, "package_path")?);
     let is_awaited = is_awaited.flag(scope, "is_awaited")?;
-    let host: &Host = hub.handle(scope, "hub")?;
-    let hub = Host::open(scope, hub)?;
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    let hub = SessionHub::open(scope, hub)?;
 
     check_room_for(daemons.len() as u64).map_err(out_of_files)?;
     let ticket = Ticket {
@@ -59,9 +59,9 @@ pub(crate) fn launch<'r>(
     };
     let watcher = Watcher {
         hub: hub.handle(),
-        absent: [Arc::clone(&ticket.absent), Arc::clone(&host.absent)],
+        absent: [Arc::clone(&ticket.absent), Arc::clone(&session_hub.absent)],
         is_awaited,
-        is_single: host.is_single,
+        is_single: session_hub.is_single,
     };
     let mut context = Context::capture(libpaths, installed(&package)).map_err(|error| {
         Failure::error(format!(
@@ -73,7 +73,7 @@ pub(crate) fn launch<'r>(
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
     })??;
-    host.note_launch(launch);
+    session_hub.note_launch(launch);
     Ok(scope.pointer(ticket, None)?)
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn hub_wait_connected<'r>(
     let mut seen = 0;
     let connected = interruptibly(scope, |slice| {
         // Asked for anew, as the handlers of an interrupt may have closed it.
-        let hub = match Host::open(scope, hub) {
+        let hub = match SessionHub::open(scope, hub) {
             Ok(hub) => hub,
             Err(closed) => return Some(Err(closed)),
         };

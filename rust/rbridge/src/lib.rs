@@ -1,6 +1,6 @@
 //! Everything that touches the C interface of R: the library that R loads as mirai.so.
 //!
-//! Start at `entries`, the list of what R can call. `host`, `tasks` and `launch` are the host's side over `mirai-hub` and
+//! Start at `entries`, the list of what R can call. `hub`, `tasks` and `launch` are the host's side over `mirai-hub` and
 //! `mirai-launcher`, with `promises` for the way into R's event loop; `daemon` is the worker's side over `mirai-daemon`,
 //! with `session` for its clean-up. `payload` says what travels. `rapi` owns every call of R's interface and states the
 //! rules for it.
@@ -14,7 +14,7 @@ mod daemon;
 mod entries;
 mod failure;
 mod flags;
-mod host;
+mod hub;
 mod launch;
 mod launchers;
 mod memory;

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
 use crate::failure::Failure;
-use crate::host::Host;
+use crate::hub::SessionHub;
 use crate::memory::note_object;
 use crate::rapi::{Handle, Kept, Scope, Sexp, unpickle};
 use crate::wait::interruptibly;
@@ -210,7 +210,7 @@ pub(crate) fn tasks_wait_served<'r>(
             return Some(true);
         }
         // Asked for anew, as the handlers of an interrupt may have closed it, and all tasks have an outcome then.
-        let counts = Host::open(scope, hub).ok()?.counts();
+        let counts = SessionHub::open(scope, hub).ok()?.counts();
         (counts.connections == 0 && counts.cumulative >= expected).then_some(false)
     })?;
     let first = tasks.iter().position(|task| task.outcome().is_some());

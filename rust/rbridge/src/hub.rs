@@ -1,4 +1,4 @@
-//! The host's hubs: opening, submitting, asking, closing.
+//! The session's hubs: opening, submitting, asking, closing.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use crate::wait::interruptibly;
 const NA_INTEGER: i32 = i32::MIN;
 
 /// A hub of this session, until it is closed.
-pub(crate) struct Host {
+pub(crate) struct SessionHub {
     hub: RefCell<Option<Rc<Hub>>>,
     /// Withdrawn with it, as far as their daemons have not been started.
     launches: RefCell<Vec<LaunchId>>,
@@ -40,18 +40,18 @@ pub(crate) struct Host {
     credentials: String,
 }
 
-impl Handle for Host {
+impl Handle for SessionHub {
     const NAME: &'static str = "hub";
     // Daemons of a session that ends are told at once.
     const DROP_AT_EXIT: bool = true;
 }
 
-impl Host {
+impl SessionHub {
     /// The hub behind an argument. R code that runs before the caller is done, as a handler of an interrupt does, may
     /// close it meanwhile.
     pub(crate) fn open(scope: &Scope, hub: Sexp<'_>) -> Result<Rc<Hub>, Failure> {
-        let host: &Host = hub.handle(scope, "hub")?;
-        let hub = host.hub.borrow();
+        let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+        let hub = session_hub.hub.borrow();
         hub.as_ref()
             .map(Rc::clone)
             .ok_or_else(|| Failure::coded(ErrorCode::CLOSED))
@@ -65,7 +65,7 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for SessionHub {
     fn drop(&mut self) {
         // Where the garbage collector runs, no entry is at work with it.
         if let Some(hub) = self.hub.get_mut().take().and_then(Rc::into_inner) {
@@ -136,14 +136,14 @@ pub(crate) fn hub_open<'r>(
         memory_return: memory::memory_return(),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
-    let host = Host {
+    let session_hub = SessionHub {
         hub: RefCell::new(Some(Rc::new(hub))),
         launches: RefCell::default(),
         is_single: mode == Mode::Single,
         absent: Arc::default(),
         credentials,
     };
-    Ok(scope.pointer(host, None)?)
+    Ok(scope.pointer(session_hub, None)?)
 }
 
 /// Daemons get streams in the order in which they connect, whatever becomes of the one before.
@@ -158,13 +158,13 @@ fn welcome_with(first: Option<Seed>, object: Vec<u8>) -> Welcome {
 
 /// Entry: what daemons have to show to the hub, in the form of PEM; `""` for nothing.
 pub(crate) fn hub_credentials<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let host: &Host = hub.handle(scope, "hub")?;
-    Ok(scope.string(&host.credentials)?)
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    Ok(scope.string(&session_hub.credentials)?)
 }
 
 /// Entry: where the hub listens.
 pub(crate) fn hub_url<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let url = Host::open(scope, hub)?.address().to_string();
+    let url = SessionHub::open(scope, hub)?.address().to_string();
     Ok(scope.string(&url)?)
 }
 
@@ -244,7 +244,7 @@ fn submit<'r>(
     memory::note_object(scope, task.body.len())?;
     // Before the task is taken, as a warning may be made an error.
     tell(scope)?;
-    let hub = Host::open(scope, hub)?;
+    let hub = SessionHub::open(scope, hub)?;
     loop {
         match hub.submit(task) {
             Ok(handle) => return Ok(scope.pointer(handle, None)?),
@@ -293,7 +293,7 @@ pub(crate) fn hub_everywhere<'r>(
         timeout,
         to: None,
     };
-    let hub = Host::open(scope, hub)?;
+    let hub = SessionHub::open(scope, hub)?;
     await_admission(scope, &hub)?;
     let submitted = match min {
         Some(min) => hub.everywhere(task, min),
@@ -317,14 +317,14 @@ pub(crate) fn hub_share<'r>(
     object: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let bytes = encode_part(scope, object)?;
-    let part = Host::open(scope, hub)?.share(bytes);
+    let part = SessionHub::open(scope, hub)?.share(bytes);
     Ok(scope.pointer(part, None)?)
 }
 
 /// Entry: numbers of daemons connected and ever connected, and of tasks awaiting, executing and completed.
 pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     tell(scope)?;
-    let counts = Host::open(scope, hub)?.counts();
+    let counts = SessionHub::open(scope, hub)?.counts();
     let numbers = [
         counts.connections,
         counts.cumulative,
@@ -337,14 +337,14 @@ pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, 
 
 /// Entry: the launched daemons of a hub that will never come, by reason: a list of `count`, `reason` and `command`.
 pub(crate) fn hub_absent<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let host: &Host = hub.handle(scope, "hub")?;
-    let absent = host.absent.lock().clone();
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    let absent = session_hub.absent.lock().clone();
     absent.table(scope)
 }
 
 /// Entry: how many peers were turned away: strangers, unproven, silent and unfit ones.
 pub(crate) fn hub_refused<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let refused = Host::open(scope, hub)?.refused();
+    let refused = SessionHub::open(scope, hub)?.refused();
     let numbers = [
         refused.strangers,
         refused.unproven,
@@ -356,7 +356,7 @@ pub(crate) fn hub_refused<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
 
 /// Entry: bytes of queued tasks: now, at most so far, and the limit or `NA`.
 pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let memory = Host::open(scope, hub)?.memory();
+    let memory = SessionHub::open(scope, hub)?.memory();
     let capacity = memory
         .capacity
         .map_or(scope.na_real(), |bytes| bytes as f64);
@@ -366,7 +366,7 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 /// Entry: the connected daemons, as columns: number, process id, the task it is at (its number, its age in seconds, 1 if
 /// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed. What is unknown or not the case is `NA`.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let workers = Host::open(scope, hub)?.workers();
+    let workers = SessionHub::open(scope, hub)?.workers();
     let integers = |value: fn(&Worker) -> Option<u64>| -> Vec<i32> {
         let integer = |number: u64| i32::try_from(number).ok();
         let values = workers.iter().map(value);
@@ -403,7 +403,7 @@ pub(crate) fn hub_has_worker<'r>(
     id: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let id = u32::try_from(id.count(scope, "id")?).unwrap_or(0);
-    Ok(scope.logical(Host::open(scope, hub)?.has_worker(id))?)
+    Ok(scope.logical(SessionHub::open(scope, hub)?.has_worker(id))?)
 }
 
 /// Entry: tells the daemon of this number to leave.
@@ -413,7 +413,7 @@ pub(crate) fn hub_dismiss<'r>(
     id: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let id = u32::try_from(id.count(scope, "id")?).unwrap_or(0);
-    Host::open(scope, hub)?.dismiss(id);
+    SessionHub::open(scope, hub)?.dismiss(id);
     Ok(scope.null())
 }
 
@@ -425,11 +425,11 @@ pub(crate) fn hub_close<'r>(
     exit: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let exit = exit.flag(scope, "exit")?;
-    let host: &Host = hub.handle(scope, "hub")?;
-    let open = host.hub.take();
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    let open = session_hub.hub.take();
     if let Some(hub) = open {
         hub.close(exit);
-        withdraw(&host.launches.take(), &hub);
+        withdraw(&session_hub.launches.take(), &hub);
     }
     Ok(scope.null())
 }
