@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use mirai_daemon::{Evaluation, Evaluator, Interrupter, Options, RunEnd};
+use mirai_daemon::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 use mirai_hub::{Address, Hub, HubOptions, Task, TaskFlags};
 
 const VARIABLE: &str = "MIRAI_BENCH_DAEMON";
@@ -76,7 +76,7 @@ fn measure(criterion: &mut Criterion) {
 fn main() {
     if let Ok(url) = std::env::var(VARIABLE) {
         let address = Address::parse(&url).expect("an address of our own making");
-        mirai_daemon::run(&Options::new(address), &mut Echo, Arc::new(Echo))
+        mirai_daemon::run(&WorkerOptions::new(address), &mut Echo, Arc::new(Echo))
             .expect("the hub listens");
         return;
     }

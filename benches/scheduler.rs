@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mirai_scheduler::{
-    DaemonId, Effect, Event, Options, RunId, Scheduler, TaskId, TaskOptions, Tick,
+    DaemonId, Effect, Event, RunId, Scheduler, SchedulerOptions, TaskId, TaskOptions, Tick,
 };
 
 /// Rounds between two looks at the clock.
@@ -31,7 +31,7 @@ struct Pool {
 
 impl Pool {
     fn new(daemons: u32, queued: u64) -> Self {
-        let mut scheduler = Scheduler::new(Options::default());
+        let mut scheduler = Scheduler::new(SchedulerOptions::default());
         let mut pool = Self {
             daemons: (0..daemons).map(|_| scheduler.reserve_daemon()).collect(),
             scheduler,

@@ -6,7 +6,7 @@ use mirai_lanes::Address;
 use crate::limits::Limits;
 use crate::options::LOOK;
 use crate::session::Session;
-use crate::{DaemonError, Evaluator, ExitReason, Options};
+use crate::{DaemonError, Evaluator, ExitReason, WorkerOptions};
 
 /// Pause between attempts to reach a hub of this machine that does not listen yet: short beside the start of a session,
 /// long enough to cost nothing. Over a network, the first of them.
@@ -21,7 +21,7 @@ const RETURNS: u32 = 5;
 /// Connects; with `patiently`, tries until a hub is there. Or why the daemon leaves before: a limit was reached, or
 /// someone wants it to stop.
 pub(crate) fn connect(
-    options: &Options,
+    options: &WorkerOptions,
     limits: &Limits,
     evaluator: &mut dyn Evaluator,
     patiently: bool,
@@ -64,7 +64,7 @@ pub(crate) fn connect(
 }
 
 fn reason_to_leave(
-    options: &Options,
+    options: &WorkerOptions,
     limits: &Limits,
     evaluator: &mut dyn Evaluator,
 ) -> Option<ExitReason> {

@@ -33,7 +33,7 @@ pub trait Evaluator {
     fn keep_part(&mut self, id: u64, bytes: Vec<u8>);
     /// No further task refers to this part.
     fn forget_part(&mut self, id: u64);
-    /// Does someone at this process want it to stop? Asked between tasks if [`Options::attended`](crate::Options), several
+    /// Does someone at this process want it to stop? Asked between tasks if [`WorkerOptions::attended`](crate::WorkerOptions), several
     /// times a second.
     fn wants_to_leave(&mut self) -> bool {
         false

@@ -24,5 +24,5 @@ pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
 pub use leave::LeaveHandle;
 pub use mirai_lanes::{Address, Credentials, ErrorCode, end_this_process};
 pub use mirai_wire::{RunEnd, TaskFlags};
-pub use options::{AutoExit, ExitReason, Options};
+pub use options::{AutoExit, ExitReason, WorkerOptions};
 pub use run::run;

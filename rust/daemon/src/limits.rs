@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use mirai_wire::LeaveReason;
 
-use crate::Options;
+use crate::WorkerOptions;
 
 /// The limits of a daemon, measured over its life, also across hubs.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(options: &Options) -> Limits {
+    pub(crate) fn new(options: &WorkerOptions) -> Limits {
         let now = Instant::now();
         Limits {
             idletime: options.idletime,
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn a_setup_is_not_counted_and_idle_time_begins_after_it() {
         let address = Address::unique(&std::env::temp_dir()).unwrap();
-        let mut limits = Limits::new(&Options {
+        let mut limits = Limits::new(&WorkerOptions {
             idletime: Some(Duration::from_secs(60)),
             maxtasks: Some(1),
-            ..Options::new(address)
+            ..WorkerOptions::new(address)
         });
         let before = limits.deadline().unwrap();
         while Instant::now() <= limits.idle_since {}

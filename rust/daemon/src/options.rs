@@ -22,7 +22,7 @@ pub enum AutoExit {
 
 /// How a daemon runs.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct WorkerOptions {
     /// Where the hub listens.
     pub address: Address,
     /// What to show there, at an address of a network.
@@ -48,10 +48,10 @@ pub struct Options {
     pub leave: LeaveHandle,
 }
 
-impl Options {
+impl WorkerOptions {
     /// A daemon without limits.
-    pub fn new(address: Address) -> Options {
-        Options {
+    pub fn new(address: Address) -> WorkerOptions {
+        WorkerOptions {
             address,
             credentials: Credentials::default(),
             direct: false,

@@ -9,14 +9,16 @@ use crate::current::Current;
 use crate::limits::Limits;
 use crate::options::LOOK;
 use crate::session::{Channel, Next, Session};
-use crate::{AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Options, Task};
+use crate::{
+    AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerOptions,
+};
 
 /// Becomes a daemon of the hub at `options.address`, and returns when it leaves.
 ///
 /// # Errors
 /// [`DaemonError`], when the hub cannot be reached or does not take the daemon. Losing the hub later is no error.
 pub fn run(
-    options: &Options,
+    options: &WorkerOptions,
     evaluator: &mut dyn Evaluator,
     interrupter: Arc<dyn Interrupter>,
 ) -> Result<ExitReason, DaemonError> {
@@ -47,7 +49,7 @@ enum End {
 
 fn serve(
     session: Session,
-    options: &Options,
+    options: &WorkerOptions,
     limits: &mut Limits,
     evaluator: &mut dyn Evaluator,
     interrupter: &Arc<dyn Interrupter>,
@@ -111,7 +113,7 @@ struct Service<'a> {
     evaluator: &'a mut dyn Evaluator,
     interrupter: &'a dyn Interrupter,
     current: &'a Current,
-    options: &'a Options,
+    options: &'a WorkerOptions,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
 }

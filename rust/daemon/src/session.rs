@@ -8,7 +8,7 @@ use mirai_wire::{
     encode_head,
 };
 
-use crate::{DaemonError, Options};
+use crate::{DaemonError, WorkerOptions};
 
 /// A host that does not answer for so long cannot be reached.
 const DIALLED_WITHIN: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ impl Session {
     /// Connects and shakes hands: the control connection first, so that the hub knows it when the data connection comes. Where
     /// that takes long, `gives_up` is asked now and then whether to go on.
     pub(crate) fn open(
-        options: &Options,
+        options: &WorkerOptions,
         gives_up: &mut dyn FnMut() -> bool,
     ) -> Result<Session, DaemonError> {
         let direct = options.direct;
@@ -91,7 +91,7 @@ pub(crate) enum Next {
 
 impl Channel {
     fn open(
-        options: &Options,
+        options: &WorkerOptions,
         hello: Hello,
         gives_up: &mut dyn FnMut() -> bool,
     ) -> Result<Channel, DaemonError> {

@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirai_daemon::{Evaluation, Evaluator, Interrupter, Options, RunEnd};
+use mirai_daemon::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 use mirai_hub::{Address, Hub, HubOptions, Outcome, Task, TaskFlags, Watch};
 
 /// What a worker does with the bytes of a task.
@@ -74,7 +74,7 @@ fn worker(url: &str) -> Result<(), Box<dyn Error>> {
         by_name: BTreeMap::from([(b'+', sum), (b'!', shout)]),
     };
     let reason = mirai_daemon::run(
-        &Options::new(Address::parse(url)?),
+        &WorkerOptions::new(Address::parse(url)?),
         &mut closures,
         Arc::new(NoInterrupts),
     )?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mirai_lanes::OutOfFiles;
 use mirai_scheduler::{
-    Counts, DaemonId, Effect, Event, Memory, Mode, Options, PartId, RunId, Scheduler, Settled,
-    TaskId, TaskOptions,
+    Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler, SchedulerOptions,
+    Settled, TaskId, TaskOptions,
 };
 use mirai_wire::{RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
@@ -211,7 +211,7 @@ impl Core {
         reactor: Weak<Reactor>,
     ) -> Core {
         let state = State {
-            scheduler: Scheduler::new(Options { mode, capacity }),
+            scheduler: Scheduler::new(SchedulerOptions { mode, capacity }),
             tasks: Table::default(),
             peers: Table::default(),
             numbers: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_daemon::{Evaluation, Evaluator, ExitReason, Interrupter, Options, RunEnd};
+use mirai_daemon::{Evaluation, Evaluator, ExitReason, Interrupter, RunEnd, WorkerOptions};
 use mirai_hub::{
     Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskFlags, TaskHandle,
 };
@@ -45,7 +45,7 @@ impl Evaluator for Echo {
 
 /// A worker on a thread of this process.
 fn start_worker(hub: &Hub) -> JoinHandle<()> {
-    let options = Options::new(hub.address().clone());
+    let options = WorkerOptions::new(hub.address().clone());
     std::thread::spawn(move || {
         // Its hub may be gone before it is there.
         let _ = mirai_daemon::run(&options, &mut Echo::default(), Arc::new(Unmoved));
@@ -113,7 +113,7 @@ fn a_panic_after_a_reply_leaves_the_reply_and_ends_the_worker() {
 #[test]
 fn a_worker_that_was_asked_to_leave_before_it_reads_leaves() {
     let hub = open();
-    let options = Options::new(hub.address().clone());
+    let options = WorkerOptions::new(hub.address().clone());
     options.leave.ask();
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {

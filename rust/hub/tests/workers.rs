@@ -114,7 +114,7 @@ fn worker_process() {
             .ok()
             .and_then(|value| value.parse().ok())
     };
-    let options = mirai_daemon::Options {
+    let options = mirai_daemon::WorkerOptions {
         direct: setting("MIRAI_TEST_DIRECT").is_some_and(|value: u64| value == 1),
         asyncdial: true,
         autoexit: if setting("MIRAI_TEST_STAY") == Some(1) {
@@ -124,7 +124,7 @@ fn worker_process() {
         },
         idletime: setting("MIRAI_TEST_IDLE").map(Duration::from_millis),
         maxtasks: setting("MIRAI_TEST_TASKS"),
-        ..mirai_daemon::Options::new(Address::parse(&url).unwrap())
+        ..mirai_daemon::WorkerOptions::new(Address::parse(&url).unwrap())
     };
     let interrupted = Arc::new(Flag::default());
     let mut commands = Commands {

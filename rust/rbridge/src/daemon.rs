@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mirai_daemon::{
-    Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, Options,
-    RunEnd, Task, TaskFlags, end_this_process, run,
+    Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, RunEnd, Task,
+    TaskFlags, WorkerOptions, end_this_process, run,
 };
 use mirai_hub::{ErrorCode, LaneError};
 use mirai_launcher::take_known_by;
@@ -56,7 +56,7 @@ pub(crate) fn daemon_run<'r>(
 ) -> Result<Sexp<'r>, Failure> {
     let url = url.string(scope, "url")?;
     let autoexit = autoexit.number(scope, "autoexit")?;
-    let options = Options {
+    let options = WorkerOptions {
         address: Address::parse(&url).map_err(DaemonError::Dial)?,
         credentials: credentials(scope, tlscert)?,
         direct: direct.flag(scope, "direct")?,

@@ -17,7 +17,7 @@ pub enum Mode {
 
 /// Fixed properties of a scheduler.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct SchedulerOptions {
     /// How tasks find their daemons.
     pub mode: Mode,
     /// Bytes of queued tasks from which on [`Scheduler::admits`](crate::Scheduler::admits) says no; `None` is no limit.

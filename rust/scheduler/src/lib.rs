@@ -46,7 +46,7 @@ mod tests;
 mod timers;
 
 pub use effect::{Effect, Effects, Settled};
-pub use event::{Event, Mode, Options, TaskOptions};
+pub use event::{Event, Mode, SchedulerOptions, TaskOptions};
 pub use ids::{DaemonId, PartId, RunId, TaskId, Tick};
 pub use memory::Memory;
 pub use scheduler::Scheduler;

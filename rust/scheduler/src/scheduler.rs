@@ -10,15 +10,16 @@ use crate::tally::Tally;
 use crate::tasks::{Phase, Tasks};
 use crate::timers::Wheel;
 use crate::{
-    Counts, DaemonId, Effect, Effects, Event, Mode, Options, PartId, RunId, Settled, TaskId, Tick,
+    Counts, DaemonId, Effect, Effects, Event, Mode, PartId, RunId, SchedulerOptions, Settled,
+    TaskId, Tick,
 };
 
 /// The dispatcher of one pool of daemons.
 ///
 /// ```
-/// use mirai_scheduler::{Effect, Event, Options, RunId, Scheduler, TaskOptions, Tick};
+/// use mirai_scheduler::{Effect, Event, SchedulerOptions, RunId, Scheduler, TaskOptions, Tick};
 ///
-/// let mut scheduler = Scheduler::new(Options::default());
+/// let mut scheduler = Scheduler::new(SchedulerOptions::default());
 /// let daemon = scheduler.reserve_daemon();
 /// let task = scheduler.reserve();
 /// let options = TaskOptions::default();
@@ -48,7 +49,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler with no tasks and no daemons.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: SchedulerOptions) -> Self {
         Self {
             mode: options.mode,
             now: Tick::default(),

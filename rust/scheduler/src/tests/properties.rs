@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::model::Model;
-use crate::{DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, TaskId, TaskOptions, Tick};
+use crate::{
+    DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, TaskId, TaskOptions, Tick,
+};
 
 /// Options of a task; the daemon it is meant for is one of those that there ever were, or has not come yet.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +92,7 @@ struct Stage {
 
 impl Stage {
     fn new(mode: Mode) -> Self {
-        let mut scheduler = Scheduler::new(Options {
+        let mut scheduler = Scheduler::new(SchedulerOptions {
             mode,
             capacity: Some(5000),
         });

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::slab::Key;
 use crate::{
-    Counts, DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, Settled, TaskId, TaskOptions,
-    Tick,
+    Counts, DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, Settled, TaskId,
+    TaskOptions, Tick,
 };
 
 /// Feeds events to a scheduler. Every effect is to be claimed by [`Recorder::expect`] before the next event and before
@@ -24,7 +24,7 @@ impl Recorder {
     }
 
     pub(crate) fn with_capacity(mode: Mode, capacity: Option<u64>) -> Self {
-        let scheduler = Scheduler::new(Options { mode, capacity });
+        let scheduler = Scheduler::new(SchedulerOptions { mode, capacity });
         Self {
             scheduler,
             now: 0,

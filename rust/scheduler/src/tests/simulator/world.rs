@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::chance::Chance;
 use super::faults::Faults;
 use super::ledger::Ledger;
-use crate::{DaemonId, Effect, Event, Mode, Options, RunId, Scheduler, TaskId, TaskOptions, Tick};
+use crate::{
+    DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, TaskId, TaskOptions, Tick,
+};
 
 /// Something that will happen, somewhere.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, faults: Faults, traced: bool) -> Self {
-        let options = Options {
+        let options = SchedulerOptions {
             mode: faults.mode,
             capacity: None,
         };
