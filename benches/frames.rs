@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mirai_wire::{FrameBuffer, Limits, TaskFlags, ToDaemon, Want, encode_head};
+use mirai_wire::{FrameBuffer, FrameLimits, TaskFlags, ToDaemon, Want, encode_head};
 
 const TASK: ToDaemon = ToDaemon::Task {
     run: 1_000_000,
@@ -49,7 +49,7 @@ fn frames(criterion: &mut Criterion) {
     for (name, payload) in [("200 B", 200), ("10 MB", 10_000_000)] {
         let mut bytes = encode_head(&TASK, payload as u64);
         bytes.resize(bytes.len() + payload, 1);
-        let mut buffer = FrameBuffer::new(Limits::PEER);
+        let mut buffer = FrameBuffer::new(FrameLimits::PEER);
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(format!("decode a task of {name}"), |bench| {
             bench.iter(|| assert_eq!(give(&mut buffer, &bytes), 1));

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use mirai_lanes::Address;
 
-use crate::limits::Limits;
+use crate::limits::WorkerLimits;
 use crate::options::LOOK;
 use crate::session::Session;
 use crate::{DaemonError, Evaluator, ExitReason, WorkerOptions};
@@ -22,7 +22,7 @@ const RETURNS: u32 = 5;
 /// someone wants it to stop.
 pub(crate) fn connect(
     options: &WorkerOptions,
-    limits: &Limits,
+    limits: &WorkerLimits,
     evaluator: &mut dyn Evaluator,
     patiently: bool,
 ) -> Result<Result<Session, ExitReason>, DaemonError> {
@@ -65,7 +65,7 @@ pub(crate) fn connect(
 
 fn reason_to_leave(
     options: &WorkerOptions,
-    limits: &Limits,
+    limits: &WorkerLimits,
     evaluator: &mut dyn Evaluator,
 ) -> Option<ExitReason> {
     if let Some(reason) = limits.reached_idle() {

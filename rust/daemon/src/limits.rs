@@ -6,17 +6,17 @@ use crate::WorkerOptions;
 
 /// The limits of a daemon, measured over its life, also across hubs.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct WorkerLimits {
     idletime: Option<Duration>,
     wall: Option<Instant>,
     tasks_left: Option<u64>,
     idle_since: Instant,
 }
 
-impl Limits {
-    pub(crate) fn new(options: &WorkerOptions) -> Limits {
+impl WorkerLimits {
+    pub(crate) fn new(options: &WorkerOptions) -> WorkerLimits {
         let now = Instant::now();
-        Limits {
+        WorkerLimits {
             idletime: options.idletime,
             wall: options
                 .walltime
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_setup_is_not_counted_and_idle_time_begins_after_it() {
         let address = Address::unique(&std::env::temp_dir()).unwrap();
-        let mut limits = Limits::new(&WorkerOptions {
+        let mut limits = WorkerLimits::new(&WorkerOptions {
             idletime: Some(Duration::from_secs(60)),
             maxtasks: Some(1),
             ..WorkerOptions::new(address)

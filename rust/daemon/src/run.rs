@@ -6,7 +6,7 @@ use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 use crate::connect::connect;
 use crate::control::Control;
 use crate::current::Current;
-use crate::limits::Limits;
+use crate::limits::WorkerLimits;
 use crate::options::LOOK;
 use crate::session::{Channel, Next, Session};
 use crate::{
@@ -22,7 +22,7 @@ pub fn run(
     evaluator: &mut dyn Evaluator,
     interrupter: Arc<dyn Interrupter>,
 ) -> Result<ExitReason, DaemonError> {
-    let mut limits = Limits::new(options);
+    let mut limits = WorkerLimits::new(options);
     let mut patiently = options.asyncdial;
     loop {
         let connected = match connect(options, &limits, evaluator, patiently)? {
@@ -50,7 +50,7 @@ enum End {
 fn serve(
     session: Session,
     options: &WorkerOptions,
-    limits: &mut Limits,
+    limits: &mut WorkerLimits,
     evaluator: &mut dyn Evaluator,
     interrupter: &Arc<dyn Interrupter>,
 ) -> Result<End, DaemonError> {
@@ -109,7 +109,7 @@ impl Drop for EndOfRun<'_> {
 /// The service of one hub.
 struct Service<'a> {
     data: &'a mut Channel,
-    limits: &'a mut Limits,
+    limits: &'a mut WorkerLimits,
     evaluator: &'a mut dyn Evaluator,
     interrupter: &'a dyn Interrupter,
     current: &'a Current,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mirai_lanes::{Dialled, Patience, Spin, dial};
 use mirai_wire::{
-    Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, Preamble, Role, ToDaemon, Want,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
 };
 
@@ -98,7 +98,7 @@ impl Channel {
         let patience = &mut Patience::new(DIALLED_WITHIN, gives_up);
         let channel = Channel {
             connection: dial(&options.address, &options.credentials, patience)?,
-            buffer: FrameBuffer::new(Limits::PEER),
+            buffer: FrameBuffer::new(FrameLimits::PEER),
             spin: Spin::default(),
         };
         let hello = encode_head(&FromDaemon::Hello(hello), 0);

@@ -11,8 +11,8 @@ use mirai_lanes::{
 };
 use mirai_scheduler::{DaemonId, Mode};
 use mirai_wire::{
-    Frame, FrameBuffer, FromDaemon, Hello, Limits, PairKey, RefuseReason, Role, RunEnd, ToDaemon,
-    Want, WireError,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, RefuseReason, Role, RunEnd,
+    ToDaemon, Want, WireError,
 };
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -124,7 +124,7 @@ impl Entrance {
     /// Serves a connection from its first byte to its end.
     async fn take_in(self: Arc<Self>, arrival: Arrival, newcomer: Newcomer) {
         let newcomer = Arc::new(newcomer);
-        let mut buffer = FrameBuffer::new(Limits::STRANGER);
+        let mut buffer = FrameBuffer::new(FrameLimits::STRANGER);
         let greeting = async {
             let link = Arc::new(Link::new(arrival.await?));
             match read_hello(&link, &mut buffer).await {
@@ -309,7 +309,7 @@ impl Entrance {
             newcomer,
         } = control.ok_or(GreetError::NoControl)?;
         newcomer.is_known();
-        buffer.set_limits(Limits::PEER);
+        buffer.set_limits(FrameLimits::PEER);
         let links = Links {
             data: Arc::clone(link),
             control: Arc::clone(&control),

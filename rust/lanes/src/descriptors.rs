@@ -111,17 +111,17 @@ mod unix {
 
     /// The limits of open files: what counts, and how far it could be raised.
     #[derive(Debug, Clone, Copy)]
-    struct Limits {
+    struct FileLimits {
         soft: u64,
         hard: u64,
     }
 
-    impl Limits {
-        fn now() -> Limits {
+    impl FileLimits {
+        fn now() -> FileLimits {
             let limit = getrlimit(Resource::Nofile);
             let known = |limit: Option<u64>| limit.map_or(OPEN_MAX, |limit| limit.min(OPEN_MAX));
             let soft = known(limit.current);
-            Limits {
+            FileLimits {
                 soft,
                 hard: known(limit.maximum).max(soft),
             }
@@ -152,7 +152,7 @@ mod unix {
     }
 
     fn copy_up(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
-        let limits = Limits::now();
+        let limits = FileLimits::now();
         let first = i32::try_from(limits.first()?).ok()?;
         if let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(fd, first) {
             return Some(copy);
@@ -164,7 +164,7 @@ mod unix {
     }
 
     pub(super) fn check_room(what: RoomFor) -> Result<(), OutOfFiles> {
-        let limits = Limits::now();
+        let limits = FileLimits::now();
         let full = OutOfFiles::Now { limit: limits.soft };
         // Always the lowest number that is free.
         match File::open("/") {
@@ -178,13 +178,13 @@ mod unix {
 
     pub(super) fn check_room_for(daemons: u64) -> Result<(), OutOfFiles> {
         match count_open() {
-            Ok(open) => check_beside(Limits::now(), open, daemons),
+            Ok(open) => check_beside(FileLimits::now(), open, daemons),
             // The descriptors will tell.
             Err(_) => Ok(()),
         }
     }
 
-    fn check_beside(limits: Limits, open: u64, daemons: u64) -> Result<(), OutOfFiles> {
+    fn check_beside(limits: FileLimits, open: u64, daemons: u64) -> Result<(), OutOfFiles> {
         let apart = limits.first().unwrap_or(limits.soft);
         // Numbers between a low soft limit and the first of the hubs' are never given out.
         let unused = apart.saturating_sub(limits.soft) + limits.reserve(RoomFor::Connection);
@@ -207,7 +207,7 @@ mod unix {
         use super::*;
 
         fn room(soft: u64, hard: u64, open: u64) -> u64 {
-            match check_beside(Limits { soft, hard }, open, u64::MAX) {
+            match check_beside(FileLimits { soft, hard }, open, u64::MAX) {
                 Err(OutOfFiles::For { room, .. }) => room,
                 Err(OutOfFiles::Now { .. }) => 0,
                 other => panic!("{other:?}"),
@@ -228,9 +228,9 @@ mod unix {
         fn descriptors_are_copied_beyond_the_limit_and_the_limit_stays() {
             let mut before = getrlimit(Resource::Nofile);
             // More than any test needs.
-            before.current = Some(Limits::now().hard / 2);
+            before.current = Some(FileLimits::now().hard / 2);
             rustix::process::setrlimit(Resource::Nofile, before).unwrap();
-            let limits = Limits::now();
+            let limits = FileLimits::now();
             let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
             let first = i32::try_from(limits.soft).unwrap();
             let copy = beyond::copy(here.as_fd(), first).unwrap();

@@ -15,16 +15,16 @@ const FIRST_RESERVE: usize = 64 * 1024 * 1024;
 
 /// What a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct FrameLimits {
     /// Longest payload in bytes.
     pub max_payload: u64,
 }
 
-impl Limits {
+impl FrameLimits {
     /// Before a peer has proved itself: its messages have no payload.
-    pub const STRANGER: Limits = Limits { max_payload: 0 };
+    pub const STRANGER: FrameLimits = FrameLimits { max_payload: 0 };
     /// From a known peer: 1 TiB, more than R's serialisation of anything that fits a machine.
-    pub const PEER: Limits = Limits {
+    pub const PEER: FrameLimits = FrameLimits {
         max_payload: 1 << 40,
     };
 }
@@ -53,7 +53,7 @@ pub struct FrameBuffer {
     start: usize,
     end: usize,
     large: Option<Large>,
-    limits: Limits,
+    limits: FrameLimits,
 }
 
 /// A large payload under way: its header is decoded when the payload is complete.
@@ -74,7 +74,7 @@ enum Body {
 
 impl FrameBuffer {
     /// An empty buffer.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: FrameLimits) -> Self {
         FrameBuffer {
             window: vec![0; WINDOW].into_boxed_slice(),
             start: 0,
@@ -85,7 +85,7 @@ impl FrameBuffer {
     }
 
     /// Changes what is accepted from the next frame on.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: FrameLimits) {
         self.limits = limits;
     }
 
@@ -268,7 +268,7 @@ mod tests {
         bytes.extend(encode_head(&ToDaemon::Shared { id: 2 }, 3));
         bytes.extend([1, 2, 3]);
 
-        let mut buffer = FrameBuffer::new(Limits::PEER);
+        let mut buffer = FrameBuffer::new(FrameLimits::PEER);
         let mut rest = fill(&mut buffer, &bytes);
         assert_eq!(buffer.next_frame::<ToDaemon>(), Ok(None));
         let (piece, later) = rest.split_at(100);

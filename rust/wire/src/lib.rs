@@ -11,7 +11,7 @@
 //!
 //! Messages are named by direction: [`ToDaemon`] and [`FromDaemon`]. This crate does no I/O, knows no clock and no
 //! R: bytes go in, messages come out, and no sequence of bytes makes it panic or allocate more than the
-//! [`Limits`] allow. Start reading at [`FrameBuffer`].
+//! [`FrameLimits`] allow. Start reading at [`FrameBuffer`].
 #![forbid(unsafe_code)]
 
 mod buffer;
@@ -19,7 +19,7 @@ mod error;
 mod frame;
 mod message;
 
-pub use buffer::{FrameBuffer, Limits, Want};
+pub use buffer::{FrameBuffer, FrameLimits, Want};
 pub use error::WireError;
 pub use frame::{Frame, MAX_HEADER, PREAMBLE_LEN, PREFIX_LEN, Preamble, VERSION, encode_head};
 pub use message::{

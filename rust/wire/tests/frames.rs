@@ -1,7 +1,7 @@
 //! Frames survive any split, and no bytes make the decoder panic or set aside more memory than a frame may take.
 
 use mirai_wire::{
-    Frame, FrameBuffer, FromDaemon, Hello, LeaveReason, Limits, PREFIX_LEN, PairKey, Preamble,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, LeaveReason, PREFIX_LEN, PairKey, Preamble,
     RefuseReason, Role, RunEnd, TaskFlags, ToDaemon, Want, WireError, encode_head,
 };
 use proptest::prelude::*;
@@ -124,7 +124,7 @@ where
     M: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
     let bytes: Vec<u8> = frames.iter().flat_map(encode).collect();
-    let mut buffer = FrameBuffer::new(Limits::PEER);
+    let mut buffer = FrameBuffer::new(FrameLimits::PEER);
     let decoded =
         feed(&mut buffer, &bytes, sizes).map_err(|error| TestCaseError::fail(error.to_string()))?;
     prop_assert_eq!(decoded, frames);
@@ -150,8 +150,8 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..3000),
         sizes in sizes(),
     ) {
-        let _ = feed::<ToDaemon>(&mut FrameBuffer::new(Limits::PEER), &bytes, &sizes);
-        let _ = feed::<FromDaemon>(&mut FrameBuffer::new(Limits::STRANGER), &bytes, &sizes);
+        let _ = feed::<ToDaemon>(&mut FrameBuffer::new(FrameLimits::PEER), &bytes, &sizes);
+        let _ = feed::<FromDaemon>(&mut FrameBuffer::new(FrameLimits::STRANGER), &bytes, &sizes);
     }
 
     #[test]
@@ -163,14 +163,14 @@ proptest! {
         let mut bytes = encode(&frame);
         let at = at.index(bytes.len().min(64));
         bytes[at] ^= 1 << bit;
-        let _ = feed::<FromDaemon>(&mut FrameBuffer::new(Limits::PEER), &bytes, &[usize::MAX]);
+        let _ = feed::<FromDaemon>(&mut FrameBuffer::new(FrameLimits::PEER), &bytes, &[usize::MAX]);
     }
 }
 
 #[test]
 fn a_preamble_is_checked_before_anything_else() {
     let check = |bytes: [u8; 8]| {
-        let mut buffer = FrameBuffer::new(Limits::STRANGER);
+        let mut buffer = FrameBuffer::new(FrameLimits::STRANGER);
         let Want::Window(window) = buffer.want() else {
             panic!("an empty buffer wants a window")
         };
@@ -206,23 +206,29 @@ fn lengths_beyond_the_limits_are_refused_before_any_allocation() {
         len: u64::from(u32::MAX),
         limit: 256,
     };
-    assert_eq!(first_error(Limits::PEER, &prefixed(u32::MAX, 0)), too_long);
     assert_eq!(
-        first_error(Limits::STRANGER, &prefixed(1, 1)),
+        first_error(FrameLimits::PEER, &prefixed(u32::MAX, 0)),
+        too_long
+    );
+    assert_eq!(
+        first_error(FrameLimits::STRANGER, &prefixed(1, 1)),
         WireError::PayloadTooLong { len: 1, limit: 0 }
     );
     let beyond = WireError::PayloadTooLong {
         len: u64::MAX,
         limit: 1 << 40,
     };
-    assert_eq!(first_error(Limits::PEER, &prefixed(1, u64::MAX)), beyond);
+    assert_eq!(
+        first_error(FrameLimits::PEER, &prefixed(1, u64::MAX)),
+        beyond
+    );
 }
 
 #[test]
 fn an_announced_length_alone_sets_little_memory_aside() {
     let mut bytes = encode_head(&ToDaemon::Shared { id: 1 }, 1 << 39);
     bytes.extend_from_slice(&[0; 1000]);
-    let mut buffer = FrameBuffer::new(Limits::PEER);
+    let mut buffer = FrameBuffer::new(FrameLimits::PEER);
     assert_eq!(
         feed::<ToDaemon>(&mut buffer, &bytes, &[500]),
         Ok(Vec::new())

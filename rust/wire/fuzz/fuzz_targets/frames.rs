@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirai_wire::{FrameBuffer, FromDaemon, Limits, Want};
+use mirai_wire::{FrameBuffer, FromDaemon, FrameLimits, Want};
 
 fuzz_target!(|input: &[u8]| {
     let Some((size, mut bytes)) = input.split_first() else { return };
-    let mut buffer = FrameBuffer::new(Limits::PEER);
+    let mut buffer = FrameBuffer::new(FrameLimits::PEER);
     loop {
         loop {
             match buffer.next_frame::<FromDaemon>() {
