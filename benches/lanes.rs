@@ -26,7 +26,7 @@ fn head(len: usize, answer: usize) -> Head {
 }
 
 /// Answers to messages until the hub is gone.
-fn serve(hub: &dyn Dialled) -> io::Result<()> {
+fn echo_all(hub: &dyn Dialled) -> io::Result<()> {
     let mut bytes = vec![0; 256 * 1024];
     loop {
         let mut head = Head::default();
@@ -156,7 +156,7 @@ fn main() {
         let mut patience = Patience::new(Duration::from_secs(30), &mut never);
         let hub = dial(&address, &credentials, &mut patience).expect("a hub");
         // The hub's end ends it as well.
-        let _ = serve(&*hub);
+        let _ = echo_all(&*hub);
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();

@@ -29,7 +29,7 @@ pub fn run(
             Ok(session) => session,
             Err(reason) => return Ok(reason),
         };
-        match serve(connected, options, &mut limits, evaluator, &interrupter)? {
+        match run_session(connected, options, &mut limits, evaluator, &interrupter)? {
             End::Left(reason) => return Ok(reason.into()),
             End::Interrupted => return Ok(ExitReason::Interrupted),
             End::HubGone if options.autoexit == AutoExit::No => patiently = true,
@@ -47,7 +47,7 @@ enum End {
     Interrupted,
 }
 
-fn serve(
+fn run_session(
     session: Session,
     options: &WorkerOptions,
     limits: &mut WorkerLimits,

@@ -142,7 +142,7 @@ impl Entrance {
         };
         let served = match greeted {
             Ok((link, hello)) => {
-                let served = self.serve(&link, buffer, hello, newcomer).await;
+                let served = self.admit(&link, buffer, hello, newcomer).await;
                 link.connection.shutdown();
                 served
             }
@@ -231,7 +231,7 @@ fn refuse(link: &Link, reason: RefuseReason) {
 
 impl Entrance {
     /// Serves a connection to its end.
-    async fn serve(
+    async fn admit(
         &self,
         link: &Arc<Link>,
         buffer: FrameBuffer,
@@ -249,10 +249,13 @@ impl Entrance {
             return Err(full.into());
         }
         match hello.role {
-            Role::Control => self.serve_control(link, buffer, hello.pair, newcomer).await,
+            Role::Control => {
+                self.attend_control(link, buffer, hello.pair, newcomer)
+                    .await
+            }
             Role::Data => {
                 newcomer.is_known();
-                self.serve_data(link, buffer, hello).await
+                self.attend_data(link, buffer, hello).await
             }
         }
     }
@@ -264,7 +267,7 @@ impl Entrance {
         link.connection.peer_pid().or(told)
     }
 
-    async fn serve_control(
+    async fn attend_control(
         &self,
         link: &Arc<Link>,
         mut buffer: FrameBuffer,
@@ -297,7 +300,7 @@ impl Entrance {
         }
     }
 
-    async fn serve_data(
+    async fn attend_data(
         &self,
         link: &Arc<Link>,
         mut buffer: FrameBuffer,

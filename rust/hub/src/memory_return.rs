@@ -88,7 +88,7 @@ impl MemoryReturn {
 
     /// Starts the thread, unless there is one. Without a thread to be had, the next call tries again.
     fn await_calm(&'static self) {
-        if self.claim() && (self.start)(Box::new(|| self.serve())).is_err() {
+        if self.claim() && (self.start)(Box::new(|| self.return_when_calm())).is_err() {
             self.waiting.store(0, Ordering::Release);
         }
     }
@@ -98,7 +98,7 @@ impl MemoryReturn {
         self.waiting.swap(process, Ordering::AcqRel) != process
     }
 
-    fn serve(&self) {
+    fn return_when_calm(&self) {
         loop {
             let mut seen = self.freed.load(Ordering::Relaxed);
             loop {

@@ -29,7 +29,7 @@ fn main() {
 mod linux {
     use mirai_launcher::{
         Context, DaemonEvent, LaunchRequest, Launcher, LauncherConfig, SERVER_FD, Served,
-        adopt_stdio, boot, report_tempdir, serve,
+        adopt_stdio, boot, report_tempdir, serve_forks,
     };
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, setrlimit};
@@ -140,7 +140,7 @@ mod linux {
             _ => {}
         }
         let loaded = std::env::var_os("NO_R_LOADED").map(Into::into);
-        match serve(SERVER_FD, loaded.into_iter().collect())? {
+        match serve_forks(SERVER_FD, loaded.into_iter().collect())? {
             Served::Finished => Ok(()),
             Served::Child { code } => daemon(&code),
         }

@@ -51,7 +51,7 @@ pub enum BootError {
 /// [`SERVER_FD`](crate::SERVER_FD), stdin becomes empty, the environment becomes what
 /// `r_home/bin/R` alone would have made of the host's, and the command line shows `title`.
 ///
-/// From here until [`serve`](crate::serve), the process ends by itself when the launcher's does.
+/// From here until [`serve_forks`](crate::serve_forks), the process ends by itself when the launcher's does.
 ///
 /// Call it first in the program, on its only thread.
 ///
@@ -74,7 +74,7 @@ pub fn boot(r_home: &Path, title: &str) -> Result<Boot, BootError> {
 
 impl Boot {
     /// Tells the host that the program can run R, and leaves the socket to
-    /// [`serve`](crate::serve). What goes wrong from here on is for R's user to mend.
+    /// [`serve_forks`](crate::serve_forks). What goes wrong from here on is for R's user to mend.
     ///
     /// `tempdir` is R's variable for the path of its temporary folder, null while there is none:
     /// the folder goes with a process that ends before R is up.

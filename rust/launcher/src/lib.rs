@@ -6,7 +6,7 @@
 //! mirai, and forks a daemon in about a millisecond whenever the host asks for one. Where that
 //! cannot be, `Rscript -e 'mirai::daemon(…)'` does the same job.
 //!
-//! This library holds both ends: [`Launcher`] for the host's R session, [`serve`] for the R
+//! This library holds both ends: [`Launcher`] for the host's R session, [`serve_forks`] for the R
 //! process in `mirai-daemon`, and [`report_tempdir`] and [`adopt_stdio`] for the daemons. It
 //! knows neither R's C interface nor the hub: what it hands on is R code as text, and what it
 //! tells is [`DaemonEvent`]s. A process being there says nothing about its connection, which
@@ -54,7 +54,7 @@
 //! {.libPaths(c("/library"));loadNamespace("mirai",lib.loc="/library");mirai:::serve_forks(3L)}
 //! ```
 //!
-//! `mirai:::serve_forks(fd)` prepares the R process for being forked, then calls [`serve`] by
+//! `mirai:::serve_forks(fd)` prepares the R process for being forked, then calls [`serve_forks`] by
 //! way of `.Call`. In the server that returns [`Served::Finished`] at the very end; in each
 //! forked child it returns [`Served::Child`] with the R code to run. In R terms:
 //!
@@ -73,8 +73,8 @@
 //! `loaded` are files of the packages that the server has loaded: once one of them changes, it is no
 //! longer what a fresh process would be, and serves no more launches.
 //!
-//! Until [`serve`] is called, user code may run for ever in R's start-up: a signal of the kernel's
-//! ends the process with its host, and R's temporary folder with it. From then on [`serve`] sees
+//! Until [`serve_forks`] is called, user code may run for ever in R's start-up: a signal of the kernel's
+//! ends the process with its host, and R's temporary folder with it. From then on [`serve_forks`] sees
 //! to that itself.
 //!
 //! An R error in a child ends the process with status 1, as it does under `Rscript`, after its
@@ -96,7 +96,7 @@ mod event;
 mod launcher;
 mod quote;
 mod rscript;
-mod serve;
+mod serve_forks;
 mod served;
 mod sys;
 
@@ -130,5 +130,5 @@ pub use context::Context;
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, LaunchFailure};
 pub use launcher::{LaunchRequest, Launcher};
 pub use quote::{SERVER_FD, server_script};
-pub use serve::serve;
+pub use serve_forks::serve_forks;
 pub use served::{ServeError, Served};

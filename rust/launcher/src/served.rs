@@ -3,7 +3,7 @@
 use std::io;
 use thiserror::Error;
 
-/// Why [`serve`](crate::serve) returned.
+/// Why [`serve_forks`](crate::serve_forks) returned.
 #[derive(Debug)]
 pub enum Served {
     /// This is a new process: the forked daemon, which is to run this R code and end.
@@ -16,7 +16,7 @@ pub enum Served {
     Finished,
 }
 
-/// Errors of [`serve`](crate::serve).
+/// Errors of [`serve_forks`](crate::serve_forks).
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// Fork servers exist on Linux only.

@@ -30,8 +30,8 @@ const PATH_BYTES: usize = 4096;
 /// In a forked daemon: the way to tell the server of its folder.
 static TO_SERVER: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// See [`crate::serve`].
-pub(crate) fn serve(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError> {
+/// See [`crate::serve_forks`].
+pub(crate) fn run_server(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError> {
     let socket = sys::take_socket(fd).ok_or(ServeError::NotStarted(fd))?;
     early_end::disarm();
     let host = match channel::receive(&socket, true)? {

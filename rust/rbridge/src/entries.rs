@@ -1,8 +1,7 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, daemon, failure, flags, hub, launch, probe, promises, rapi, rng, session,
-    tasks,
+    absent, access, daemon, failure, flags, hub, launch, probe, promises, rapi, rng, session, tasks,
 };
 
 rapi::entries! {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
     Context, DaemonEvent, LATE, LaunchError, LaunchRequest, Served, adopt_stdio as adopt,
-    give_up_tempdir as give_up, report_tempdir as report, serve,
+    give_up_tempdir as give_up, report_tempdir as report,
 };
 use parking_lot::Mutex;
 
@@ -236,7 +236,9 @@ pub(crate) fn serve_forks<'r>(
         .into_iter()
         .map(PathBuf::from)
         .collect();
-    match serve(fd, loaded).map_err(|error| Failure::error(error.to_string()))? {
+    match mirai_launcher::serve_forks(fd, loaded)
+        .map_err(|error| Failure::error(error.to_string()))?
+    {
         Served::Finished => Ok(scope.null()),
         Served::Child { code } => {
             let code = [scope.string(&code)?];

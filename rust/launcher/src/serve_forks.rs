@@ -18,9 +18,9 @@ use std::path::PathBuf;
 /// Running out of processes or having several threads is no error but reported to the host.
 ///
 /// [`SERVER_FD`]: crate::SERVER_FD
-pub fn serve(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError> {
+pub fn serve_forks(fd: i32, loaded: Vec<PathBuf>) -> Result<Served, ServeError> {
     #[cfg(target_os = "linux")]
-    return crate::server::serve(fd, loaded);
+    return crate::server::run_server(fd, loaded);
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (fd, loaded);
