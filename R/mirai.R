@@ -133,7 +133,7 @@ settled_mirai <- function(task) {
 # The value, or the unresolved value.
 peek <- function(m) {
   task <- attr(m, "task", TRUE)
-  if (is.null(task)) .subset2(m, "value") else if (is_open(task)) unresolved_value else settle(m, task)
+  if (is.null(task)) .subset2(m, "value") else if (is_open(task)) unresolved_value else fetch_value(m, task)
 }
 
 # Has the task no outcome so far?
@@ -145,15 +145,15 @@ is_open <- function(task) {
 }
 
 # Takes the value of a task, once it has ended. An R error while decoding it goes on, here and at each further look.
-settle <- function(m, task) {
-  if (!is.null(attributes(task))) return(settle_marked(m, task))
-  value <- .Call(wrap__task_settle, task, m)
+fetch_value <- function(m, task) {
+  if (!is.null(attributes(task))) return(fetch_marked(m, task))
+  value <- .Call(wrap__task_fetch, task, m)
   if (is.object(value) && inherits(value, "mirai_failure")) raise_failure(value, NULL)
   value
 }
 
 # With hooks for serialization, or a span.
-settle_marked <- function(m, task) {
+fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, task), NULL)
   value <- checked(.Call(wrap__task_value, task), NULL)
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)

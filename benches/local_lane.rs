@@ -30,7 +30,7 @@ impl Evaluator for Echo {
 
 impl Interrupter for Echo {
     fn interrupt(&self) {}
-    fn settle(&self) {}
+    fn clear_interrupt(&self) {}
 }
 
 fn start_daemon(hub: &Hub) -> Child {

@@ -12,7 +12,7 @@ const MAX_EARLY: usize = 1024;
 ///
 /// One lock decides between the end of a run and its interrupt: an interrupt is sent under it and only to the run it
 /// names, and a run ends under it. So an interrupt belongs to the run that has just ended, if it is late, and
-/// [`Interrupter::settle`] can take it away before the next one begins.
+/// [`Interrupter::clear_interrupt`] can take it away before the next one begins.
 #[derive(Debug, Default)]
 pub(crate) struct Current {
     state: Mutex<State>,
@@ -89,7 +89,7 @@ mod tests {
         fn interrupt(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
-        fn settle(&self) {}
+        fn clear_interrupt(&self) {}
     }
 
     #[test]

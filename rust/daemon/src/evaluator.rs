@@ -47,7 +47,7 @@ pub trait Interrupter: Send + Sync {
     fn interrupt(&self);
     /// An interrupt was sent and the evaluation has ended: whatever of it is still pending must not reach the next one.
     /// Called on the evaluating thread.
-    fn settle(&self);
+    fn clear_interrupt(&self);
     /// The control thread begins. It should take no signals that are meant for the evaluating thread.
     fn on_control_thread(&self) {}
     /// The hub is gone and a task has outlived its grace: ends the process. Called on the control thread.

@@ -199,7 +199,7 @@ impl Service<'_> {
             };
             std::mem::forget(unwinding);
             if self.current.end() {
-                self.interrupter.settle();
+                self.interrupter.clear_interrupt();
             }
         }
         let last = if run == SETUP_RUN {

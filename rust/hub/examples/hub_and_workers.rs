@@ -57,7 +57,7 @@ struct NoInterrupts;
 
 impl Interrupter for NoInterrupts {
     fn interrupt(&self) {}
-    fn settle(&self) {}
+    fn clear_interrupt(&self) {}
 }
 
 fn worker(url: &str) -> Result<(), Box<dyn Error>> {

@@ -17,7 +17,7 @@ struct Unmoved;
 
 impl Interrupter for Unmoved {
     fn interrupt(&self) {}
-    fn settle(&self) {}
+    fn clear_interrupt(&self) {}
 }
 
 /// Gives each task back; panics at the words `evaluate` and, after its reply, `after`.

@@ -24,7 +24,7 @@ impl Interrupter for Flag {
     fn interrupt(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
-    fn settle(&self) {
+    fn clear_interrupt(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
 }

@@ -314,7 +314,7 @@ impl Interrupter for RInterrupter {
         self.thread.interrupt();
     }
 
-    fn settle(&self) {
+    fn clear_interrupt(&self) {
         if let Some(scope) = Scope::here() {
             // The signal has been sent, but perhaps not delivered: that happens on the way back from the kernel.
             enter_kernel();

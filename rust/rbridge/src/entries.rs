@@ -29,7 +29,7 @@ rapi::entries! {
     tasks::task_number => task_number();
     tasks::task_state => task_state(task);
     tasks::task_value => task_value(task);
-    tasks::task_settle => task_settle(task, mirai);
+    tasks::task_fetch => task_fetch(task, mirai);
     tasks::mirai_new => mirai_new(task, data, class);
     tasks::task_wait => task_wait(task);
     tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);

@@ -119,7 +119,7 @@ pub(crate) fn mirai_new<'r>(
 
 /// Entry: waits until a task has an outcome, and takes its value, which from then on is variable `value` of its mirai;
 /// the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
-pub(crate) fn task_settle<'r>(
+pub(crate) fn task_fetch<'r>(
     scope: &'r Scope,
     task: Sexp<'r>,
     mirai: Sexp<'r>,

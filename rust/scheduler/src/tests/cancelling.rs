@@ -18,7 +18,7 @@ fn a_queued_task_is_over_at_once() {
 }
 
 #[test]
-fn a_running_task_settles_at_once_and_keeps_its_daemon_until_that_reports() {
+fn a_running_task_collects_at_once_and_keeps_its_daemon_until_that_reports() {
     let mut pool = Recorder::with_daemons(Mode::Queue, 1);
     let a = pool.submit();
     pool.expect([send(1, a, 1)]);
