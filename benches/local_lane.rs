@@ -76,7 +76,7 @@ fn measure(criterion: &mut Criterion) {
 fn main() {
     if let Ok(url) = std::env::var(VARIABLE) {
         let address = Address::parse(&url).expect("an address of our own making");
-        mirai_daemon::run(&WorkerOptions::new(address), &mut Echo, Arc::new(Echo))
+        mirai_daemon::run_worker(&WorkerOptions::new(address), &mut Echo, Arc::new(Echo))
             .expect("the hub listens");
         return;
     }

@@ -53,7 +53,7 @@ impl Control {
         };
         let thread = std::thread::Builder::new()
             .name("mirai-control".to_owned())
-            .spawn(move || watcher.run())?;
+            .spawn(move || watcher.watch())?;
         Ok(Control {
             told,
             connection,
@@ -94,7 +94,7 @@ fn deadline() -> Instant {
 }
 
 impl Watcher {
-    fn run(mut self) {
+    fn watch(mut self) {
         self.interrupter.on_control_thread();
         let asks = !self.channel.connection.notices_silence();
         while let Wake::Readable = self.channel.connection.wait(&self.host) {

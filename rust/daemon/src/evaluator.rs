@@ -20,12 +20,12 @@ pub struct Evaluation {
     pub payload: Vec<u8>,
 }
 
-/// Evaluates tasks, on the thread that called [`run`](crate::run).
+/// Evaluates tasks, on the thread that called [`run_worker`](crate::run_worker).
 pub trait Evaluator {
     /// The daemon has been taken in by a hub, whose settings these are; once for each connection.
     fn welcome(&mut self, settings: &[u8]);
     /// Evaluates a task; an interrupt makes it return early. A panic here or in another function leaves
-    /// [`run`](crate::run), after the connection has been ended, so that the task is lost to the hub.
+    /// [`run_worker`](crate::run_worker), after the connection has been ended, so that the task is lost to the hub.
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation;
     /// The reply to a task is on its way: time to clean up. Not called after the last task.
     fn after(&mut self, flags: TaskFlags);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use mirai_lanes::Dialled;
 use parking_lot::Mutex;
 
-/// Asks a daemon, from any thread, to leave once it has no task: it says goodbye to its hub, and [`run`](crate::run)
+/// Asks a daemon, from any thread, to leave once it has no task: it says goodbye to its hub, and [`run_worker`](crate::run_worker)
 /// returns. Clones ask the same daemon.
 #[derive(Debug, Clone, Default)]
 pub struct LeaveHandle(Arc<Asked>);

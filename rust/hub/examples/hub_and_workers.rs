@@ -73,7 +73,7 @@ fn worker(url: &str) -> Result<(), Box<dyn Error>> {
     let mut closures = Closures {
         by_name: BTreeMap::from([(b'+', sum), (b'!', shout)]),
     };
-    let reason = mirai_daemon::run(
+    let reason = mirai_daemon::run_worker(
         &WorkerOptions::new(Address::parse(url)?),
         &mut closures,
         Arc::new(NoInterrupts),

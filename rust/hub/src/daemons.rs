@@ -290,7 +290,7 @@ impl Entrance {
         };
         // Its end clears what never found its other half.
         tokio::select! {
-            () = link.run() => {}
+            () = link.write_queued() => {}
             _ = read_pongs(link, &mut buffer) => {}
             () = gives_way => return Err(GreetError::Crowded),
         }
@@ -342,7 +342,7 @@ async fn attend(core: &Core, daemon: DaemonId, links: &Links, mut buffer: FrameB
     };
     let result = tokio::select! {
         result = handle_messages(core, daemon, link, &mut buffer) => result,
-        () = link.run() => Ok(()),
+        () = link.write_queued() => Ok(()),
         () = silence(&links.control) => Err(GreetError::Silent),
         () = ended => {
             // What it wrote before its end still counts.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 const BATCH: usize = 16;
 
 /// The writing side of one connection. Frames go out in the order they were queued, written by whichever thread
-/// flushes; what does not fit the socket now is left to [`run`](Self::run) in the reactor.
+/// flushes; what does not fit the socket now is left to [`write_queued`](Self::write_queued) in the reactor.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub connection: Box<dyn Connection>,
@@ -94,7 +94,7 @@ impl Link {
     }
 
     /// Writes the rest whenever the socket takes more; ends when the connection breaks.
-    pub(crate) async fn run(&self) {
+    pub(crate) async fn write_queued(&self) {
         while !self.broken.load(Ordering::Relaxed) {
             self.full.notified().await;
             if poll_fn(|cx| self.connection.poll_writable(cx))

@@ -48,7 +48,7 @@ fn start_worker(hub: &Hub) -> JoinHandle<()> {
     let options = WorkerOptions::new(hub.address().clone());
     std::thread::spawn(move || {
         // Its hub may be gone before it is there.
-        let _ = mirai_daemon::run(&options, &mut Echo::default(), Arc::new(Unmoved));
+        let _ = mirai_daemon::run_worker(&options, &mut Echo::default(), Arc::new(Unmoved));
     })
 }
 
@@ -117,7 +117,7 @@ fn a_worker_that_was_asked_to_leave_before_it_reads_leaves() {
     options.leave.ask();
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
-        tell.send(mirai_daemon::run(
+        tell.send(mirai_daemon::run_worker(
             &options,
             &mut Echo::default(),
             Arc::new(Unmoved),

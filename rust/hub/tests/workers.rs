@@ -134,7 +134,7 @@ fn worker_process() {
         received_parts: 0,
         notes: Vec::new(),
     };
-    let code = match mirai_daemon::run(&options, &mut commands, interrupted) {
+    let code = match mirai_daemon::run_worker(&options, &mut commands, interrupted) {
         Ok(reason) => reason.code(),
         Err(error) => 100 + error.code().number(),
     };

@@ -124,7 +124,7 @@ impl Launcher {
                 let (requests, received) = unbounded();
                 let (tell, news) = unbounded();
                 let pool = Pool::new(Arc::clone(&self.config), tell);
-                sys::spawn_thread("mirai-launcher", move || run(pool, received, &news))?;
+                sys::spawn_thread("mirai-launcher", move || manage(pool, received, &news))?;
                 *state = State::Running(requests.clone());
                 Ok(requests)
             }
@@ -152,7 +152,7 @@ enum Request {
 }
 
 /// The launcher's thread: owns the pool, ends when closed and all servers are gone.
-fn run(mut pool: Pool, mut requests: Receiver<Request>, news: &Receiver<News>) {
+fn manage(mut pool: Pool, mut requests: Receiver<Request>, news: &Receiver<News>) {
     let mut closed = false;
     while !(closed && pool.is_empty()) {
         let late = pool.next_late().map_or_else(never, at);

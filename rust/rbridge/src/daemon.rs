@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mirai_daemon::{
     Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, RunEnd, Task,
-    TaskFlags, WorkerOptions, end_this_process, run,
+    TaskFlags, WorkerOptions, end_this_process, run_worker,
 };
 use mirai_hub::{ErrorCode, LaneError};
 use mirai_launcher::take_known_by;
@@ -80,7 +80,7 @@ pub(crate) fn daemon_run<'r>(
         tempdir: PathBuf::from(tempdir.string(scope, "tempdir")?),
     });
     let mut evaluator = REvaluator::new(scope, handlers, Arc::clone(&interrupter))?;
-    let reason = run(&options, &mut evaluator, interrupter)?;
+    let reason = run_worker(&options, &mut evaluator, interrupter)?;
     drop(evaluator);
     Ok(scope.integer(reason.code())?)
 }

@@ -17,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// [`DaemonError`], when the hub cannot be reached or does not take the daemon. Losing the hub later is no error.
-pub fn run(
+pub fn run_worker(
     options: &WorkerOptions,
     evaluator: &mut dyn Evaluator,
     interrupter: Arc<dyn Interrupter>,
@@ -79,7 +79,7 @@ fn run_session(
         options,
         lost_parts: Vec::new(),
     };
-    let end = service.run();
+    let end = service.run_tasks();
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
     match end {
         Ok(End::HubGone) if was_told => Ok(End::Left(LeaveReason::Told)),
@@ -119,7 +119,7 @@ struct Service<'a> {
 }
 
 impl Service<'_> {
-    fn run(&mut self) -> Result<End, DaemonError> {
+    fn run_tasks(&mut self) -> Result<End, DaemonError> {
         loop {
             if let Some(reason) = self.limits.reached_idle() {
                 return Ok(self.leave(reason));
