@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use mirai_daemon::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 use mirai_hub::{Address, Hub, HubOptions, Task, TaskFlags};
+use mirai_worker::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 
 const VARIABLE: &str = "MIRAI_BENCH_DAEMON";
 const TASKS: usize = 20_000;
@@ -17,7 +17,7 @@ struct Echo;
 
 impl Evaluator for Echo {
     fn welcome(&mut self, _settings: &[u8]) {}
-    fn evaluate(&mut self, task: mirai_daemon::Task<'_>) -> Evaluation {
+    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
         Evaluation {
             end: RunEnd::Value,
             payload: task.body.to_vec(),
@@ -76,7 +76,7 @@ fn measure(criterion: &mut Criterion) {
 fn main() {
     if let Ok(url) = std::env::var(VARIABLE) {
         let address = Address::parse(&url).expect("an address of our own making");
-        mirai_daemon::run_worker(&WorkerOptions::new(address), &mut Echo, Arc::new(Echo))
+        mirai_worker::run_worker(&WorkerOptions::new(address), &mut Echo, Arc::new(Echo))
             .expect("the hub listens");
         return;
     }

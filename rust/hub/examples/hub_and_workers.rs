@@ -13,8 +13,8 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirai_daemon::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 use mirai_hub::{Address, Hub, HubOptions, Outcome, Task, TaskFlags, Watch};
+use mirai_worker::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 
 /// What a worker does with the bytes of a task.
 type Work = Box<dyn FnMut(&[u8]) -> Result<Vec<u8>, String>>;
@@ -27,7 +27,7 @@ struct Closures {
 impl Evaluator for Closures {
     fn welcome(&mut self, _settings: &[u8]) {}
 
-    fn evaluate(&mut self, task: mirai_daemon::Task<'_>) -> Evaluation {
+    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
         let result = match task.body.split_first() {
             Some((name, argument)) => match self.by_name.get_mut(name) {
                 Some(work) => work(argument),
@@ -73,7 +73,7 @@ fn worker(url: &str) -> Result<(), Box<dyn Error>> {
     let mut closures = Closures {
         by_name: BTreeMap::from([(b'+', sum), (b'!', shout)]),
     };
-    let reason = mirai_daemon::run_worker(
+    let reason = mirai_worker::run_worker(
         &WorkerOptions::new(Address::parse(url)?),
         &mut closures,
         Arc::new(NoInterrupts),

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_daemon::{Evaluation, Evaluator, ExitReason, Interrupter, RunEnd, WorkerOptions};
 use mirai_hub::{
     Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskFlags, TaskHandle,
 };
+use mirai_worker::{Evaluation, Evaluator, ExitReason, Interrupter, RunEnd, WorkerOptions};
 
 /// A test that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ struct Echo {
 
 impl Evaluator for Echo {
     fn welcome(&mut self, _: &[u8]) {}
-    fn evaluate(&mut self, task: mirai_daemon::Task<'_>) -> Evaluation {
+    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
         assert_ne!(task.body, b"evaluate", "as the test wants it");
         self.panics_after = task.body == b"after";
         Evaluation {
@@ -48,7 +48,7 @@ fn start_worker(hub: &Hub) -> JoinHandle<()> {
     let options = WorkerOptions::new(hub.address().clone());
     std::thread::spawn(move || {
         // Its hub may be gone before it is there.
-        let _ = mirai_daemon::run_worker(&options, &mut Echo::default(), Arc::new(Unmoved));
+        let _ = mirai_worker::run_worker(&options, &mut Echo::default(), Arc::new(Unmoved));
     })
 }
 
@@ -117,7 +117,7 @@ fn a_worker_that_was_asked_to_leave_before_it_reads_leaves() {
     options.leave.ask();
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
-        tell.send(mirai_daemon::run_worker(
+        tell.send(mirai_worker::run_worker(
             &options,
             &mut Echo::default(),
             Arc::new(Unmoved),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mirai_daemon::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd};
 use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle, Watch};
 use mirai_wire::{FromDaemon, Hello, PairKey, Preamble, Role, encode_head};
+use mirai_worker::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd};
 
 /// A test that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ struct Commands {
 }
 
 impl Commands {
-    fn perform(&mut self, command: &str, task: &mirai_daemon::Task<'_>) -> Evaluation {
+    fn perform(&mut self, command: &str, task: &mirai_worker::Task<'_>) -> Evaluation {
         let argument = command.split_once(' ').map_or("", |(_, argument)| argument);
         let value = match command.split(' ').next() {
             Some("echo") => argument.as_bytes().to_vec(),
@@ -89,7 +89,7 @@ impl Evaluator for Commands {
     fn welcome(&mut self, settings: &[u8]) {
         self.settings = settings.to_vec();
     }
-    fn evaluate(&mut self, task: mirai_daemon::Task<'_>) -> Evaluation {
+    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
         let command = String::from_utf8_lossy(&task.body[..task.body.len().min(1000)]).into_owned();
         self.perform(&command, &task)
     }
@@ -114,7 +114,7 @@ fn worker_process() {
             .ok()
             .and_then(|value| value.parse().ok())
     };
-    let options = mirai_daemon::WorkerOptions {
+    let options = mirai_worker::WorkerOptions {
         direct: setting("MIRAI_TEST_DIRECT").is_some_and(|value: u64| value == 1),
         asyncdial: true,
         autoexit: if setting("MIRAI_TEST_STAY") == Some(1) {
@@ -124,7 +124,7 @@ fn worker_process() {
         },
         idletime: setting("MIRAI_TEST_IDLE").map(Duration::from_millis),
         maxtasks: setting("MIRAI_TEST_TASKS"),
-        ..mirai_daemon::WorkerOptions::new(Address::parse(&url).unwrap())
+        ..mirai_worker::WorkerOptions::new(Address::parse(&url).unwrap())
     };
     let interrupted = Arc::new(Flag::default());
     let mut commands = Commands {
@@ -134,7 +134,7 @@ fn worker_process() {
         received_parts: 0,
         notes: Vec::new(),
     };
-    let code = match mirai_daemon::run_worker(&options, &mut commands, interrupted) {
+    let code = match mirai_worker::run_worker(&options, &mut commands, interrupted) {
         Ok(reason) => reason.code(),
         Err(error) => 100 + error.code().number(),
     };

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mirai_daemon::Credentials;
 use mirai_hub::{
     Access, Address, ErrorCode, HubError, HubTls, LaneError, Token, interfaces, new_token,
 };
 use mirai_launcher::hide_arguments;
+use mirai_worker::Credentials;
 
 use crate::failure::Failure;
 use crate::rapi::{Scope, Sexp};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mirai_daemon::{
+use mirai_hub::{ErrorCode, LaneError};
+use mirai_launcher::take_known_by;
+use mirai_worker::{
     Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, RunEnd, Task,
     TaskFlags, WorkerOptions, end_this_process, run_worker,
 };
-use mirai_hub::{ErrorCode, LaneError};
-use mirai_launcher::take_known_by;
 use parking_lot::Mutex;
 
 use crate::access::credentials;

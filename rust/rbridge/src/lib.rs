@@ -1,7 +1,7 @@
 //! Everything that touches the C interface of R: the library that R loads as mirai.so.
 //!
 //! Start at `entries`, the list of what R can call. `hub`, `tasks` and `launch` are the host's side over `mirai-hub` and
-//! `mirai-launcher`, with `promises` for the way into R's event loop; `daemon` is the worker's side over `mirai-daemon`,
+//! `mirai-launcher`, with `promises` for the way into R's event loop; `daemon` is the worker's side over `mirai-worker`,
 //! with `session` for its clean-up. `payload` says what travels. `rapi` owns every call of R's interface and states the
 //! rules for it.
 //!
