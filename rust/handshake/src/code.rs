@@ -1,3 +1,5 @@
+//! Message authentication codes: what a proof is computed over, and how it is checked.
+
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};

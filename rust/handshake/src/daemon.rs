@@ -1,3 +1,5 @@
+//! The daemon's side of a handshake, as a state machine.
+
 use crate::code::{CODE_LEN, Keys, Use, is_proved, prove};
 use crate::message::{HEAD_LEN, Head, Sender, answer, decode, encode, opening, verdict};
 use crate::{HandshakeError, Nonce, Step, Token};

@@ -1,3 +1,5 @@
+//! Why a handshake or a record is refused.
+
 use thiserror::Error;
 
 use crate::VERSION;

@@ -1,3 +1,5 @@
+//! The messages of a handshake as bytes.
+
 use crate::HandshakeError;
 
 /// Version of the handshake and its records.

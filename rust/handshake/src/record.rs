@@ -1,3 +1,5 @@
+//! Records: what is sent after a handshake with a token, with a code for each piece.
+
 use std::fmt;
 
 use hmac::{Hmac, Mac};

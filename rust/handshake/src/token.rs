@@ -1,3 +1,5 @@
+//! Tokens: the secret that hub and daemons share.
+
 use std::fmt;
 
 use thiserror::Error;

@@ -1,3 +1,20 @@
+//! The core of a hub: carries the scheduler's decisions out.
+//!
+//! Who is in here at the same time: R's main thread (submits, cancels, asks, waits for room or for daemons), whichever thread
+//! drives the reactor (reports, daemons that come and go, deadlines; see `reactor.rs`), threads of the launcher (a launch that
+//! failed, by way of `HubHandle`), `mirai-close`, and any thread that drops the last handle of a shared part.
+//!
+//! *`Core::state`* guards the scheduler together with the tables that belong to its ids, so that an event, its effects and the
+//! tables change as one. Effects are translated under it: frames are queued at a `Link`, and the rest becomes an entry in
+//! `Work`. It is never held while bytes are written, callbacks run or payloads are freed: `Work::finish()` does that after it
+//! is let go. A link's queue may be locked under it, and nothing else.
+//!
+//! *`Core::welcome`* guards the function that makes the settings of the next daemon. It is held only while the function is
+//! taken out or put back, never while it runs, and never together with `state`.
+//!
+//! `presence` and `room` are waited for under `state` by threads that submit or start daemons, and signalled without it: `presence`
+//! after a daemon has come or gone, `room` after the number of queued bytes may have fallen.
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,10 +39,6 @@ use crate::{
 };
 
 /// What hub, handles and the reactor have in common.
-///
-/// One lock, `state`, guards the scheduler and its tables. It is held while effects are translated, never while bytes
-/// are written, callbacks run or payloads are freed: those are collected in [`Work`] and done after it is let go. A
-/// link's queue may be locked under it, nothing else.
 pub(crate) struct Core {
     /// See [`HubOptions::launcher`](crate::HubOptions::launcher).
     pub launcher: u64,

@@ -1,3 +1,5 @@
+//! Connections of daemons: accepting them, pairing the two of each daemon, reading reports until the daemon is gone.
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;

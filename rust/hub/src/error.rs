@@ -1,3 +1,5 @@
+//! Why a hub cannot be opened, and why a task is not taken.
+
 use std::io;
 
 use mirai_lanes::{ErrorCode, LaneError, OutOfFiles};

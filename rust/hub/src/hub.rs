@@ -1,3 +1,5 @@
+//! The public interface: opening a hub, submitting to it, asking it, closing it.
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;

@@ -1,3 +1,14 @@
+//! The writing side of a connection to a daemon.
+//!
+//! Who is in here at the same time: `queue()` is called by whoever holds `Core::state`, and for messages that concern no task
+//! (refusals, pings, exit) by the thread that drives the reactor, or closes the hub or dismisses the daemon; `flush()` by each of these after it has let go of that lock;
+//! `write_queued()` by the connection's task in the reactor.
+//!
+//! *`Link::queue`* guards the frames that are not written yet. It is held while they are written, so that two threads which
+//! flush at once keep the order; the write cannot block. It may be taken under `Core::state`; nothing is taken under it.
+//! `full` wakes `write_queued()` when the socket takes no more, `broken` tells it that there is nothing left to do. Reading needs
+//! no lock: one task reads from a connection.
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};

@@ -1,3 +1,5 @@
+//! Peers that have connected and are no daemons yet: how many there may be, and which one gives way.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

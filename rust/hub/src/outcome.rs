@@ -1,3 +1,5 @@
+//! What a task resolves to.
+
 use mirai_lanes::ErrorCode;
 
 /// What a task resolved to.

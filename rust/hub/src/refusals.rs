@@ -1,3 +1,5 @@
+//! Counts peers that were turned away, by kind, and limits how often that is logged.
+
 use std::time::Duration;
 
 use mirai_lanes::LaneError;

@@ -1,3 +1,5 @@
+//! Tasks: what is submitted, the cell in which the outcome appears, and the handle to it.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;

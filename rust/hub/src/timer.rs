@@ -1,3 +1,5 @@
+//! The hub's clock, and the next deadline of the scheduler.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 

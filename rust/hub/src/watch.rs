@@ -1,3 +1,5 @@
+//! Waiting for a set of tasks.
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+//! Connected daemons as they are reported to users: number, process, workload.
+
 use std::time::{Duration, Instant};
 
 use crate::task::Cell;

@@ -1,3 +1,5 @@
+//! Addresses: parsing them, and making one that is not in use.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! A daemon's end of a connection that is a socket of the system's.
+
 use std::fmt::Debug;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;

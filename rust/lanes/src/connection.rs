@@ -1,3 +1,5 @@
+//! The traits behind which a lane's connections are used: `Connection` by the hub, `Dialled` by a daemon.
+
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,3 +1,5 @@
+//! What each side of a network connection shows and asks for: certificates, token.
+
 use std::path::Path;
 
 use mirai_handshake::{TOKEN_LEN, Token};

@@ -1,3 +1,5 @@
+//! Why listening or dialling failed, and the number that users know each failure by.
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

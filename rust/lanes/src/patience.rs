@@ -1,3 +1,5 @@
+//! How long to wait for a hub, and who may end that wait early.
+
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};

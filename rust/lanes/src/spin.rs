@@ -1,3 +1,5 @@
+//! When to look for a message for some microseconds before sleeping.
+
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 

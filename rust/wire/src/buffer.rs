@@ -1,3 +1,5 @@
+//! Reading: bytes of one connection become frames.
+
 use serde::de::DeserializeOwned;
 
 use crate::frame::{Prefix, decode_header};

@@ -1,3 +1,5 @@
+//! Why bytes from a peer are refused.
+
 use thiserror::Error;
 
 /// Why bytes from a peer were not accepted. All of these end the connection; none is worth a retry with the same bytes.

@@ -1,3 +1,5 @@
+//! The frame format: preamble, prefix, header, payload.
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

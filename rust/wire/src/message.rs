@@ -1,3 +1,5 @@
+//! The messages between hub and daemons.
+
 use serde::{Deserialize, Serialize};
 
 /// Joins the data and the control connection of one daemon: 16 random bytes chosen by the daemon.

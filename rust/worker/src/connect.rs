@@ -1,3 +1,5 @@
+//! Connecting to a hub: how often to try, and when to give up.
+
 use std::io;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,9 @@
+//! The control thread of a daemon: reads cancellations, exit and pings while the main thread evaluates, and notices the end of
+//! the host.
+//!
+//! The thread is the only reader of the control connection. It shares `Current` (see there for its lock), the flag `told` and
+//! the data connection with the evaluating thread; of the latter it only ends the reading.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;

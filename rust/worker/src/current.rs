@@ -1,3 +1,13 @@
+//! The run in progress: what decides between its end and its interrupt.
+//!
+//! Who is in here at the same time: the evaluating thread (`begin()`, `end()`), which is R's main thread in a daemon, and the
+//! control thread (`cancel()`, `retire()`).
+//!
+//! *`Current::state`* is the only lock, and guards which run is in progress. It is held while the interrupt is sent, on purpose:
+//! a run ends under the same lock, so an interrupt reaches the run that it names or none. Sending it must not block (it is a
+//! signal to the evaluating thread). The evaluating thread never evaluates under it. `ended` is waited for under it by
+//! `retire()`, and signalled under it by `end()`.
+
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -8,11 +18,8 @@ use crate::Interrupter;
 /// runs under way at one daemon; more than this is nonsense and is dropped.
 const MAX_EARLY: usize = 1024;
 
-/// The run in progress, shared by the evaluating and the control thread.
-///
-/// One lock decides between the end of a run and its interrupt: an interrupt is sent under it and only to the run it
-/// names, and a run ends under it. So an interrupt belongs to the run that has just ended, if it is late, and
-/// [`Interrupter::clear_interrupt`] can take it away before the next one begins.
+/// The run in progress, shared by the evaluating and the control thread. An interrupt that is late belongs to the run that
+/// has just ended, and [`Interrupter::clear_interrupt`] takes it away before the next one begins.
 #[derive(Debug, Default)]
 pub(crate) struct Current {
     state: Mutex<State>,

@@ -1,3 +1,5 @@
+//! Why a daemon could not start or go on.
+
 use std::io;
 
 use mirai_lanes::{ErrorCode, LaneError};

@@ -1,3 +1,5 @@
+//! The traits that the user of this crate implements: evaluating tasks, interrupting them.
+
 use mirai_wire::{RunEnd, TaskFlags};
 
 /// A task as the evaluator gets it.

@@ -1,3 +1,5 @@
+//! Asking a daemon from another thread to leave.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 

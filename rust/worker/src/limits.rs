@@ -1,3 +1,5 @@
+//! A daemon's limits: idle time, wall time, number of tasks.
+
 use std::time::{Duration, Instant};
 
 use mirai_wire::LeaveReason;

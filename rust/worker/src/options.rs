@@ -1,3 +1,5 @@
+//! How a daemon is to run, and why it has left.
+
 use std::time::Duration;
 
 use mirai_lanes::{Address, Credentials};

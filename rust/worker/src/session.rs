@@ -1,3 +1,5 @@
+//! The two connections to a hub: opening them, and reading and writing frames.
+
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

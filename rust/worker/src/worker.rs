@@ -1,3 +1,5 @@
+//! The worker loop: one hub after the other, and the tasks of each.
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! Addresses of a network: scheme, host, port, path.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 

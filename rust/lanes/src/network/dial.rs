@@ -1,3 +1,5 @@
+//! Connecting to a hub over a network, from a daemon.
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! NNG's error numbers as typed errors.
+
 use std::io;
 
 use thiserror::Error;

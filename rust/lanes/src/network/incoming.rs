@@ -1,3 +1,5 @@
+//! Bytes that have arrived on an NNG stream and have not been read yet.
+
 use std::io;
 use std::task::Waker;
 

@@ -1,3 +1,5 @@
+//! Listening at a network address, whatever brings its bytes.
+
 use std::io;
 use std::net::SocketAddr;
 

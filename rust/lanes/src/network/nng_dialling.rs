@@ -1,3 +1,5 @@
+//! A connection that NNG is making.
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

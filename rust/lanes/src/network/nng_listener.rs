@@ -1,3 +1,5 @@
+//! Listening by way of NNG.
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;

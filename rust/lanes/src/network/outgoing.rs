@@ -1,3 +1,5 @@
+//! Bytes that wait to be sent on an NNG stream.
+
 use std::io::{self, IoSlice};
 use std::task::Waker;
 

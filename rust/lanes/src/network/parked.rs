@@ -1,3 +1,5 @@
+//! A daemon's end of a network connection: blocking operations made from polled ones.
+
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
