@@ -1,0 +1,44 @@
+#!/bin/sh
+# What readers are sent to is there: every Rust file begins with a line that says what it is, and every file and function
+# that ARCHITECTURE.md and CONTRIBUTING.md name in backticks exists. Prints what is wrong, and fails then.
+#
+# A file is named by its path, or by the end of it that begins at a folder; a function as `name()` or `Type::name()`.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d "${TMPDIR:-/tmp}/mirai-names.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# Of R, packages and the system.
+FOREIGN="fork graphics gctorture2 library mclapply malloc_trim popen posix_spawn select socketSelect system test_file waitpid"
+
+git ls-files --cached --others --exclude-standard >"$work/files"
+: >"$work/wrong"
+
+git ls-files '*.rs' | while read -r file; do
+  head -n 1 "$file" | grep -q '^//! ' || echo "$file does not begin with a \`//! \` line"
+done >>"$work/wrong"
+
+# Functions and entries that are defined here.
+{
+  git grep -hoE 'fn [a-z_0-9]+' -- 'rust/*.rs' 'benches/*.rs' | sed 's/^fn //'
+  git grep -hoE '^[[:space:]]*[A-Za-z_.0-9]+ (<-|=) function' -- 'R/*.R' 'tools/*.R' 'tests/*.R' | sed -E 's/^ *//; s/ .*//'
+  printf '%s\n' $FOREIGN
+} | sort -u >"$work/functions"
+
+for page in ARCHITECTURE.md CONTRIBUTING.md; do
+  # Code blocks are for a shell, or drawings.
+  awk '/^ *```/ { code = !code; next } !code' "$page" | grep -oE '`[^`]+`' | tr -d '`' | sort -u >"$work/named"
+  grep -E '^[A-Za-z0-9_./-]+\.(rs|R|c|sh|md)$' "$work/named" | while read -r file; do
+    grep -qE "(^|/)$(echo "$file" | sed 's/\./\\./g')\$" "$work/files" || echo "$page: no file \`$file\`"
+  done >>"$work/wrong"
+  sed -nE 's/^(.*[^A-Za-z0-9_.])?([A-Za-z0-9_.]+)\([^()]*\)$/\2/p' "$work/named" | sort -u | while read -r name; do
+    grep -qxF "$name" "$work/functions" || echo "$page: no function \`$name()\`"
+  done >>"$work/wrong"
+done
+
+if test -s "$work/wrong"; then
+  cat "$work/wrong"
+  exit 1
+fi
+echo "$(git ls-files '*.rs' | wc -l) Rust files, $(wc -l <"$work/functions") functions: all that is named is there"
