@@ -54,7 +54,7 @@ pub(crate) fn prove(token: &Token, what: Use, opening: &[u8], answer: &[u8]) -> 
         .into()
 }
 
-/// In the same time for all proofs.
+/// Compares in constant time.
 pub(crate) fn is_proved(
     token: &Token,
     what: Use,

@@ -20,8 +20,8 @@ enum State {
 }
 
 impl Daemon {
-    /// For one connection, with the opening to send. With a token, the hub has to prove that it knows it. The nonce has to
-    /// be random.
+    /// A handshake for one connection, and the opening to send. With a token, the hub has to prove that it knows it.
+    /// The nonce has to be random.
     pub fn new(token: Option<Token>, nonce: Nonce) -> (Daemon, Vec<u8>) {
         let choice = match token {
             Some(_) => opening::HAS_TOKEN,
@@ -45,10 +45,10 @@ impl Daemon {
         }
     }
 
-    /// Takes in as many bytes as were wanted.
+    /// Processes the bytes that were [wanted](Self::wants).
     ///
     /// # Errors
-    /// Why there is no connection.
+    /// Why the connection is not made.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Step, HandshakeError> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Answer => self.answer(bytes),

@@ -4,8 +4,8 @@ use crate::code::{CODE_LEN, Keys, Use, is_proved, prove};
 use crate::message::{HEAD_LEN, Head, Sender, answer, decode, encode, opening, verdict};
 use crate::{HandshakeError, Nonce, Step, Token};
 
-/// The hub's side of a handshake: read [`wants`](Self::wants) bytes, give them to [`read`](Self::read), and do what that
-/// says, until it is done or fails. What it says to send in either case goes to the peer.
+/// The hub's side of a handshake: read [`wants`](Self::wants) bytes, pass them to [`read`](Self::read), and do what it
+/// returns, until it is done or fails. In either case, send the peer the bytes that it returns.
 #[derive(Debug)]
 pub struct Hub {
     token: Option<Token>,
@@ -21,7 +21,7 @@ enum State {
 }
 
 impl Hub {
-    /// For one connection. With a token, peers have to prove that they know it. The nonce has to be random.
+    /// A handshake for one connection. With a token, peers have to prove that they know it. The nonce has to be random.
     pub fn new(token: Option<Token>, nonce: Nonce) -> Hub {
         Hub {
             token,
@@ -39,7 +39,7 @@ impl Hub {
         }
     }
 
-    /// Takes in as many bytes as were wanted.
+    /// Processes the bytes that were [wanted](Self::wants).
     ///
     /// # Errors
     /// Why the peer is turned away, and what to tell it before the connection is closed.

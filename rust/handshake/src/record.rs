@@ -17,7 +17,7 @@ const LEN: usize = 4;
 /// Bytes of a code after it: half of HMAC-SHA256, as usual.
 const TAG: usize = 16;
 
-/// What a record adds.
+/// Bytes that a record adds.
 pub const OVERHEAD: usize = LEN + TAG;
 
 /// One direction: its key, and the number of the next record, which is in its code. So a record that is repeated, left out
@@ -60,17 +60,17 @@ impl fmt::Debug for Numbered {
 pub struct Sealer(Numbered);
 
 impl Sealer {
-    /// For what the daemon sends.
+    /// Seals what the daemon sends.
     pub fn of_daemon(keys: &Keys) -> Sealer {
         Sealer(Numbered::new(&keys.daemon))
     }
 
-    /// For what the hub sends.
+    /// Seals what the hub sends.
     pub fn of_hub(keys: &Keys) -> Sealer {
         Sealer(Numbered::new(&keys.hub))
     }
 
-    /// What stands before and after these parts, as one record.
+    /// Returns the bytes to write before and after these parts, which together are one record.
     ///
     /// # Panics
     /// When they have more than [`MAX_PLAIN`] bytes together: a bug of the caller.
@@ -99,12 +99,12 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// For what the daemon sends.
+    /// Opens what the daemon sends.
     pub fn of_daemon(keys: &Keys) -> Opener {
         Opener::new(&keys.daemon)
     }
 
-    /// For what the hub sends.
+    /// Opens what the hub sends.
     pub fn of_hub(keys: &Keys) -> Opener {
         Opener::new(&keys.hub)
     }

@@ -7,11 +7,11 @@ use thiserror::Error;
 /// Bytes of a token: as many as the key of the code takes without being shortened.
 pub const TOKEN_LEN: usize = 32;
 
-/// What those who may connect know.
+/// The secret of those who may connect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; TOKEN_LEN]);
 
-/// A text is no token.
+/// A text that is not a token.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[error("a token has {} hexadecimal digits", 2 * TOKEN_LEN)]
 pub struct TokenError;
@@ -25,7 +25,7 @@ impl Token {
     /// Reads a token as [`to_text`](Self::to_text) writes it.
     ///
     /// # Errors
-    /// When it is none; the text is not repeated.
+    /// When it is not one; the message does not contain the text.
     pub fn parse(text: &str) -> Result<Token, TokenError> {
         let text = text.trim();
         if text.len() != 2 * TOKEN_LEN || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A function of the user's has panicked. The panic hook has told of it, and the log.
+/// A function of the user's has panicked. The panic hook and the log have reported it.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 

@@ -38,7 +38,7 @@ use crate::{
     MAX_EVALUATIONS, MemoryReturn, Outcome, SubmitError, Task, TaskHandle, Welcome, Worker,
 };
 
-/// What hub, handles and the reactor have in common.
+/// What the hub, its handles and the reactor's tasks share.
 pub(crate) struct Core {
     /// See [`HubOptions::launcher`](crate::HubOptions::launcher).
     pub launcher: u64,
@@ -183,7 +183,7 @@ impl<T> Table<T> {
     }
 }
 
-/// Tables of so many slots and fewer are not worth shrinking.
+/// Tables with up to this many slots are not shrunk.
 const SMALL: usize = 1 << 10;
 
 /// What a daemon's report carries besides the ids.
@@ -192,7 +192,7 @@ struct Report {
     payload: Vec<u8>,
 }
 
-/// What is left to do once the state is unlocked.
+/// What remains to be done once the state is unlocked.
 #[derive(Default)]
 struct Work {
     flush: Vec<Arc<Link>>,

@@ -22,7 +22,7 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// What R users know this error by.
+    /// The code that R users know this error by.
     pub fn code(&self) -> ErrorCode {
         match self {
             // To dial, this means that nobody listens there; to listen, that there is no such folder.
@@ -40,14 +40,15 @@ impl HubError {
     }
 }
 
-/// Why a task was not taken.
+/// Why a task was not accepted.
 #[derive(Debug, Error)]
 pub enum SubmitError {
     /// Queued tasks have reached the hub's capacity; the task is given back. Try again after
     /// [`wait_admission`](crate::Hub::wait_admission).
     #[error("the queue is at its capacity")]
     Full(Box<Task>),
-    /// So many evaluations at once are not taken, as each costs memory here before a daemon can do any of it.
+    /// More than [`MAX_EVALUATIONS`](crate::MAX_EVALUATIONS) evaluations were asked for at once. Each takes memory here
+    /// before a daemon begins any.
     #[error(
         "at most {} evaluations may be asked for at once, not {count}",
         crate::MAX_EVALUATIONS

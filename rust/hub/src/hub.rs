@@ -15,7 +15,7 @@ use crate::task::SharedPart;
 use crate::{HubError, MemoryReturn, SubmitError, Task, TaskHandle, Worker, daemons};
 
 /// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
-/// the thread that serves the connections at the time, one call at a time.
+/// whichever thread drives the connections, one call at a time.
 pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
 
 /// How to open a hub.
@@ -24,15 +24,16 @@ pub struct HubOptions {
     pub address: Address,
     /// Who may connect, at an address of a network.
     pub access: Access,
-    /// What daemons that are launched from this process say to be known by, so that their process ids are; 0 for nothing.
+    /// Number by which daemons launched from this process identify themselves, so that their process ids can be
+    /// trusted; 0 for none.
     pub launcher: u64,
     /// How tasks find their daemons.
     pub mode: Mode,
-    /// Bytes of queued tasks from which on submissions are refused; `None` is no limit.
+    /// Submissions are refused while queued tasks take this many bytes or more; `None` for no limit.
     pub capacity: Option<u64>,
     /// Settings for daemons; `None` for none.
     pub welcome: Option<Welcome>,
-    /// Where to tell of memory that is freed; `None` for nowhere.
+    /// Receives reports of freed memory; `None` for nobody.
     pub memory_return: Option<&'static MemoryReturn>,
 }
 
@@ -51,7 +52,7 @@ impl HubOptions {
     }
 }
 
-/// Most evaluations that one call of [`Hub::everywhere`] makes: more than a hub can serve daemons.
+/// Limit of evaluations per call of [`Hub::everywhere`]: more than the daemons a hub can have.
 pub const MAX_EVALUATIONS: u32 = 1 << 16;
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
@@ -62,29 +63,29 @@ pub struct Hub {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Reports to a hub from elsewhere, and does not keep it open.
+/// A handle for other threads to report events to a hub. Does not keep the hub open.
 #[derive(Clone)]
 pub struct HubHandle(Arc<Core>);
 
 impl HubHandle {
-    /// A daemon that was launched will not come, for this reason. In [`Mode::Single`] the task that has waited longest
-    /// is lost with it; in all modes those who wait for daemons look again.
+    /// Reports that a launched daemon will not connect, and why. In [`Mode::Single`] the task that has waited longest
+    /// is lost with it; in all modes, threads that wait for daemons are woken.
     pub fn launch_failed(&self, reason: String) {
         self.0.launch_failed(reason);
     }
 
-    /// Whether a daemon of this process id has joined, which is said once: whoever sees the end of a process that was
-    /// launched learns whether it ever came.
+    /// Whether a daemon of this process id has joined. `true` is returned once: to whoever sees the end of a launched
+    /// process and has to know whether it ever connected.
     pub fn take_joined(&self, pid: u32) -> bool {
         self.0.take_joined(pid)
     }
 
-    /// Whether a daemon of this process id was turned away as files had run out, which is said once.
+    /// Whether a daemon of this process id was refused for want of descriptors; reported once.
     pub fn take_turned_away(&self, pid: u32) -> Option<OutOfFiles> {
         self.0.take_turned_away(pid)
     }
 
-    /// The same, without saying it for good.
+    /// As [`take_joined`](Self::take_joined), but can be asked repeatedly.
     pub fn has_joined(&self, pid: u32) -> bool {
         self.0.has_joined(pid)
     }
@@ -153,7 +154,7 @@ impl Hub {
         &self.address
     }
 
-    /// Submits a task. Never blocks: what the socket of a free daemon does not take is written as it takes more.
+    /// Submits a task. Never blocks: what does not fit the socket of a free daemon now is written later.
     ///
     /// # Errors
     /// [`SubmitError::Full`] gives the task back; [`SubmitError::Closed`].
@@ -170,8 +171,8 @@ impl Hub {
     }
 
     /// Submits one evaluation for each connected daemon, as [`everywhere`](Self::everywhere) does, and has each daemon
-    /// that joins from now on do the same before its first task. What becomes of that shows in
-    /// [`Worker::is_set_up`]; the task's timeout does not apply to it.
+    /// that joins from now on do the same before its first task. The result is shown by [`Worker::is_set_up`]; the
+    /// task's timeout does not apply to it.
     ///
     /// # Errors
     /// [`SubmitError::Closed`].
@@ -179,18 +180,18 @@ impl Hub {
         self.core.everywhere(task, None)
     }
 
-    /// Makes a part that many tasks have in common.
+    /// Makes a part that many tasks can refer to.
     pub fn share(&self, bytes: Vec<u8>) -> SharedPart {
         self.core.share(bytes)
     }
 
-    /// Waits until the queue is below its capacity, at most for `slice`; says whether it is (or the hub has closed).
+    /// Waits until the queue is below its capacity, at most for `slice`; returns whether it is (or the hub has closed).
     pub fn wait_admission(&self, slice: Duration) -> bool {
         self.core.wait_admission(slice)
     }
 
-    /// Waits until daemons have come or gone, or a launch has failed, since this call last gave `seen` (0 at first), at
-    /// most for `slice`.
+    /// Waits until daemons have joined or left, or a launch has failed, since the call that returned `seen` (0 at
+    /// first), at most for `slice`.
     pub fn wait_change(&self, seen: u64, slice: Duration) -> u64 {
         self.core.wait_change(seen, slice)
     }
@@ -205,7 +206,7 @@ impl Hub {
         self.core.memory()
     }
 
-    /// Peers that were turned away so far.
+    /// Peers that have been turned away.
     pub fn refused(&self) -> Refused {
         self.refusals.so_far()
     }
@@ -215,8 +216,7 @@ impl Hub {
         self.core.has_worker(id)
     }
 
-    /// Ends the connections to the daemon of this number, and has it leave, as [`close`](Self::close) does with all of
-    /// them. One that is not connected is left alone.
+    /// Tells the daemon of this number to leave and ends its connections. Does nothing if it is not connected.
     pub fn dismiss(&self, id: u32) {
         self.core.dismiss(id);
     }
@@ -226,14 +226,14 @@ impl Hub {
         self.core.workers()
     }
 
-    /// For those who report to the hub from other threads.
+    /// A handle by which other threads report to the hub.
     pub fn handle(&self) -> HubHandle {
         HubHandle(Arc::clone(&self.core))
     }
 
     /// Resolves all open tasks as reset and ends all connections. With `exit`, daemons are told to leave first, also
-    /// those that would stay to wait for another hub. Waits for the end of the hub's thread, except in a callback of this
-    /// hub: that thread, or one that it waits for, is the one that would wait.
+    /// those that would stay to wait for another hub. Waits for the end of the hub's thread, except in a callback of
+    /// this hub, which would wait for itself.
     pub fn close(&self, exit: bool) {
         self.core.close(exit);
         let thread = self.thread.lock().take();

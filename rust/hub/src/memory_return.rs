@@ -9,29 +9,32 @@ use std::time::Duration;
 
 use crate::callback::guarded;
 
-/// Bytes that are worth it.
+/// Freed bytes from which on asking the allocator pays.
 const MUCH: u64 = 32 << 20;
 
-/// Bytes of tasks and outcomes whose originals and copies are worth it: in memory they can be four times as large.
+/// The same for bytes of tasks and outcomes whose originals and copies the owner frees: in memory they can be four
+/// times as large.
 const MUCH_KEPT: u64 = MUCH / 4;
 
-/// Without further releases for so long, a burst is over.
+/// A burst is over when nothing has been freed for this long.
 const CALM: Duration = Duration::from_secs(2);
 
-/// What a task takes at either end of its life besides the bytes that travel.
+/// Bytes that a task takes at either end of its life, besides the ones that travel.
 const OVERHEAD: u64 = 512;
 
-/// Starts a thread that runs this.
+/// Starts a thread that runs the given function.
 pub type StartThread = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
 
-/// The one of a process, for all its hubs: a hub may be gone long before its memory is given back.
+/// Returns freed memory to the operating system. One per process, for all its hubs: a hub may be gone long before its
+/// memory is returned.
 ///
-/// What tasks and outcomes take up, hubs tell as it is freed. What their owner has made tasks from, or has made of outcomes,
-/// is freed by a garbage collector that says nothing of it, so the owner tells how much that is, and of collections.
+/// Hubs report what tasks and outcomes took up as it is freed. The values that their owner has made tasks from, or has
+/// decoded from outcomes, are freed by a garbage collector that does not report it; so the owner reports their size,
+/// and each collection.
 pub struct MemoryReturn {
-    /// Bytes that have been freed since memory was last given back.
+    /// Bytes freed since memory was last returned.
     freed: AtomicU64,
-    /// Bytes of the owner's that tasks and outcomes are copies of, less what has come back after collections.
+    /// Bytes of the owner's values that tasks and outcomes are copies of, less what was returned after collections.
     kept: AtomicU64,
     /// Part of it that the owner has not been asked to listen for.
     unheard: AtomicU64,
@@ -43,7 +46,8 @@ pub struct MemoryReturn {
 }
 
 impl MemoryReturn {
-    /// `give_back` asks the allocator, and answers how many bytes it has given back; it runs on a thread from `start`.
+    /// `give_back` has the allocator return memory, and returns how many bytes it did; it runs on a thread from
+    /// `start`.
     pub const fn new(give_back: fn() -> u64, start: StartThread) -> MemoryReturn {
         MemoryReturn {
             freed: AtomicU64::new(0),
@@ -56,7 +60,7 @@ impl MemoryReturn {
         }
     }
 
-    /// So many bytes of a task are about to be freed.
+    /// Records `bytes` freed with a task.
     pub(crate) fn note_freed(&'static self, bytes: usize) {
         let bytes = bytes as u64 + OVERHEAD;
         if self.freed.fetch_add(bytes, Ordering::Relaxed) + bytes >= MUCH {
@@ -64,9 +68,9 @@ impl MemoryReturn {
         }
     }
 
-    /// The owner has an object that travels, or has travelled, as so many bytes. Answers whether it is to listen to garbage
-    /// collections from now on, and to [tell](Self::note_collection) of the next ones: a listener that is as old as what it
-    /// listens for sees the collections that this takes part in.
+    /// Records that the owner has a value whose serialised form has `bytes`. Returns whether the owner should listen to
+    /// garbage collections from now on, and [report](Self::note_collection) the next ones: a listener that is as old as
+    /// what it listens for sees the collections that this takes part in.
     pub fn note_kept(&self, bytes: usize) -> bool {
         let bytes = bytes as u64 + OVERHEAD;
         self.kept.fetch_add(bytes, Ordering::Relaxed);
@@ -77,7 +81,8 @@ impl MemoryReturn {
         is_much
     }
 
-    /// There was a garbage collection. Answers whether to tell of further ones: much of what was kept has not come back.
+    /// Records a garbage collection. Returns whether to report further ones, as much of what was kept has not been
+    /// returned.
     pub fn note_collection(&'static self) -> bool {
         let is_much = self.kept.load(Ordering::Relaxed) >= MUCH_KEPT;
         if is_much {

@@ -8,15 +8,15 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How many there may be. Thousands of daemons come in waves smaller than this.
+/// Limit of newcomers. Even thousands of daemons arrive in waves smaller than this.
 const ROOM: usize = 256;
 
-/// What each has for itself. Daemons need a millisecond, over a network some round trips; those that a busy machine keeps for
-/// longer come again.
+/// Time that each newcomer has before it may be dropped for another. Daemons need a millisecond, over a network some
+/// round trips; one that a busy machine delays for longer connects again.
 const UNDISTURBED: Duration = Duration::from_millis(500);
 
-/// The peers that have come and are no daemons yet. There is room for so many; for one more, the one that has been here
-/// longest gives way.
+/// The peers that have connected and are not daemons yet. When [`ROOM`] of them are here, the oldest is dropped for the
+/// next.
 #[derive(Debug, Default)]
 pub(crate) struct Newcomers {
     here: Mutex<Here>,
@@ -36,7 +36,7 @@ struct Entry {
 }
 
 impl Here {
-    /// Whether there is room for one more, if need be as the oldest gives way; else when that will.
+    /// Makes room for one more, by dropping the oldest if need be. `Err` says when that will be possible.
     fn make_room(&mut self, now: Instant) -> Result<(), Instant> {
         if self.by_arrival.len() < ROOM {
             return Ok(());
@@ -66,7 +66,7 @@ impl Here {
 }
 
 impl Newcomers {
-    /// Takes one more in, when there is room.
+    /// Admits one more, when there is room.
     pub(crate) async fn take_in(self: &Arc<Self>) -> Newcomer {
         loop {
             let full_until = {
@@ -92,7 +92,7 @@ impl Newcomers {
     }
 }
 
-/// One of them, until it is known or this is dropped.
+/// A place among the newcomers, until the peer is known or this is dropped.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
     all: Arc<Newcomers>,
@@ -101,12 +101,12 @@ pub(crate) struct Newcomer {
 }
 
 impl Newcomer {
-    /// Resolves when it has to go.
+    /// Resolves when this newcomer is to be dropped.
     pub(crate) async fn gives_way(&self) {
         self.gives_way.notified().await;
     }
 
-    /// It is a newcomer no more.
+    /// The peer is known: it no longer counts as a newcomer.
     pub(crate) fn is_known(&self) {
         if self
             .all

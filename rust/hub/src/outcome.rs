@@ -17,7 +17,7 @@ pub enum Outcome {
     TimedOut,
     /// The task was cancelled.
     Cancelled,
-    /// The daemon that evaluated it died, or no daemon could be started; the text says which, for people.
+    /// The daemon that evaluated it died, or no daemon could be started; the text says which.
     Lost(String),
     /// The hub was closed.
     Reset,
@@ -29,7 +29,7 @@ impl Outcome {
         !matches!(self, Outcome::Value(_))
     }
 
-    /// What R users know an outcome by that has neither value nor error object.
+    /// The code that R users know this outcome by; `None` for a value or an error object.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Outcome::Value(_) | Outcome::Failed(_) | Outcome::Interrupted => None,

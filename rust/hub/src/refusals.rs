@@ -6,7 +6,7 @@ use mirai_lanes::LaneError;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Between two notes of the same kind in the log.
+/// Shortest time between two log entries of the same kind.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Peers that a hub has turned away since it opened.
@@ -14,11 +14,12 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Refused {
     /// They run as another user of this machine.
     pub strangers: u64,
-    /// They did not prove that they may come in: by their certificate, the token, or at all.
+    /// They did not prove that they may connect, by certificate, token, or at all.
     pub unproven: u64,
-    /// They said too little for too long.
+    /// They did not complete their greeting in time.
     pub silent: u64,
-    /// They were let in and then spoke another protocol or version, were set up for another hub, or found no room.
+    /// They were admitted and then spoke another protocol or version, were set up for another hub, or found no free
+    /// descriptors.
     pub unfit: u64,
 }
 
@@ -40,19 +41,19 @@ impl Kind {
     }
 }
 
-/// Counts them, and says which of them to log.
+/// Counts refusals, and decides which of them to log.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     refused: Refused,
-    /// When each kind was logged last.
+    /// When each kind was last logged.
     logged: [Option<Instant>; 4],
 }
 
 impl Refusals {
-    /// Counts one; whether it is to be logged, with the count of its kind.
+    /// Counts one. Returns the count of its kind if it is to be logged.
     pub(crate) fn count(&self, kind: Kind, now: Instant) -> Option<u64> {
         let mut counts = self.0.lock();
         let refused = &mut counts.refused;

@@ -24,17 +24,17 @@ static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
 /// A unit of work to submit.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// What the daemon's evaluator gets.
+    /// Bytes for the daemon's evaluator.
     pub body: Vec<u8>,
     /// A part that many tasks have in common; it is sent once to each daemon.
     pub shared: Option<SharedPart>,
-    /// Given to the evaluator unread.
+    /// Passed to the evaluator unread.
     pub flags: TaskFlags,
     /// Longest time from submission until the task resolves, if by nothing else then to [`Outcome::TimedOut`].
     /// Resolution one millisecond, rounded down.
     pub timeout: Option<Duration>,
-    /// The [worker](crate::Worker) it is meant for, by its id ([`Mode::Direct`](crate::Mode::Direct) only). One that is
-    /// not connected cannot have it: the task goes to any.
+    /// The [worker](crate::Worker) it is meant for, by its id ([`Mode::Direct`](crate::Mode::Direct) only). If it is
+    /// not connected, the task goes to any.
     pub to: Option<u32>,
 }
 
@@ -59,7 +59,7 @@ pub struct SharedPart(pub(crate) Arc<SharedBytes>);
 #[derive(Debug)]
 pub(crate) struct SharedBytes {
     pub id: u64,
-    /// As the scheduler of `core` knows it.
+    /// Its id in the scheduler of `core`.
     pub part: PartId,
     pub bytes: Arc<Vec<u8>>,
     pub core: Weak<Core>,
@@ -87,9 +87,9 @@ impl Drop for SharedBytes {
 
 type Callback = Box<dyn FnOnce() + Send>;
 
-/// Who waits for an outcome.
+/// A party that waits for an outcome.
 struct Waiter {
-    /// Names a [watch](crate::Watch), 0 anyone else.
+    /// Number of a [watch](crate::Watch); 0 for any other callback.
     watch: u64,
     callback: Callback,
 }
@@ -131,7 +131,7 @@ impl Cell {
         self.number
     }
 
-    /// So many bytes of the task are about to be freed.
+    /// Records `bytes` of the task as freed.
     pub(crate) fn note_freed(&self, bytes: usize) {
         if let Some(memory_return) = self.memory_return {
             memory_return.note_freed(bytes);
@@ -155,7 +155,7 @@ impl Cell {
         }
     }
 
-    /// Lets a watch end that nobody looks at any more.
+    /// Removes the callbacks of a watch.
     pub(crate) fn unwatch(&self, watch: u64) {
         let dropped: Vec<_> = {
             let mut waiters = self.waiters.lock();
@@ -202,7 +202,7 @@ impl TaskHandle {
         }
     }
 
-    /// Waits for the outcome, at most for `slice`; says whether it is there. The waiting thread serves the hub's
+    /// Waits for the outcome, at most for `slice`; returns whether it is there. The waiting thread serves the hub's
     /// connections meanwhile, so callbacks of other tasks may run on it.
     pub fn wait_for(&self, slice: Duration) -> bool {
         if self.outcome().is_some() {
@@ -222,8 +222,8 @@ impl TaskHandle {
         is_settled
     }
 
-    /// Cancels the task: it resolves to [`Outcome::Cancelled`] at once, if it was still open. Says whether it has been
-    /// taken out of the queue or its daemon told to stop; in modes where a daemon cannot be told, the answer is `false`
+    /// Cancels the task: it resolves to [`Outcome::Cancelled`] at once, if it was still open. Returns whether it was
+    /// removed from the queue or its daemon was told to stop; in modes where a daemon cannot be told, that is `false`
     /// although the task resolves.
     pub fn cancel(&self) -> bool {
         match self.0.core.upgrade() {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Price of a peer that the lane turned away at once: about fifty times what that takes of the reactor.
 pub(crate) const AT_ONCE: Duration = Duration::from_micros(250);
 
-/// Price of one whose messages were read first.
+/// Price of a peer whose messages were read first.
 pub(crate) const AFTER_READING: Duration = Duration::from_millis(2);
 
 /// The debt at which it closes.

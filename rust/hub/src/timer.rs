@@ -35,7 +35,7 @@ impl Timer {
         self.changed.notify_one();
     }
 
-    /// Waits for the deadline, whatever it is by then.
+    /// Waits for the deadline, which may change meanwhile.
     pub(crate) async fn due(&self) {
         loop {
             let armed = self.armed.load(Ordering::Relaxed);

@@ -17,18 +17,18 @@ use crate::task::Cell as TaskCell;
 /// Numbers watches over the life of the process, from 1.
 static LAST_WATCH: AtomicU64 = AtomicU64::new(0);
 
-/// A number of no other watch.
+/// Returns a number that no other watch has.
 pub(crate) fn take_watch_number() -> u64 {
     LAST_WATCH.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// How far a set of tasks has come.
+/// Progress of a set of tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Number of resolved tasks.
     pub done: usize,
-    /// Index of the first task to resolve to anything but a value, in order of time; of those already resolved when
-    /// the watch began, the lowest.
+    /// Index of the first task, in order of time, that resolved to anything but a value; of those already resolved when
+    /// the watch began, the lowest index.
     pub first_failure: Option<usize>,
     /// Index of the first task to resolve, in the same sense.
     pub first_done: Option<usize>,
@@ -37,7 +37,7 @@ pub struct Progress {
 /// Watches a set of tasks: one registration for each, one wake-up for the waiter when what it waits for has happened.
 /// Dropping it ends the registrations, so that a task may be watched any number of times.
 ///
-/// It belongs to one thread at a time, as there is one waiter to wake; others make a watch of their own.
+/// It belongs to one thread at a time, as one waiter can be woken; other threads make a watch of their own.
 ///
 /// ```compile_fail
 /// fn shared<T: Sync>() {}
@@ -46,7 +46,7 @@ pub struct Progress {
 pub struct Watch {
     number: u64,
     cells: Vec<Weak<TaskCell>>,
-    /// The hub of all the tasks, if it is one.
+    /// The hub of all the tasks, if they have the same.
     core: Option<Weak<Core>>,
     shared: Arc<Shared>,
     /// Not `Sync`.
@@ -62,7 +62,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     progress: Progress,
-    /// What the waiter sleeps for, so that others resolve without waking it.
+    /// What the waiter waits for, so that other tasks resolve without waking it.
     wanted: usize,
     wakes_on_failure: bool,
 }
@@ -134,7 +134,7 @@ impl Watch {
     }
 
     /// Waits until `at_least` tasks have resolved, or, with `stop_on_failure`, one has failed; at most for `slice`. The
-    /// waiting thread serves the connections of the tasks' hub meanwhile, if it is one.
+    /// waiting thread serves the connections of the tasks' hub meanwhile, if they have the same.
     pub fn wait(&self, at_least: usize, stop_on_failure: bool, slice: Duration) -> Progress {
         let until = after(slice);
         {

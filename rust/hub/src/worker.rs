@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::task::Cell;
 
-/// A daemon that is connected.
+/// A connected daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Worker {
     /// Number in the life of the hub, from 1.
@@ -13,29 +13,29 @@ pub struct Worker {
     pub pid: Option<u32>,
     /// Reports received from it.
     pub done: u64,
-    /// Time it had tasks.
+    /// Total time during which it had a task.
     pub busy: Duration,
-    /// What it is at.
+    /// The task that it evaluates.
     pub task: Option<Running>,
-    /// Nothing of what it had to [set up](crate::Hub::set_up) as it joined has failed so far.
+    /// Whether all [set-ups](crate::Hub::set_up) that it has finished have succeeded.
     pub is_set_up: bool,
 }
 
-/// The task that a daemon is at; where it has been sent several, the one whose turn it is.
+/// The task that a daemon evaluates; of several that it was sent, the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// Number of the task, as of its handle.
+    /// Number of the task, as its handle has it.
     pub number: u64,
-    /// Time since it was that task's turn.
+    /// Time since its evaluation began.
     pub age: Duration,
-    /// The task has been cancelled or has timed out: nobody waits for the daemon.
+    /// Whether the task has been cancelled or has timed out, so that nobody waits for the daemon.
     pub is_over: bool,
 }
 
 /// The work of one daemon.
 #[derive(Default)]
 pub(crate) struct Workload {
-    /// Since when it is at its task.
+    /// When its task began.
     turn: Option<Instant>,
     done: u64,
     busy: Duration,
@@ -47,7 +47,7 @@ impl Workload {
         self.failed_setups += u64::from(!succeeded);
     }
 
-    /// It is at a task, if it was not before.
+    /// Records that a task begins, unless one is under way.
     pub(crate) fn begins(&mut self) {
         self.turn.get_or_insert_with(Instant::now);
     }

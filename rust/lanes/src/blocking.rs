@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Dialled, HostWatch, Wake, lane};
 
-/// A blocking socket of the system's.
+/// A blocking socket of the operating system.
 pub(crate) trait Socket: Send + Sync + Debug {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
     fn reader(&self) -> impl Read;
@@ -54,7 +54,7 @@ impl Socket for lane::Stream {
     }
 }
 
-/// A dialled connection that is such a socket: what is waited for is waited for there.
+/// A dialled connection over such a socket, whose calls block in the operating system.
 #[derive(Debug)]
 pub(crate) struct Blocking<S> {
     socket: S,
@@ -93,7 +93,7 @@ impl<S: Socket> Dialled for Blocking<S> {
         self.socket.reader().read(into)
     }
 
-    /// The whole rest, unless the stream ends or its timeout passes before.
+    /// Reads all of `limit`, unless the stream ends or its timeout passes before.
     fn read_append(
         &self,
         into: &mut Vec<u8>,

@@ -8,40 +8,40 @@ use std::io;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorCode(i32);
 
-/// From here on numbers hold one of the operating system.
+/// Codes from here on hold an error number of the operating system.
 const SYSTEM: i32 = 0x1000_0000;
-/// From here on numbers hold one of a transport.
+/// Codes from here on hold an error number of a transport.
 const TRANSPORT: i32 = 0x2000_0000;
 const END: i32 = 0x4000_0000;
 
 impl ErrorCode {
     /// There was no memory.
     pub const OUT_OF_MEMORY: ErrorCode = ErrorCode(2);
-    /// A value is of no use, such as a URL that is none.
+    /// A value is invalid, such as a malformed URL.
     pub const INVALID: ErrorCode = ErrorCode(3);
-    /// The time for it is over.
+    /// The time limit was reached.
     pub const TIMED_OUT: ErrorCode = ErrorCode(5);
-    /// Nobody listens there.
+    /// Nobody listens at the address.
     pub const REFUSED: ErrorCode = ErrorCode(6);
     /// The hub, or the connection, is closed.
     pub const CLOSED: ErrorCode = ErrorCode(7);
     /// It may succeed later.
     pub const TRY_AGAIN: ErrorCode = ErrorCode(8);
-    /// Not here: on this platform, in this build, or for this kind of address.
+    /// Not supported on this platform, in this build, or for this kind of address.
     pub const UNSUPPORTED: ErrorCode = ErrorCode(9);
-    /// Somebody listens there already.
+    /// Somebody listens at the address already.
     pub const IN_USE: ErrorCode = ErrorCode(10);
     /// There is no such file or folder.
     pub const NOT_FOUND: ErrorCode = ErrorCode(12);
     /// The peer does not follow the protocol, or not this version of it.
     pub const PROTOCOL: ErrorCode = ErrorCode(13);
-    /// No way leads to the host.
+    /// The host cannot be reached.
     pub const UNREACHABLE: ErrorCode = ErrorCode(14);
     /// This machine has no such address, or there is no host of that name.
     pub const NO_ADDRESS: ErrorCode = ErrorCode(15);
-    /// Another user's, or not permitted.
+    /// Not permitted, or owned by another user.
     pub const PERMISSION: ErrorCode = ErrorCode(16);
-    /// The connection was broken by the peer before it was of use.
+    /// The peer broke the connection before it was established.
     pub const ABORTED: ErrorCode = ErrorCode(18);
     /// The daemon, or the pool, is gone.
     pub const RESET: ErrorCode = ErrorCode(19);
@@ -49,7 +49,7 @@ impl ErrorCode {
     pub const CANCELLED: ErrorCode = ErrorCode(20);
     /// This process, or the system, can open no more files.
     pub const OUT_OF_FILES: ErrorCode = ErrorCode(21);
-    /// There is no room on the disk.
+    /// The disk is full.
     pub const OUT_OF_SPACE: ErrorCode = ErrorCode(22);
     /// TLS could not be set up.
     pub const CRYPTOGRAPHIC: ErrorCode = ErrorCode(26);
@@ -68,7 +68,7 @@ impl ErrorCode {
         self.0
     }
 
-    /// The code of an error of the operating system; of one without a number, that of nothing in particular.
+    /// The code of an error of the operating system; a general one for an error without a number.
     pub fn of_io(error: &io::Error) -> ErrorCode {
         use io::ErrorKind as Kind;
         match error.kind() {
@@ -87,7 +87,7 @@ impl ErrorCode {
         }
     }
 
-    /// The operating system's own error, where it is none that there is a number for.
+    /// The operating system's own error, if there is no code for it.
     pub fn system(self) -> Option<io::Error> {
         (SYSTEM..TRANSPORT)
             .contains(&self.0)
@@ -114,7 +114,7 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// Of the process (`EMFILE`) or the system (`ENFILE`).
+/// Whether the process (`EMFILE`) or the system (`ENFILE`) has run out of files.
 fn is_out_of_files(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()]
@@ -131,7 +131,7 @@ fn system_text(number: i32) -> String {
     }
 }
 
-/// By number.
+/// The texts, by number.
 const TEXTS: [&str; 32] = [
     "Hunky dory",
     "Interrupted",

@@ -13,9 +13,9 @@ use crate::{HostWatch, LaneError, Wake};
 /// The `try_` methods may be called from any thread, also outside the hub's runtime; the `poll_` methods only from
 /// tasks of the runtime, one at a time for each direction.
 pub trait Connection: Send + Sync + std::fmt::Debug {
-    /// Ready when [`try_read`](Self::try_read) has a chance.
+    /// Ready when [`try_read`](Self::try_read) may succeed.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Ready when [`try_write`](Self::try_write) has a chance.
+    /// Ready when [`try_write`](Self::try_write) may succeed.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Reads into initialised memory; `Ok(0)` is the end of the stream.
     ///
@@ -42,10 +42,10 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     fn notices_silence(&self) -> bool;
 }
 
-/// A daemon whose machine has not answered for so long is gone: the machine, or the way to it.
+/// A daemon is taken for lost when its machine has not answered for this long.
 pub const SILENCE: Duration = Duration::from_secs(15);
 
-/// So much longer a daemon waits for its host, which may be stopped or asleep.
+/// How long a daemon waits for a silent host: longer, as a host may be stopped or asleep.
 pub const HOST_SILENCE: Duration = Duration::from_secs(300);
 
 /// A daemon's end of a connection: blocking, and used by two threads at most, of which one reads.

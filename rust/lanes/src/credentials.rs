@@ -7,30 +7,30 @@ use pem::Pem;
 
 use crate::{DaemonTls, HubTls, LaneError, network};
 
-/// Who may connect to a hub by a network, and how the hub shows who it is.
+/// Who may connect to a hub over a network, and how the hub proves who it is.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// For addresses with TLS.
     pub tls: Option<HubTls>,
-    /// What peers have to know.
+    /// The token that peers have to know.
     pub token: Option<Token>,
 }
 
-/// What a daemon shows to its hub on a network, and what it asks of that.
+/// What a daemon shows to its hub over a network, and what it requires of the hub.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     /// For addresses with TLS.
     pub tls: Option<DaemonTls>,
-    /// What the hub has to know, and asks for.
+    /// The token that the hub has to know, and asks for.
     pub token: Option<Token>,
 }
 
-/// Of the section with the token among the certificates.
+/// Label of the PEM section that holds the token.
 const TOKEN: &str = "MIRAI TOKEN";
 
 impl Access {
-    /// Lets in those who have the credentials given beside it, and nobody else: single-use certificates for TLS at `host`,
-    /// and a token.
+    /// Admits those who have the credentials returned with it, and nobody else: single-use certificates for TLS at
+    /// `host`, and a token.
     ///
     /// # Errors
     /// When the system gives no random numbers.
@@ -49,7 +49,7 @@ impl Access {
     }
 }
 
-/// A token that nobody has had before.
+/// A new random token.
 ///
 /// # Errors
 /// When the system gives no random numbers.
@@ -79,7 +79,7 @@ impl Credentials {
         }
     }
 
-    /// The same from a file, where there is no list of revoked ones.
+    /// Reads the same from a file, without a list of revoked certificates.
     ///
     /// # Errors
     /// [`LaneError::File`], with code 12 when there is none.
@@ -87,7 +87,7 @@ impl Credentials {
         Ok(Credentials::parse(&network::read_file(path)?, ""))
     }
 
-    /// One text with all of it, in the form of PEM. Whoever has it may connect.
+    /// All of it as one text in PEM format. Whoever has it may connect.
     pub fn to_text(&self) -> String {
         let mut text = self.tls.as_ref().map_or(String::new(), DaemonTls::to_text);
         if let Some(token) = &self.token {

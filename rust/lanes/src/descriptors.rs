@@ -28,7 +28,7 @@ pub enum OutOfFiles {
         /// The limit of this process.
         limit: u64,
     },
-    /// Not for so many daemons.
+    /// There are not enough for the number of daemons that was asked for.
     #[error(
         "each daemon takes {PER_DAEMON} of the {limit} files that this session may have open at a time (`ulimit -n`), \
          which leaves room for {room} more: ask for fewer, or start R under a higher limit"
@@ -36,12 +36,12 @@ pub enum OutOfFiles {
     For {
         /// The limit of this process.
         limit: u64,
-        /// The daemons that there is room for.
+        /// Number of daemons for which there are enough.
         room: u64,
     },
 }
 
-/// What a daemon takes in its hub's process: two connections and, on Linux, the watch over its process.
+/// Descriptors that a daemon takes in its hub's process: two connections and, on Linux, the watch over its process.
 const PER_DAEMON: u64 = if cfg!(target_os = "linux") { 3 } else { 2 };
 
 /// What descriptors are wanted for.
@@ -53,7 +53,7 @@ pub enum RoomFor {
     Connection,
 }
 
-/// Whether there are descriptors for one more.
+/// Checks that there are descriptors for one more.
 ///
 /// # Errors
 /// [`OutOfFiles::Now`].
@@ -67,7 +67,7 @@ pub fn check_room(what: RoomFor) -> Result<(), OutOfFiles> {
     }
 }
 
-/// Whether there are descriptors for so many daemons on this machine.
+/// Checks that there are descriptors for this number of daemons on this machine.
 ///
 /// # Errors
 /// [`OutOfFiles`].
@@ -96,10 +96,10 @@ mod unix {
     /// from 1024 on, so the ones below are left to R.
     const FIRST: u64 = 1024;
 
-    /// So many below the soft limit are not for hubs, so that R can still open files and start programs.
+    /// Descriptors below the soft limit that hubs do not use, so that R can still open files and start programs.
     const RESERVE: u64 = 32;
 
-    /// What a launch takes: the ways to its fork server, and copies of R's output.
+    /// Descriptors that a launch takes: the sockets to its fork server, and copies of R's output.
     const PER_LAUNCH: u64 = 4;
 
     /// Apple's systems grant no more to a process, whatever its limit says.
@@ -136,7 +136,7 @@ mod unix {
             }
         }
 
-        /// How many are left to R, at the end of the range.
+        /// How many descriptors at the end of the range are left to R.
         fn reserve(self, what: RoomFor) -> u64 {
             let all = RESERVE.min(self.soft / 4);
             match what {

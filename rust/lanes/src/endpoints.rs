@@ -25,12 +25,12 @@ pub fn dial(
     }
 }
 
-/// Takes connections in.
+/// Accepts connections.
 #[derive(Debug)]
 pub enum Listener {
-    /// The platform's way within one machine.
+    /// The platform's lane within one machine.
     Local(lane::LocalListener),
-    /// From other machines.
+    /// The lane to other machines.
     Network(NetworkListener),
 }
 

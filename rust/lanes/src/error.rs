@@ -20,7 +20,7 @@ pub enum LaneError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The URL is well formed, but this build or platform has no such lane.
+    /// The URL is well formed, but this build or platform has no lane for it.
     #[error("`{url}`: this scheme is not supported here")]
     Unsupported {
         /// The URL as given.
@@ -53,7 +53,7 @@ pub enum LaneError {
     /// A hub has turned a peer away.
     #[error("{}: {reason}", named(peer))]
     TurnedAway {
-        /// Where it came from, if that was still known.
+        /// The peer's address, if it was still known.
         peer: Option<SocketAddr>,
         /// Why.
         reason: Refusal,
@@ -64,13 +64,13 @@ pub enum LaneError {
         /// The URL as given.
         url: String,
     },
-    /// A daemon has no certificate to know its hub by.
+    /// A daemon has no certificate by which to recognise its hub.
     #[error("`{url}`: the host cannot be authenticated without its certificate (`tlscert`)")]
     NoCertificate {
         /// The URL as given.
         url: String,
     },
-    /// Certificates or keys are of no use.
+    /// Certificates or keys are invalid.
     #[error("the TLS certificate: {reason}")]
     Certificate {
         /// Why.
@@ -122,7 +122,7 @@ impl LaneError {
         }
     }
 
-    /// What R users know this error by.
+    /// The code that R users know this error by.
     pub fn code(&self) -> ErrorCode {
         match self {
             LaneError::Malformed { .. } => ErrorCode::INVALID,
@@ -147,7 +147,7 @@ impl LaneError {
     }
 }
 
-/// A refusal in a daemon's words.
+/// The text of a refusal, for a daemon.
 fn refused(reason: &Refusal) -> String {
     match reason {
         Refusal::Tls(_) => "the host could not be authenticated: its certificate is not signed by what was given, \

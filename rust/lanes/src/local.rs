@@ -19,8 +19,8 @@ use crate::{Address, Arrival, Connection, LaneError, Patience};
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = std_net::UnixStream;
 
-/// Connections that the system takes in before the hub does; who comes next waits, one after the other. A long queue would
-/// be of use to strangers only: daemons wait behind all those who are in it.
+/// Length of the system's queue of connections that the hub has not accepted yet; further peers wait until there is a
+/// place. A long queue would help strangers only: daemons wait behind all those who are in it.
 const BACKLOG: i32 = 256;
 
 /// A listening Unix socket. A socket file goes away with it.
@@ -63,7 +63,7 @@ impl LocalListener {
         &self.address
     }
 
-    /// The kernel has told by then who the peer is.
+    /// By then the kernel has reported who the peer is.
     pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
         let os = |source| LaneError::Os {
             url: self.address.to_string(),
@@ -105,7 +105,7 @@ fn bind_abstract(name: &str) -> io::Result<std_net::UnixListener> {
     std_net::UnixListener::bind_addr(&std_net::SocketAddr::from_abstract_name(name)?)
 }
 
-/// Connects; when the queue there is full, waits in line for so long at most, and then fails with `WouldBlock`.
+/// Connects; when the hub's queue is full, waits for `within` at most, and then fails with `WouldBlock`.
 #[cfg(target_os = "linux")]
 fn connect(address: &Address, within: Duration) -> io::Result<std_net::UnixStream> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -127,7 +127,7 @@ fn connect(address: &Address, within: Duration) -> io::Result<std_net::UnixStrea
     Ok(socket.into())
 }
 
-/// Connects; other systems refuse at once when the queue there is full.
+/// Connects; other systems refuse at once when the hub's queue is full.
 #[cfg(not(target_os = "linux"))]
 fn connect(address: &Address, _: Duration) -> io::Result<std_net::UnixStream> {
     match address {
@@ -221,7 +221,7 @@ pub(crate) fn dial(
     Ok(stream)
 }
 
-/// What there was no patience for any more.
+/// The error of a wait that was given up.
 fn name_queue(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::TimedOut => io::Error::new(

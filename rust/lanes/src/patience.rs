@@ -4,15 +4,16 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Between two questions whether to give up.
+/// Interval at which the caller is asked whether to give up.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// How long to wait for a hub, and who may end that before: asked now and then, on the thread that waits.
+/// How long to wait for a hub, and a function that may end the wait before: it is called at intervals, on the waiting
+/// thread.
 pub struct Patience<'a> {
     until: Instant,
     ask_at: Instant,
     gives_up: &'a mut dyn FnMut() -> bool,
-    /// Then it is not asked again.
+    /// It has ended the wait, and is not called again.
     has_given_up: bool,
 }
 
@@ -25,7 +26,7 @@ impl fmt::Debug for Patience<'_> {
 }
 
 impl<'a> Patience<'a> {
-    /// Waits for so long, unless `gives_up` says yes before. It is not asked about what takes no time.
+    /// Allows waiting for `within`, unless `gives_up` returns true before. It is not called for what takes no time.
     pub fn new(within: Duration, gives_up: &'a mut dyn FnMut() -> bool) -> Patience<'a> {
         let now = Instant::now();
         Patience {
@@ -36,7 +37,7 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// Has the first of so many things tried in its part of the time that is left.
+    /// Runs the first of `of` attempts with its share of the time that is left.
     pub(crate) fn share<T>(&mut self, of: usize, attempt: impl FnOnce(&mut Self) -> T) -> T {
         let now = Instant::now();
         let rest = self.until.saturating_duration_since(now);
@@ -47,10 +48,10 @@ impl<'a> Patience<'a> {
         result
     }
 
-    /// How long to wait now; never zero.
+    /// How long to wait before the next call of this; never zero.
     ///
     /// # Errors
-    /// `TimedOut` when the time is over; of kind `Other` when somebody has given up.
+    /// `TimedOut` when the time is over; `Other` when the function has ended the wait.
     pub fn slice(&mut self) -> io::Result<Duration> {
         let now = Instant::now();
         if !self.has_given_up && now >= self.ask_at {
@@ -70,7 +71,7 @@ impl<'a> Patience<'a> {
         Ok(rest.min(SLICE))
     }
 
-    /// All that is left, for what cannot be asked in between.
+    /// All the time that is left, for a wait that cannot be interrupted.
     #[cfg(any(not(unix), test))]
     pub(crate) fn rest(&mut self) -> io::Result<Duration> {
         self.slice()?;
@@ -80,7 +81,7 @@ impl<'a> Patience<'a> {
             .max(SLICE))
     }
 
-    /// Until when to wait now.
+    /// Until when to wait before the next call of this.
     ///
     /// # Errors
     /// As for [`slice`](Self::slice).

@@ -19,7 +19,7 @@ impl ProcessEnd {
             .map(|fd| ProcessEnd { fd })
     }
 
-    /// Leaves the low descriptors to R, where it can.
+    /// Moves its descriptor out of the range that is left to R, where possible.
     pub fn move_up(self) -> ProcessEnd {
         ProcessEnd {
             fd: crate::descriptors::move_up(self.fd),
@@ -80,7 +80,7 @@ pub fn end_this_process() {
     std::process::exit(128 + 15);
 }
 
-/// Why [`HostWatch::wait`] returned.
+/// What a daemon's control thread has waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// There is something to read, if only the end of the stream.
@@ -89,7 +89,7 @@ pub enum Wake {
     HostEnded,
 }
 
-/// A daemon's watch over the process of its hub.
+/// Lets a daemon watch the process of its hub.
 #[derive(Debug)]
 pub struct HostWatch {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "always `None`"))]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// back on a virtual machine, several times what a small task takes; this covers an answer that has to wake its sender.
 const BUDGET: Duration = Duration::from_micros(100);
 
-/// Waits that go without after many vain ones, at most.
+/// Limit of waits without looking after vain ones.
 const MOST_SKIPPED: u32 = 1023;
 
 /// Decides whether a wait for a message begins with busy looking: as long as that pays.
@@ -30,8 +30,8 @@ impl Spin {
         has_processors().then(|| Instant::now() + BUDGET)
     }
 
-    /// Looking, which [`begin`](Self::begin) allowed until then, has just ended: with a message or in vain. To be called
-    /// before any sleep.
+    /// Looking, which [`begin`](Self::begin) allowed until then, has just ended: with a message or in vain. To be
+    /// called before sleeping.
     pub fn end(&mut self, until: Instant, came: bool) {
         let lost_processor = Instant::now() > until + BUDGET;
         self.penalty = match came {

@@ -12,18 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct LaunchId(u64);
 
 impl LaunchId {
-    /// Another one than all before.
+    /// A number that no launch before has had.
     pub(crate) fn next() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
-/// Gets the events of a launch, on threads of the launcher. It must not wait for long: other
-/// events wait behind it.
+/// Receives the events of a launch, on threads of the launcher. It must return quickly: other
+/// events wait for it.
 pub type EventHandler = Arc<dyn Fn(DaemonEvent) + Send + Sync>;
 
-/// A request with all that was read from the host's process when it was made.
+/// A request, with what was read from the host's process when it was made.
 pub(crate) struct Launch {
     pub(crate) id: LaunchId,
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "finds a server"))]
@@ -52,7 +52,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// The batch less its first `n` daemons.
+    /// The batch without its first `n` daemons.
     #[cfg(target_os = "linux")]
     pub(crate) fn after(&self, n: usize) -> Self {
         Self {

@@ -39,7 +39,7 @@ pub enum BootError {
     /// The program was started by something other than a launcher.
     #[error("stdin is not a launcher's socket")]
     NotStarted,
-    /// The host said something else than it should.
+    /// The host sent an unexpected message.
     #[error("unexpected message from the host")]
     Protocol,
     /// The operating system refused.
@@ -74,7 +74,7 @@ pub fn boot(r_home: &Path, title: &str) -> Result<Boot, BootError> {
 
 impl Boot {
     /// Tells the host that the program can run R, and leaves the socket to
-    /// [`serve_forks`](crate::serve_forks). What goes wrong from here on is for R's user to mend.
+    /// [`serve_forks`](crate::serve_forks). Later failures are those of the user's start-up files.
     ///
     /// `tempdir` is R's variable for the path of its temporary folder, null while there is none:
     /// the folder goes with a process that ends before R is up.

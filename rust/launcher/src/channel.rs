@@ -14,7 +14,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// No message carries more descriptors.
+/// Limit of descriptors per message.
 const MOST_DESCRIPTORS: usize = 2;
 
 /// Both ends of a new channel, not passed on to programs.
@@ -23,16 +23,16 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, kind, flags, None)?)
 }
 
-/// What there was to receive.
+/// The result of receiving.
 pub(crate) enum Received<T> {
     Message(T, Vec<OwnedFd>),
-    /// Nobody holds the other end any more.
+    /// The other end is closed.
     End,
-    /// Nothing yet; only where waiting was not allowed.
+    /// There is no message yet; only where waiting was not allowed.
     Nothing,
 }
 
-/// Sends a message, and waits while the receiver has too many of them.
+/// Sends a message. Waits while the receiver's queue is full.
 pub(crate) fn send(
     socket: impl AsFd,
     message: &impl Serialize,

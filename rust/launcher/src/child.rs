@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 use thiserror::Error;
 
-/// What the launcher of this process has given it to be known by, 0 for nothing. On R's main thread, and once: the
-/// environment variable goes, as what tasks start is not known by it.
+/// The number by which the launcher of this process identifies it; 0 for none. To be called once,
+/// on R's main thread: it removes the environment variable, so that programs which tasks start do
+/// not inherit the number.
 pub fn take_known_by() -> u64 {
     let given = std::env::var(LAUNCHER_VARIABLE).ok();
     if given.is_some() {
@@ -79,8 +80,8 @@ pub fn adopt_stdio() -> Result<(), ChildError> {
     }
 }
 
-/// Takes certificates, keys and tokens off the command line of this process, as the list of processes shows it to all users.
-/// Until then they were to be seen.
+/// Takes certificates, keys and tokens off the command line of this process, as the list of
+/// processes shows it to all users. Until then they can be seen.
 ///
 /// # Errors
 /// As the system gives them; then they still are.

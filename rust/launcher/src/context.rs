@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Holds what a daemon is known by.
+/// The environment variable with the number that identifies a daemon.
 pub(crate) const LAUNCHER_VARIABLE: &str = "MIRAI_LAUNCHER";
 
 /// The state of the host's R session that its daemons start from.
@@ -44,7 +44,7 @@ impl Context {
         })
     }
 
-    /// Daemons started with this context say this number, which is not 0, to be known by: see
+    /// Sets the number, not 0, by which daemons started with this context identify themselves: see
     /// [`take_known_by`](crate::take_known_by).
     pub fn known_by(&mut self, launcher: u64) {
         self.environment
@@ -94,7 +94,7 @@ fn expand_tilde(path: &OsStr, home: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Tells one version of a file from the next. A file that is not there has none.
+/// Distinguishes versions of a file; a file that does not exist has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     seconds: u64,
@@ -114,7 +114,7 @@ impl Stamp {
     }
 }
 
-/// Variables that follow the terminal's size, which no start-up depends on.
+/// Variables that follow the terminal's size, and do not matter to a start-up.
 const IGNORED: [&str; 2] = ["LINES", "COLUMNS"];
 
 /// Two launches with equal keys can be served by one fork server.

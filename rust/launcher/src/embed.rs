@@ -12,7 +12,7 @@ use thiserror::Error;
 /// Packages of an `R_SCRIPT_LEGACY` session: all but methods.
 const LEGACY_PACKAGES: &str = "datasets,utils,grDevices,graphics,stats";
 
-/// R takes no more code than this from its command line, and warns and goes on.
+/// Limit of the code that R accepts on its command line: it cuts off the rest with a warning.
 const MOST_CODE_BYTES: usize = 9_990;
 
 /// Why R cannot run in this process.
@@ -36,9 +36,9 @@ pub(crate) struct R {
     initialize: Symbol<unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int>,
     set_up: Symbol<unsafe extern "C" fn()>,
     run: Symbol<unsafe extern "C" fn()>,
-    /// Missing in no version so far, but no part of the documented interface.
+    /// Present in all versions so far, but not documented.
     is_main_program: Option<Symbol<*mut c_int>>,
-    /// Documented, but not worth failing for.
+    /// Documented, and not required.
     tempdir: Option<Symbol<*mut *mut c_char>>,
     arguments: Vec<CString>,
 }

@@ -14,8 +14,8 @@ pub enum ExitStatus {
     Code(i32),
     /// A signal of this number ended it.
     Signal(i32),
-    /// It is gone, and nobody is left who was told how: its fork server died before it, or
-    /// the host ignores the signal of ending children.
+    /// It has ended, and its status is lost: its fork server died before it, or the host ignores
+    /// SIGCHLD.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ pub const LATE: Duration = Duration::from_secs(10);
 /// [`LaunchRequest::daemons`]: crate::LaunchRequest::daemons
 #[derive(Debug, Clone)]
 pub enum DaemonEvent {
-    /// The process exists. It has not connected yet: that is for the hub to see.
+    /// The process exists. Whether it has connected is known to the hub only.
     Started {
         /// Position in the request.
         daemon: usize,
@@ -80,7 +80,7 @@ pub enum DaemonEvent {
     },
 }
 
-/// Why daemons could not be started, with all that helps to find out more.
+/// Why daemons could not be started, with what helps to find the cause.
 #[derive(Debug, Clone, Error)]
 #[error("{reason}")]
 pub struct LaunchFailure {
@@ -114,7 +114,7 @@ pub enum FailureReason {
     Closed,
 }
 
-/// R says nothing of its own in these cases.
+/// R prints no error of its own in these cases.
 fn start_up_hint(status: ExitStatus) -> &'static str {
     match status {
         ExitStatus::Code(0) => {
@@ -133,7 +133,7 @@ pub enum LaunchError {
     /// The launcher was closed before.
     #[error("the launcher is closed")]
     Closed,
-    /// A descriptor or a thread could not be had.
+    /// A descriptor could not be opened, or a thread not started.
     #[error("cannot prepare a launch: {0}")]
     Io(#[from] io::Error),
 }

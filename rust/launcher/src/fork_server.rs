@@ -28,7 +28,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// A server that takes no message for this long is stuck or stopped.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the thread of a server tells.
+/// What the thread of a server reports to the launcher's thread.
 pub(crate) enum News {
     Said { server: u64, message: FromServer },
     Ended { server: u64, process: Process },
@@ -45,7 +45,7 @@ pub(crate) struct ForkServer {
     socket: Arc<OwnedFd>,
     command: String,
     output: Capture,
-    /// Asked for, not answered. By number, so that all are reported in order.
+    /// Requests without an answer, by number, so that all are reported in order.
     batches: HashMap<u64, Asked>,
     next_batch: u64,
     /// Daemons that run, by process id.
@@ -54,7 +54,7 @@ pub(crate) struct ForkServer {
 
 pub(crate) struct Asked {
     batch: Batch,
-    /// When it is late; `None` once that has been said.
+    /// When it is late; `None` once that has been reported.
     late: Option<Instant>,
 }
 
@@ -66,13 +66,13 @@ impl Asked {
 }
 
 pub(crate) enum ServerState {
-    /// The program is not known to work here.
+    /// The program has not shown yet that it works here.
     Loading(Vec<Asked>),
     /// R starts.
     Booting(Vec<Asked>),
     /// R is up, with these files loaded.
     Ready(Vec<(PathBuf, Option<Stamp>)>),
-    /// It has threads that a copy would lack. Kept so as not to start another.
+    /// It has threads that a fork would lack, so it cannot fork. Kept so that no other is started.
     Threaded,
 }
 
@@ -97,7 +97,7 @@ impl Daemon {
 }
 
 impl ForkServer {
-    /// Starts the program, and a thread that passes on what it says until it has ended.
+    /// Starts the program, and a thread that passes on its messages until it has ended.
     pub(crate) fn start(
         id: u64,
         config: &LauncherConfig,
@@ -172,7 +172,7 @@ impl ForkServer {
     /// Has the daemons of a batch made, now or when R is up.
     ///
     /// # Errors
-    /// Gives those back that the server could not be asked for.
+    /// Returns the daemons that the server could not be asked for.
     pub(crate) fn ask(&mut self, batch: Batch) -> Result<(), Batch> {
         match &mut self.state {
             ServerState::Loading(waiting) | ServerState::Booting(waiting) => {
@@ -204,7 +204,7 @@ impl ForkServer {
         Ok(())
     }
 
-    /// R is up: what has been waiting is asked for. Gives back what could not be.
+    /// R is up: sends the requests that have waited. Returns those that could not be sent.
     pub(crate) fn become_ready(&mut self, loaded: Vec<(PathBuf, Option<Stamp>)>) -> Vec<Batch> {
         let waiting = self.take_waiting();
         self.state = ServerState::Ready(loaded);
@@ -229,7 +229,7 @@ impl ForkServer {
         waiting.map(|asked| asked.batch).collect()
     }
 
-    /// What waits for R to be up, if it is not.
+    /// The requests that wait for R to be up, if it is not.
     fn waiting_mut(&mut self) -> Option<&mut Vec<Asked>> {
         match &mut self.state {
             ServerState::Loading(waiting) | ServerState::Booting(waiting) => Some(waiting),
@@ -241,14 +241,14 @@ impl ForkServer {
         self.batches.remove(&number).map(|asked| asked.batch)
     }
 
-    /// All that was asked for and never answered.
+    /// All requests without an answer.
     pub(crate) fn take_batches(&mut self) -> Vec<Batch> {
         let mut batches: Vec<_> = self.batches.drain().collect();
         batches.sort_by_key(|(number, _)| *number);
         batches.into_iter().map(|(_, asked)| asked.batch).collect()
     }
 
-    /// When the next answer is late.
+    /// When the next answer will be late.
     pub(crate) fn next_late(&self) -> Option<Instant> {
         let waiting: &[Asked] = match &self.state {
             ServerState::Loading(waiting) | ServerState::Booting(waiting) => waiting,
@@ -258,7 +258,7 @@ impl ForkServer {
         asked.filter_map(|asked| asked.late).min()
     }
 
-    /// Says so of what is late now.
+    /// Reports requests whose answer is late now.
     pub(crate) fn report_late(&mut self, now: Instant) {
         let pid = self.process.id();
         let is_starting = self.waiting_mut().is_some();
@@ -275,7 +275,7 @@ impl ForkServer {
         }
     }
 
-    /// The answer to a batch.
+    /// Takes in the answer to a batch.
     pub(crate) fn forked(&mut self, batch: &Batch, pids: &[u32], error: Option<i32>) {
         for (position, &pid) in batch.range.clone().zip(pids) {
             let daemon = Daemon {
@@ -304,7 +304,7 @@ impl ForkServer {
         }
     }
 
-    /// The daemons that nobody waits for once this server has ended.
+    /// The daemons whose end nobody waits for once this server has ended.
     pub(crate) fn take_daemons(&mut self) -> HashMap<u32, Daemon> {
         std::mem::take(&mut self.daemons)
     }
@@ -317,7 +317,7 @@ impl ForkServer {
         }
     }
 
-    /// Whether a package that the server has loaded was changed since.
+    /// Whether a package that the server has loaded has changed since.
     pub(crate) fn is_stale(&self) -> bool {
         match &self.state {
             ServerState::Ready(loaded) => {
@@ -327,7 +327,7 @@ impl ForkServer {
         }
     }
 
-    /// No more daemons of this one.
+    /// Makes no more daemons from this server.
     pub(crate) fn retire(&mut self) {
         self.retired = true;
         match self.state {
@@ -337,7 +337,8 @@ impl ForkServer {
         }
     }
 
-    /// Gives back what waits of a launch. Without anything else to start for, the server ends.
+    /// Returns the requests of a launch that wait. Ends the server if it is starting for nothing
+    /// else.
     pub(crate) fn withdraw(&mut self, launch: LaunchId) -> Vec<Batch> {
         let Some(waiting) = self.waiting_mut() else {
             return Vec::new();
@@ -352,7 +353,7 @@ impl ForkServer {
         withdrawn
     }
 
-    /// Nobody wants daemons any more: a server that is not up yet has nothing to live for.
+    /// No more daemons are wanted: a server that is not up yet is ended.
     pub(crate) fn close(&mut self) {
         self.retire();
         if matches!(
@@ -422,7 +423,7 @@ fn split(batch: &Batch) -> Vec<Batch> {
     parts
 }
 
-/// The thread of a server: passes on what it says, then how it ended.
+/// The thread of a server: passes on its messages, then how it ended.
 fn listen(server: u64, socket: &OwnedFd, mut process: Process, news: &Sender<News>) {
     loop {
         let said = match channel::receive::<FromServer>(socket, true) {

@@ -51,12 +51,12 @@ impl Launcher {
         }
     }
 
-    /// Has daemons started in the background. They write to what is stdout and stderr of the
-    /// process at the time of this call.
+    /// Starts daemons in the background. They write to what is stdout and stderr of the process at
+    /// the time of this call.
     ///
     /// # Errors
     /// In a forked copy of the process, after [`close`](Self::close), and when descriptors or
-    /// threads have run out. Whatever goes wrong later comes as [`DaemonEvent::Failed`].
+    /// threads have run out. Whatever goes wrong later comes as [`DaemonEvent::Failed`](crate::DaemonEvent::Failed).
     pub fn launch(
         &self,
         request: LaunchRequest,
@@ -78,11 +78,11 @@ impl Launcher {
         sent.map(|()| id).map_err(|_| LaunchError::Closed)
     }
 
-    /// Daemons of this launch that wait for R to start are not wanted any more: they fail with
+    /// Withdraws daemons of this launch that wait for R to start: they fail with
     /// [`FailureReason::Withdrawn`]. A fork server that starts for nobody else is ended, as a
-    /// start-up file may keep it for ever, and so is each daemon started by `Rscript` of whose
-    /// process id `has_joined` does not say that it has come to be one. Forked daemons are not
-    /// touched: these connect at once. Returns at once.
+    /// start-up file may keep it for ever, and so is each daemon started by `Rscript` for whose
+    /// process id `has_joined` is false. Forked daemons are not touched: these connect at once.
+    /// Returns at once.
     pub fn withdraw(&self, launch: LaunchId, has_joined: impl Fn(u32) -> bool + Send + 'static) {
         if self.is_forked_copy() {
             return;
@@ -93,9 +93,9 @@ impl Launcher {
         }
     }
 
-    /// Lets the fork servers go. They end as soon as they have no daemons left; the daemons
-    /// themselves are not touched. Events go on to arrive. Waits up to 0.2 seconds for the
-    /// servers to be told; does nothing in a forked copy of the process.
+    /// Closes the fork servers. They end as soon as they have no daemons left; the daemons
+    /// themselves are not touched. Events still arrive. Waits up to 0.2 seconds for the servers to
+    /// be told; does nothing in a forked copy of the process.
     pub fn close(&self) {
         if self.is_forked_copy() {
             return;
@@ -143,7 +143,7 @@ impl Drop for Launcher {
     }
 }
 
-/// What the launcher's thread is told.
+/// Requests to the launcher's thread.
 enum Request {
     Launch(Arc<Launch>),
     Withdraw(LaunchId, Box<dyn Fn(u32) -> bool + Send>),
@@ -173,7 +173,7 @@ fn manage(mut pool: Pool, mut requests: Receiver<Request>, news: &Receiver<News>
     }
 }
 
-/// Says whether that was the last one.
+/// Performs a request. Returns whether it was the last one.
 fn perform(pool: &mut Pool, request: Request, closed: bool) -> bool {
     match request {
         Request::Launch(launch) if closed => launch.all().fail(&LaunchFailure {

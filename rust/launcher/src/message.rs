@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Upper limit of one message: below the send buffer that Linux gives a Unix socket, as a
-/// message must fit in whole.
+/// Limit of bytes per message: below the send buffer that Linux gives a Unix socket, as a message
+/// must fit in whole.
 pub(crate) const MESSAGE_BYTES: usize = 192 * 1024;
 
 /// From host to server.
@@ -20,11 +20,11 @@ pub(crate) enum ToServer {
     Attend,
     /// Make daemons. With it come stdout and stderr of the daemons.
     Fork {
-        /// To tell the answers apart.
+        /// Number that the answer repeats.
         batch: u64,
         jobs: Vec<Job>,
     },
-    /// No more daemons: end when those there are have ended.
+    /// Make no more daemons, and end when all have ended.
     Close,
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn watch(daemons: HashMap<u32, Daemon>) {
     }
 }
 
-/// A process that is not ours to wait for.
+/// A process that is not a child of this one.
 enum Orphan {
     /// Readable when it has ended.
     Watched(OwnedFd),
@@ -53,7 +53,7 @@ impl Orphan {
     }
 }
 
-/// In doubt, as where another user has the number by now, it is.
+/// In doubt, as where another user has the number by now, `true`.
 fn is_there(pid: Pid) -> bool {
     test_kill_process(pid) != Err(Errno::SRCH)
 }

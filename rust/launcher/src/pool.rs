@@ -27,7 +27,7 @@ pub(crate) struct Pool {
     /// The one used last comes last. Retired ones stay until they have ended.
     servers: Vec<ForkServer>,
     next_server: u64,
-    /// The program has turned out not to run here.
+    /// Whether the program has turned out not to run here.
     unusable: bool,
 }
 

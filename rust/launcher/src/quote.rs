@@ -38,7 +38,7 @@ fn r_string(text: &Path) -> String {
     literal
 }
 
-/// A text without the certificates, keys and tokens in it, in the form of PEM, which are nobody's to see.
+/// The text without the PEM sections in it: certificates, keys, tokens.
 pub fn without_secrets(text: &str) -> String {
     let Some((before, secret)) = text.split_once("-----BEGIN ") else {
         return text.to_owned();
@@ -49,7 +49,7 @@ pub fn without_secrets(text: &str) -> String {
     format!("{before}...{after}")
 }
 
-/// A command line as one would type it in a shell, for everybody to see.
+/// A command line as one would type it in a shell, without secrets.
 pub(crate) fn shell_line(words: &[String]) -> String {
     let shown = words.iter().map(|word| without_secrets(word));
     let quoted: Vec<String> = shown.map(|word| shell_word(&word)).collect();

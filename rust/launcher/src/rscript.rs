@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::{Arc, Weak};
 
-/// Starts daemons, and ends those that are not wanted any more.
+/// Starts daemons by `Rscript`, and ends those that are withdrawn.
 pub(crate) struct ByRscript {
     config: Arc<LauncherConfig>,
-    /// Whose daemons may be running.
+    /// The launches whose daemons may be running.
     launches: Vec<(LaunchId, Weak<Running>)>,
 }
 
@@ -51,7 +51,7 @@ impl ByRscript {
         }
     }
 
-    /// Ends the daemons of a launch that have not come to join their hub.
+    /// Ends the daemons of a launch that have not joined their hub.
     pub(crate) fn withdraw(&self, launch: LaunchId, has_joined: &dyn Fn(u32) -> bool) {
         let launches = self.launches.iter().filter(|(id, _)| *id == launch);
         for running in launches.filter_map(|(_, running)| running.upgrade()) {
@@ -69,7 +69,7 @@ impl Running {
         self.0.lock().push(process.terminator());
     }
 
-    /// Lets a process go that has ended.
+    /// Removes a process that has ended, and releases its id.
     fn end(&self, process: Process) -> ExitStatus {
         let mut running = self.0.lock();
         running.retain(|other| other.id() != process.id());

@@ -27,7 +27,7 @@ const LOOK_EVERY: Timespec = Timespec {
 /// A path longer than the system allows is none.
 const PATH_BYTES: usize = 4096;
 
-/// In a forked daemon: the way to tell the server of its folder.
+/// In a forked daemon: the socket by which it reports its folder to the server.
 static TO_SERVER: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
 /// See [`crate::serve_forks`].
@@ -73,13 +73,13 @@ pub(crate) fn report_tempdir(path: &Path) -> io::Result<()> {
 }
 
 struct Server {
-    /// Not for the daemons, which get the host's.
+    /// For the server only: daemons get the host's limit.
     _limit: sys::RaisedLimit,
     /// `None` once the host has closed its end.
     socket: Option<OwnedFd>,
     /// Readable when the host is dead. `None` once it is, or where there are no pidfds.
     host: Option<OwnedFd>,
-    /// No more daemons are asked for: to end after the last one.
+    /// No more daemons will be asked for: ends after the last one.
     leaving: bool,
     /// The daemons' reports arrive here …
     reports: OwnedFd,
@@ -224,8 +224,8 @@ impl Server {
         number(pid)
     }
 
-    /// Sees to reports and to children that have ended. Reports come first: a child that has
-    /// ended may have sent one just before.
+    /// Handles reports, and children that have ended. Reports come first: a child that has ended
+    /// may have sent one just before.
     fn collect(&mut self) {
         self.take_reports();
         let mut ended = Vec::new();
@@ -290,7 +290,7 @@ fn lasting_threads() -> io::Result<u32> {
     }
 }
 
-/// In a new daemon: what sets it apart from the server.
+/// In a new daemon: detaches it from the server.
 fn become_daemon(title: &str, out: &OwnedFd, err: &OwnedFd) -> io::Result<()> {
     // A session of its own: the terminal's Ctrl-C and hang-up are not for it.
     rustix::process::setsid()?;

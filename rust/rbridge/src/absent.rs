@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::failure::Failure;
 use crate::rapi::{Kept, Scope, Sexp};
 
-/// Of so many reasons each is kept; the rest are only counted.
+/// Limit of reasons that are kept; further ones are only counted.
 const MOST_REASONS: usize = 20;
 
 /// The daemons that will not come, of one launch or one hub.
@@ -24,11 +24,11 @@ pub(crate) struct Absent {
 
 #[derive(Clone, Default)]
 pub(crate) struct Reason {
-    /// Why, for people.
+    /// Why, as text for users.
     pub text: String,
-    /// How to see the same.
+    /// The command that shows the same failure.
     pub command: String,
-    /// Of how many daemons.
+    /// Number of daemons with this reason.
     pub count: u32,
 }
 
@@ -73,7 +73,7 @@ fn note(reasons: &mut Vec<Reason>, text: &str, command: &str) {
     }
 }
 
-/// What a daemon is missed by; R knows these words.
+/// What lacks the daemon; R knows these words.
 #[derive(Clone, Copy)]
 pub(crate) enum For {
     /// The tasks of a pool.
@@ -92,8 +92,8 @@ impl For {
     ];
 }
 
-/// What has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for it: a
-/// forked child may find it locked for good.
+/// What R has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for
+/// it: a forked child may find it locked for good.
 static UNTOLD: Mutex<[Vec<Reason>; 3]> = Mutex::new([const { Vec::new() }; 3]);
 
 /// The process that has something untold; 0 for none.

@@ -14,7 +14,7 @@ use crate::rapi::{Scope, Sexp};
 /// The environment variable with a token, for those who can't, or shouldn't, write it into a command.
 const TOKEN_VARIABLE: &str = "MIRAI_TOKEN";
 
-/// What R says of a hub's access.
+/// A hub's access as R has it.
 pub(crate) struct Asked<'r> {
     /// `NULL`, the path of a file with a certificate and its key, or the two as texts.
     pub tls: Sexp<'r>,
@@ -24,7 +24,7 @@ pub(crate) struct Asked<'r> {
     pub token: Sexp<'r>,
 }
 
-/// How a hub at `address` lets peers in, and what these need for it, as text; empty for nothing.
+/// Whom a hub at `address` admits, and the credentials that peers need for it, as text; empty for none.
 pub(crate) fn access(
     scope: &Scope,
     address: &Address,
@@ -61,7 +61,7 @@ pub(crate) fn access(
     Ok((Access { tls, token }, credentials.to_text()))
 }
 
-/// Here the system tells whose processes they are.
+/// On this machine the system reports whose processes the peers are.
 fn within_machine(address: &Address, has_asked: bool) -> Result<(Access, String), Failure> {
     if has_asked {
         let url = address.to_string();
@@ -93,8 +93,8 @@ fn own_certificate(scope: &Scope, asked: &Asked<'_>) -> Result<Option<HubTls>, F
     Ok(Some(tls))
 }
 
-/// What a daemon shows. `tlscert`: `NULL`, the path of a file with certificates, or the texts of these and of a list of
-/// revoked ones.
+/// The credentials of a daemon. `tlscert`: `NULL`, the path of a file with certificates, or the texts of these and of a
+/// list of revoked ones.
 pub(crate) fn credentials(scope: &Scope, tlscert: Sexp<'_>) -> Result<Credentials, Failure> {
     let mut credentials = Credentials::default();
     if !tlscert.is_null() {

@@ -101,7 +101,7 @@ fn leave_when_r_quits(daemon: &LeaveHandle) {
     }
 }
 
-/// A limit in milliseconds; what no clock reaches is none.
+/// A limit in milliseconds; `None` for one that no clock reaches.
 fn millis(limit: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(limit / 1000.0).ok()
 }
@@ -110,13 +110,14 @@ fn tasks(limit: f64) -> Option<u64> {
     (limit < u64::MAX as f64).then_some(limit as u64)
 }
 
-/// A shared part: as it came, or unserialized for all tasks.
+/// A shared part: as received, or unserialized for all tasks.
 enum Part {
     Bytes(Vec<u8>),
     Object(Kept),
 }
 
-/// Evaluates by R functions. While no task is here, it holds nothing of R's but these and unserialized parts.
+/// Evaluates tasks by calling R functions. While no task is here, it holds nothing of R's but these and unserialized
+/// parts.
 struct REvaluator<'r> {
     scope: &'r Scope,
     welcome: Sexp<'r>,
@@ -293,7 +294,7 @@ fn interrupted() -> Evaluation {
     }
 }
 
-/// A jump out of a handler whose result is of no interest.
+/// Gives up a jump out of a handler, and logs it.
 fn give_up(handler: &str, called: Result<(), Jump>) {
     if let Err(jump) = called {
         jump.abandon();

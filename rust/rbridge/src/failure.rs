@@ -11,13 +11,13 @@ use crate::rapi::{Jump, Scope, Sexp};
 /// Why an entry has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Wrong input, or something refused it; the text is for the user.
+    /// The input is wrong, or the operation was refused; the text is for the user.
     Error(String),
     /// The same, with a code that users know; the text begins with it.
     Coded(ErrorCode, String),
     /// The object named was made by the process that this one is a fork of.
     Forked(&'static str),
-    /// A bug of ours.
+    /// A panic: a bug in this library.
     Panic(String),
     /// R has jumped: an error in R code or an interrupt.
     Jump(Jump),
@@ -29,12 +29,12 @@ impl Failure {
         Failure::Error(message.into())
     }
 
-    /// An error with a code that users know: `7 | Object closed`.
+    /// An error with a code that users know, such as `7 | Object closed`.
     pub(crate) fn coded(code: ErrorCode) -> Failure {
         Failure::Coded(code, code.to_string())
     }
 
-    /// The same with what happened.
+    /// The same, with what happened.
     pub(crate) fn coded_with(code: ErrorCode, happened: &dyn std::fmt::Display) -> Failure {
         Failure::Coded(code, coded_text(code, happened))
     }

@@ -30,13 +30,13 @@ const NA_INTEGER: i32 = i32::MIN;
 /// A hub of this session, until it is closed.
 pub(crate) struct SessionHub {
     hub: RefCell<Option<Rc<Hub>>>,
-    /// Withdrawn with it, as far as their daemons have not been started.
+    /// Launches of this hub: when it closes, daemons that have not been started are withdrawn.
     launches: RefCell<Vec<LaunchId>>,
     /// Launched daemons serve one task each.
     pub is_single: bool,
     /// Launched daemons that will never come.
     pub absent: Arc<Mutex<Absent>>,
-    /// What daemons have to show, as text; empty for nothing.
+    /// The credentials that daemons have to show, as text; empty for none.
     credentials: String,
 }
 
@@ -57,7 +57,7 @@ impl SessionHub {
             .ok_or_else(|| Failure::coded(ErrorCode::CLOSED))
     }
 
-    /// A launch for this hub. What waits for one daemon each is not kept: its hub is closed with the process.
+    /// Notes a launch for this hub. Those of a hub of mode "single" are not kept: it is closed with the process.
     pub(crate) fn note_launch(&self, launch: LaunchId) {
         if !self.is_single {
             self.launches.borrow_mut().push(launch);

@@ -18,7 +18,7 @@ use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::wait::interruptibly;
 
-/// One launch: what has become of its daemons.
+/// What has become of the daemons of one launch.
 struct Ticket {
     /// Number of daemons that had ever joined the hub at the time.
     before: u64,
@@ -89,10 +89,10 @@ fn installed(package: &Path) -> Option<PathBuf> {
         .then(|| package.to_owned())
 }
 
-/// Takes the launcher's news of one launch, on its threads.
+/// Receives the events of one launch, on the launcher's threads.
 struct Watcher {
     hub: HubHandle,
-    /// Of the launch, and of the hub.
+    /// The failures of the launch, and of the hub.
     absent: [Arc<Mutex<Absent>>; 2],
     is_awaited: bool,
     is_single: bool,

@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 
 use crate::failure::Failure;
 
-/// What daemons that this process launches are known by: a number that is random once in a process, and another one in its
-/// forked children.
+/// The number that identifies daemons launched by this process: random, and another one in its forked children.
 pub(crate) fn launcher() -> u64 {
     static RANDOM: OnceLock<u64> = OnceLock::new();
     let random = *RANDOM.get_or_init(|| RandomState::new().hash_one("mirai"));

@@ -17,19 +17,19 @@ static MEMORY: MemoryReturn = MemoryReturn::new(sys::give_back_memory, |work| {
     })
 });
 
-/// Where hubs tell of what is freed, if that is of use with this C library.
+/// Receives hubs' reports of freed memory; `None` where the C library returns memory by itself.
 pub(crate) fn memory_return() -> Option<&'static MemoryReturn> {
     sys::KEEPS_FREE_MEMORY.then_some(&MEMORY)
 }
 
-/// The last listener to R's garbage collections: those before it have nothing more to say.
+/// The latest listener to R's garbage collections; earlier ones are ignored.
 static LISTENER: AtomicUsize = AtomicUsize::new(0);
 
 /// The process that it listens in. Values that a forked child has of its parent are the parent's to free.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// R has an object that travels, or has travelled, as so many bytes. It frees it when it likes, so its collections are
-/// listened to.
+/// Records that R has an object whose serialised form has `bytes`. As R does not report when it frees the object, its
+/// collections are listened to.
 pub(crate) fn note_object(scope: &Scope, bytes: usize) -> Result<(), Jump> {
     match memory_return() {
         Some(memory) if memory.note_kept(bytes) => {

@@ -41,7 +41,7 @@ fn push_seed(bytes: &mut Vec<u8>, seed: Option<Seed>) {
     );
 }
 
-/// Takes the seed, if there is one, off the bytes; `None` when they are cut short.
+/// Splits the seed, if there is one, from the bytes; `None` when they are cut short.
 fn split_seed(bytes: &[u8]) -> Option<(Option<Seed>, &[u8])> {
     match bytes.split_first()? {
         (0, rest) => Some((None, rest)),
@@ -92,7 +92,7 @@ pub(crate) fn encode_settings(seed: Option<Seed>, object: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of what a pool has settled; none for `NULL`.
+/// The bytes of a pool's settings; none for `NULL`.
 pub(crate) fn encode_settings_object(scope: &Scope, object: Sexp<'_>) -> Result<Vec<u8>, Failure> {
     if object.is_null() {
         return Ok(Vec::new());
@@ -100,7 +100,7 @@ pub(crate) fn encode_settings_object(scope: &Scope, object: Sexp<'_>) -> Result<
     Ok(pickle(scope, object, Vec::new())?.bytes)
 }
 
-/// A daemon's stream and what else its pool has settled, or `NULL`.
+/// A daemon's stream and its pool's settings, each or `NULL`.
 pub(crate) fn decode_settings<'r>(
     scope: &'r Scope,
     bytes: &[u8],

@@ -6,11 +6,11 @@ use crate::absent::tell;
 use crate::failure::Failure;
 use crate::rapi::Scope;
 
-/// Between two looks for an interrupt, the longest that a user waits for the effect of Ctrl-C.
+/// Interval at which interrupts are looked for: the longest that a user waits for the effect of Ctrl-C.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// Calls `wait`, which takes at most the given time, until it has something; an interrupt ends this by R's jump, as does
-/// another signal that R handles so. Meanwhile users are told of daemons that will not come.
+/// Calls `wait`, which takes at most the given time, until it returns something; an interrupt ends this by R's jump, as
+/// does another signal that R handles so. Meanwhile users are told of daemons that will not come.
 pub(crate) fn interruptibly<T>(
     scope: &Scope,
     mut wait: impl FnMut(Duration) -> Option<T>,

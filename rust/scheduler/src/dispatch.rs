@@ -38,13 +38,13 @@ impl Scheduler {
         self.queue.barrier() == Some(self.daemons.get(daemon).passed)
     }
 
-    /// A resting daemon gets something to do, or goes.
+    /// Takes a daemon off the resting ones, as it gets something to do or leaves.
     pub(crate) fn wake(&mut self, daemon: Slot) {
         let parked = self.is_parked(daemon);
         self.daemons.wake(daemon, parked);
     }
 
-    /// A daemon has nothing more to do.
+    /// Puts a daemon that has nothing more to do among the resting ones.
     pub(crate) fn rest(&mut self, daemon: Slot) {
         let parked = self.is_parked(daemon);
         self.daemons.rest(daemon, parked);

@@ -16,7 +16,7 @@ pub enum Effect {
         /// The run it is to report on.
         run: RunId,
     },
-    /// Have a daemon that has just joined do one of the things that it has to do before its first task.
+    /// Send a daemon that has just joined one of its set-ups.
     SetUp {
         /// The daemon.
         daemon: DaemonId,

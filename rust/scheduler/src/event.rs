@@ -20,7 +20,8 @@ pub enum Mode {
 pub struct SchedulerOptions {
     /// How tasks find their daemons.
     pub mode: Mode,
-    /// Bytes of queued tasks from which on [`Scheduler::admits`](crate::Scheduler::admits) says no; `None` is no limit.
+    /// [`Scheduler::admits`](crate::Scheduler::admits) is false while queued tasks take this many bytes or more; `None`
+    /// for no limit.
     pub capacity: Option<u64>,
 }
 
@@ -66,7 +67,7 @@ pub enum Event {
         /// The daemon leaves after this one.
         last: bool,
     },
-    /// A task asks to be evaluated.
+    /// A task is submitted.
     TaskSubmitted {
         /// An id from [`Scheduler::reserve`](crate::Scheduler::reserve).
         task: TaskId,
@@ -89,7 +90,7 @@ pub enum Event {
         /// The daemon leaves after this one. Further tasks sent to it were not begun and go back to the head of the queue.
         last: bool,
     },
-    /// Nobody wants the outcome of this task any more.
+    /// A task is to be cancelled.
     CancelAsked {
         /// The task; one that has its outcome stays as it is.
         task: TaskId,

@@ -7,7 +7,7 @@ use crate::slab::{Slab, Slot};
 /// Marks the end of a list, so that a link takes 8 bytes.
 const END: Slot = Slot::MAX;
 
-/// Neighbours of an entry in one kind of list.
+/// The entries before and after an entry in one kind of list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     previous: Slot,
@@ -21,7 +21,7 @@ impl Link {
     };
 }
 
-/// A kind of list: which entries it chains and where these keep their neighbours.
+/// A kind of list: which entries it chains, and where these keep their links.
 pub(crate) trait Chain {
     type Entry;
     fn link(entry: &mut Self::Entry) -> &mut Link;

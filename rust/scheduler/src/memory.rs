@@ -59,7 +59,7 @@ impl Held {
         }
     }
 
-    /// A task is queued.
+    /// Records that a task is queued.
     pub(crate) fn take(&mut self, bytes: u64, part: Option<PartId>) {
         self.sum.used += bytes;
         if let Some(part) = part.and_then(|part| self.parts.find(part.0)) {
@@ -71,7 +71,7 @@ impl Held {
         }
     }
 
-    /// A task is queued no more.
+    /// Records that a task is no longer queued.
     pub(crate) fn give_back(&mut self, bytes: u64, part: Option<PartId>) {
         self.sum.used -= bytes;
         if let Some(part) = part.and_then(|part| self.parts.find(part.0)) {

@@ -11,7 +11,7 @@ const SLOT_BITS: u32 = 26;
 /// The most entries a slab may have.
 const MAX_SLOTS: usize = 1 << SLOT_BITS;
 
-/// Slabs of so many slots and fewer are not worth shrinking.
+/// Slabs with up to this many slots are not shrunk.
 const SMALL: usize = 1 << 10;
 
 /// Ends the chain of free slots.
@@ -54,7 +54,7 @@ pub(crate) struct Slab<T> {
     free: Slot,
     len: usize,
     last_number: u64,
-    /// With so many entries left it is worth looking whether slots can be given up.
+    /// When no more than this many entries are left, free slots may be given up.
     shrinks_at: usize,
 }
 
@@ -112,7 +112,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// All entries go; their keys match nothing from now on.
+    /// Removes all entries; their keys match nothing from now on.
     pub(crate) fn clear(&mut self) {
         *self = Self {
             last_number: self.last_number,
@@ -120,7 +120,7 @@ impl<T> Slab<T> {
         };
     }
 
-    /// How many slots there are: all that are in use are below this.
+    /// Number of slots; all that are in use are below it.
     pub(crate) fn width(&self) -> usize {
         self.entries.len()
     }

@@ -42,7 +42,7 @@ impl<W> Chain for Spot<W> {
     }
 }
 
-/// All deadlines there are. Who has set one keeps its slot, until it is due or removed.
+/// All deadlines. Whoever sets one keeps its slot, until it is due or removed.
 #[derive(Debug)]
 pub(crate) struct Wheel<W> {
     elapsed: u64,
@@ -85,7 +85,7 @@ impl<W: Copy> Wheel<W> {
         slot
     }
 
-    /// Takes back a deadline that is set.
+    /// Removes a deadline that is set.
     pub(crate) fn remove(&mut self, slot: Slot) -> W {
         self.take_out(slot);
         let what = self.timers[slot].what;
@@ -93,7 +93,7 @@ impl<W: Copy> Wheel<W> {
         what
     }
 
-    /// What is due next; `None` when there is nothing more at `now`. Its deadline is not set any more.
+    /// Removes and returns what is due next; `None` when nothing more is due at `now`.
     pub(crate) fn pop_due(&mut self, now: Tick) -> Option<W> {
         while let Some((spot, start)) = self.earliest() {
             if start > now.0 {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why bytes from a peer were not accepted. All of these end the connection; none is worth a retry with the same bytes.
+/// Why bytes from a peer were not accepted. Each of these ends the connection; a retry with the same bytes fails alike.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum WireError {
     /// The first bytes are not those of a mirai peer.

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::WireError;
 
-/// Version of the protocol; peers of different versions part at once.
+/// Version of the protocol; peers of different versions end the connection at once.
 pub const VERSION: u16 = 1;
 
 /// Bytes of the preamble.

@@ -31,10 +31,9 @@ pub struct Hello {
     pub pair: PairKey,
     /// The daemon was told that tasks are dealt to it directly (`dispatcher = FALSE`).
     pub direct: bool,
-    /// Process id of the daemon, and what its launcher has given it to be known by, 0 for nothing: where the lane does not
-    /// tell whose process it is.
+    /// Process id of the daemon, for lanes that do not know it. It is believed together with `launcher`.
     pub pid: u32,
-    /// See `pid`.
+    /// The number by which the launcher identifies the daemon; 0 for none.
     pub launcher: u64,
 }
 
@@ -64,8 +63,8 @@ impl TaskFlags {
     pub const EVERYWHERE: TaskFlags = TaskFlags(1);
 }
 
-/// The run of what a daemon has to do before its first task: it belongs to no task, nobody waits for it, and no limit
-/// counts it.
+/// The run of set-ups before a daemon's first task: they belong to no task, nobody waits for them, and no limit counts
+/// them.
 pub const SETUP_RUN: u64 = 0;
 
 /// How a run of a task ended, as its daemon reports it. The payload of the report is the value or the error.
@@ -98,14 +97,14 @@ pub enum LeaveReason {
 /// `Exit` and `Ping` on the control connection, `Refuse` on either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDaemon {
-    /// The daemon is taken. The payload holds settings for the evaluator.
+    /// The daemon is accepted. The payload holds settings for the evaluator.
     Welcome {
         /// Number of the daemon in the life of the hub, from 1.
         daemon: u32,
     },
-    /// The control connection is taken; the daemon may open its data connection.
+    /// The control connection is accepted; the daemon may open its data connection.
     ControlTaken,
-    /// The daemon is not taken; the connection ends.
+    /// The daemon is refused; the connection ends.
     Refuse(RefuseReason),
     /// Evaluate the payload.
     Task {

@@ -14,10 +14,11 @@ use crate::{DaemonError, Evaluator, ExitReason, WorkerOptions};
 /// long enough to cost nothing. Over a network, the first of them.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest one: thousands of daemons that wait for a host leave it, and the network, in peace.
+/// The longest pause: thousands of daemons that wait for a host must not load it, or the network.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How often a daemon comes again that a hub has let go of before it greeted it. A hub does so to the oldest when many come.
+/// How often a daemon connects again after a hub has dropped it before the greeting. A hub drops the oldest when many
+/// connect.
 const RETURNS: u32 = 5;
 
 /// Connects; with `patiently`, tries until a hub is there. Or why the daemon leaves before: a limit was reached, or
@@ -86,13 +87,13 @@ fn is_let_go(error: &io::Error) -> bool {
     )
 }
 
-/// Any number; which one is of no importance.
+/// A random number; 0 if the system gives none.
 fn random() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
 
-/// Between attempts: on this machine always the same; over a network each twice the one before, less a part by chance, so
-/// that those who lost their host at the same moment do not come at the same moment.
+/// Pauses between attempts: constant on this machine; over a network each is twice the one before, less a random part,
+/// so that daemons which lost their host at the same moment do not return at the same moment.
 #[derive(Debug)]
 struct Pauses {
     next: Duration,

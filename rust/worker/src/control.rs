@@ -16,7 +16,7 @@ use crate::current::Current;
 use crate::session::{Channel, Next};
 use crate::{AutoExit, DaemonError, Interrupter};
 
-/// What a busy daemon has left when its hub is gone; the figure is mirai's from its first releases.
+/// Time that a busy daemon has when its hub is gone; the same as in mirai's first releases.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The control thread, and what it tells the evaluating one.
@@ -94,7 +94,7 @@ impl Drop for Control {
     }
 }
 
-/// Until when a hub that asks at intervals has asked again, unless it is gone.
+/// When a hub that pings at intervals is taken for gone, unless it has pinged again.
 fn deadline() -> Instant {
     Instant::now() + HOST_SILENCE
 }

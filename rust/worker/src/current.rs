@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::Interrupter;
 
 /// Cancellations of runs that have not arrived yet: the two connections of a daemon overtake each other. A hub has few
-/// runs under way at one daemon; more than this is nonsense and is dropped.
+/// runs under way at one daemon; any beyond this are dropped.
 const MAX_EARLY: usize = 1024;
 
 /// The run in progress, shared by the evaluating and the control thread. An interrupt that is late belongs to the run that
@@ -49,7 +49,7 @@ impl Current {
         !is_cancelled
     }
 
-    /// Ends the run in progress; whether an interrupt was sent to it.
+    /// Ends the run in progress. Returns whether an interrupt was sent to it.
     pub(crate) fn end(&self) -> bool {
         let mut state = self.state.lock();
         state.run = None;
@@ -68,8 +68,8 @@ impl Current {
         }
     }
 
-    /// Lets no run begin from now on, and waits until none is in progress, at most for `grace`; whether that is so.
-    /// A task that was on its way when the hub went can still be read: begun now, nobody would end it.
+    /// Lets no run begin from now on, and waits until none is in progress, at most for `grace`. Returns whether none
+    /// is. A task that was on its way when the hub went can still be read: begun now, nobody would end it.
     pub(crate) fn retire(&self, grace: Duration) -> bool {
         let until = Instant::now() + grace;
         let mut state = self.state.lock();

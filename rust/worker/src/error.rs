@@ -26,10 +26,10 @@ pub enum DaemonError {
         "the host has as many files open as it may (see `ulimit -n` there), and takes no more daemons"
     )]
     Files,
-    /// What the hub sent is no message.
+    /// The hub sent something that is not a message.
     #[error("the host sent what is no message: {0}")]
     Wire(#[from] WireError),
-    /// A message came that has no place there.
+    /// The hub sent a message out of turn.
     #[error("the host sent a message out of turn")]
     OutOfTurn,
     /// The operating system failed.
@@ -38,7 +38,7 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// What R users know this error by.
+    /// The code that R users know this error by.
     pub fn code(&self) -> ErrorCode {
         match self {
             DaemonError::Dial(error) => error.code(),
@@ -55,7 +55,7 @@ impl DaemonError {
     }
 }
 
-/// Whether this is the end of a connection, however it shows.
+/// Whether this error is the end of a connection.
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(

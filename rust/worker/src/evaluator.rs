@@ -24,19 +24,19 @@ pub struct Evaluation {
 
 /// Evaluates tasks, on the thread that called [`run_worker`](crate::run_worker).
 pub trait Evaluator {
-    /// The daemon has been taken in by a hub, whose settings these are; once for each connection.
+    /// Called once a hub has accepted the daemon, with the hub's settings; once per connection.
     fn welcome(&mut self, settings: &[u8]);
     /// Evaluates a task; an interrupt makes it return early. A panic here or in another function leaves
     /// [`run_worker`](crate::run_worker), after the connection has been ended, so that the task is lost to the hub.
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation;
-    /// The reply to a task is on its way: time to clean up. Not called after the last task.
+    /// Cleans up. Called after the reply to a task was written, but not after the last task.
     fn after(&mut self, flags: TaskFlags);
     /// Keeps a part that tasks refer to by its number.
     fn keep_part(&mut self, id: u64, bytes: Vec<u8>);
     /// No further task refers to this part.
     fn forget_part(&mut self, id: u64);
-    /// Does someone at this process want it to stop? Asked between tasks if [`WorkerOptions::attended`](crate::WorkerOptions), several
-    /// times a second.
+    /// Whether someone at this process wants it to stop. Asked between tasks if
+    /// [`WorkerOptions::attended`](crate::WorkerOptions), several times a second.
     fn wants_to_leave(&mut self) -> bool {
         false
     }
@@ -47,12 +47,13 @@ pub trait Interrupter: Send + Sync {
     /// Interrupts the evaluation. Called on the control thread while a lock is held that also ends an evaluation: it
     /// must not block.
     fn interrupt(&self);
-    /// An interrupt was sent and the evaluation has ended: whatever of it is still pending must not reach the next one.
-    /// Called on the evaluating thread.
+    /// An interrupt was sent and the evaluation has ended: removes an interrupt that is still pending, so that it does
+    /// not reach the next one. Called on the evaluating thread.
     fn clear_interrupt(&self);
-    /// The control thread begins. It should take no signals that are meant for the evaluating thread.
+    /// Called as the control thread begins, on that thread. It should take no signals that are meant for the evaluating
+    /// thread.
     fn on_control_thread(&self) {}
-    /// The hub is gone and a task has outlived its grace: ends the process. Called on the control thread.
+    /// Ends the process: the hub is gone and a task has exceeded its grace period. Called on the control thread.
     fn end_process(&self) {
         mirai_lanes::end_this_process();
     }

@@ -19,7 +19,7 @@ struct Asked {
 }
 
 impl LeaveHandle {
-    /// The daemon is to leave. Does not wait for it.
+    /// Asks the daemon to leave. Does not wait for it.
     pub fn ask(&self) {
         self.0.is_asked.store(true, Ordering::SeqCst);
         let data = self.0.data.lock().as_ref().and_then(Weak::upgrade);
@@ -34,7 +34,7 @@ impl LeaveHandle {
         self.0.is_asked.load(Ordering::SeqCst)
     }
 
-    /// The daemon reads from this connection from now on. Whoever asks later ends that; whoever has asked ends it now.
+    /// Notes the connection that the daemon reads from: asking ends that reading, at once if it was asked before.
     pub(crate) fn reads_from(&self, data: &Arc<dyn Dialled>) {
         *self.0.data.lock() = Some(Arc::downgrade(data));
         if self.is_asked() {

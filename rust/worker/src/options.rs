@@ -7,7 +7,7 @@ use mirai_wire::LeaveReason;
 
 use crate::LeaveHandle;
 
-/// Between two looks for an interrupt in a daemon that is attended.
+/// Interval at which an attended daemon looks for an interrupt.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// What a daemon does when its hub is gone.
@@ -27,7 +27,7 @@ pub enum AutoExit {
 pub struct WorkerOptions {
     /// Where the hub listens.
     pub address: Address,
-    /// What to show there, at an address of a network.
+    /// Credentials for an address of a network.
     pub credentials: Credentials,
     /// Tasks are dealt to the daemon directly; has to agree with the hub.
     pub direct: bool,
@@ -44,9 +44,9 @@ pub struct WorkerOptions {
     /// Someone at this process may want it to stop: ask [`Evaluator::wants_to_leave`](crate::Evaluator::wants_to_leave)
     /// while there is no task.
     pub attended: bool,
-    /// What the launcher of this process has given it to be known by; 0 for nothing.
+    /// The number by which the launcher of this process identifies it; 0 for none.
     pub launcher: u64,
-    /// By which other threads ask the daemon to leave.
+    /// The handle by which other threads ask the daemon to leave.
     pub leave: LeaveHandle,
 }
 

@@ -12,10 +12,10 @@ use mirai_wire::{
 
 use crate::{DaemonError, WorkerOptions};
 
-/// A host that does not answer for so long cannot be reached.
+/// Time after which a host that does not answer is taken for unreachable.
 const DIALLED_WITHIN: Duration = Duration::from_secs(30);
 
-/// A hub that takes longer to greet is stuck.
+/// Time after which a hub that has not greeted is given up.
 const GREETED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The two connections to a hub, greeted.
@@ -28,8 +28,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects and shakes hands: the control connection first, so that the hub knows it when the data connection comes. Where
-    /// that takes long, `gives_up` is asked now and then whether to go on.
+    /// Connects and exchanges greetings: first on the control connection, so that the hub knows it when the data
+    /// connection comes. `gives_up` is called at intervals, and ends the attempt by returning true.
     pub(crate) fn open(
         options: &WorkerOptions,
         gives_up: &mut dyn FnMut() -> bool,
@@ -81,7 +81,7 @@ pub(crate) struct Channel {
     spin: Spin,
 }
 
-/// What came next.
+/// What was read.
 #[derive(Debug)]
 pub(crate) enum Next {
     Message(Frame<ToDaemon>),
@@ -122,7 +122,7 @@ impl Channel {
         }
     }
 
-    /// The next message, or what came instead by `deadline`.
+    /// Reads the next message, until `deadline`.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, DaemonError> {
         loop {
             if let Some(frame) = self.buffer.next_frame()? {

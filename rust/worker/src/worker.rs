@@ -40,9 +40,9 @@ pub fn run_worker(
     }
 }
 
-/// How the service of one hub ended.
+/// How the session with one hub ended.
 enum End {
-    /// The daemon leaves, and has said so.
+    /// The daemon leaves, and has told the hub.
     Left(LeaveReason),
     HubGone,
     /// Someone at this process wanted it to stop; the hub has been told.
@@ -108,7 +108,7 @@ impl Drop for EndOfRun<'_> {
     }
 }
 
-/// The service of one hub.
+/// A session with one hub.
 struct Service<'a> {
     data: &'a mut Channel,
     limits: &'a mut WorkerLimits,
@@ -179,8 +179,8 @@ impl Service<'_> {
         [self.limits.deadline(), look].into_iter().flatten().min()
     }
 
-    /// Evaluates a task and replies; the limit that was reached with it, if any. Without a task, there was no memory for
-    /// it.
+    /// Evaluates a task and replies. Returns the limit that was reached with it, if any. `None` for a task stands for
+    /// one that there was no memory for.
     fn evaluate(
         &mut self,
         run: u64,

@@ -34,7 +34,7 @@ impl Scheme {
         }
     }
 
-    /// Whether its peers need certificates.
+    /// Whether its peers need certificates: TLS.
     pub fn has_tls(self) -> bool {
         matches!(self, Scheme::Tls | Scheme::Wss)
     }
@@ -108,7 +108,7 @@ impl NetworkAddress {
         })
     }
 
-    /// How bytes travel there.
+    /// The scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -130,7 +130,7 @@ impl NetworkAddress {
             .map_or(&self.host, |(host, _zone)| host)
     }
 
-    /// The same with the port that the system has chosen.
+    /// The same address with the port that the system has chosen.
     pub(super) fn with_port(&self, port: u16) -> NetworkAddress {
         NetworkAddress {
             port,

@@ -17,8 +17,8 @@ use super::tcp;
 use crate::blocking::Blocking;
 use crate::{Credentials, Dialled, LaneError, Patience};
 
-/// Connects to the hub at `address`, at any of its host's addresses, and lets both prove themselves. Blocks, as long as there
-/// is patience.
+/// Connects to the hub at `address`, at any of its host's addresses, and has both sides prove themselves. Blocks for as
+/// long as `patience` allows.
 pub(crate) fn dial(
     address: &NetworkAddress,
     credentials: &Credentials,
@@ -88,7 +88,8 @@ fn connect(
     Err(last)
 }
 
-/// What the system's resolver says, or why nobody waits for it any more: it takes the time it takes, on a thread of its own.
+/// The addresses of a host by the system's resolver, which runs on a thread of its own as it cannot be interrupted; or
+/// why the wait for it ended.
 fn look_up(
     address: &NetworkAddress,
     patience: &mut Patience<'_>,

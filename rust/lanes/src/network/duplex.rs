@@ -57,7 +57,7 @@ struct Watch {
 }
 
 impl Duplex {
-    /// Takes over a connected stream, and begins to read.
+    /// Takes ownership of a connected stream, and begins to read.
     pub(super) fn new(stream: Stream, scheme: Scheme) -> Result<Duplex, Failure> {
         let (incoming, first) = Incoming::new();
         let watch = match scheme.is_web() {
@@ -223,7 +223,7 @@ impl Shared {
         wake(writer);
     }
 
-    /// Closes later, whether all has been sent by then or not.
+    /// Closes after a time limit, whether all has been sent by then or not.
     fn linger(self: &Arc<Self>) {
         let Ok(operation) = Operation::new(|shared: Arc<Shared>| {
             if let Some(lingering) = shared.lingering.get() {

@@ -22,7 +22,7 @@ impl Failure {
         (code != 0).then_some(Failure(ErrorCode::new(code)))
     }
 
-    /// What R users know it by.
+    /// The code that R users know it by.
     pub fn code(self) -> ErrorCode {
         self.0
     }
@@ -44,7 +44,7 @@ impl Failure {
         )
     }
 
-    /// What an error of a connection was before it became one of the standard library's.
+    /// The failure inside an error of the standard library, if it came from here.
     pub(super) fn in_error(error: &io::Error) -> Option<Failure> {
         error.get_ref()?.downcast_ref().copied()
     }

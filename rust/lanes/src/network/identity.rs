@@ -17,23 +17,23 @@ use crate::LaneError;
 /// that one certificate alone, and the hub may have many names, or none that it knows of.
 const HUB_NAME: &str = "hub.mirai.invalid";
 
-/// Single-use certificates are for this long, which no pool lives.
+/// Life of single-use certificates: longer than that of any pool.
 const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Clocks of other machines may be behind by this much.
 const SKEW: Duration = Duration::from_secs(24 * 3600);
 
-/// What a hub shows to those who connect by TLS, and whom it lets in.
+/// The certificate that a hub shows to peers, and which peers it trusts.
 #[derive(Clone)]
 pub struct HubTls {
     certificate: String,
     key: String,
     password: Option<String>,
-    /// Certificates of daemons; without them all may connect.
+    /// Certificates of daemons to trust; without them any daemon may connect.
     trusted: Option<String>,
 }
 
-/// Which hub a daemon trusts, and what it shows to that.
+/// Which hub a daemon trusts, and the certificate that it shows.
 #[derive(Clone)]
 pub struct DaemonTls {
     trusted: String,
@@ -91,7 +91,7 @@ impl HubTls {
         }
     }
 
-    /// The same from a file.
+    /// Reads the same from a file.
     ///
     /// # Errors
     /// [`LaneError::File`], with code 12 when there is none.
@@ -143,7 +143,7 @@ impl DaemonTls {
         }
     }
 
-    /// As one text, for [`trusting`](Self::trusting). Whoever has it may connect as a daemon.
+    /// All of it as one text, for [`trusting`](Self::trusting). Whoever has it may connect as a daemon.
     pub fn to_text(&self) -> String {
         let own = self.own.as_ref();
         let [certificate, key] = own.map_or(["", ""], |own| [&own.certificate, &own.key]);

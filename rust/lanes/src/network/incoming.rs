@@ -8,7 +8,7 @@ use super::failure::Failure;
 /// A reader's buffer at rest: several small messages, and little enough for thousands of connections.
 pub(super) const SMALL: usize = 8 * 1024;
 
-/// Most that is read ahead for one connection.
+/// Limit of what is read ahead for one connection.
 pub(super) const MOST: usize = 256 * 1024;
 
 /// What has come in on a connection and has not been read yet: no I/O, only the bookkeeping.
@@ -93,7 +93,7 @@ impl Incoming {
         Some(ReadOn(if next == len { buffer } else { vec![0; next] }))
     }
 
-    /// A read has ended; who waits is to be woken.
+    /// Takes in the result of a read. Returns the waker of whoever waits.
     pub(super) fn came(
         &mut self,
         buffer: Vec<u8>,
@@ -115,7 +115,7 @@ impl Incoming {
         self.reader.take()
     }
 
-    /// Readers see the end of the stream from now on; who waits is to be woken.
+    /// Lets readers see the end of the stream from now on. Returns the waker of whoever waits.
     pub(super) fn end(&mut self) -> Option<Waker> {
         self.is_ended_here = true;
         self.reader.take()

@@ -30,7 +30,7 @@ enum Sockets {
     Nng(NngListener),
 }
 
-/// A connection that nothing is known of, and where it comes from.
+/// A connection whose peer has not proved anything yet, and its address.
 type Opened = (Box<dyn Connection>, Option<SocketAddr>);
 
 impl NetworkListener {

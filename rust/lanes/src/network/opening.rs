@@ -10,19 +10,19 @@ use super::failure::Failure;
 use super::sealed::Sealed;
 use crate::{Connection, Dialled, Patience};
 
-/// Why a peer was turned away, or turned away.
+/// Why a peer was refused, or refused this side.
 #[derive(Debug, Error)]
 pub enum Refusal {
     /// It failed the handshake.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// It failed that of TLS: it has no certificate that is trusted, or speaks no TLS.
+    /// It failed the handshake of TLS: it has no trusted certificate, or does not speak TLS.
     #[error("TLS has failed: {0}")]
     Tls(Failure),
     /// It closed the connection before it had proved itself.
     #[error("it closed the connection before it had said who it is")]
     Gone,
-    /// It answers in TLS.
+    /// It speaks TLS, and this side does not.
     #[error("it asks for TLS")]
     WantsTls,
     /// It took too long.
@@ -43,7 +43,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// First byte of what a TLS peer answers to what is none.
+/// First byte that a TLS peer sends in answer to something else.
 const TLS_ALERT: u8 = 21;
 
 fn nonce() -> io::Result<Nonce> {
@@ -52,7 +52,7 @@ fn nonce() -> io::Result<Nonce> {
     Ok(nonce)
 }
 
-/// The hub's part.
+/// The hub's side of the proofs.
 pub(super) async fn take_in(
     connection: Box<dyn Connection>,
     has_tls: bool,
@@ -107,7 +107,7 @@ async fn write_all(connection: &dyn Connection, mut bytes: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// The daemon's part. Blocks, as long as there is patience.
+/// The daemon's side of the proofs. Blocks for as long as `patience` allows.
 pub(super) fn introduce(
     connection: &dyn Dialled,
     token: Option<Token>,

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::failure::Failure;
 
-/// Most that is kept for a peer that does not read, beside as much that NNG is sending.
+/// Limit of what waits for a peer that does not read, besides as much that NNG is sending.
 pub(super) const MOST: usize = 128 * 1024;
 
 /// A buffer beyond this is given back when nothing is left to send.
@@ -19,7 +19,7 @@ pub(super) struct Outgoing {
     queued: Vec<u8>,
     /// NNG has a buffer.
     is_sending: bool,
-    /// No more is taken, and the connection ends when all is sent.
+    /// Nothing more is accepted, and the connection ends when all is sent.
     is_closing: bool,
     broken: Option<Failure>,
     writer: Option<Waker>,
@@ -49,7 +49,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes in as much as there is room for.
+    /// Copies as much as there is room for.
     pub(super) fn put(&mut self, parts: &[IoSlice<'_>]) -> (io::Result<usize>, Then) {
         let mut room = match self.room() {
             Ok(0) => return (Err(io::ErrorKind::WouldBlock.into()), Then::Nothing),
@@ -70,7 +70,7 @@ impl Outgoing {
         (Ok(count), Then::Send(std::mem::take(&mut self.queued), 0))
     }
 
-    /// Sends nothing, to see whether that still works; what is under way shows it, too.
+    /// Sends zero bytes, to find out whether the connection still works; a send that is under way shows it, too.
     pub(super) fn probe(&mut self) -> Then {
         if self.is_sending || self.is_closing || self.broken.is_some() {
             return Then::Nothing;
@@ -119,7 +119,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes no more; whether the connection can be closed at once, as nothing is left to send.
+    /// Accepts nothing more. Returns whether the connection can be closed at once, as nothing is left to send.
     pub(super) fn close(&mut self) -> (bool, Option<Waker>) {
         self.is_closing = true;
         (!self.is_sending, self.writer.take())

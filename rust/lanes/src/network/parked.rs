@@ -13,7 +13,7 @@ pub(super) trait Lane: Connection {
     fn end_reading(&self);
 }
 
-/// A daemon's end of a connection: its thread is parked where the hub's would do something else.
+/// A daemon's end of a connection: a thread that has to wait is parked.
 #[derive(Debug)]
 pub(super) struct Parked<C>(pub C);
 

@@ -39,7 +39,7 @@ fn check(code: c_int) -> Result<(), Failure> {
     Failure::of(code).map_or(Ok(()), Err)
 }
 
-/// Sets what NNG's threads are to be, and starts them with all signals blocked, which they inherit: R's handlers run on
+/// Sets the number of NNG's threads and starts them with all signals blocked, which they inherit: R's handlers run on
 /// R's thread only.
 fn with_nng<T>(start: impl FnOnce() -> T) -> T {
     static PARAMETERS: std::sync::Once = std::sync::Once::new();
@@ -57,7 +57,7 @@ fn with_nng<T>(start: impl FnOnce() -> T) -> T {
     with_signals_blocked(start)
 }
 
-/// For what starts a thread, which inherits that.
+/// Runs what starts a thread with all signals blocked, which the thread inherits.
 pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let _blocked = BlockedSignals::new();
     start()
@@ -160,7 +160,7 @@ fn read_address(address: &nng::nng_sockaddr) -> Option<SocketAddr> {
     }
 }
 
-/// Takes connections in.
+/// A listener of streams.
 #[derive(Debug)]
 pub(super) struct Listener(NonNull<nng::nng_stream_listener>);
 
@@ -225,7 +225,7 @@ fn milliseconds(time: Duration) -> nng::nng_duration {
     nng::nng_duration::try_from(time.as_millis()).unwrap_or(nng::nng_duration::MAX)
 }
 
-/// Makes connections.
+/// A dialler of streams.
 #[derive(Debug)]
 pub(super) struct Dialer(NonNull<nng::nng_stream_dialer>);
 
@@ -277,7 +277,7 @@ unsafe fn output_stream(aio: *mut nng::nng_aio) -> Result<Stream, Failure> {
         .ok_or(Failure::NO_MEMORY)
 }
 
-/// What a side of TLS knows: its own certificate, and which ones it trusts.
+/// The TLS configuration of one side: its own certificate, and which ones it trusts.
 #[derive(Debug)]
 pub(super) struct TlsConfig(NonNull<nng::nng_tls_config>);
 
@@ -364,7 +364,7 @@ const ENDED: u8 = 2;
 /// Between the others: one thread has it.
 const HELD: u8 = 3;
 
-/// One thing at a time that NNG does in the background for a `T`.
+/// An asynchronous operation of NNG on behalf of a `T`; one at a time.
 pub(super) struct Operation<T> {
     aio: NonNull<nng::nng_aio>,
     context: NonNull<Context<T>>,
@@ -438,7 +438,7 @@ impl<T: Send + Sync + 'static> Operation<T> {
         });
     }
 
-    /// Takes a connection in.
+    /// Accepts a connection.
     pub(super) fn accept(&self, listener: &Listener, owner: Arc<T>) {
         self.start(Vec::new(), 0, owner, |aio| {
             // SAFETY: both live; the owner, which holds the listener, is held until the operation has ended.
@@ -454,7 +454,7 @@ impl<T: Send + Sync + 'static> Operation<T> {
         });
     }
 
-    /// Ends after this time.
+    /// Waits for this time.
     pub(super) fn sleep(&self, time: Duration, owner: Arc<T>) {
         self.start(Vec::new(), 0, owner, |aio| {
             // SAFETY: the operation lives, as its owner is held until it has ended.

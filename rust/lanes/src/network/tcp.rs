@@ -140,7 +140,7 @@ impl Connection for TcpConnection {
 /// See [`notice_silence`].
 const NOTICES_SILENCE: bool = cfg!(all(unix, not(target_os = "openbsd")));
 
-/// Connects to `at`. Blocks, as long as there is patience.
+/// Connects to `at`. Blocks for as long as `patience` allows.
 pub(super) fn dial(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
     let stream = connect(at, patience)?;
     stream.set_nodelay(true)?;

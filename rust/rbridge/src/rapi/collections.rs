@@ -11,9 +11,10 @@ use super::ffi::{self, SEXP};
 use super::pointer::finally;
 use super::{Jump, Scope};
 
-/// Who is told.
+/// A listener to R's garbage collections.
 pub(crate) trait Listener: 'static {
-    /// Garbage was collected; whether to tell of further collections. Must not wait, join or call R.
+    /// Called after a garbage collection; returns whether to be called after further ones. Must not wait, join or call
+    /// R.
     fn collected(number: usize) -> bool;
 }
 

@@ -13,7 +13,7 @@ use crate::sys::signals;
 /// A Rust type that R holds by an external pointer. Dropping one must not wait, join or call R: R does it amid a garbage
 /// collection.
 pub(crate) trait Handle: 'static {
-    /// What it is called in messages.
+    /// Its name in messages.
     const NAME: &'static str;
     /// Whether it is dropped when the session ends, if it has not been before.
     const DROP_AT_EXIT: bool = false;

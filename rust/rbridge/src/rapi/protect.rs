@@ -145,7 +145,7 @@ impl Scope {
         unsafe { self.protected(|| ffi::R_CheckUserInterrupt()) }
     }
 
-    /// Takes away what interrupts are pending; whether there were any.
+    /// Removes pending interrupts. Returns whether there were any.
     pub(crate) fn swallow_interrupts(&self) -> bool {
         let mut found = false;
         while let Err(jump) = self.check_interrupt() {
@@ -173,11 +173,11 @@ impl Drop for Scope {
 pub(crate) struct Jump(PhantomData<*mut ()>);
 
 impl Jump {
-    /// Gives the jump up: for R it ends here.
+    /// Ends the jump here, as R sees it.
     pub(crate) fn abandon(self) {}
 
-    /// Gives the jump up, for what it carries: the first element of what R hands over to a handler that leaves is the
-    /// condition, if there is one as an object. `NULL` for other jumps.
+    /// Ends the jump here, and returns what it carries: the first element of what R hands over to a handler that leaves
+    /// is the condition, if there is one as an object. `NULL` for other jumps.
     pub(crate) fn condition<'s>(&self, scope: &'s Scope) -> Result<Sexp<'s>, Jump> {
         // SAFETY: on R's thread, as a `Jump` is not `Send`; the token is a pairlist, and a list of at least one element has
         // a first. A jump to top level carries no object at all.

@@ -12,12 +12,12 @@ use crate::failure::Failure;
 /// Serialization format: R has read and written it since 3.5.0.
 const VERSION: c_int = 3;
 
-/// By how much the bytes grow where they cannot double.
+/// By how much the vector grows where it cannot double.
 const LAST_STEP: usize = 16 * 1024 * 1024;
 
-/// What came of serializing.
+/// The result of serializing.
 pub(crate) struct Pickled {
-    /// What was there before, and then the object.
+    /// The bytes that were there before, followed by the object's.
     pub bytes: Vec<u8>,
     /// The object holds environments, external pointers or weak references: whoever changes one of two copies of it
     /// changes that copy only, and whoever shares one copy shares the changes.
@@ -81,7 +81,7 @@ struct Source {
     bytes: *const u8,
     length: usize,
     at: usize,
-    /// More was asked for than there is.
+    /// R has asked for more bytes than there are.
     short: bool,
 }
 

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
-/// The signals that R handles so.
+/// The signals that R handles by jumping or quitting.
 const DEFERRED: [libc::c_int; 3] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGPIPE];
 
 /// Those of them by which R quits.
@@ -23,7 +23,7 @@ const fn bit(signal: libc::c_int) -> u32 {
     1 << signal
 }
 
-/// Native code runs on R's thread.
+/// Whether native code runs on R's thread.
 static NATIVE: AtomicBool = AtomicBool::new(false);
 
 /// R code of the package's own runs that is not to be left in the middle, and which R may have told to ignore signals.
@@ -165,7 +165,7 @@ fn hand_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     }
 }
 
-/// Native code begins or ends on R's thread; how it was before.
+/// Records whether native code runs on R's thread. Returns the state before.
 pub(crate) fn set_native(native: bool) -> bool {
     if native && REPLACED.load(Ordering::Relaxed) {
         REPLACED.store(false, Ordering::Relaxed);

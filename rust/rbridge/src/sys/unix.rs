@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 /// The environment variables at one moment.
 pub(crate) struct Environment {
     strings: Vec<CString>,
-    /// Where they were.
+    /// Their addresses.
     addresses: Vec<usize>,
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn enter_kernel() {
     unsafe { libc::getppid() };
 }
 
-/// Does Ctrl-C in a terminal reach this process?
+/// Whether Ctrl-C in a terminal reaches this process.
 pub(crate) fn is_in_foreground() -> bool {
     let Ok(terminal) = std::fs::File::open("/dev/tty") else {
         return false;
@@ -137,10 +137,10 @@ impl Interruptible {
     }
 }
 
-/// Whether the C library keeps memory that is free until it is asked. Others than glibc don't.
+/// Whether the C library keeps free memory until it is asked to return it, as glibc does.
 pub(crate) const KEEPS_FREE_MEMORY: bool = cfg!(all(target_os = "linux", target_env = "gnu"));
 
-/// Has the C library give back memory that is free; how many bytes that was, all there are where it cannot be told.
+/// Has the C library return free memory. Returns how many bytes that was; the largest number where it is unknown.
 pub(crate) fn give_back_memory() -> u64 {
     let before = private_memory();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -154,7 +154,7 @@ pub(crate) fn give_back_memory() -> u64 {
     }
 }
 
-/// Bytes of memory in use that are no file's.
+/// Resident anonymous memory in bytes.
 fn private_memory() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = pages.split(' ').skip(1).map(str::parse::<u64>);
