@@ -1,9 +1,9 @@
 //! The slab of daemons, and the lists of those that rest.
 
-use crate::DaemonId;
 use crate::list::{Chain, Link, List};
 use crate::slab::{Slab, Slot};
 use crate::tasks::InLine;
+use crate::{DaemonId, Tick};
 
 /// How far a daemon is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +14,13 @@ pub(crate) enum Stage {
     Resting,
     /// It is being set up, or has tasks, of which it evaluates the first.
     Busy,
+    /// Its connection broke; it keeps what it has, and gets nothing from the queue.
+    Suspect {
+        /// When its grace is over.
+        until: Tick,
+        /// The same in the wheel.
+        timer: Slot,
+    },
     /// It has said goodbye and gets nothing more.
     Leaving,
 }
@@ -75,13 +82,15 @@ pub(crate) struct Daemons {
     pub(crate) idle: List<Rest>,
     /// Resting daemons that have passed the barrier at the head of the queue.
     pub(crate) parked: List<Rest>,
-    /// All connected daemons, next in turn first.
+    /// All daemons that are connected and not suspect, next in turn first.
     pub(crate) turns: List<Turn>,
+    pub(crate) suspects: u32,
 }
 
 impl Daemons {
-    pub(crate) fn connected(&self) -> u32 {
-        self.turns.len()
+    /// How many there are, suspects included.
+    pub(crate) fn members(&self) -> u32 {
+        self.turns.len() + self.suspects
     }
 
     pub(crate) fn reserve(&mut self) -> DaemonId {
@@ -113,6 +122,12 @@ impl Daemons {
     pub(crate) fn find_connected(&self, id: DaemonId) -> Option<Slot> {
         self.find(id)
             .filter(|slot| self.get(*slot).stage != Stage::Leaving)
+    }
+
+    /// As [`Daemons::find_connected`], but not a suspect: what comes from that one is of an earlier connection.
+    pub(crate) fn find_heard(&self, id: DaemonId) -> Option<Slot> {
+        self.find_connected(id)
+            .filter(|slot| !matches!(self.get(*slot).stage, Stage::Suspect { .. }))
     }
 
     pub(crate) fn id(&self, slot: Slot) -> DaemonId {
@@ -183,7 +198,21 @@ impl Daemons {
         Some(slot)
     }
 
-    /// A daemon, woken and with nothing sent to it, is not connected any more.
+    /// A busy daemon is not to be reached for now.
+    pub(crate) fn suspect(&mut self, slot: Slot, until: Tick, timer: Slot) {
+        self.turns.remove(&mut self.slots, slot);
+        self.suspects += 1;
+        self.get_mut(slot).stage = Stage::Suspect { until, timer };
+    }
+
+    /// A suspect is there again, busy and as the last in turn.
+    pub(crate) fn absolve(&mut self, slot: Slot) {
+        self.turns.push_back(&mut self.slots, slot);
+        self.suspects -= 1;
+        self.get_mut(slot).stage = Stage::Busy;
+    }
+
+    /// A busy daemon is not connected any more.
     pub(crate) fn leave(&mut self, slot: Slot) {
         self.turns.remove(&mut self.slots, slot);
         self.get_mut(slot).stage = Stage::Leaving;
@@ -200,5 +229,6 @@ impl Daemons {
         self.idle = List::default();
         self.parked = List::default();
         self.turns = List::default();
+        self.suspects = 0;
     }
 }

@@ -23,7 +23,7 @@ impl Scheduler {
     }
 
     pub(crate) fn on_setup_ended(&mut self, id: DaemonId, last: bool) {
-        let daemon = self.daemons.find_connected(id);
+        let daemon = self.daemons.find_heard(id);
         let Some(daemon) = daemon.filter(|slot| self.daemons.get(*slot).setups > 0) else {
             self.ignored += 1;
             return;
@@ -48,9 +48,9 @@ impl Scheduler {
     }
 
     pub(crate) fn on_daemon_leaving(&mut self, id: DaemonId) {
-        match self.daemons.find(id) {
-            Some(daemon) if self.daemons.get(daemon).stage != Stage::Leaving => self.depart(daemon),
-            Some(_) | None => self.ignored += 1,
+        match self.daemons.find_heard(id) {
+            Some(daemon) => self.depart(daemon),
+            None => self.ignored += 1,
         }
     }
 
@@ -58,7 +58,7 @@ impl Scheduler {
     /// is over when others remain, rather than hold them up; with nobody left to hold up it waits for the next to join.
     pub(crate) fn depart(&mut self, daemon: Slot) {
         self.disconnect(daemon);
-        let disposition = match self.daemons.connected() {
+        let disposition = match self.daemons.members() {
             0 => Disposition::Open,
             _ => Disposition::Dropped,
         };
@@ -80,12 +80,22 @@ impl Scheduler {
         }
         self.queue = Queue::default();
         self.setups = 0;
+        for daemon in self.daemons.slots.slots() {
+            if let Stage::Suspect { timer, .. } = self.daemons.get(daemon).stage {
+                self.wheel.remove(timer);
+            }
+        }
         self.daemons.clear();
     }
 
     fn disconnect(&mut self, daemon: Slot) {
-        if self.daemons.get(daemon).stage == Stage::Resting {
-            self.wake(daemon);
+        match self.daemons.get(daemon).stage {
+            Stage::Resting => self.wake(daemon),
+            Stage::Suspect { timer, .. } => {
+                self.wheel.remove(timer);
+                self.daemons.absolve(daemon);
+            }
+            Stage::Reserved | Stage::Busy | Stage::Leaving => {}
         }
         self.daemons.leave(daemon);
     }

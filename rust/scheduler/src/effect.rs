@@ -31,6 +31,11 @@ pub enum Effect {
         /// The run that is to be interrupted, and no other.
         run: RunId,
     },
+    /// A suspected daemon has not returned within its grace, and is lost.
+    Forget {
+        /// The daemon.
+        daemon: DaemonId,
+    },
     /// The task has its outcome. Comes exactly once per submitted task.
     Settle {
         /// The task.

@@ -1,5 +1,6 @@
 //! Tasks coming to an end: reports, cancellation, deadlines.
 
+use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Place};
 use crate::{DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
@@ -35,9 +36,14 @@ impl Scheduler {
 
     pub(crate) fn on_timer_fired(&mut self) {
         self.armed = None;
-        while let Some(slot) = self.wheel.pop_due(self.now) {
-            self.tasks[slot].timer = None;
-            self.give_up(slot, Settled::TimedOut);
+        while let Some(due) = self.wheel.pop_due(self.now) {
+            match due {
+                Due::Task(slot) => {
+                    self.tasks[slot].timer = None;
+                    self.give_up(slot, Settled::TimedOut);
+                }
+                Due::Suspect(slot) => self.on_grace_over(slot),
+            }
         }
         self.arm();
     }
@@ -91,7 +97,7 @@ impl Scheduler {
 
     /// The daemon of this name and the task it evaluates, if that is this run.
     fn current(&self, id: DaemonId, run: RunId) -> Option<(Slot, Slot)> {
-        let daemon = self.daemons.find(id)?;
+        let daemon = self.daemons.find_heard(id)?;
         let task = self.daemons.get(daemon).sent.front()?;
         (self.run_of(task) == Some(run)).then_some((daemon, task))
     }

@@ -23,6 +23,8 @@ pub struct SchedulerOptions {
     /// [`Scheduler::admits`](crate::Scheduler::admits) is false while queued tasks take this many bytes or more; `None`
     /// for no limit.
     pub capacity: Option<u64>,
+    /// Milliseconds for which a daemon whose connection broke may stay away before it is lost; 0 is not at all.
+    pub grace: u64,
 }
 
 /// Properties of a task.
@@ -49,6 +51,17 @@ pub enum Event {
     /// A daemon has died or its connection has ended.
     DaemonLost {
         /// The daemon; one that was leaving is forgotten without a trace.
+        daemon: DaemonId,
+    },
+    /// The connection of a daemon has broken, and the daemon may be alive. It keeps what was sent to it, gets nothing more
+    /// from the queue, and is lost when it has not returned within [`Options::grace`].
+    DaemonSuspected {
+        /// The daemon.
+        daemon: DaemonId,
+    },
+    /// A daemon has connected again, whether it was suspected or not. What interrupts it may have missed comes once more.
+    DaemonReturned {
+        /// The daemon.
         daemon: DaemonId,
     },
     /// A daemon has said goodbye while it was idle. What was sent to it meanwhile was not begun and goes back to the head

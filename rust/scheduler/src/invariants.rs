@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::daemons::{Daemon, Stage};
 use crate::queue::Segment;
+use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Place};
 use crate::{Mode, Scheduler};
@@ -111,9 +112,22 @@ impl Scheduler {
             let task = &self.tasks[slot];
             let timer = task.timer?;
             assert_eq!(task.settled(), Some(false), "{task:?}");
-            Some((timer, slot))
+            Some((timer, Due::Task(slot)))
         });
-        assert_eq!(in_wheel, timed.collect(), "deadlines are in the wheel");
+        let suspects = self.daemons.slots.slots().filter_map(|slot| {
+            let Stage::Suspect { timer, .. } = self.daemons.get(slot).stage else {
+                return None;
+            };
+            Some((timer, Due::Suspect(slot)))
+        });
+        let suspects: Vec<_> = suspects.collect();
+        assert_eq!(
+            suspects.len(),
+            self.daemons.suspects as usize,
+            "suspects are counted"
+        );
+        let all = timed.chain(suspects).collect();
+        assert_eq!(in_wheel, all, "deadlines are in the wheel");
         if let Some(look) = self.wheel.next_look() {
             assert!(
                 self.armed.is_some_and(|armed| armed <= look),
@@ -137,13 +151,16 @@ impl Scheduler {
             );
             assert_eq!(
                 turns.contains(&slot),
-                connected(daemon),
+                matches!(daemon.stage, Stage::Resting | Stage::Busy),
                 "connected daemons take turns"
             );
-            assert_eq!(
-                !self.daemons.is_done(slot) && connected(daemon),
-                daemon.stage == Stage::Busy,
+            assert!(
+                daemon.stage != Stage::Busy || !self.daemons.is_done(slot),
                 "the busy have something to do"
+            );
+            assert!(
+                daemon.stage != Stage::Resting || self.daemons.is_done(slot),
+                "the resting have not"
             );
             if self.mode != Mode::Direct {
                 assert!(daemon.sent.len() <= 1, "one task at a time");
@@ -217,5 +234,8 @@ impl Scheduler {
 }
 
 fn connected(daemon: &Daemon) -> bool {
-    matches!(daemon.stage, Stage::Resting | Stage::Busy)
+    matches!(
+        daemon.stage,
+        Stage::Resting | Stage::Busy | Stage::Suspect { .. }
+    )
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Scheduler`] owns every decision about which daemon evaluates which task and when a task has its outcome: the one
 //! FIFO queue, dealing in turn, the barrier of `everywhere()`, cancellation, timeouts, the memory gate, and what becomes
-//! of tasks whose daemon dies or leaves. It knows no clock (`now` is passed in), no socket, thread, payload or R; a task
+//! of tasks whose daemon dies, leaves, or cannot be reached for a while. It knows no clock (`now` is passed in), no socket, thread, payload or R; a task
 //! is an id and a number of bytes to it. All state has changed when [`Scheduler::handle`] returns; the iterator it
 //! returns only drains the effects.
 //!
@@ -39,6 +39,7 @@ mod queue;
 mod scheduler;
 mod slab;
 mod submission;
+mod suspicion;
 mod tally;
 mod tasks;
 #[cfg(test)]

@@ -14,6 +14,15 @@ use crate::{
     TaskId, Tick,
 };
 
+/// What has a deadline.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Due {
+    /// A task is given up.
+    Task(Slot),
+    /// The grace of a suspect is over.
+    Suspect(Slot),
+}
+
 /// The dispatcher of one pool of daemons.
 ///
 /// ```
@@ -36,8 +45,9 @@ pub struct Scheduler {
     pub(crate) queue: Queue,
     /// How many things daemons that join have to do before their first task.
     pub(crate) setups: usize,
-    /// Deadlines of tasks.
-    pub(crate) wheel: Wheel<Slot>,
+    /// How long suspects may stay away.
+    pub(crate) grace: u64,
+    pub(crate) wheel: Wheel<Due>,
     pub(crate) memory: Held,
     pub(crate) tally: Tally,
     pub(crate) last_run: u64,
@@ -57,6 +67,7 @@ impl Scheduler {
             daemons: Daemons::default(),
             queue: Queue::default(),
             setups: 0,
+            grace: options.grace,
             wheel: Wheel::default(),
             memory: Held::new(options.capacity),
             tally: Tally::default(),
@@ -110,6 +121,8 @@ impl Scheduler {
         match event {
             Event::DaemonJoined { daemon } => self.on_daemon_joined(daemon),
             Event::DaemonLost { daemon } => self.on_daemon_lost(daemon),
+            Event::DaemonSuspected { daemon } => self.on_daemon_suspected(daemon),
+            Event::DaemonReturned { daemon } => self.on_daemon_returned(daemon),
             Event::DaemonLeaving { daemon } => self.on_daemon_leaving(daemon),
             Event::SetUpAdded => self.setups += 1,
             Event::SetUpEnded { daemon, last } => self.on_setup_ended(daemon, last),
@@ -132,7 +145,7 @@ impl Scheduler {
 
     /// Numbers of daemons and tasks.
     pub fn counts(&self) -> Counts {
-        self.tally.counts(self.daemons.connected())
+        self.tally.counts(&self.daemons)
     }
 
     /// Bytes of queued tasks.
@@ -146,14 +159,14 @@ impl Scheduler {
         self.memory.admits()
     }
 
-    /// How many evaluations [`Event::EverywhereSubmitted`] needs now: one per connected daemon, and at least `min`; in
+    /// How many evaluations [`Event::EverywhereSubmitted`] needs now: one per daemon, suspects included, and at least `min`; in
     /// other modes than [`Mode::Direct`] at least 1.
     pub fn everywhere_count(&self, min: u32) -> u32 {
         let least = match self.mode {
             Mode::Direct => min,
             Mode::Queue | Mode::Single => min.max(1),
         };
-        self.daemons.connected().max(least)
+        self.daemons.members().max(least)
     }
 
     /// Whether [`Event::CancelAsked`] would take the task off the queue or interrupt it: what `stop_mirai()` answers.

@@ -1,5 +1,6 @@
 //! Tasks coming in.
 
+use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::{DaemonId, Effect, Mode, Scheduler, Settled, TaskId, TaskOptions, Tick};
 
@@ -36,7 +37,7 @@ impl Scheduler {
             match self.mode {
                 Mode::Queue => {
                     if !barrier {
-                        self.queue.push_barrier(self.daemons.connected());
+                        self.queue.push_barrier(self.daemons.members());
                         barrier = true;
                     }
                     self.queue.push_evaluation(&mut self.tasks, slot);
@@ -75,7 +76,7 @@ impl Scheduler {
         entry.barrier = 0;
         if let Some(timeout) = options.timeout {
             let deadline = Tick(self.now.0.saturating_add(timeout));
-            self.tasks[slot].timer = Some(self.wheel.insert(self.now, deadline, slot));
+            self.tasks[slot].timer = Some(self.wheel.insert(self.now, deadline, Due::Task(slot)));
             self.arm();
         }
         Some(slot)

@@ -1,10 +1,14 @@
 //! Counts of tasks and daemons.
 
+use crate::daemons::Daemons;
+
 /// What `info()` shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// Daemons connected now; one that has said goodbye is not.
+    /// Daemons connected now; one that has said goodbye is not, nor one whose connection is broken.
     pub connections: u64,
+    /// Daemons whose connection is broken and that may return.
+    pub suspects: u64,
     /// Daemons that ever connected.
     pub cumulative: u64,
     /// Tasks queued that have no outcome yet.
@@ -25,9 +29,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn counts(&self, connections: u32) -> Counts {
+    pub(crate) fn counts(&self, daemons: &Daemons) -> Counts {
         Counts {
-            connections: connections.into(),
+            connections: daemons.turns.len().into(),
+            suspects: daemons.suspects.into(),
             cumulative: self.cumulative,
             awaiting: self.awaiting,
             executing: self.executing,

@@ -13,4 +13,5 @@ mod setups;
 mod simulator;
 mod single;
 mod slab;
+mod suspicion;
 mod wheel;

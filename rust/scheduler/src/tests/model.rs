@@ -15,7 +15,8 @@ struct Open {
     task: TaskId,
     order: u64,
     bytes: u64,
-    deadline: Option<u64>,
+    /// When, and how many deadlines there were before.
+    deadline: Option<(u64, u64)>,
     barrier: Option<usize>,
     settled: bool,
     whereabouts: Whereabouts,
@@ -40,6 +41,10 @@ pub(crate) struct Model {
     /// The barrier the parked have passed.
     parked_at: Option<usize>,
     turns: Vec<DaemonId>,
+    grace: u64,
+    /// When the grace of each is over, and how many deadlines there were before that one.
+    suspects: BTreeMap<DaemonId, (u64, u64)>,
+    deadlines: u64,
     leaving: BTreeSet<DaemonId>,
     setups: usize,
     /// What each daemon has to do before its first task.
@@ -53,7 +58,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(mode: Mode) -> Self {
+    pub(crate) fn new(mode: Mode, grace: u64) -> Self {
         Self {
             mode,
             now: 0,
@@ -63,6 +68,9 @@ impl Model {
             parked: vec![],
             parked_at: None,
             turns: vec![],
+            grace,
+            suspects: BTreeMap::new(),
+            deadlines: 0,
             leaving: BTreeSet::new(),
             setups: 0,
             setting_up: BTreeMap::new(),
@@ -80,6 +88,11 @@ impl Model {
         match event {
             Event::DaemonJoined { daemon } => self.join(daemon),
             Event::DaemonLost { daemon } => self.lose(daemon),
+            Event::DaemonSuspected { daemon } => self.suspect(daemon),
+            Event::DaemonReturned { daemon } => self.come_back(daemon),
+            Event::DaemonLeaving { daemon } if self.suspects.contains_key(&daemon) => {
+                self.ignored += 1;
+            }
             Event::DaemonLeaving { daemon } => self.leave(daemon),
             Event::SetUpAdded => self.setups += 1,
             Event::SetUpEnded { daemon, last } => self.end_setup(daemon, last),
@@ -102,6 +115,7 @@ impl Model {
         let executing = self.open.iter().filter(|open| !waits(open)).count() as u64;
         Counts {
             connections: self.turns.len() as u64,
+            suspects: self.suspects.len() as u64,
             cumulative: self.cumulative,
             awaiting,
             executing,
@@ -118,11 +132,10 @@ impl Model {
     }
 
     pub(crate) fn earliest_deadline(&self) -> Option<u64> {
-        self.open
-            .iter()
-            .filter(|open| !open.settled)
-            .filter_map(|open| open.deadline)
-            .min()
+        let open = self.open.iter().filter(|open| !open.settled);
+        let tasks = open.filter_map(|open| open.deadline);
+        let suspects = self.suspects.values().copied();
+        tasks.chain(suspects).map(|(at, _)| at).min()
     }
 
     /// Tasks that are not released, in order of submission.
@@ -132,6 +145,64 @@ impl Model {
 
     pub(crate) fn connected(&self) -> &[DaemonId] {
         &self.turns
+    }
+
+    pub(crate) fn suspects(&self) -> Vec<DaemonId> {
+        self.suspects.keys().copied().collect()
+    }
+
+    fn is_member(&self, daemon: DaemonId) -> bool {
+        self.turns.contains(&daemon) || self.suspects.contains_key(&daemon)
+    }
+
+    fn next_deadline(&mut self, after: u64) -> (u64, u64) {
+        self.deadlines += 1;
+        (self.now + after, self.deadlines)
+    }
+
+    fn suspect(&mut self, daemon: DaemonId) {
+        if !self.turns.contains(&daemon) {
+            self.ignored += 1;
+        } else if self.grace == 0 {
+            self.effects.push(Effect::Forget { daemon });
+            self.lose(daemon);
+        } else {
+            for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
+                list.retain(|other| *other != daemon);
+            }
+            let until = self.next_deadline(self.grace);
+            self.suspects.insert(daemon, until);
+        }
+    }
+
+    fn come_back(&mut self, daemon: DaemonId) {
+        if !self.is_member(daemon) {
+            self.ignored += 1;
+            return;
+        }
+        if self.suspects.remove(&daemon).is_some() {
+            self.turns.push(daemon);
+            if self.runs(daemon).is_empty() && !self.setting_up.contains_key(&daemon) {
+                self.rest(daemon);
+            }
+        }
+        if self.mode == Mode::Queue {
+            for (run, task) in self.runs(daemon) {
+                if self.get(task).settled {
+                    self.effects.push(Effect::Interrupt { daemon, run });
+                }
+            }
+        }
+    }
+
+    fn end_grace(&mut self, daemon: DaemonId, until: u64) {
+        if self.now >= until + 1000 {
+            let until = self.next_deadline(self.grace);
+            self.suspects.insert(daemon, until);
+        } else {
+            self.effects.push(Effect::Forget { daemon });
+            self.lose(daemon);
+        }
     }
 
     /// What was sent to a daemon, in order of sending.
@@ -149,7 +220,7 @@ impl Model {
     }
 
     fn join(&mut self, daemon: DaemonId) {
-        if self.turns.contains(&daemon) || self.leaving.contains(&daemon) {
+        if self.is_member(daemon) || self.leaving.contains(&daemon) {
             self.ignored += 1;
             return;
         }
@@ -166,6 +237,7 @@ impl Model {
 
     fn end_setup(&mut self, daemon: DaemonId, last: bool) {
         match self.setting_up.get_mut(&daemon) {
+            _ if self.suspects.contains_key(&daemon) => self.ignored += 1,
             None => self.ignored += 1,
             Some(_) if last => self.leave(daemon),
             Some(1) => {
@@ -178,9 +250,10 @@ impl Model {
         }
     }
 
-    /// Daemons that are being set up.
+    /// Daemons that are being set up and to be reached.
     pub(crate) fn setting_up(&self) -> Vec<DaemonId> {
-        self.setting_up.keys().copied().collect()
+        let reach = |daemon: &&DaemonId| self.turns.contains(daemon);
+        self.setting_up.keys().filter(reach).copied().collect()
     }
 
     fn lose(&mut self, daemon: DaemonId) {
@@ -203,7 +276,7 @@ impl Model {
             return;
         }
         self.leaving.insert(daemon);
-        let others = !self.turns.is_empty();
+        let others = !(self.turns.is_empty() && self.suspects.is_empty());
         for (_, task) in self.runs(daemon) {
             let open = self.get(task);
             if open.settled || (open.barrier.is_some() && others) {
@@ -216,7 +289,8 @@ impl Model {
     }
 
     fn disconnect(&mut self, daemon: DaemonId) -> bool {
-        let was = self.turns.contains(&daemon);
+        let was = self.is_member(daemon);
+        self.suspects.remove(&daemon);
         for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
             list.retain(|other| *other != daemon);
         }
@@ -244,7 +318,7 @@ impl Model {
             return;
         }
         match options.to {
-            Some(daemon) if self.turns.contains(&daemon) => self.send(task, daemon),
+            Some(daemon) if self.is_member(daemon) => self.send(task, daemon),
             Some(_) | None if self.waiting().len() == 1 => self.deal(task),
             Some(_) | None => {}
         }
@@ -253,7 +327,8 @@ impl Model {
     fn everywhere(&mut self, tasks: Vec<TaskId>, options: TaskOptions) {
         let barrier = (self.mode == Mode::Queue).then_some(self.barriers.len());
         if barrier.is_some() {
-            let members = self.turns.iter().copied().collect();
+            let members = self.turns.iter().chain(self.suspects.keys());
+            let members = members.copied().collect();
             self.barriers.push(Barrier {
                 members,
                 passed: BTreeSet::new(),
@@ -276,11 +351,12 @@ impl Model {
             self.effects.push(Effect::Release { task });
             return false;
         }
+        let deadline = (options.timeout).map(|timeout| self.next_deadline(timeout));
         self.open.push(Open {
             task,
             order: self.submitted,
             bytes: options.bytes,
-            deadline: options.timeout.map(|timeout| self.now + timeout),
+            deadline,
             barrier,
             settled: false,
             whereabouts: Whereabouts::Waiting { returned: false },
@@ -298,6 +374,7 @@ impl Model {
 
     fn end(&mut self, daemon: DaemonId, run: RunId, last: bool) {
         match self.runs(daemon).first() {
+            _ if self.suspects.contains_key(&daemon) => self.ignored += 1,
             Some(&(current, task)) if current == run => {
                 self.finish(task, Settled::Ended);
                 if last {
@@ -342,16 +419,19 @@ impl Model {
     }
 
     fn time_out(&mut self) {
-        let mut due: Vec<_> = self
-            .open
-            .iter()
-            .filter(|open| !open.settled)
-            .filter_map(|open| Some((open.deadline?, open.order, open.task)))
-            .filter(|(deadline, ..)| *deadline <= self.now)
-            .collect();
+        // What is set meanwhile is not due yet.
+        let tasks = self.open.iter().filter(|open| !open.settled);
+        let tasks = tasks.filter_map(|open| Some((open.deadline?, Ok(open.task))));
+        let suspects = self.suspects.iter();
+        let suspects = suspects.map(|(&daemon, &until)| (until, Err(daemon)));
+        let mut due: Vec<_> = tasks.chain(suspects).collect();
+        due.retain(|((deadline, _), _)| *deadline <= self.now);
         due.sort();
-        for (.., task) in due {
-            self.give_up(task, Settled::TimedOut);
+        for ((deadline, _), what) in due {
+            match what {
+                Ok(task) => self.give_up(task, Settled::TimedOut),
+                Err(daemon) => self.end_grace(daemon, deadline),
+            }
         }
     }
 
@@ -372,6 +452,7 @@ impl Model {
         for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
             list.clear();
         }
+        self.suspects.clear();
         self.leaving.clear();
         self.setups = 0;
         self.setting_up.clear();

@@ -25,12 +25,32 @@ enum Line {
     Lose(usize),
     LoseUnknown(usize),
     Leave(usize),
+    Suspect(usize),
+    /// A daemon comes back that is suspect, or that is not.
+    Return {
+        daemon: usize,
+        suspect: bool,
+    },
+    /// Something comes of a connection that is broken.
+    HearSuspect(usize),
     Submit(Wish),
-    Everywhere { min: u32, wish: Wish },
-    End { daemon: usize, last: bool },
-    EndWrongly { daemon: usize, run: u64 },
+    Everywhere {
+        min: u32,
+        wish: Wish,
+    },
+    End {
+        daemon: usize,
+        last: bool,
+    },
+    EndWrongly {
+        daemon: usize,
+        run: u64,
+    },
     AddSetUp,
-    EndSetUp { daemon: usize, last: bool },
+    EndSetUp {
+        daemon: usize,
+        last: bool,
+    },
     EndSetUpWrongly(usize),
     Cancel(usize),
     CancelReleased(usize),
@@ -58,10 +78,15 @@ fn line() -> impl Strategy<Value = Line> {
         3 => Just(Line::AddSetUp),
         2 => any::<usize>().prop_map(Line::EndSetUpWrongly),
         12 => any::<usize>().prop_map(Line::Cancel),
-        12 => (0u64..150).prop_map(Line::Advance),
+        12 => prop_oneof![9 => 0u64..150, 1 => 1000u64..2000].prop_map(Line::Advance),
         10 => (0u32..6, wish()).prop_map(|(min, wish)| Line::Everywhere { min, wish }),
         8 => any::<usize>().prop_map(Line::Lose),
         8 => any::<usize>().prop_map(Line::Leave),
+        12 => any::<usize>().prop_map(Line::Suspect),
+        10 => any::<usize>().prop_flat_map(|daemon| {
+            prop::bool::weighted(0.9).prop_map(move |suspect| Line::Return { daemon, suspect })
+        }),
+        3 => any::<usize>().prop_map(Line::HearSuspect),
         3 => (any::<usize>(), 0u64..40).prop_map(|(daemon, run)| Line::EndWrongly { daemon, run }),
         2 => any::<usize>().prop_map(Line::CancelReleased),
         2 => any::<usize>().prop_map(Line::JoinAgain),
@@ -91,15 +116,16 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(mode: Mode) -> Self {
+    fn new(mode: Mode, grace: u64) -> Self {
         let mut scheduler = Scheduler::new(SchedulerOptions {
             mode,
             capacity: Some(5000),
+            grace,
         });
         Self {
             daemons: vec![scheduler.reserve_daemon()],
             scheduler,
-            model: Model::new(mode),
+            model: Model::new(mode, grace),
             released: vec![],
             fates: BTreeMap::new(),
             last_first_send: 0,
@@ -124,6 +150,9 @@ impl Stage {
                 self.happen(Event::DaemonLost { daemon });
             }
             Line::Leave(n) => self.with_daemon(n, |daemon| Event::DaemonLeaving { daemon }),
+            Line::Suspect(n) => self.with_daemon(n, |daemon| Event::DaemonSuspected { daemon }),
+            Line::Return { daemon: n, suspect } => self.come_back(n, suspect),
+            Line::HearSuspect(n) => self.hear_suspect(n),
             Line::Submit(wish) => {
                 let options = self.options(wish);
                 let task = self.reserve();
@@ -189,6 +218,32 @@ impl Stage {
         if let Some(&daemon) = choose(self.model.connected(), n) {
             self.happen(event(daemon));
         }
+    }
+
+    fn come_back(&mut self, n: usize, suspect: bool) {
+        let suspects = self.model.suspects();
+        let among = match suspect {
+            true => &suspects[..],
+            false => self.model.connected(),
+        };
+        if let Some(&daemon) = choose(among, n) {
+            self.happen(Event::DaemonReturned { daemon });
+        }
+    }
+
+    fn hear_suspect(&mut self, n: usize) {
+        let suspects = self.model.suspects();
+        let Some(&daemon) = choose(&suspects, n) else {
+            return;
+        };
+        let runs = self.model.runs(daemon);
+        let run = runs.first().map_or(RunId(0), |(run, _)| *run);
+        let last = n.is_multiple_of(2);
+        self.happen(Event::TaskEnded { daemon, run, last });
+        self.happen(Event::SetUpEnded { daemon, last });
+        self.happen(Event::DaemonLeaving { daemon });
+        self.happen(Event::DaemonSuspected { daemon });
+        self.happen(Event::DaemonJoined { daemon });
     }
 
     /// Ends the task of a busy daemon.
@@ -277,7 +332,7 @@ impl Stage {
                 }
             }
             Effect::Interrupt { .. } => assert_eq!(self.mode, Mode::Queue),
-            Effect::SetUp { .. } | Effect::ArmTimer { .. } => {}
+            Effect::SetUp { .. } | Effect::Forget { .. } | Effect::ArmTimer { .. } => {}
         }
     }
 
@@ -296,6 +351,8 @@ impl Stage {
                 self.end(0, false);
             } else if !self.model.setting_up().is_empty() {
                 self.end_setup(0, false);
+            } else if !self.model.suspects().is_empty() {
+                self.come_back(0, true);
             } else {
                 self.play(&Line::Join);
             }
@@ -351,7 +408,9 @@ proptest! {
 }
 
 fn play(mode: Mode, script: &[Line]) -> Vec<Effect> {
-    let mut stage = Stage::new(mode);
+    // A third of the scripts without any.
+    let grace = [0, 40, 400][script.len() % 3];
+    let mut stage = Stage::new(mode, grace);
     script.iter().for_each(|line| stage.play(line));
     stage.finish();
     stage.log

@@ -62,6 +62,7 @@ fn an_idle_daemon_that_dies_gets_nothing() {
     let a = pool.submit();
     pool.expect([send(2, a, 1)]);
     let counts = Counts {
+        suspects: 0,
         connections: 1,
         cumulative: 2,
         awaiting: 0,

@@ -24,13 +24,25 @@ impl Recorder {
     }
 
     pub(crate) fn with_capacity(mode: Mode, capacity: Option<u64>) -> Self {
-        let scheduler = Scheduler::new(SchedulerOptions { mode, capacity });
+        let scheduler = Scheduler::new(SchedulerOptions {
+            mode,
+            capacity,
+            grace: 0,
+        });
         Self {
             scheduler,
             now: 0,
             daemons: BTreeMap::new(),
             unclaimed: VecDeque::new(),
         }
+    }
+
+    /// With daemons 1 to `n` connected, which may stay away for 100 ms.
+    pub(crate) fn with_grace(mode: Mode, n: u32) -> Self {
+        let mut recorder = Self::new(mode);
+        recorder.scheduler.grace = 100;
+        (1..=n).for_each(|daemon| recorder.join(daemon));
+        recorder
     }
 
     /// With daemons 1 to `n` connected.
@@ -62,6 +74,7 @@ impl Recorder {
     fn by_number(&self, mut effect: Effect) -> Effect {
         if let Effect::Send { to: daemon, .. }
         | Effect::SetUp { daemon, .. }
+        | Effect::Forget { daemon }
         | Effect::Interrupt { daemon, .. } = &mut effect
         {
             let (number, _) = (self.daemons.iter())
@@ -97,6 +110,16 @@ impl Recorder {
     pub(crate) fn lose(&mut self, daemon: u32) {
         let daemon = self.daemon(daemon);
         self.event(Event::DaemonLost { daemon });
+    }
+
+    pub(crate) fn suspect(&mut self, daemon: u32) {
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonSuspected { daemon });
+    }
+
+    pub(crate) fn come_back(&mut self, daemon: u32) {
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonReturned { daemon });
     }
 
     pub(crate) fn leave(&mut self, daemon: u32) {
@@ -229,6 +252,12 @@ pub(crate) fn interrupt(daemon: u32, run: u64) -> Effect {
     Effect::Interrupt {
         daemon: written(daemon),
         run: RunId(run),
+    }
+}
+
+pub(crate) fn forget(daemon: u32) -> Effect {
+    Effect::Forget {
+        daemon: written(daemon),
     }
 }
 

@@ -25,6 +25,10 @@ pub(crate) struct Faults {
     pub(crate) crash_percent: u64,
     /// The hub takes a daemon for dead that still evaluates, and reports later.
     pub(crate) disconnect_percent: u64,
+    /// Nothing comes through for a while, and then what was said meanwhile.
+    pub(crate) partition_percent: u64,
+    /// How long a daemon may stay away: half of the partitions last longer.
+    pub(crate) grace: u64,
     /// A report arrives twice.
     pub(crate) repeat_percent: u64,
     /// The evaluation does not notice an interrupt.
@@ -63,6 +67,8 @@ impl Faults {
             target_percent: 0,
             crash_percent: 0,
             disconnect_percent: 0,
+            partition_percent: 0,
+            grace: 1 + chance.below(300),
             repeat_percent: 0,
             deaf_percent: 0,
             launch_percent: 0,
@@ -92,6 +98,7 @@ impl Faults {
             timeout_percent: some(50),
             crash_percent: some(10),
             disconnect_percent: some(5),
+            partition_percent: some(10),
             repeat_percent: some(10),
             deaf_percent: some(50),
             launch_percent: some(20),
@@ -134,6 +141,7 @@ impl Faults {
             cancel_percent: 1,
             timeout_percent: 1,
             crash_percent: 1,
+            partition_percent: 1,
             repeat_percent: 1,
             deaf_percent: 50,
             replace_percent: 100,

@@ -35,7 +35,8 @@ enum Cause {
     Departure,
     Death(VecDeque<(RunId, TaskId)>),
     Cancel(TaskId),
-    Timer,
+    /// With what those had that were forgotten.
+    Timer(VecDeque<(RunId, TaskId)>),
     Reset,
     LaunchFailure,
     Submission,
@@ -54,6 +55,8 @@ pub(crate) struct Ledger {
     setups: usize,
     /// What connected daemons have to do before their first task.
     setting_up: BTreeMap<DaemonId, usize>,
+    /// Those of the connected that are not to be reached.
+    suspects: BTreeSet<DaemonId>,
     /// Daemons that said goodbye, whose end is to come.
     leaving: BTreeSet<DaemonId>,
     barriers: Vec<Barrier>,
@@ -81,6 +84,7 @@ impl Ledger {
             connected: BTreeMap::new(),
             setups: 0,
             setting_up: BTreeMap::new(),
+            suspects: BTreeSet::new(),
             leaving: BTreeSet::new(),
             barriers: vec![],
             held: BTreeSet::new(),
@@ -141,13 +145,21 @@ impl Ledger {
                 self.end_setup(*daemon);
                 Cause::Other
             }
-            Event::DaemonLost { daemon } => match self.connected.remove(daemon) {
-                Some(sent) => Cause::Death(sent),
-                None => {
-                    self.ignored += u64::from(!self.leaving.remove(daemon));
-                    Cause::Other
-                }
-            },
+            Event::DaemonLost { daemon } => self.lose(*daemon),
+            Event::DaemonSuspected { daemon } => {
+                let known = self.connected.contains_key(daemon);
+                self.ignored += u64::from(!(known && self.suspects.insert(*daemon)));
+                Cause::Other
+            }
+            Event::DaemonReturned { daemon } => {
+                self.suspects.remove(daemon);
+                self.ignored += u64::from(!self.connected.contains_key(daemon));
+                Cause::Other
+            }
+            Event::DaemonLeaving { daemon } if self.suspects.contains(daemon) => {
+                self.ignored += 1;
+                Cause::Other
+            }
             Event::DaemonLeaving { daemon } => {
                 let connected = self.connected.contains_key(daemon);
                 self.ignored += u64::from(!connected);
@@ -164,10 +176,11 @@ impl Ledger {
             }
             Event::TaskEnded { daemon, run, last } => self.report(*daemon, *run, *last),
             Event::CancelAsked { task } => Cause::Cancel(*task),
-            Event::TimerFired => Cause::Timer,
+            Event::TimerFired => Cause::Timer(VecDeque::new()),
             Event::LaunchFailed => Cause::LaunchFailure,
             Event::Reset => {
                 self.connected.clear();
+                self.suspects.clear();
                 self.leaving.clear();
                 self.setups = 0;
                 Cause::Reset
@@ -207,15 +220,34 @@ impl Ledger {
                     }
                 }
             }
+            Effect::Forget { daemon } => {
+                assert!(self.suspects.remove(&daemon), "only suspects are forgotten");
+                let had = self.connected.remove(&daemon).expect("a suspect is known");
+                let Cause::Timer(lost) = &mut self.cause else {
+                    panic!("its grace is over");
+                };
+                lost.extend(had);
+            }
             Effect::ArmTimer { .. } => {}
+        }
+    }
+
+    fn lose(&mut self, daemon: DaemonId) -> Cause {
+        self.suspects.remove(&daemon);
+        match self.connected.remove(&daemon) {
+            Some(sent) => Cause::Death(sent),
+            None => {
+                self.ignored += u64::from(!self.leaving.remove(&daemon));
+                Cause::Other
+            }
         }
     }
 
     pub(crate) fn after(&self, scheduler: &Scheduler) {
         let counts = scheduler.counts();
         assert_eq!(
-            counts.connections,
-            self.connected.len() as u64,
+            (counts.connections + counts.suspects, counts.suspects),
+            (self.connected.len() as u64, self.suspects.len() as u64),
             "connections"
         );
         assert_eq!(counts.awaiting, self.awaiting, "awaiting");
@@ -224,7 +256,7 @@ impl Ledger {
         assert_eq!(counts.completed, completed, "completed");
         assert_eq!(scheduler.memory().used, self.used, "bytes of queued tasks");
         assert_eq!(scheduler.ignored(), self.ignored, "ignored reports");
-        if let (Cause::Timer, Some((deadline, task))) = (&self.cause, self.deadlines.first()) {
+        if let (Cause::Timer(_), Some((deadline, task))) = (&self.cause, self.deadlines.first()) {
             assert!(*deadline > self.now, "{task:?} has timed out");
         }
     }
@@ -281,6 +313,7 @@ impl Ledger {
 
     fn report(&mut self, daemon: DaemonId, run: RunId, last: bool) -> Cause {
         let sent = self.connected.get_mut(&daemon);
+        let sent = sent.filter(|_| !self.suspects.contains(&daemon));
         let Some(sent) = sent.filter(|sent| sent.front().is_some_and(|first| first.0 == run))
         else {
             self.ignored += 1;
@@ -294,8 +327,11 @@ impl Ledger {
     }
 
     fn end_setup(&mut self, daemon: DaemonId) {
+        let is_suspect = self.suspects.contains(&daemon);
         match self.setting_up.get_mut(&daemon) {
-            Some(left) if *left > 0 && self.connected.contains_key(&daemon) => *left -= 1,
+            Some(left) if *left > 0 && !is_suspect && self.connected.contains_key(&daemon) => {
+                *left -= 1
+            }
             Some(_) | None => self.ignored += 1,
         }
     }
@@ -336,6 +372,10 @@ impl Ledger {
         );
         sent.push_back((run, task));
         let ticket = self.open.get_mut(&task).expect("the task is open");
+        assert!(
+            !self.suspects.contains(&to) || ticket.to == Some(to),
+            "nothing goes to a suspect but what is meant for it"
+        );
         assert_eq!(ticket.on.replace(to), None, "a task is on one daemon");
         assert!(
             !ticket.settled || self.mode != Mode::Queue,
@@ -416,13 +456,13 @@ impl Ledger {
         let unsent_evaluation = ticket.barrier.is_some() && ticket.on.is_none();
         let right = match (&self.cause, how) {
             (Cause::Report(ended), Settled::Ended) => *ended == task,
-            (Cause::Death(sent), Settled::Lost) => {
+            (Cause::Death(sent) | Cause::Timer(sent), Settled::Lost) => {
                 unsent_evaluation || sent.iter().any(|(_, sent)| *sent == task)
             }
             (Cause::Report(_) | Cause::Departure, Settled::Lost) => unsent_evaluation,
             (Cause::LaunchFailure, Settled::Lost) => ticket.on.is_none(),
             (Cause::Cancel(asked), Settled::Cancelled) => *asked == task,
-            (Cause::Timer | Cause::Submission, Settled::TimedOut) => expired,
+            (Cause::Timer(_) | Cause::Submission, Settled::TimedOut) => expired,
             (Cause::Reset, Settled::Reset) => true,
             _ => false,
         };

@@ -31,6 +31,9 @@ enum Happening {
         daemon: DaemonId,
         run: RunId,
     },
+    PartitionEnds {
+        daemon: DaemonId,
+    },
     IdleLimit {
         daemon: DaemonId,
         since: u64,
@@ -55,6 +58,19 @@ struct Daemon {
     last_out: u64,
     /// The connection is gone; the daemon has not noticed.
     cut_off: bool,
+    /// Nothing comes through.
+    partition: Option<Partition>,
+}
+
+/// What is said meanwhile, and comes afterwards.
+#[derive(Debug, Default)]
+struct Partition {
+    to_daemon: Vec<Happening>,
+    to_hub: Vec<Event>,
+    /// The hub has been told, or will be.
+    is_noticed: bool,
+    /// The daemon leaves once it has been heard.
+    leaves: bool,
 }
 
 pub(crate) struct World {
@@ -82,6 +98,7 @@ impl World {
         let options = SchedulerOptions {
             mode: faults.mode,
             capacity: None,
+            grace: faults.grace,
         };
         let mut scheduler = Scheduler::new(options);
         let mut world = Self {
@@ -123,6 +140,7 @@ impl World {
         self.healed = true;
         self.faults.crash_percent = 0;
         self.faults.disconnect_percent = 0;
+        self.faults.partition_percent = 0;
         self.faults.repeat_percent = 0;
         self.faults.deaf_percent = 0;
         self.faults.launch_percent = 0;
@@ -169,6 +187,7 @@ impl World {
             Happening::TaskArrives { daemon, run, task } => self.receive(daemon, run, task),
             Happening::InterruptArrives { daemon, run } => self.interrupt(daemon, run),
             Happening::EvaluationEnds { daemon, run } => self.end(daemon, run),
+            Happening::PartitionEnds { daemon } => self.end_partition(daemon),
             Happening::IdleLimit { daemon, since } => self.idle_limit(daemon, since),
             Happening::Told(event) => self.tell(event),
         }
@@ -210,7 +229,8 @@ impl World {
                 let (run, task) = (SETUP, None);
                 self.carry_to_daemon(daemon, Happening::TaskArrives { daemon, run, task });
             }
-            // On a connection of its own, so it may overtake the task it is meant for.
+            // On a connection of its own, so it may overtake the task it is meant for, and be lost with that.
+            Effect::Interrupt { daemon, .. } if self.is_apart(daemon) => {}
             Effect::Interrupt { daemon, run } => {
                 self.soon(
                     Happening::InterruptArrives { daemon, run },
@@ -222,6 +242,7 @@ impl World {
                 let late = self.chance.below(5);
                 self.note(at.0.max(self.now) + late, Happening::TimerDue { at: at.0 });
             }
+            Effect::Forget { daemon } => self.cut_off(daemon),
             Effect::Settle { .. } | Effect::Release { .. } => {}
         }
     }
@@ -380,8 +401,11 @@ impl World {
             Happening::EvaluationEnds { daemon, run },
             self.faults.evaluation * slow,
         );
-        if self.chance.percent(self.faults.disconnect_percent) {
+        if self.is_apart(daemon) {
+        } else if self.chance.percent(self.faults.disconnect_percent) {
             self.disconnect(daemon);
+        } else if self.chance.percent(self.faults.partition_percent) {
+            self.begin_partition(daemon);
         }
     }
 
@@ -430,7 +454,13 @@ impl World {
             self.carry_to_hub(daemon, report.clone());
         }
         self.carry_to_hub(daemon, report);
-        if last {
+        let partition = self
+            .daemons
+            .get_mut(&daemon)
+            .and_then(|entry| entry.partition.as_mut());
+        if let (true, Some(partition)) = (last, partition) {
+            partition.leaves = true;
+        } else if last {
             self.quit(daemon);
         } else {
             self.begin(daemon);
@@ -450,20 +480,27 @@ impl World {
         let Some(entry) = self.daemons.get(&daemon) else {
             return;
         };
-        if entry.running.is_none() && entry.idle_since == since && self.faults.idle_limit.is_some()
-        {
+        let is_idle = entry.running.is_none() && entry.idle_since == since;
+        if is_idle && entry.partition.is_none() && self.faults.idle_limit.is_some() {
             self.carry_to_hub(daemon, Event::DaemonLeaving { daemon });
             self.quit(daemon);
         }
     }
 
+    /// Within a partition the hub learns only that nothing comes any more.
     fn quit(&mut self, daemon: DaemonId) {
         self.carry_to_hub(daemon, Event::DaemonLost { daemon });
-        if self
-            .daemons
-            .remove(&daemon)
-            .is_some_and(|entry| !entry.cut_off)
+        let Some(entry) = self.daemons.remove(&daemon) else {
+            return;
+        };
+        if entry
+            .partition
+            .is_some_and(|partition| !partition.is_noticed)
         {
+            let event = Event::DaemonSuspected { daemon };
+            self.note(self.now + self.faults.grace, Happening::Told(event));
+        }
+        if !entry.cut_off {
             self.replace();
         }
     }
@@ -471,10 +508,57 @@ impl World {
     /// The scheduler is told of a loss; the daemon works on and reports what nobody wants to know.
     fn disconnect(&mut self, daemon: DaemonId) {
         self.carry_to_hub(daemon, Event::DaemonLost { daemon });
+        self.cut_off(daemon);
+    }
+
+    fn cut_off(&mut self, daemon: DaemonId) {
         if let Some(entry) = self.daemons.get_mut(&daemon)
             && !std::mem::replace(&mut entry.cut_off, true)
         {
             self.replace();
+        }
+    }
+
+    fn is_apart(&self, daemon: DaemonId) -> bool {
+        let entry = self.daemons.get(&daemon);
+        entry.is_some_and(|entry| entry.partition.is_some())
+    }
+
+    fn begin_partition(&mut self, daemon: DaemonId) {
+        // Else the daemon is there again before the hub notices.
+        let is_noticed = self.chance.percent(80);
+        if is_noticed {
+            self.carry_to_hub(daemon, Event::DaemonSuspected { daemon });
+        }
+        if let Some(entry) = self.daemons.get_mut(&daemon) {
+            entry.partition = Some(Partition {
+                is_noticed,
+                ..Partition::default()
+            });
+        }
+        self.soon(Happening::PartitionEnds { daemon }, 2 * self.faults.grace);
+    }
+
+    fn end_partition(&mut self, daemon: DaemonId) {
+        let Some(entry) = self.daemons.get_mut(&daemon) else {
+            return;
+        };
+        let Some(partition) = entry.partition.take() else {
+            return;
+        };
+        if entry.cut_off {
+            self.daemons.remove(&daemon);
+            return;
+        }
+        self.carry_to_hub(daemon, Event::DaemonReturned { daemon });
+        for event in partition.to_hub {
+            self.carry_to_hub(daemon, event);
+        }
+        for happening in partition.to_daemon {
+            self.carry_to_daemon(daemon, happening);
+        }
+        if partition.leaves {
+            self.quit(daemon);
         }
     }
 
@@ -491,7 +575,9 @@ impl World {
         let Some(entry) = self.daemons.get_mut(&daemon) else {
             return;
         };
-        if !entry.cut_off {
+        if let Some(partition) = &mut entry.partition {
+            partition.to_daemon.push(happening);
+        } else if !entry.cut_off {
             entry.last_in = entry.last_in.max(self.now + delay);
             let at = entry.last_in;
             self.note(at, happening);
@@ -504,6 +590,10 @@ impl World {
         let Some(entry) = self.daemons.get_mut(&daemon) else {
             return;
         };
+        if let Some(partition) = &mut entry.partition {
+            partition.to_hub.push(event);
+            return;
+        }
         entry.last_out = entry.last_out.max(self.now + delay);
         let at = entry.last_out;
         self.note(at, Happening::Told(event));
