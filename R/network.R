@@ -18,7 +18,15 @@ check_access <- function(tls, pass, token, call) {
     abort("`pass` must be the password of the private key, a string, or a function that returns it.", call)
   if (!is.null(pass) && is.null(tls)) warn("`pass` needs `tls`, whose private key it opens, so it is ignored", call)
   if (!is.null(token)) check_flag(token, "token", call)
-  list(tls = tls, pass = pass, token = if (is.null(token)) NA else token)
+  list(tls = tls, pass = pass, token = if (is.null(token)) NA else token, grace = grace_option(call))
+}
+
+# Seconds for which a daemon may stay away after its connection has broken.
+grace_option <- function(call) {
+  grace <- getOption("mirai.grace", 10)
+  if (!is.numeric(grace) || length(grace) != 1L || is.na(grace) || grace < 0)
+    abort("the option `mirai.grace` must be a number of seconds, 0 or more.", call)
+  as.numeric(grace)
 }
 
 # What a pool's daemons show: `given` by the user, with the token that the hub wants to be shown, or what the hub has made.

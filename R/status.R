@@ -33,26 +33,31 @@ absence_table <- function(pool) {
   data.frame(count = absent$count, reason = absent$reason, command = absent$command)
 }
 
-# A row for each daemon that is connected. Seconds to a thousandth, megabytes to a tenth: more means nothing.
+# A row for each daemon that is connected, or may return. Seconds to a thousandth, megabytes to a tenth: more means nothing.
 worker_table <- function(pool) {
   workers <- checked(.Call(wrap__hub_workers, pool$hub))
   idle <- is.na(workers$task)
+  state <- ifelse(idle, ifelse(workers$ready == 1L, "idle", "unprepared"), ifelse(workers$over == 1L, "stopping", "busy"))
   data.frame(
     id = workers$id,
     pid = workers$pid,
     host = rep(Sys.info()[["nodename"]], length(idle)),
-    state = ifelse(idle, ifelse(workers$ready == 1L, "idle", "unprepared"), ifelse(workers$over == 1L, "stopping", "busy")),
+    state = ifelse(workers$away == 1L, "away", state),
     task = workers$task,
     age = round(ifelse(idle, NA_real_, workers$age), 3L),
     done = workers$done,
     busy = round(workers$busy, 3L),
+    returns = workers$returns,
     memory = round(vapply(workers$pid, resident_memory, 0), 1L)
   )
 }
 
 # Megabytes of memory that a process of this machine has in use, shared pages included; NA where it cannot be told.
 resident_memory <- function(pid) {
-  lines <- tryCatch(readLines(sprintf("/proc/%d/status", pid)), error = function(e) NULL, warning = function(w) NULL)
+  file <- sprintf("/proc/%d/status", pid)
+  # A warning of a file that is not there would leave its connection open.
+  if (is.na(pid) || !file.exists(file)) return(NA_real_)
+  lines <- tryCatch(readLines(file), error = function(e) NULL, warning = function(w) NULL)
   kilobytes <- sub("^VmRSS:\\s*([0-9]+) kB$", "\\1", grep("^VmRSS:", lines, value = TRUE))
   if (length(kilobytes)) as.numeric(kilobytes) * 1024 / 1e6 else NA_real_
 }

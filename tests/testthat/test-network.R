@@ -144,17 +144,21 @@ test_that("a pool that strangers may reach and enter says so once, unless it is 
 
 # A machine of its own for daemons, as far as a network namespace is one: a function that runs a command there, the addresses of
 # this side and that one, and functions that cut the cable and mend it.
+machines <- 0L
+
 other_machine <- function(frame = parent.frame()) {
   skip_unless_linux()
   skip_if(Sys.which("ip") == "", "needs the program ip")
   ip <- function(...) suppressWarnings(system2("ip", c(...), stdout = FALSE, stderr = FALSE)) == 0L
-  name <- sprintf("mirai%d", Sys.getpid())
+  # One that is gone may keep its name for a while.
+  machines <<- machines + 1L
+  name <- sprintf("mirai%d.%d", Sys.getpid(), machines)
   skip_if_not(ip("netns", "add", name), "only root can make network namespaces")
   defer(ip("netns", "del", name), frame)
-  here <- paste0("mh", Sys.getpid())
-  there <- paste0("md", Sys.getpid())
+  here <- sprintf("mh%d.%d", Sys.getpid(), machines)
+  there <- sprintf("md%d.%d", Sys.getpid(), machines)
   # Of its own, as the tests of another session may be at work here.
-  net <- Sys.getpid() %% 16384L
+  net <- (4L * Sys.getpid() + machines) %% 16384L
   address <- sprintf("10.213.%d.%d", net %/% 64L, net %% 64L * 4L + 1:2)
   made <- ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name) &&
     ip("addr", "add", paste0(address[1L], "/30"), "dev", here) && ip("link", "set", here, "up") &&
@@ -168,21 +172,65 @@ other_machine <- function(frame = parent.frame()) {
   )
 }
 
-test_that("a cut cable loses the daemon and its task", {
-  machine <- other_machine()
+# The daemons of three pools, one for each kind of lane, on that machine.
+remote_pools <- function(machine, grace, frame = parent.frame()) {
+  before <- options(mirai.grace = grace)
+  defer(options(before), frame)
   # Over TCP the system notices, over the others question and answer do.
-  for (scheme in c("tcp", "ws", "tls+tcp")) {
-    local_pool(url = sprintf("%s://%s:0", scheme, machine$address), token = TRUE)
+  schemes <- c("tcp", "ws", "tls+tcp")
+  for (scheme in schemes) {
+    local_pool(url = sprintf("%s://%s:0", scheme, machine$address), token = TRUE, .compute = scheme, frame = frame)
     certificates <- tempfile()
-    writeLines(nextget("tls")[1L], certificates)
-    spawn(sprintf("mirai::daemon('%s', tlscert = '%s')", nextget("url"), certificates), within = machine$within)
-    held <- hold()
-    held$started()
-    machine$cut()
-    expect_code(value(held$m), 19L)
-    await(info()[["connections"]] == 0L)
-    machine$mend()
+    writeLines(nextget("tls", scheme)[1L], certificates)
+    spawn(sprintf("mirai::daemon('%s', tlscert = '%s')", nextget("url", scheme), certificates), within = machine$within, frame = frame)
   }
+  schemes
+}
+
+workers_are <- function(scheme, state) identical(status(scheme)$workers$state, state)
+
+test_that("a network that breaks for a while costs neither a daemon nor its task", {
+  machine <- other_machine()
+  schemes <- remote_pools(machine, grace = 600)
+  held <- lapply(schemes, function(scheme) hold(.compute = scheme))
+  for (task in held) task$started()
+  machine$cut()
+  for (scheme in schemes) await(workers_are(scheme, "away"))
+  for (scheme in schemes) expect_identical(info(scheme)[["connections"]], 0L)
+  waiting <- lapply(schemes, function(scheme) mirai("next", .compute = scheme))
+  # One result is there before the network is.
+  held[[1L]]$open()
+  machine$mend()
+  for (scheme in schemes) await(info(scheme)[["connections"]] == 1L)
+  for (task in held) task$open()
+  for (task in held) expect_identical(value(task$m), "held")
+  for (m in waiting) expect_identical(value(m), "next")
+  for (scheme in schemes) {
+    expect_identical(unname(info(scheme)[1:2]), c(1L, 1L))
+    expect_gte(status(scheme)$workers$returns, 1L)
+  }
+})
+
+test_that("one that stays broken costs the daemon and its task, at once if there is no grace", {
+  machine <- other_machine()
+  schemes <- remote_pools(machine, grace = 0)
+  held <- lapply(schemes, function(scheme) hold(.compute = scheme))
+  for (task in held) task$started()
+  machine$cut()
+  for (task in held) expect_code(value(task$m), 19L)
+  for (scheme in schemes) await(nrow(status(scheme)$workers) == 0L)
+})
+
+test_that("the time for which a daemon may stay away is an option, which is checked", {
+  for (wrong in list("a", -1, NA, c(1, 2))) {
+    before <- options(mirai.grace = wrong)
+    expect_refused(daemons(url = "tcp://127.0.0.1:0"), "the option `mirai.grace` must be a number of seconds, 0 or more.", "daemons")
+    options(before)
+  }
+  before <- options(mirai.grace = Inf)
+  defer(options(before))
+  expect_true(daemons(url = "tcp://127.0.0.1:0"))
+  expect_false(daemons(0))
 })
 
 test_that("neither a daemon in compiled code nor a host that was stopped is taken for gone", {

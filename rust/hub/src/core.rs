@@ -24,16 +24,16 @@ use mirai_scheduler::{
     Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler, SchedulerOptions,
     Settled, TaskId, TaskOptions,
 };
-use mirai_wire::{RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
+use mirai_wire::{Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::callback::{Panicked, guarded};
 use crate::link::Link;
+use crate::member::{Links, Member, Seat};
 use crate::reactor::{Reactor, after, is_inside};
 use crate::task::{Cell, SharedPart};
 use crate::timer::Timer;
-use crate::worker::Workload;
 use crate::{
     MAX_EVALUATIONS, MemoryReturn, Outcome, SubmitError, Task, TaskHandle, Welcome, Worker,
 };
@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub timer: Timer,
     pub stop: Notify,
     pub mode: Mode,
+    /// How long a daemon may stay away; zero is not at all.
+    grace: Duration,
 }
 
 struct State {
@@ -61,7 +63,7 @@ struct State {
     /// Open tasks by slot of their id.
     tasks: Table<Open>,
     /// Connected daemons by slot of their id.
-    peers: Table<Peer>,
+    members: Table<Member>,
     /// Ids of these by the numbers they have for users, which rise as they join and never come again.
     numbers: BTreeMap<u32, DaemonId>,
     /// What each daemon evaluates before its first task, by the numbers that the scheduler has for these.
@@ -107,37 +109,6 @@ impl From<Task> for Parts {
             shared: task.shared,
             flags: task.flags,
         }
-    }
-}
-
-/// A daemon as the hub knows it.
-struct Peer {
-    /// Its number for users.
-    number: u32,
-    links: Links,
-    /// Shared parts that it has been sent.
-    parts: HashSet<u64>,
-    workload: Workload,
-}
-
-/// The two connections of a daemon.
-#[derive(Clone)]
-pub(crate) struct Links {
-    pub data: Arc<Link>,
-    pub control: Arc<Link>,
-    /// Process id of the daemon, if it is one of this machine.
-    pub pid: Option<u32>,
-}
-
-impl Links {
-    /// Ends both; with `exit` the daemon is told to leave first.
-    fn end(&self, exit: bool) {
-        if exit {
-            self.control.queue(&ToDaemon::Exit, None);
-            self.control.flush();
-        }
-        self.data.connection.shutdown();
-        self.control.connection.shutdown();
     }
 }
 
@@ -199,6 +170,10 @@ struct Work {
     settle: Vec<(Arc<Cell>, Outcome)>,
     released: Vec<Open>,
     unused: Vec<Parts>,
+    /// Daemons that have not returned.
+    forgotten: Vec<Member>,
+    /// Connections that others have taken the place of.
+    replaced: Vec<Links>,
 }
 
 impl Work {
@@ -209,8 +184,14 @@ impl Work {
         for (cell, outcome) in self.settle {
             cell.settle(outcome);
         }
+        for links in self.replaced {
+            links.shutdown();
+        }
+        for member in &self.forgotten {
+            member.links.shutdown();
+        }
         // Dropped here, without the lock: the last user of a shared part takes it to tell the daemons.
-        drop((self.released, self.unused));
+        drop((self.released, self.unused, self.forgotten));
     }
 }
 
@@ -220,13 +201,18 @@ impl Core {
         mode: Mode,
         capacity: Option<u64>,
         welcome: Option<Welcome>,
+        grace: Duration,
         memory_return: Option<&'static MemoryReturn>,
         reactor: Weak<Reactor>,
     ) -> Core {
         let state = State {
-            scheduler: Scheduler::new(SchedulerOptions { mode, capacity }),
+            scheduler: Scheduler::new(SchedulerOptions {
+                mode,
+                capacity,
+                grace: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+            }),
             tasks: Table::default(),
-            peers: Table::default(),
+            members: Table::default(),
             numbers: BTreeMap::new(),
             setups: Vec::new(),
             last_daemon: 0,
@@ -246,6 +232,7 @@ impl Core {
             timer: Timer::new(),
             stop: Notify::new(),
             mode,
+            grace,
         }
     }
 
@@ -265,8 +252,12 @@ impl Core {
     fn with_state<T>(&self, change: impl FnOnce(&mut State, &Timer, &mut Work) -> T) -> T {
         let mut work = Work::default();
         let result = change(&mut self.state.lock(), &self.timer, &mut work);
+        let has_forgotten = !work.forgotten.is_empty();
         self.room.notify_all();
         work.finish();
+        if has_forgotten {
+            self.note_change();
+        }
         result
     }
 
@@ -314,7 +305,7 @@ impl Core {
                 None => {
                     state.setups.push(parts.clone());
                     state.handle(timer, work, Event::SetUpAdded, None);
-                    state.scheduler.counts().connections as u32
+                    state.scheduler.members()
                 }
             };
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
@@ -358,38 +349,57 @@ impl Core {
         self.note_change();
     }
 
-    /// Takes a daemon in; its welcome goes out before any task.
-    pub(crate) fn join(&self, links: Links) -> Option<DaemonId> {
+    /// Takes a daemon in; its welcome goes out before any task. Where its connection `may_break`, it gets what it needs
+    /// for a return.
+    pub(crate) fn join(&self, links: Links, may_break: bool) -> Option<Seat> {
         let id = self.state.lock().scheduler.reserve_daemon();
         let Ok(settings) = self.next_settings() else {
             // Without its settings it would be another daemon than was asked for.
             self.state.lock().scheduler.give_back(id);
             return None;
         };
-        let id = self.with_state(|state, timer, work| {
+        let ticket = may_break.then(|| new_ticket(self.grace)).flatten();
+        let seat = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
             }
             state.last_daemon += 1;
             let number = state.last_daemon;
             state.joined.extend(links.pid);
-            links
-                .data
-                .queue(&ToDaemon::Welcome { daemon: number }, settings);
-            work.flush.push(Arc::clone(&links.data));
-            let peer = Peer {
-                number,
-                links,
-                parts: HashSet::new(),
-                workload: Workload::default(),
+            let welcome = ToDaemon::Welcome {
+                daemon: number,
+                ticket,
             };
-            state.peers.insert(id.index(), peer);
+            links.data.queue(&welcome, settings);
+            work.flush.push(Arc::clone(&links.data));
+            let member = Member::new(number, links, ticket);
+            let seat = Seat {
+                daemon: id,
+                connection: member.connection,
+            };
+            state.members.insert(id.index(), member);
             state.numbers.insert(number, id);
             state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
-            Some(id)
+            Some(seat)
         });
         self.note_change();
-        id
+        seat
+    }
+
+    /// Takes in again a daemon whose connection broke, or is about to; `None` if there is no such daemon.
+    pub(crate) fn come_back(&self, back: &Return, links: Links) -> Option<Seat> {
+        let seat = self.with_state(|state, timer, work| {
+            let daemon = *state.numbers.get(&back.daemon)?;
+            let member = state.members.get_mut(daemon.index())?;
+            let data = Arc::clone(&links.data);
+            work.replaced.push(member.come_back(back, links)?);
+            work.flush.push(data);
+            let connection = member.connection;
+            state.handle(timer, work, Event::DaemonReturned { daemon }, None);
+            Some(Seat { daemon, connection })
+        });
+        self.note_change();
+        seat
     }
 
     /// Settings for the daemon that joins next; `Err` if the function that makes them has panicked. One connection is
@@ -404,37 +414,33 @@ impl Core {
         settings.map(|settings| Some(Arc::new(settings)))
     }
 
-    pub(crate) fn ended(
-        &self,
-        daemon: DaemonId,
-        run: u64,
-        end: RunEnd,
-        last: bool,
-        payload: Vec<u8>,
-    ) {
-        let run = RunId(run);
+    /// A daemon has reported on a run.
+    pub(crate) fn ended(&self, seat: Seat, run: u64, end: RunEnd, last: bool, payload: Vec<u8>) {
+        let Seat { daemon, .. } = seat;
+        let bytes = payload.len();
         self.with_state(|state, timer, work| {
-            if let Some(peer) = state.peers.get_mut(daemon.index()) {
-                if run == SETUP {
-                    peer.workload.note_setup(end == RunEnd::Value);
-                } else if state
-                    .scheduler
-                    .daemon_task(daemon)
-                    .is_some_and(|(_, at)| at == run)
-                {
-                    peer.workload.ended();
-                }
+            let current = state.scheduler.daemon_task(daemon);
+            let Some(member) = state.seated(seat) else {
+                return;
+            };
+            if member.note_report(Some(run), bytes, last) {
+                work.flush.push(Arc::clone(&member.links.data));
             }
+            let run = RunId(run);
             if run == SETUP {
+                member.workload.note_setup(end == RunEnd::Value);
                 state.handle(timer, work, Event::SetUpEnded { daemon, last }, None);
                 return;
             }
+            if current.is_some_and(|(_, at)| at == run) {
+                member.workload.ended();
+            }
             let event = Event::TaskEnded { daemon, run, last };
             state.handle(timer, work, event, Some(Report { end, payload }));
-            if let Some(peer) = state.peers.get_mut(daemon.index())
+            if let Some(member) = state.members.get_mut(daemon.index())
                 && state.scheduler.daemon_task(daemon).is_some()
             {
-                peer.workload.begins();
+                member.workload.begins();
             }
         });
         if let Some(reactor) = self.reactor.upgrade() {
@@ -460,20 +466,46 @@ impl Core {
         self.state.lock().joined.contains(&pid)
     }
 
-    pub(crate) fn leaving(&self, daemon: DaemonId) {
+    /// A daemon has said goodbye.
+    pub(crate) fn leaving(&self, seat: Seat) {
         self.with_state(|state, timer, work| {
+            let Some(member) = state.seated(seat) else {
+                return;
+            };
+            if member.note_report(None, 0, true) {
+                work.flush.push(Arc::clone(&member.links.data));
+            }
+            let daemon = seat.daemon;
             state.handle(timer, work, Event::DaemonLeaving { daemon }, None);
         });
     }
 
-    pub(crate) fn lost(&self, daemon: DaemonId) {
+    /// A daemon is gone, unless it is there over another connection by now.
+    pub(crate) fn lost(&self, seat: Seat) {
         self.with_state(|state, timer, work| {
-            state.handle(timer, work, Event::DaemonLost { daemon }, None);
-            if let Some(peer) = state.peers.remove(daemon.index()) {
-                state.numbers.remove(&peer.number);
+            if state.seated(seat).is_some() {
+                state.lose(timer, work, seat.daemon);
             }
         });
         self.note_change();
+    }
+
+    /// The connection of a daemon is broken. How long it may stay away; `None` if it is gone, or there over another
+    /// connection.
+    pub(crate) fn broke(&self, seat: Seat) -> Option<Duration> {
+        let grace = self.with_state(|state, timer, work| {
+            let member = state.seated(seat)?;
+            let daemon = seat.daemon;
+            if !member.may_return() {
+                state.lose(timer, work, daemon);
+                return None;
+            }
+            member.is_away = true;
+            state.handle(timer, work, Event::DaemonSuspected { daemon }, None);
+            Some(self.grace)
+        });
+        self.note_change();
+        grace
     }
 
     pub(crate) fn share(self: &Arc<Self>, bytes: Vec<u8>) -> SharedPart {
@@ -485,20 +517,20 @@ impl Core {
     pub(crate) fn note_unused_part(&self, id: u64, part: PartId) {
         self.with_state(|state, _, work| {
             state.scheduler.drop_part(part);
-            for peer in state
-                .peers
+            for member in state
+                .members
                 .values_mut()
-                .filter_map(|peer| peer.parts.remove(&id).then_some(peer))
+                .filter_map(|member| member.parts.remove(&id).then_some(member))
             {
-                peer.links.data.queue(&ToDaemon::Forget { id }, None);
-                work.flush.push(Arc::clone(&peer.links.data));
+                member.queue(ToDaemon::Forget { id }, None);
+                work.flush.push(Arc::clone(&member.links.data));
             }
         });
     }
 
     /// Settles everything and ends all connections; with `exit` the daemons are told to exit first.
     pub(crate) fn close(&self, exit: bool) {
-        let mut peers = self.with_state(|state, timer, work| {
+        let mut members = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return Table::default();
             }
@@ -510,10 +542,10 @@ impl Core {
             state.handle(timer, work, Event::Reset, None);
             work.unused.append(&mut state.setups);
             state.numbers.clear();
-            std::mem::take(&mut state.peers)
+            std::mem::take(&mut state.members)
         });
-        for Peer { links, .. } in peers.values_mut() {
-            links.end(exit);
+        for member in members.values_mut() {
+            member.end(exit);
         }
         self.stop.notify_one();
         self.note_change();
@@ -523,14 +555,21 @@ impl Core {
         self.state.lock().is_closed
     }
 
-    /// Has the daemon of this number leave. That it is gone is noticed as with any other.
+    /// Has the daemon of this number leave. That it is gone is noticed as with any other; one that is away is refused when
+    /// it returns.
     pub(crate) fn dismiss(&self, id: u32) {
-        let links = {
-            let state = self.state.lock();
-            state.peer(id).map(|peer| peer.links.clone())
-        };
-        if let Some(links) = links {
-            links.end(true);
+        let links = self.with_state(|state, timer, work| {
+            let daemon = *state.numbers.get(&id)?;
+            let member = state.members.get_mut(daemon.index())?;
+            if !member.is_away {
+                return Some(member.links.clone());
+            }
+            state.lose(timer, work, daemon);
+            None
+        });
+        match links {
+            Some(links) => links.end(&ToDaemon::Exit),
+            None => self.note_change(),
         }
     }
 
@@ -573,14 +612,14 @@ impl Core {
 
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let state = self.state.lock();
-        let worker = |(number, daemon): (&u32, &DaemonId)| {
-            let peer = state.peers.get(daemon.index())?;
+        let worker = |daemon: &DaemonId| {
+            let member = state.members.get(daemon.index())?;
             let task = state.scheduler.daemon_task(*daemon);
             let open = task.and_then(|(task, _)| state.tasks.get(task.index()));
             let cell = open.map(|open| &*open.cell);
-            Some(peer.workload.describe(*number, peer.links.pid, cell))
+            Some(member.describe(cell))
         };
-        state.numbers.iter().filter_map(worker).collect()
+        state.numbers.values().filter_map(worker).collect()
     }
 }
 
@@ -605,9 +644,17 @@ fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>)
 }
 
 impl State {
-    /// The daemon of this number.
-    fn peer(&self, number: u32) -> Option<&Peer> {
-        self.peers.get(self.numbers.get(&number)?.index())
+    /// The daemon, if this is the connection that it has now.
+    fn seated(&mut self, seat: Seat) -> Option<&mut Member> {
+        let member = self.members.get_mut(seat.daemon.index())?;
+        (member.connection == seat.connection).then_some(member)
+    }
+
+    fn lose(&mut self, timer: &Timer, work: &mut Work, daemon: DaemonId) {
+        self.handle(timer, work, Event::DaemonLost { daemon }, None);
+        if let Some(member) = self.members.remove(daemon.index()) {
+            self.numbers.remove(&member.number);
+        }
     }
 
     fn open(&mut self, core: &Arc<Core>, id: TaskId, parts: Parts) -> TaskHandle {
@@ -625,35 +672,43 @@ impl State {
         let State {
             scheduler,
             tasks,
-            peers,
+            members,
             setups,
+            numbers,
             ..
         } = self;
         for effect in scheduler.handle(timer.now(), event) {
             match effect {
                 Effect::Send { to, task, run } => {
-                    if let (Some(peer), Some(open)) =
-                        (peers.get_mut(to.index()), tasks.get(task.index()))
+                    if let (Some(member), Some(open)) =
+                        (members.get_mut(to.index()), tasks.get(task.index()))
                     {
-                        peer.workload.begins();
-                        peer.send(&open.parts, run);
-                        work.flush.push(Arc::clone(&peer.links.data));
+                        member.workload.begins();
+                        send(member, &open.parts, run);
+                        work.flush.push(Arc::clone(&member.links.data));
                     }
                 }
                 Effect::SetUp { daemon, setup } => {
-                    if let (Some(peer), Some(parts)) =
-                        (peers.get_mut(daemon.index()), setups.get(setup))
+                    if let (Some(member), Some(parts)) =
+                        (members.get_mut(daemon.index()), setups.get(setup))
                     {
-                        peer.send(parts, SETUP);
-                        work.flush.push(Arc::clone(&peer.links.data));
+                        send(member, parts, SETUP);
+                        work.flush.push(Arc::clone(&member.links.data));
                     }
                 }
                 Effect::Interrupt { daemon, run } => {
-                    if let Some(peer) = peers.get(daemon.index()) {
-                        peer.links
+                    if let Some(member) = members.get(daemon.index()) {
+                        member
+                            .links
                             .control
                             .queue(&ToDaemon::Cancel { run: run.0 }, None);
-                        work.flush.push(Arc::clone(&peer.links.control));
+                        work.flush.push(Arc::clone(&member.links.control));
+                    }
+                }
+                Effect::Forget { daemon } => {
+                    if let Some(member) = members.remove(daemon.index()) {
+                        numbers.remove(&member.number);
+                        work.forgotten.push(member);
                     }
                 }
                 Effect::Settle { task, how } => {
@@ -672,27 +727,32 @@ impl State {
     }
 }
 
-impl Peer {
-    fn send(&mut self, parts: &Parts, run: RunId) {
-        let data = &self.links.data;
-        let shared = parts.shared.as_ref().map(|SharedPart(part)| {
-            if self.parts.insert(part.id) {
-                data.queue(
-                    &ToDaemon::Shared { id: part.id },
-                    Some(Arc::clone(&part.bytes)),
-                );
-            }
-            part.id
-        });
-        data.queue(
-            &ToDaemon::Task {
-                run: run.0,
-                shared,
-                flags: parts.flags,
-            },
-            Some(Arc::clone(&parts.body)),
-        );
-    }
+/// Queues a task for a daemon, and first what of it is shared and new there.
+fn send(member: &mut Member, parts: &Parts, run: RunId) {
+    let shared = parts.shared.as_ref().map(|SharedPart(part)| {
+        if member.parts.insert(part.id) {
+            let bytes = Arc::clone(&part.bytes);
+            member.queue(ToDaemon::Shared { id: part.id }, Some(bytes));
+        }
+        part.id
+    });
+    let message = ToDaemon::Task {
+        run: run.0,
+        shared,
+        flags: parts.flags,
+    };
+    member.queue(message, Some(Arc::clone(&parts.body)));
+}
+
+/// `None` where there are no random numbers: then a broken connection is the end.
+fn new_ticket(grace: Duration) -> Option<ReturnTicket> {
+    let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+    let mut key = [0; 16];
+    let is_filled = grace > 0 && getrandom::fill(&mut key).is_ok();
+    is_filled.then_some(ReturnTicket {
+        key: ReturnKey(key),
+        grace,
+    })
 }
 
 fn outcome(how: Settled, report: Option<Report>) -> Outcome {

@@ -3,25 +3,24 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mirai_lanes::{
-    Arrival, LaneError, Listener, OutOfFiles, ProcessEnd, RoomFor, SILENCE, check_room,
-};
-use mirai_scheduler::{DaemonId, Mode};
+use mirai_lanes::{Address, Arrival, LaneError, Listener, OutOfFiles, RoomFor, check_room};
+use mirai_scheduler::Mode;
 use mirai_wire::{
-    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, RefuseReason, Role, RunEnd,
-    ToDaemon, Want, WireError,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, RefuseReason, Role, ToDaemon,
+    Want, WireError,
 };
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::core::{Core, Links};
+use crate::attending::attend;
+use crate::core::Core;
 use crate::link::Link;
+use crate::member::Links;
 use crate::newcomers::{Newcomer, Newcomers};
 use crate::refusals::{Kind, Refusals};
 use crate::throttle::{self, Throttle};
@@ -33,12 +32,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Pause when accepting itself fails: descriptors have run out, and come back when daemons leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Questions without an answer after which a daemon is gone.
-const PINGS: u32 = 3;
-
-/// Why a peer did not become a daemon.
+/// Why a peer did not become a daemon, or stopped being one.
 #[derive(Debug, Error)]
-enum GreetError {
+pub(crate) enum GreetError {
     #[error(transparent)]
     Wire(#[from] WireError),
     #[error(transparent)]
@@ -89,12 +85,16 @@ struct Entrance {
     refusals: Arc<Refusals>,
     newcomers: Arc<Newcomers>,
     halves: Mutex<BTreeMap<PairKey, Half>>,
+    /// Connections break here while both processes live.
+    may_break: bool,
 }
 
 /// Takes daemons in, for ever.
 pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals: Arc<Refusals>) {
+    let may_break = matches!(listener.address(), Address::Network(_));
     let entrance = Arc::new(Entrance {
         core,
+        may_break,
         throttle: Mutex::new(Throttle::new(Instant::now())),
         refusals,
         newcomers: Arc::default(),
@@ -166,7 +166,7 @@ impl Entrance {
 }
 
 /// Reads what the peer has sent next; `false` at the end of the stream. Giving up in between loses nothing.
-async fn fill(link: &Link, buffer: &mut FrameBuffer) -> Result<bool, GreetError> {
+pub(crate) async fn fill(link: &Link, buffer: &mut FrameBuffer) -> Result<bool, GreetError> {
     loop {
         poll_fn(|cx| link.connection.poll_readable(cx)).await?;
         if let Some(open) = fill_now(link, buffer)? {
@@ -176,7 +176,7 @@ async fn fill(link: &Link, buffer: &mut FrameBuffer) -> Result<bool, GreetError>
 }
 
 /// Reads what is there: `None` when nothing is, `Some(false)` at the end of the stream.
-fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<bool>, GreetError> {
+pub(crate) fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<bool>, GreetError> {
     let read = match buffer.want() {
         Want::Window(window) => link
             .connection
@@ -320,56 +320,22 @@ impl Entrance {
             control: Arc::clone(&control),
             pid: self.pid(link, &hello),
         };
-        match self.core.join(links.clone()) {
-            Some(daemon) => attend(&self.core, daemon, &links, buffer).await,
-            None => refuse(link, RefuseReason::Closing),
+        let (seat, refusal) = match hello.returning {
+            None => (
+                self.core.join(links.clone(), self.may_break),
+                RefuseReason::Closing,
+            ),
+            Some(back) => (
+                self.core.come_back(&back, links.clone()),
+                RefuseReason::Forgotten,
+            ),
+        };
+        match seat {
+            Some(seat) => attend(&self.core, seat, &links, buffer).await,
+            None => refuse(link, refusal),
         }
         control.connection.shutdown();
         Ok(())
-    }
-}
-
-/// Attends to a daemon until it is gone. The end of its process counts, not only that of its connection: a copy of the
-/// descriptor in a grandchild keeps that open.
-async fn attend(core: &Core, daemon: DaemonId, links: &Links, mut buffer: FrameBuffer) {
-    let link = &*links.data;
-    let _attendance = Attendance { core, daemon };
-    let process = links.pid.and_then(ProcessEnd::watch);
-    let process = process.map(ProcessEnd::move_up);
-    let ended = async {
-        match process {
-            Some(process) => drop(process.wait().await),
-            None => std::future::pending().await,
-        }
-    };
-    let result = tokio::select! {
-        result = handle_messages(core, daemon, link, &mut buffer) => result,
-        () = link.write_queued() => Ok(()),
-        () = silence(&links.control) => Err(GreetError::Silent),
-        () = ended => {
-            // What it wrote before its end still counts.
-            while let Ok(Some(true)) = fill_now(link, &mut buffer) {
-                if !matches!(handle_received(core, daemon, &mut buffer), Ok(ControlFlow::Continue(()))) {
-                    break;
-                }
-            }
-            Ok(())
-        }
-    };
-    if let Err(error) = result {
-        log::debug!("{daemon:?} is dropped: {error}");
-    }
-}
-
-/// Ends the attendance of a daemon, by a panic as well: its task must not wait for ever.
-struct Attendance<'a> {
-    core: &'a Core,
-    daemon: DaemonId,
-}
-
-impl Drop for Attendance<'_> {
-    fn drop(&mut self) {
-        self.core.lost(self.daemon);
     }
 }
 
@@ -386,64 +352,4 @@ async fn read_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), GreetEr
             return Ok(());
         }
     }
-}
-
-/// Ends when a daemon has not answered for [`SILENCE`], where the lane would not tell. A stall of this process is one
-/// interval without an answer, however long it was.
-async fn silence(control: &Link) {
-    if control.connection.notices_silence() {
-        return std::future::pending().await;
-    }
-    let mut missed = 0;
-    while missed < PINGS {
-        let answered = control.pongs.load(Ordering::Relaxed);
-        control.queue(&ToDaemon::Ping, None);
-        control.flush();
-        tokio::time::sleep(SILENCE / PINGS).await;
-        let is_there = control.pongs.load(Ordering::Relaxed) != answered;
-        missed = if is_there { 0 } else { missed + 1 };
-    }
-}
-
-async fn handle_messages(
-    core: &Core,
-    daemon: DaemonId,
-    link: &Link,
-    buffer: &mut FrameBuffer,
-) -> Result<(), GreetError> {
-    loop {
-        if handle_received(core, daemon, buffer)?.is_break() || !fill(link, buffer).await? {
-            return Ok(());
-        }
-    }
-}
-
-/// Takes in the messages that are complete; breaks off when the daemon says goodbye.
-fn handle_received(
-    core: &Core,
-    daemon: DaemonId,
-    buffer: &mut FrameBuffer,
-) -> Result<ControlFlow<()>, GreetError> {
-    while let Some(Frame {
-        message,
-        payload,
-        lost,
-    }) = buffer.next_frame()?
-    {
-        match message {
-            FromDaemon::Ended { run, end, last } => {
-                let end = if lost { RunEnd::OutOfMemory } else { end };
-                core.ended(daemon, run, end, last.is_some(), payload);
-                if last.is_some() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            FromDaemon::Leaving(_) => {
-                core.leaving(daemon);
-                return Ok(ControlFlow::Break(()));
-            }
-            FromDaemon::Hello(_) | FromDaemon::Pong => return Err(GreetError::NoHello),
-        }
-    }
-    Ok(ControlFlow::Continue(()))
 }

@@ -18,6 +18,10 @@ use crate::{HubError, MemoryReturn, SubmitError, Task, TaskHandle, Worker, daemo
 /// whichever thread drives the connections, one call at a time.
 pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
 
+/// What [`HubOptions::grace`] is unless said otherwise: longer than a router takes to restart a line, and short beside the
+/// time that is lost with a task.
+pub const GRACE: Duration = Duration::from_secs(10);
+
 /// How to open a hub.
 pub struct HubOptions {
     /// Where to listen.
@@ -33,6 +37,9 @@ pub struct HubOptions {
     pub capacity: Option<u64>,
     /// Settings for daemons; `None` for none.
     pub welcome: Option<Welcome>,
+    /// How long a daemon whose connection breaks may stay away before it is lost, at an address of a network; zero is not at
+    /// all.
+    pub grace: Duration,
     /// Receives reports of freed memory; `None` for nobody.
     pub memory_return: Option<&'static MemoryReturn>,
 }
@@ -47,6 +54,7 @@ impl HubOptions {
             mode: Mode::Queue,
             capacity: None,
             welcome: None,
+            grace: GRACE,
             memory_return: None,
         }
     }
@@ -115,6 +123,7 @@ impl Hub {
             mode,
             capacity,
             welcome,
+            grace,
             memory_return,
         } = options;
         check_room(RoomFor::Hub)?;
@@ -124,6 +133,7 @@ impl Hub {
             mode,
             capacity,
             welcome,
+            grace,
             memory_return,
             Arc::downgrade(&reactor),
         ));

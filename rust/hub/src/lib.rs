@@ -21,12 +21,15 @@
 //! which thread; `daemons.rs` takes daemons in and reads from them; `link.rs` writes to them.
 #![forbid(unsafe_code)]
 
+mod attending;
 mod callback;
 mod core;
 mod daemons;
 mod error;
 mod hub;
+mod kept;
 mod link;
+mod member;
 mod memory_return;
 mod newcomers;
 mod outcome;
@@ -39,7 +42,7 @@ mod watch;
 mod worker;
 
 pub use error::{HubError, SubmitError};
-pub use hub::{Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
+pub use hub::{GRACE, Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
 pub use memory_return::{MemoryReturn, StartThread};
 pub use mirai_lanes::{
     Access, Address, ErrorCode, HubTls, LaneError, OutOfFiles, Token, check_room_for, interfaces,

@@ -15,6 +15,10 @@ pub struct Worker {
     pub done: u64,
     /// Total time during which it had a task.
     pub busy: Duration,
+    /// How often it has returned after its connection broke.
+    pub returns: u32,
+    /// Its connection is broken, and it may return.
+    pub is_away: bool,
     /// The task that it evaluates.
     pub task: Option<Running>,
     /// Whether all [set-ups](crate::Hub::set_up) that it has finished have succeeded.
@@ -60,20 +64,29 @@ impl Workload {
             .map_or(Duration::ZERO, |turn| turn.elapsed());
     }
 
-    pub(crate) fn describe(&self, id: u32, pid: Option<u32>, task: Option<&Cell>) -> Worker {
-        let age = self.turn.map_or(Duration::ZERO, |turn| turn.elapsed());
-        let running = |cell: &Cell| Running {
-            number: cell.number(),
-            age,
-            is_over: cell.is_settled(),
-        };
-        Worker {
-            id,
-            pid,
-            done: self.done,
-            busy: self.busy + age,
-            task: task.map(running),
-            is_set_up: self.failed_setups == 0,
+    pub(crate) fn busy(&self) -> Duration {
+        self.busy + self.age()
+    }
+
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    pub(crate) fn is_set_up(&self) -> bool {
+        self.failed_setups == 0
+    }
+
+    /// What the daemon is at, if that is this.
+    pub(crate) fn running(&self, task: &Cell) -> Running {
+        Running {
+            number: task.number(),
+            age: self.age(),
+            is_over: task.is_settled(),
         }
+    }
+
+    /// Since it is at its task.
+    fn age(&self) -> Duration {
+        self.turn.map_or(Duration::ZERO, |turn| turn.elapsed())
     }
 }

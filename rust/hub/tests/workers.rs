@@ -439,6 +439,7 @@ fn half_a_worker_gives_way_to_whole_ones() {
             let mut pair = [0; 16];
             pair[..4].copy_from_slice(&number.to_be_bytes());
             let hello = FromDaemon::Hello(Hello {
+                returning: None,
                 role: Role::Control,
                 pair: PairKey(pair),
                 direct: false,

@@ -42,10 +42,10 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     fn notices_silence(&self) -> bool;
 }
 
-/// A daemon is taken for lost when its machine has not answered for this long.
+/// A connection to a machine that has not answered for so long is broken: the machine is gone, or the way to it.
 pub const SILENCE: Duration = Duration::from_secs(15);
 
-/// How long a daemon waits for a silent host: longer, as a host may be stopped or asleep.
+/// So much longer a daemon looks for its host, which may be asleep.
 pub const HOST_SILENCE: Duration = Duration::from_secs(300);
 
 /// A daemon's end of a connection: blocking, and used by two threads at most, of which one reads.

@@ -6,7 +6,7 @@ use crate::{
 
 rapi::entries! {
     hub::hub_open => hub_open(
-        url, mode, capacity, daemon_stream, settings, tls, pass, token
+        url, mode, capacity, daemon_stream, settings, tls, pass, token, grace
     );
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_url => hub_url(hub);

@@ -90,7 +90,8 @@ impl Handle for SharedPart {
 /// connect (`NULL` for none); each later one gets the next stream. `settings` is an object that each daemon is given as
 /// it connects, before any task (`NULL` for none). For an address of a network, `tls` is `NULL` or the hub's certificate: the
 /// path of a file, or the texts of certificate and key, of which `pass` is the password (`NULL` for none); with `token` `TRUE`
-/// daemons have to know a token, with `NA` they do where certificates are made on the spot.
+/// daemons have to know a token, with `NA` they do where certificates are made on the spot; a daemon may stay away for `grace` seconds after its connection has
+/// broken.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
@@ -102,7 +103,9 @@ pub(crate) fn hub_open<'r>(
     tls: Sexp<'r>,
     pass: Sexp<'r>,
     token: Sexp<'r>,
+    grace: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
+    let grace = Duration::try_from_secs_f64(grace.number(scope, "grace")?);
     let address = Address::parse(&url.string(scope, "url")?).map_err(HubError::Listen)?;
     let mode = match mode.string(scope, "mode")?.as_str() {
         "queue" => Mode::Queue,
@@ -133,6 +136,7 @@ pub(crate) fn hub_open<'r>(
         mode,
         capacity,
         welcome,
+        grace: grace.unwrap_or(Duration::MAX),
         memory_return: memory::memory_return(),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
@@ -391,8 +395,12 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         scope.integers(&integers(|worker| Some(worker.done)))?,
         scope.doubles(&seconds(|worker| Some(worker.busy)))?,
         scope.integers(&integers(|worker| Some(worker.is_set_up.into())))?,
+        scope.integers(&integers(|worker| Some(worker.is_away.into())))?,
+        scope.integers(&integers(|worker| Some(worker.returns.into())))?,
     ];
-    let names = ["id", "pid", "task", "age", "over", "done", "busy", "ready"];
+    let names = [
+        "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns",
+    ];
     Ok(scope.named_list(&names, &columns)?)
 }
 

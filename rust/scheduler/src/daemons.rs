@@ -125,7 +125,7 @@ impl Daemons {
     }
 
     /// As [`Daemons::find_connected`], but not a suspect: what comes from that one is of an earlier connection.
-    pub(crate) fn find_heard(&self, id: DaemonId) -> Option<Slot> {
+    pub(crate) fn find_reachable(&self, id: DaemonId) -> Option<Slot> {
         self.find_connected(id)
             .filter(|slot| !matches!(self.get(*slot).stage, Stage::Suspect { .. }))
     }

@@ -23,7 +23,7 @@ impl Scheduler {
     }
 
     pub(crate) fn on_setup_ended(&mut self, id: DaemonId, last: bool) {
-        let daemon = self.daemons.find_heard(id);
+        let daemon = self.daemons.find_reachable(id);
         let Some(daemon) = daemon.filter(|slot| self.daemons.get(*slot).setups > 0) else {
             self.ignored += 1;
             return;
@@ -48,7 +48,7 @@ impl Scheduler {
     }
 
     pub(crate) fn on_daemon_leaving(&mut self, id: DaemonId) {
-        match self.daemons.find_heard(id) {
+        match self.daemons.find_reachable(id) {
             Some(daemon) => self.depart(daemon),
             None => self.ignored += 1,
         }

@@ -97,7 +97,7 @@ impl Scheduler {
 
     /// The daemon of this name and the task it evaluates, if that is this run.
     fn current(&self, id: DaemonId, run: RunId) -> Option<(Slot, Slot)> {
-        let daemon = self.daemons.find_heard(id)?;
+        let daemon = self.daemons.find_reachable(id)?;
         let task = self.daemons.get(daemon).sent.front()?;
         (self.run_of(task) == Some(run)).then_some((daemon, task))
     }

@@ -148,6 +148,11 @@ impl Scheduler {
         self.tally.counts(&self.daemons)
     }
 
+    /// How many daemons there are, those included that may return.
+    pub fn members(&self) -> u32 {
+        self.daemons.members()
+    }
+
     /// Bytes of queued tasks.
     pub fn memory(&self) -> Memory {
         self.memory.sum

@@ -11,7 +11,7 @@ const STALL: u64 = 1000;
 
 impl Scheduler {
     pub(crate) fn on_daemon_suspected(&mut self, id: DaemonId) {
-        let Some(daemon) = self.daemons.find_heard(id) else {
+        let Some(daemon) = self.daemons.find_reachable(id) else {
             self.ignored += 1;
             return;
         };

@@ -23,6 +23,6 @@ pub use buffer::{FrameBuffer, FrameLimits, Want};
 pub use error::WireError;
 pub use frame::{Frame, MAX_HEADER, PREAMBLE_LEN, PREFIX_LEN, Preamble, VERSION, encode_head};
 pub use message::{
-    FromDaemon, Hello, LeaveReason, PairKey, RefuseReason, Role, RunEnd, SETUP_RUN, TaskFlags,
-    ToDaemon,
+    FromDaemon, Hello, LeaveReason, PairKey, RefuseReason, Return, ReturnKey, ReturnTicket, Role,
+    RunEnd, SETUP_RUN, TaskFlags, ToDaemon,
 };

@@ -13,6 +13,45 @@ impl std::fmt::Debug for PairKey {
     }
 }
 
+/// By which a daemon shows, after a broken connection, that it is the one that was there: 16 random bytes chosen by the
+/// hub.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnKey(pub [u8; 16]);
+
+impl ReturnKey {
+    /// Whether this is the same key, in the same time for all keys.
+    pub fn is(&self, other: &ReturnKey) -> bool {
+        let pairs = self.0.iter().zip(other.0);
+        std::hint::black_box(pairs.fold(0, |rest, (a, b)| rest | (a ^ b))) == 0
+    }
+}
+
+impl std::fmt::Debug for ReturnKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReturnKey(..)")
+    }
+}
+
+/// What a daemon needs for a return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnTicket {
+    /// To be shown.
+    pub key: ReturnKey,
+    /// Milliseconds for which the hub waits, from when it notices the break.
+    pub grace: u32,
+}
+
+/// A daemon wants to go on where it was before its connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Return {
+    /// Its number, from `Welcome`.
+    pub daemon: u32,
+    /// From its ticket.
+    pub key: ReturnKey,
+    /// `Task`, `Shared` and `Forget` messages that it has received since `Welcome`: the hub sends those that follow again.
+    pub received: u64,
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -35,6 +74,8 @@ pub struct Hello {
     pub pid: u32,
     /// The number by which the launcher identifies the daemon; 0 for none.
     pub launcher: u64,
+    /// On the data connection of a daemon that has been there before.
+    pub returning: Option<Return>,
 }
 
 /// Why a hub does not take a daemon.
@@ -51,6 +92,8 @@ pub enum RefuseReason {
     Closing,
     /// The hub's process can open no more files.
     Files,
+    /// The daemon wants to return, and the hub does not know it, or not any more.
+    Forgotten,
 }
 
 /// Bits that travel with a task and are given to the evaluator unread. What they mean is its business, but for the one
@@ -93,14 +136,26 @@ pub enum LeaveReason {
     Told,
 }
 
-/// Messages from the hub. `Welcome`, `Task`, `Shared` and `Forget` travel on the data connection, `ControlTaken`, `Cancel`,
-/// `Exit` and `Ping` on the control connection, `Refuse` on either.
+/// Messages from the hub. `Welcome`, `WelcomeBack`, `Task`, `Shared`, `Forget` and `Received` travel on the data connection,
+/// `ControlTaken`, `Cancel`, `Exit`, `Goodbye` and `Ping` on the control connection, `Refuse` on either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDaemon {
     /// The daemon is accepted. The payload holds settings for the evaluator.
     Welcome {
         /// Number of the daemon in the life of the hub, from 1.
         daemon: u32,
+        /// For its return, over lanes whose connections break while both processes live.
+        ticket: Option<ReturnTicket>,
+    },
+    /// The daemon has returned. What it had not received follows.
+    WelcomeBack {
+        /// As in `Received`: the daemon sends what follows again.
+        received: u64,
+    },
+    /// So much has arrived here, which the daemon need not keep any longer. Not sent for each report.
+    Received {
+        /// `Ended` and `Leaving` messages since `Welcome`.
+        count: u64,
     },
     /// The control connection is accepted; the daemon may open its data connection.
     ControlTaken,
@@ -132,6 +187,8 @@ pub enum ToDaemon {
     },
     /// Leave, whatever `autoexit` says, after the task in progress.
     Exit,
+    /// The hub closes: the end of the connection that follows is no break. Where a daemon may return only.
+    Goodbye,
     /// Answer `Pong`: comes at regular intervals where the lane does not tell whether the peer is there.
     Ping,
 }

@@ -2,7 +2,8 @@
 
 use mirai_wire::{
     Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, LeaveReason, PREFIX_LEN, PairKey, Preamble,
-    RefuseReason, Role, RunEnd, TaskFlags, ToDaemon, Want, WireError, encode_head,
+    RefuseReason, Return, ReturnKey, ReturnTicket, Role, RunEnd, TaskFlags, ToDaemon, Want,
+    WireError, encode_head,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -58,7 +59,17 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 
 fn to_daemon() -> impl Strategy<Value = ToDaemon> {
     prop_oneof![
-        any::<u32>().prop_map(|daemon| ToDaemon::Welcome { daemon }),
+        (any::<u32>(), any::<Option<([u8; 16], u32)>>()).prop_map(|(daemon, ticket)| {
+            let ticket = ticket.map(|(key, grace)| ReturnTicket {
+                key: ReturnKey(key),
+                grace,
+            });
+            ToDaemon::Welcome { daemon, ticket }
+        }),
+        any::<u64>().prop_map(|received| ToDaemon::WelcomeBack { received }),
+        any::<u64>().prop_map(|count| ToDaemon::Received { count }),
+        Just(ToDaemon::Goodbye),
+        Just(ToDaemon::Refuse(RefuseReason::Forgotten)),
         Just(ToDaemon::ControlTaken),
         any::<bool>()
             .prop_map(|hub_is_direct| ToDaemon::Refuse(RefuseReason::Mode { hub_is_direct })),
@@ -87,15 +98,20 @@ fn from_daemon() -> impl Strategy<Value = FromDaemon> {
     ];
     let last = prop_oneof![Just(None), Just(Some(LeaveReason::MaxTasks))];
     prop_oneof![
-        (role, any::<[u8; 16]>(), any::<bool>()).prop_map(|(role, key, direct)| FromDaemon::Hello(
-            Hello {
+        (role, any::<[u8; 16]>(), any::<bool>(), any::<Option<u64>>()).prop_map(
+            |(role, key, direct, received)| FromDaemon::Hello(Hello {
                 role,
                 pair: PairKey(key),
                 direct,
                 pid: u32::from(key[0]),
-                launcher: u64::from(key[1])
-            }
-        )),
+                launcher: u64::from(key[1]),
+                returning: received.map(|received| Return {
+                    daemon: u32::from(key[2]),
+                    key: ReturnKey(key),
+                    received,
+                }),
+            })
+        ),
         (any::<u64>(), end, last).prop_map(|(run, end, last)| FromDaemon::Ended { run, end, last }),
         Just(FromDaemon::Leaving(LeaveReason::IdleTime)),
         Just(FromDaemon::Pong),

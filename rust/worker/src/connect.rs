@@ -3,11 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::Address;
+use mirai_lanes::{Address, ErrorCode, HOST_SILENCE};
+use mirai_wire::Return;
 
 use crate::limits::WorkerLimits;
+use crate::membership::Connections;
 use crate::options::LOOK;
-use crate::session::Session;
+use crate::session::{Membership, Reopened, Session};
 use crate::{DaemonError, Evaluator, ExitReason, WorkerOptions};
 
 /// Pause between attempts to reach a hub of this machine that does not listen yet: short beside the start of a session,
@@ -16,6 +18,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause: thousands of daemons that wait for a host must not load it, or the network.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest one after a break: the hub waits for seconds.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// A daemon that dials after a break begins anew when there was no answer for half of the hub's patience, within these: a
+/// message that is lost is sent again after ever longer times.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// See [`SHORTEST_ATTEMPT`].
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// How often a daemon connects again after a hub has dropped it before the greeting. A hub drops the oldest when many
 /// connect.
@@ -63,6 +75,45 @@ pub(crate) fn connect(
             });
             std::thread::sleep(rest.min(limit).min(LOOK));
         }
+    }
+}
+
+/// Connects again after a break, as the daemon that was there. `None` when nobody listens any more, the hub does not know it
+/// or does not answer at all, or when it is to leave.
+pub(crate) fn reconnect(
+    options: &WorkerOptions,
+    membership: &Membership,
+    connections: &Connections,
+) -> Option<Reopened> {
+    let Membership { daemon, ticket } = *membership;
+    let gives_up_at = Instant::now() + HOST_SILENCE;
+    let attempt = Duration::from_millis(ticket.grace.into()) / 2;
+    let attempt = attempt.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT);
+    let mut pauses = Pauses::new(&options.address);
+    let is_over = || connections.is_over() || options.leave.is_asked();
+    while !is_over() && Instant::now() < gives_up_at {
+        let returning = Return {
+            daemon,
+            key: ticket.key,
+            received: connections.break_off()?,
+        };
+        let until = Instant::now() + attempt;
+        let mut gives_up = || is_over() || Instant::now() >= until;
+        match Session::reopen(options, returning, &mut gives_up) {
+            Ok(reopened) => return Some(reopened),
+            Err(error) if is_final(&error) => return None,
+            Err(_) => connections.pause(pauses.next(random()).min(LONGEST_REST)),
+        }
+    }
+    None
+}
+
+/// Whether a hub says, or shows, that there is no return.
+fn is_final(error: &DaemonError) -> bool {
+    match error {
+        DaemonError::Dial(error) => !error.is_absence() || error.code() == ErrorCode::REFUSED,
+        DaemonError::Io(_) => false,
+        _ => true,
     }
 }
 

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, Wake};
+use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, SILENCE, Wake};
 use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
+use crate::connect::reconnect;
 use crate::current::Current;
-use crate::session::{Channel, Next};
-use crate::{AutoExit, DaemonError, Interrupter};
+use crate::membership::Connections;
+use crate::session::{Channel, Membership, Next};
+use crate::{AutoExit, DaemonError, Interrupter, WorkerOptions};
 
 /// Time that a busy daemon has when its hub is gone; the same as in mirai's first releases.
 const GRACE: Duration = Duration::from_millis(200);
@@ -23,54 +25,43 @@ const GRACE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Control {
     told: Arc<AtomicBool>,
-    connection: Arc<dyn Dialled>,
+    connections: Arc<Connections>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the control thread works with.
-struct Watcher {
-    channel: Channel,
-    data: Arc<dyn Dialled>,
-    host: HostWatch,
-    current: Arc<Current>,
-    interrupter: Arc<dyn Interrupter>,
-    autoexit: AutoExit,
-    told: Arc<AtomicBool>,
+pub(crate) struct Watcher {
+    pub channel: Channel,
+    pub data: Arc<dyn Dialled>,
+    pub host: HostWatch,
+    pub connections: Arc<Connections>,
+    /// As what, and how, to dial again after a break; `None` where that is the end.
+    pub returning: Option<(Membership, WorkerOptions)>,
+    pub current: Arc<Current>,
+    pub interrupter: Arc<dyn Interrupter>,
+    pub autoexit: AutoExit,
+    pub told: Arc<AtomicBool>,
 }
 
 impl Control {
-    pub(crate) fn start(
-        channel: Channel,
-        data: &Arc<dyn Dialled>,
-        current: Arc<Current>,
-        interrupter: Arc<dyn Interrupter>,
-        autoexit: AutoExit,
-    ) -> Result<Control, DaemonError> {
-        let told = Arc::new(AtomicBool::new(false));
-        let connection = Arc::clone(&channel.connection);
-        let watcher = Watcher {
-            host: HostWatch::new(&**data),
-            data: Arc::clone(data),
-            channel,
-            current,
-            interrupter,
-            autoexit,
-            told: Arc::clone(&told),
-        };
+    pub(crate) fn start(watcher: Watcher) -> Result<Control, DaemonError> {
+        let told = Arc::clone(&watcher.told);
+        let connections = Arc::clone(&watcher.connections);
         let thread = std::thread::Builder::new()
             .name("mirai-control".to_owned())
             .spawn(move || watcher.watch())?;
         Ok(Control {
             told,
-            connection,
+            connections,
             thread: Some(thread),
         })
     }
 
     /// Ends the thread, once it has read what the hub sent; whether the hub has told the daemon to leave.
     pub(crate) fn finish(mut self, hub_is_gone: bool) -> bool {
+        self.connections.end();
         if !hub_is_gone {
-            self.connection.shutdown();
+            self.connections.shut_control();
         }
         self.join();
         self.told.load(Ordering::Acquire)
@@ -88,33 +79,70 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.connection.shutdown();
+            self.connections.end();
+            self.connections.shut_control();
             self.join();
         }
     }
 }
 
-/// When a hub that pings at intervals is taken for gone, unless it has pinged again.
-fn deadline() -> Instant {
-    Instant::now() + HOST_SILENCE
-}
-
 impl Watcher {
     fn watch(mut self) {
         self.interrupter.on_control_thread();
+        loop {
+            self.attend();
+            if !self.come_back() {
+                break;
+            }
+        }
+        self.hub_is_gone();
+    }
+
+    /// Does what the hub says, until the connection ends.
+    fn attend(&mut self) {
         let asks = !self.channel.connection.notices_silence();
         while let Wake::Readable = self.channel.connection.wait(&self.host) {
             // The buffer may hold several messages of one read.
-            match self.channel.next(asks.then(deadline)) {
+            match self.channel.next(asks.then(|| self.deadline())) {
                 Ok(Next::Message(frame)) => self.handle_message(frame),
                 // A hub that has not asked for so long is gone.
-                Ok(Next::Late | Next::End) | Err(_) => break,
+                Ok(Next::Late | Next::End) | Err(_) => return,
             }
             while let Some(frame) = self.channel.buffered() {
                 self.handle_message(frame);
             }
         }
-        self.hub_is_gone();
+    }
+
+    /// Until when a hub that asks at intervals has asked again, unless it is not to be reached. With a way to return there
+    /// is no harm in being wrong.
+    fn deadline(&self) -> Instant {
+        let silence = match self.returning {
+            Some(_) => SILENCE,
+            None => HOST_SILENCE,
+        };
+        Instant::now() + silence
+    }
+
+    /// Whether there is a connection again after this one has ended.
+    fn come_back(&mut self) -> bool {
+        let Some((membership, options)) = &self.returning else {
+            return false;
+        };
+        if self.connections.break_off().is_none() {
+            return false;
+        }
+        // The evaluating thread reads from it, or is stuck in writing.
+        self.data.shutdown();
+        let Some(reopened) = reconnect(options, membership, &self.connections) else {
+            self.connections.end();
+            return false;
+        };
+        self.channel = reopened.control;
+        self.data = Arc::clone(&reopened.data.connection);
+        self.host = HostWatch::new(&*self.data);
+        self.connections
+            .offer(reopened.data, reopened.received, &self.channel.connection)
     }
 
     fn handle_message(&self, frame: Frame<ToDaemon>) {
@@ -122,8 +150,10 @@ impl Watcher {
             ToDaemon::Cancel { run } => self.current.cancel(run, &*self.interrupter),
             ToDaemon::Exit => {
                 self.told.store(true, Ordering::Release);
+                self.connections.end();
                 self.end_reading();
             }
+            ToDaemon::Goodbye => self.connections.end(),
             // A broken connection is seen in reading.
             ToDaemon::Ping => drop(self.channel.send(&FromDaemon::Pong, &[])),
             _ => {}

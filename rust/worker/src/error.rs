@@ -26,6 +26,9 @@ pub enum DaemonError {
         "the host has as many files open as it may (see `ulimit -n` there), and takes no more daemons"
     )]
     Files,
+    /// The daemon tried to return, and the hub does not know it, or not any more.
+    #[error("the host does not know this daemon any more")]
+    Forgotten,
     /// The hub sent something that is not a message.
     #[error("the host sent what is no message: {0}")]
     Wire(#[from] WireError),
@@ -44,6 +47,7 @@ impl DaemonError {
             DaemonError::Dial(error) => error.code(),
             DaemonError::Mode { .. }
             | DaemonError::Version
+            | DaemonError::Forgotten
             | DaemonError::Wire(_)
             | DaemonError::OutOfTurn => ErrorCode::PROTOCOL,
             DaemonError::Files => ErrorCode::OUT_OF_FILES,
@@ -74,6 +78,7 @@ impl From<RefuseReason> for DaemonError {
             RefuseReason::Mode { hub_is_direct } => DaemonError::Mode { hub_is_direct },
             RefuseReason::Version => DaemonError::Version,
             RefuseReason::Files => DaemonError::Files,
+            RefuseReason::Forgotten => DaemonError::Forgotten,
             RefuseReason::Closing => DaemonError::Io(io::ErrorKind::ConnectionReset.into()),
         }
     }

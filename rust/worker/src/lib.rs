@@ -11,10 +11,12 @@
 mod connect;
 mod control;
 mod current;
+mod data;
 mod error;
 mod evaluator;
 mod leave;
 mod limits;
+mod membership;
 mod options;
 mod session;
 mod worker;

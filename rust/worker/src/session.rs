@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mirai_lanes::{Dialled, Patience, Spin, dial};
 use mirai_wire::{
-    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Role, ToDaemon, Want,
-    encode_head,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Return, ReturnTicket,
+    Role, ToDaemon, Want, encode_head,
 };
 
 use crate::{DaemonError, WorkerOptions};
@@ -25,45 +25,94 @@ pub(crate) struct Session {
     pub control: Channel,
     /// What the hub has sent with its welcome.
     pub settings: Vec<u8>,
+    /// Number of this daemon at the hub, and what it needs to return; `None` where a broken connection is the end.
+    pub membership: Option<Membership>,
+}
+
+/// As what a daemon returns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Membership {
+    pub daemon: u32,
+    pub ticket: ReturnTicket,
+}
+
+/// The two connections to a hub to which a daemon has returned.
+#[derive(Debug)]
+pub(crate) struct Reopened {
+    pub data: Channel,
+    pub control: Channel,
+    /// Messages that the hub has received.
+    pub received: u64,
 }
 
 impl Session {
-    /// Connects and exchanges greetings: first on the control connection, so that the hub knows it when the data
-    /// connection comes. `gives_up` is called at intervals, and ends the attempt by returning true.
+    /// Connects and exchanges greetings. `gives_up` is called at intervals, and ends the attempt by returning true.
     pub(crate) fn open(
         options: &WorkerOptions,
         gives_up: &mut dyn FnMut() -> bool,
     ) -> Result<Session, DaemonError> {
-        let direct = options.direct;
-        let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(|error| DaemonError::Io(io::Error::other(error)))?;
-        let pair = PairKey(key);
-        let hello = |role| Hello {
-            role,
-            pair,
-            direct,
-            pid: std::process::id(),
-            launcher: options.launcher,
-        };
-        let mut control = Channel::open(options, hello(Role::Control), gives_up)?;
-        match control.greeting(gives_up)?.message {
-            ToDaemon::ControlTaken => {}
-            other => return Err(refusal(other)),
-        }
-        let mut data = Channel::open(options, hello(Role::Data), gives_up)?;
-        let greeting = data.greeting(gives_up)?;
+        let (control, data, greeting) = open_both(options, None, gives_up)?;
         match greeting.message {
             ToDaemon::Welcome { .. } if greeting.lost => {
                 Err(io::Error::from(io::ErrorKind::OutOfMemory).into())
             }
-            ToDaemon::Welcome { .. } => Ok(Session {
+            ToDaemon::Welcome { daemon, ticket } => Ok(Session {
                 data,
                 control,
                 settings: greeting.payload,
+                membership: ticket.map(|ticket| Membership { daemon, ticket }),
             }),
             other => Err(refusal(other)),
         }
     }
+
+    /// Likewise after a break.
+    pub(crate) fn reopen(
+        options: &WorkerOptions,
+        returning: Return,
+        gives_up: &mut dyn FnMut() -> bool,
+    ) -> Result<Reopened, DaemonError> {
+        let (control, data, greeting) = open_both(options, Some(returning), gives_up)?;
+        match greeting.message {
+            ToDaemon::WelcomeBack { received } => Ok(Reopened {
+                data,
+                control,
+                received,
+            }),
+            other => Err(refusal(other)),
+        }
+    }
+}
+
+/// The control connection first, so that the hub knows it when the data connection comes; and the greeting on the latter.
+fn open_both(
+    options: &WorkerOptions,
+    returning: Option<Return>,
+    gives_up: &mut dyn FnMut() -> bool,
+) -> Result<(Channel, Channel, Frame<ToDaemon>), DaemonError> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|error| DaemonError::Io(io::Error::other(error)))?;
+    let hello = Hello {
+        role: Role::Control,
+        pair: PairKey(key),
+        direct: options.direct,
+        pid: std::process::id(),
+        launcher: options.launcher,
+        returning: None,
+    };
+    let mut control = Channel::open(options, hello, gives_up)?;
+    match control.greeting(gives_up)?.message {
+        ToDaemon::ControlTaken => {}
+        other => return Err(refusal(other)),
+    }
+    let hello = Hello {
+        role: Role::Data,
+        returning,
+        ..hello
+    };
+    let mut data = Channel::open(options, hello, gives_up)?;
+    let greeting = data.greeting(gives_up)?;
+    Ok((control, data, greeting))
 }
 
 fn refusal(message: ToDaemon) -> DaemonError {

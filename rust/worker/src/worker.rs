@@ -1,16 +1,19 @@
 //! The worker loop: one hub after the other, and the tasks of each.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use mirai_lanes::HostWatch;
 use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
 use crate::connect::connect;
-use crate::control::Control;
+use crate::control::{Control, Watcher};
 use crate::current::Current;
+use crate::data::Data;
 use crate::limits::WorkerLimits;
+use crate::membership::Connections;
 use crate::options::LOOK;
-use crate::session::{Channel, Next, Session};
+use crate::session::{Next, Session};
 use crate::{
     AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerOptions,
 };
@@ -40,6 +43,9 @@ pub fn run_worker(
     }
 }
 
+/// A daemon that leaves by itself waits at most so long until its hub has all that it said.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
+
 /// How the session with one hub ended.
 enum End {
     /// The daemon leaves, and has told the hub.
@@ -60,18 +66,30 @@ fn run_session(
         data,
         control,
         settings,
+        membership,
     } = session;
+    let connections = Arc::new(Connections::new(Arc::clone(&control.connection)));
+    let data_connection = Arc::clone(&data.connection);
+    let data = Data::new(
+        data,
+        &options.leave,
+        Arc::clone(&connections),
+        membership.is_some(),
+    );
     let mut data = Open(data);
-    options.leave.reads_from(&data.0.connection);
     evaluator.welcome(&settings);
     let current = Arc::new(Current::default());
-    let control = Control::start(
-        control,
-        &data.0.connection,
-        Arc::clone(&current),
-        Arc::clone(interrupter),
-        options.autoexit,
-    )?;
+    let control = Control::start(Watcher {
+        host: HostWatch::new(&*data_connection),
+        data: data_connection,
+        channel: control,
+        connections,
+        returning: membership.map(|membership| (membership, options.clone())),
+        current: Arc::clone(&current),
+        interrupter: Arc::clone(interrupter),
+        autoexit: options.autoexit,
+        told: Arc::default(),
+    })?;
     let mut service = Service {
         data: &mut data.0,
         limits,
@@ -82,6 +100,12 @@ fn run_session(
         lost_parts: Vec::new(),
     };
     let end = service.run_tasks();
+    if let (Some(membership), Ok(End::Left(reason))) = (membership, &end)
+        && *reason != LeaveReason::Told
+    {
+        let grace = Duration::from_millis(membership.ticket.grace.into());
+        data.0.deliver(Instant::now() + grace.min(DELIVERED_WITHIN));
+    }
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
     match end {
         Ok(End::HubGone) if was_told => Ok(End::Left(LeaveReason::Told)),
@@ -91,7 +115,7 @@ fn run_session(
 
 /// The data connection, which ends with the service, also when the evaluator panics: then the hub learns from the end of
 /// the stream that the task is lost, and sends no other.
-struct Open(Channel);
+struct Open(Data);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -110,7 +134,7 @@ impl Drop for EndOfRun<'_> {
 
 /// A session with one hub.
 struct Service<'a> {
-    data: &'a mut Channel,
+    data: &'a mut Data,
     limits: &'a mut WorkerLimits,
     evaluator: &'a mut dyn Evaluator,
     interrupter: &'a dyn Interrupter,
@@ -211,19 +235,18 @@ impl Service<'_> {
             self.limits.task_ended()
         };
         let Evaluation { end, payload } = evaluation;
-        let payload = if end == RunEnd::Interrupted {
-            &[][..]
-        } else {
-            &payload
+        let payload = match end {
+            RunEnd::Interrupted => Vec::new(),
+            _ => payload,
         };
         self.data
-            .send(&FromDaemon::Ended { run, end, last }, payload)?;
+            .send(FromDaemon::Ended { run, end, last }, payload)?;
         Ok(last)
     }
 
     fn leave(&mut self, reason: LeaveReason) -> End {
         // The hub may be gone by now: then there is nobody to tell.
-        let _ = self.data.send(&FromDaemon::Leaving(reason), &[]);
+        let _ = self.data.send(FromDaemon::Leaving(reason), Vec::new());
         End::Left(reason)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connection::{HOST_SILENCE, SILENCE};
+use crate::connection::SILENCE;
 use crate::{Connection, Patience};
 
 /// Connections that the system takes in before the hub does: as many as it lets a socket have, for thousands of daemons
@@ -144,7 +144,7 @@ const NOTICES_SILENCE: bool = cfg!(all(unix, not(target_os = "openbsd")));
 pub(super) fn dial(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
     let stream = connect(at, patience)?;
     stream.set_nodelay(true)?;
-    notice_silence(&stream, HOST_SILENCE)?;
+    notice_silence(&stream, SILENCE)?;
     Ok(stream)
 }
 

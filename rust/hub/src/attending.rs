@@ -1,0 +1,151 @@
+//! Attending to a daemon that has joined: what it says, and the end of its connection.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mirai_lanes::{ProcessEnd, SILENCE};
+use mirai_wire::{Frame, FrameBuffer, FromDaemon, RunEnd, ToDaemon};
+
+use crate::core::Core;
+use crate::daemons::{GreetError, fill, fill_now};
+use crate::link::Link;
+use crate::member::{Links, Seat};
+
+/// Questions without an answer after which a connection is broken.
+const PINGS: u32 = 3;
+
+/// How attending to a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The daemon has said goodbye or what is no message, or its process is no more.
+    Gone,
+    /// The connection does not work any more, and the daemon may.
+    Broken(Option<GreetError>),
+}
+
+/// Attends to a daemon until it is gone, or there over another connection. The end of its process counts, not only that
+/// of its connection: a copy of the descriptor in a grandchild keeps that open.
+pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buffer: FrameBuffer) {
+    let attendance = Attendance { core, seat };
+    let mut ended = Box::pin(end_of(links.pid));
+    let link = &*links.data;
+    let end = tokio::select! {
+        end = handle_messages(core, seat, link, &mut buffer) => end,
+        () = link.write_queued() => End::Broken(None),
+        () = silence(&links.control) => End::Broken(Some(GreetError::Silent)),
+        () = &mut ended => {
+            // What it wrote before its end still counts.
+            while let Ok(Some(true)) = fill_now(link, &mut buffer) {
+                if !matches!(handle_received(core, seat, &mut buffer), Ok(ControlFlow::Continue(()))) {
+                    break;
+                }
+            }
+            End::Gone
+        }
+    };
+    let End::Broken(error) = end else {
+        return;
+    };
+    if let Some(error) = error {
+        log::debug!("the connection to {:?} is given up: {error}", seat.daemon);
+    }
+    std::mem::forget(attendance);
+    if let Some(grace) = core.broke(seat)
+        && links.pid.is_some()
+    {
+        // A process that has ended does not return. The connections are not kept for that.
+        let core = Arc::clone(core);
+        tokio::spawn(async move {
+            if tokio::time::timeout(grace, ended).await.is_ok() {
+                core.lost(seat);
+            }
+        });
+    }
+}
+
+/// Resolves at the end of a process of this machine.
+async fn end_of(pid: Option<u32>) {
+    let process = pid.and_then(ProcessEnd::watch);
+    match process.map(ProcessEnd::move_up) {
+        Some(process) => drop(process.wait().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the attendance of a daemon, by a panic as well: its task must not wait for ever.
+struct Attendance<'a> {
+    core: &'a Core,
+    seat: Seat,
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        self.core.lost(self.seat);
+    }
+}
+
+/// Ends when a daemon has not answered for [`SILENCE`], where the lane would not tell. A stall of this process is one
+/// interval without an answer, however long it was.
+async fn silence(control: &Link) {
+    if control.connection.notices_silence() {
+        return std::future::pending().await;
+    }
+    let mut missed = 0;
+    while missed < PINGS {
+        let answered = control.pongs.load(Ordering::Relaxed);
+        control.queue(&ToDaemon::Ping, None);
+        control.flush();
+        tokio::time::sleep(SILENCE / PINGS).await;
+        let is_there = control.pongs.load(Ordering::Relaxed) != answered;
+        missed = if is_there { 0 } else { missed + 1 };
+    }
+}
+
+async fn handle_messages(core: &Core, seat: Seat, link: &Link, buffer: &mut FrameBuffer) -> End {
+    loop {
+        match handle_received(core, seat, buffer) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return End::Gone,
+            Err(error) => {
+                log::debug!("{:?} is dropped: {error}", seat.daemon);
+                return End::Gone;
+            }
+        }
+        match fill(link, buffer).await {
+            Ok(true) => {}
+            Ok(false) => return End::Broken(None),
+            Err(error) => return End::Broken(Some(error)),
+        }
+    }
+}
+
+/// Takes in the messages that are complete; breaks off when the daemon says goodbye.
+fn handle_received(
+    core: &Core,
+    seat: Seat,
+    buffer: &mut FrameBuffer,
+) -> Result<ControlFlow<()>, GreetError> {
+    while let Some(Frame {
+        message,
+        payload,
+        lost,
+    }) = buffer.next_frame()?
+    {
+        match message {
+            FromDaemon::Ended { run, end, last } => {
+                let end = if lost { RunEnd::OutOfMemory } else { end };
+                core.ended(seat, run, end, last.is_some(), payload);
+                if last.is_some() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            FromDaemon::Leaving(_) => {
+                core.leaving(seat);
+                return Ok(ControlFlow::Break(()));
+            }
+            FromDaemon::Hello(_) | FromDaemon::Pong => return Err(GreetError::NoHello),
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,170 @@
+//! A daemon as the hub knows it: its connections, and what a return of it needs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use mirai_scheduler::DaemonId;
+use mirai_wire::{Return, ReturnKey, ReturnTicket, ToDaemon};
+
+use crate::kept::{Kept, Sent};
+use crate::link::Link;
+use crate::task::Cell;
+use crate::worker::{Worker, Workload};
+
+/// The daemon is told what has arrived whenever it keeps so much, besides the last thing that it says.
+const OWED: usize = 1 << 16;
+
+/// What a report takes besides its payload, roughly: many small ones are to be let go of as well.
+const REPORT: usize = 256;
+
+/// One of the connections of a daemon, which follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seat {
+    pub daemon: DaemonId,
+    /// From 0.
+    pub connection: u32,
+}
+
+/// A daemon that has joined and is not gone.
+pub(crate) struct Member {
+    /// Its number for users.
+    pub number: u32,
+    pub links: Links,
+    /// Shared parts that it has been sent.
+    pub parts: HashSet<u64>,
+    pub workload: Workload,
+    /// Which of its connections this is.
+    pub connection: u32,
+    /// Its connection is broken.
+    pub is_away: bool,
+    /// `None` where a broken connection is the end of a daemon.
+    returning: Option<Returning>,
+}
+
+/// What a return needs.
+#[derive(Debug)]
+struct Returning {
+    key: ReturnKey,
+    kept: Kept,
+    /// Reports and goodbyes that have come.
+    received: u64,
+    /// Bytes of these that the daemon keeps, for all it knows.
+    owed: usize,
+}
+
+/// The two connections of a daemon.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub data: Arc<Link>,
+    pub control: Arc<Link>,
+    /// Process id of the daemon, if it is one of this machine.
+    pub pid: Option<u32>,
+}
+
+impl Links {
+    pub(crate) fn shutdown(&self) {
+        self.data.connection.shutdown();
+        self.control.connection.shutdown();
+    }
+
+    /// Ends both, with a last word.
+    pub(crate) fn end(&self, last_word: &ToDaemon) {
+        self.control.queue(last_word, None);
+        self.control.flush();
+        self.shutdown();
+    }
+}
+
+impl Member {
+    pub(crate) fn new(number: u32, links: Links, ticket: Option<ReturnTicket>) -> Member {
+        Member {
+            number,
+            links,
+            parts: HashSet::new(),
+            workload: Workload::default(),
+            connection: 0,
+            is_away: false,
+            returning: ticket.map(|ticket| Returning {
+                key: ticket.key,
+                kept: Kept::default(),
+                received: 0,
+                owed: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn may_return(&self) -> bool {
+        self.returning.is_some()
+    }
+
+    /// Queues a message on the data connection, and keeps it where it may have to go out again.
+    pub(crate) fn queue(&mut self, message: ToDaemon, payload: Option<Arc<Vec<u8>>>) {
+        if let Some(returning) = &mut self.returning {
+            let payload = payload.clone();
+            returning.kept.push(Sent { message, payload });
+        }
+        if !self.is_away {
+            self.links.data.queue(&message, payload);
+        }
+    }
+
+    /// A report of so many bytes has come, or a goodbye (`run` is `None`). Whether an acknowledgement was queued.
+    pub(crate) fn note_report(&mut self, run: Option<u64>, bytes: usize, last: bool) -> bool {
+        let Some(returning) = &mut self.returning else {
+            return false;
+        };
+        returning.received += 1;
+        returning.owed += bytes + REPORT;
+        if let Some(run) = run {
+            returning.kept.drop_until(run);
+        }
+        let is_due = last || returning.owed >= OWED;
+        if is_due {
+            returning.owed = 0;
+            let count = returning.received;
+            self.links.data.queue(&ToDaemon::Received { count }, None);
+        }
+        is_due
+    }
+
+    /// The daemon is there again, over these connections; gives those that it had. `None` if this is another one.
+    pub(crate) fn come_back(&mut self, back: &Return, links: Links) -> Option<Links> {
+        let returning = self.returning.as_mut()?;
+        if !returning.key.is(&back.key) {
+            return None;
+        }
+        returning.kept.drop_received(back.received);
+        returning.owed = 0;
+        let received = returning.received;
+        links.data.queue(&ToDaemon::WelcomeBack { received }, None);
+        for Sent { message, payload } in returning.kept.messages() {
+            links.data.queue(message, payload.clone());
+        }
+        self.connection += 1;
+        self.is_away = false;
+        Some(std::mem::replace(&mut self.links, links))
+    }
+
+    /// The daemon with what it is at.
+    pub(crate) fn describe(&self, task: Option<&Cell>) -> Worker {
+        Worker {
+            id: self.number,
+            pid: self.links.pid,
+            done: self.workload.done(),
+            busy: self.workload.busy(),
+            returns: self.connection,
+            is_away: self.is_away,
+            task: task.map(|task| self.workload.running(task)),
+            is_set_up: self.workload.is_set_up(),
+        }
+    }
+
+    /// Ends the connections; with `exit` the daemon is told to leave first.
+    pub(crate) fn end(&self, exit: bool) {
+        match exit {
+            true => self.links.end(&ToDaemon::Exit),
+            false if self.may_return() => self.links.end(&ToDaemon::Goodbye),
+            false => self.links.shutdown(),
+        }
+    }
+}

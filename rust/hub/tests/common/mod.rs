@@ -1,0 +1,143 @@
+//! A stretch of network that a test can cut, stop and mend.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// What the relay does with what it is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weather {
+    /// Everything passes.
+    Fair,
+    /// Nothing passes, and nothing is lost.
+    Still,
+    /// Connections are taken and ended at once, as by a tunnel whose other end is gone.
+    Storm,
+}
+
+struct State {
+    weather: Weather,
+    /// Both ends of each connection that was made.
+    connections: Vec<(TcpStream, TcpStream)>,
+    /// The hub's ends of those whose other end was cut.
+    forgotten: Vec<TcpStream>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    bytes: AtomicUsize,
+}
+
+/// Carries bytes between daemons and a hub.
+pub struct Relay {
+    at: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Relay {
+    pub fn to(hub: SocketAddr) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let relay = Relay {
+            at: listener.local_addr().unwrap(),
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    weather: Weather::Fair,
+                    connections: Vec::new(),
+                    forgotten: Vec::new(),
+                }),
+                changed: Condvar::new(),
+                bytes: AtomicUsize::new(0),
+            }),
+        };
+        let shared = Arc::clone(&relay.shared);
+        std::thread::spawn(move || {
+            for daemon in listener.incoming() {
+                connect(&shared, daemon.unwrap(), hub);
+            }
+        });
+        relay
+    }
+
+    pub fn url(&self) -> String {
+        format!("tcp://{}", self.at)
+    }
+
+    pub fn set(&self, weather: Weather) {
+        self.shared.state.lock().weather = weather;
+        self.shared.changed.notify_all();
+    }
+
+    /// Ends all connections there are; what was under way is lost.
+    pub fn cut(&self) {
+        for (a, b) in self.shared.state.lock().connections.drain(..) {
+            let _ = a.shutdown(Shutdown::Both);
+            let _ = b.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// The same, but the hub does not learn of it.
+    pub fn cut_daemons(&self) {
+        let mut state = self.shared.state.lock();
+        for (daemon, hub) in std::mem::take(&mut state.connections) {
+            let _ = daemon.shutdown(Shutdown::Both);
+            state.forgotten.push(hub);
+        }
+    }
+
+    /// Bytes that have passed in both directions.
+    pub fn bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn connect(shared: &Arc<Shared>, daemon: TcpStream, hub: SocketAddr) {
+    let mut state = shared.state.lock();
+    while state.weather == Weather::Still {
+        shared.changed.wait(&mut state);
+    }
+    if state.weather == Weather::Storm {
+        return;
+    }
+    let Ok(there) = TcpStream::connect_timeout(&hub, Duration::from_secs(10)) else {
+        return;
+    };
+    let pair = || (daemon.try_clone().unwrap(), there.try_clone().unwrap());
+    state.connections.push(pair());
+    for (from, to) in [pair(), (pair().1, pair().0)] {
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || carry(&shared, from, to));
+    }
+}
+
+fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let mut state = shared.state.lock();
+        while state.weather == Weather::Still {
+            shared.changed.wait(&mut state);
+        }
+        drop(state);
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+        shared.bytes.fetch_add(count, Ordering::Relaxed);
+    }
+    // The other side learns of it, unless a test has it otherwise.
+    if !shared.state.lock().keeps(&to) {
+        let _ = to.shutdown(Shutdown::Both);
+    }
+    let _ = from.shutdown(Shutdown::Both);
+}
+
+impl State {
+    fn keeps(&self, stream: &TcpStream) -> bool {
+        let port = |stream: &TcpStream| stream.local_addr().ok();
+        let at = port(stream);
+        self.forgotten.iter().any(|kept| port(kept) == at)
+    }
+}

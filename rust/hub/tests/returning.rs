@@ -1,0 +1,421 @@
+//! Daemons whose connection breaks: they return, and nothing is lost or done twice.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle};
+use mirai_worker::{
+    AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd,
+};
+use parking_lot::{Condvar, Mutex};
+
+use common::{Relay, Weather};
+
+/// A test that waits longer than this hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Tasks that a worker stops at until the test opens the gate.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    is_open: bool,
+    waiting: usize,
+    interrupts: usize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        while !state.is_open && state.interrupts == 0 {
+            assert!(!self.changed.wait_for(&mut state, HANG).timed_out());
+        }
+        state.waiting -= 1;
+    }
+
+    fn open(&self) {
+        self.state.lock().is_open = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_for_one(&self) {
+        let mut state = self.state.lock();
+        while state.waiting == 0 {
+            assert!(!self.changed.wait_for(&mut state, HANG).timed_out());
+        }
+    }
+}
+
+impl Interrupter for Gate {
+    fn interrupt(&self) {
+        self.state.lock().interrupts += 1;
+        self.changed.notify_all();
+    }
+    fn clear_interrupt(&self) {
+        self.state.lock().interrupts = 0;
+    }
+}
+
+/// Counts how often each task was evaluated.
+type Ledger = Arc<Mutex<BTreeMap<Vec<u8>, usize>>>;
+
+struct Echo {
+    gate: Arc<Gate>,
+    ledger: Ledger,
+    parts: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Evaluator for Echo {
+    fn welcome(&mut self, _settings: &[u8]) {}
+    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
+        *self.ledger.lock().entry(task.body.to_vec()).or_default() += 1;
+        if task.body.starts_with(b"gate") {
+            self.gate.pass();
+        }
+        let mut payload = task.body.to_vec();
+        if let Some(part) = task.part {
+            payload.extend(&self.parts[&part]);
+        }
+        if task.body.starts_with(b"big") {
+            payload.resize(3_000_000, 7);
+        }
+        Evaluation {
+            end: RunEnd::Value,
+            payload,
+        }
+    }
+    fn after(&mut self, _flags: TaskFlags) {}
+    fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {
+        self.parts.insert(id, bytes);
+    }
+    fn forget_part(&mut self, id: u64) {
+        self.parts.remove(&id);
+    }
+}
+
+/// A worker on a thread.
+struct Worker {
+    gate: Arc<Gate>,
+    ledger: Ledger,
+    leave: LeaveHandle,
+    thread: JoinHandle<Result<ExitReason, DaemonError>>,
+}
+
+impl Worker {
+    fn start(url: &str, change: impl FnOnce(&mut mirai_worker::WorkerOptions)) -> Worker {
+        let mut options = mirai_worker::WorkerOptions::new(Address::parse(url).unwrap());
+        // A process must not be ended for one of its threads.
+        options.autoexit = AutoExit::Finish;
+        change(&mut options);
+        let (gate, ledger) = (Arc::new(Gate::default()), Ledger::default());
+        let mut echo = Echo {
+            gate: Arc::clone(&gate),
+            ledger: Arc::clone(&ledger),
+            parts: BTreeMap::new(),
+        };
+        let leave = options.leave.clone();
+        let interrupter = Arc::clone(&gate);
+        let run = move || mirai_worker::run_worker(&options, &mut echo, interrupter);
+        Worker {
+            gate,
+            ledger,
+            leave,
+            thread: std::thread::spawn(run),
+        }
+    }
+
+    fn end(self) -> Result<ExitReason, DaemonError> {
+        let begun = Instant::now();
+        while !self.thread.is_finished() {
+            assert!(begun.elapsed() < HANG, "the worker leaves");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.thread.join().unwrap()
+    }
+}
+
+fn hub(mode: Mode, grace: Duration) -> (Hub, Relay) {
+    let hub = Hub::open(HubOptions {
+        mode,
+        grace,
+        ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
+    });
+    let hub = hub.unwrap();
+    let url = hub.address().to_string();
+    let at: SocketAddr = url.strip_prefix("tcp://").unwrap().parse().unwrap();
+    (hub, Relay::to(at))
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn until(what: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !what() {
+        assert!(begun.elapsed() < HANG, "never came true");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn connected(hub: &Hub, count: u64) {
+    until(|| hub.counts().connections == count);
+}
+
+fn submit(hub: &Hub, body: &str) -> TaskHandle {
+    hub.submit(Task::new(body.as_bytes().to_vec())).unwrap()
+}
+
+fn outcome(task: &TaskHandle) -> Outcome {
+    assert!(task.wait_for(HANG), "the task resolves");
+    task.outcome().unwrap().clone()
+}
+
+fn value(task: &TaskHandle) -> Vec<u8> {
+    match outcome(task) {
+        Outcome::Value(bytes) => bytes,
+        other => panic!("not a value: {other:?}"),
+    }
+}
+
+#[test]
+fn a_busy_worker_goes_on_with_its_task_through_a_break() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.set(Weather::Storm);
+    relay.cut();
+    until(|| hub.counts().suspects == 1);
+    // The result is there before the connection is.
+    worker.gate.open();
+    relay.set(Weather::Fair);
+    assert_eq!(value(&task), b"gate");
+    connected(&hub, 1);
+    assert_eq!(hub.counts().cumulative, 1);
+    assert_eq!(hub.workers()[0].id, 1);
+    hub.close(false);
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+}
+
+#[test]
+fn a_long_task_is_joined_again_while_it_runs() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.cut();
+    until(|| {
+        hub.workers()
+            .first()
+            .is_some_and(|worker| worker.returns == 1)
+    });
+    connected(&hub, 1);
+    worker.gate.open();
+    assert_eq!(value(&task), b"gate");
+    assert_eq!(value(&submit(&hub, "next")), b"next");
+}
+
+#[test]
+fn tasks_and_results_of_any_size_survive_any_number_of_breaks_and_run_once() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let workers: Vec<_> = (0..3)
+        .map(|_| Worker::start(&relay.url(), |_| {}))
+        .collect();
+    connected(&hub, 3);
+    let shared = hub.share(vec![5; 200_000]);
+    let tasks: Vec<_> = (0..300)
+        .map(|n| {
+            let kind = if n % 10 == 0 { "big" } else { "small" };
+            let body = format!("{kind} {n}").into_bytes();
+            let mut task = Task::new(body);
+            task.shared = (n % 3 == 0).then(|| shared.clone());
+            hub.submit(task).unwrap()
+        })
+        .collect();
+    let mut cuts = 0;
+    while hub.counts().awaiting + hub.counts().executing > 0 {
+        let before = relay.bytes();
+        until(|| relay.bytes() > before + 100_000 || hub.counts().executing == 0);
+        relay.cut();
+        cuts += 1;
+    }
+    assert!(cuts > 2);
+    for (n, task) in tasks.iter().enumerate() {
+        let bytes = value(task);
+        let body = format!("{} {n}", if n % 10 == 0 { "big" } else { "small" });
+        assert!(bytes.starts_with(body.as_bytes()));
+        let shared = if n % 3 == 0 { 200_000 } else { 0 };
+        let len = if n % 10 == 0 {
+            3_000_000
+        } else {
+            body.len() + shared
+        };
+        assert_eq!(bytes.len(), len);
+    }
+    let evaluations: Vec<_> = workers
+        .iter()
+        .flat_map(|worker| worker.ledger.lock().values().copied().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(evaluations.len(), 300);
+    assert!(evaluations.iter().all(|count| *count == 1));
+    assert_eq!(hub.counts().cumulative, 3);
+}
+
+#[test]
+fn what_was_dealt_to_a_worker_comes_once_and_in_order() {
+    let (hub, relay) = hub(Mode::Direct, LONG);
+    let worker = Worker::start(&relay.url(), |options| options.direct = true);
+    connected(&hub, 1);
+    let first = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    let others: Vec<_> = (0..50)
+        .map(|n| submit(&hub, &format!("task {n}")))
+        .collect();
+    relay.set(Weather::Storm);
+    relay.cut();
+    until(|| hub.counts().suspects == 1);
+    worker.gate.open();
+    relay.set(Weather::Fair);
+    assert_eq!(value(&first), b"gate");
+    for (n, task) in others.iter().enumerate() {
+        assert_eq!(value(task), format!("task {n}").into_bytes());
+    }
+    assert!(worker.ledger.lock().values().all(|count| *count == 1));
+}
+
+#[test]
+fn a_worker_that_does_not_return_in_time_is_lost_and_leaves_when_it_does() {
+    let (hub, relay) = hub(Mode::Queue, Duration::from_millis(300));
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.set(Weather::Storm);
+    relay.cut();
+    assert!(matches!(outcome(&task), Outcome::Lost(_)));
+    until(|| hub.workers().is_empty());
+    relay.set(Weather::Fair);
+    worker.gate.open();
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+    assert_eq!(hub.counts().cumulative, 1);
+}
+
+#[test]
+fn without_grace_a_break_is_the_end() {
+    let (hub, relay) = hub(Mode::Queue, Duration::ZERO);
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.cut();
+    assert!(matches!(outcome(&task), Outcome::Lost(_)));
+    worker.gate.open();
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+}
+
+#[test]
+fn a_worker_whose_hub_is_gone_leaves_at_once() {
+    let (hub, _relay) = hub(Mode::Queue, LONG);
+    let worker = Worker::start(&hub.address().to_string(), |_| {});
+    connected(&hub, 1);
+    hub.close(false);
+    drop(hub);
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+}
+
+#[test]
+fn a_worker_that_stays_serves_the_next_hub_also_after_a_break() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let url = hub.address().to_string();
+    let worker = Worker::start(&relay.url(), |options| options.autoexit = AutoExit::No);
+    connected(&hub, 1);
+    relay.set(Weather::Storm);
+    relay.cut();
+    until(|| hub.counts().suspects == 1);
+    hub.close(false);
+    drop(hub);
+    let hub = Hub::open(HubOptions::new(Address::parse(&url).unwrap())).unwrap();
+    relay.set(Weather::Fair);
+    connected(&hub, 1);
+    assert_eq!(value(&submit(&hub, "again")), b"again");
+    hub.close(true);
+    assert!(worker.end().is_ok());
+}
+
+#[test]
+fn the_last_result_of_a_worker_is_delivered_after_a_break() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let worker = Worker::start(&relay.url(), |options| options.maxtasks = Some(1));
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.set(Weather::Storm);
+    relay.cut();
+    until(|| hub.counts().suspects == 1);
+    worker.gate.open();
+    relay.set(Weather::Fair);
+    assert_eq!(value(&task), b"gate");
+    assert!(matches!(worker.end(), Ok(ExitReason::MaxTasks)));
+    until(|| hub.workers().is_empty());
+}
+
+#[test]
+fn a_cancellation_during_a_break_reaches_the_worker_that_returns() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.set(Weather::Storm);
+    relay.cut();
+    until(|| hub.counts().suspects == 1);
+    assert!(task.cancel());
+    assert!(matches!(outcome(&task), Outcome::Cancelled));
+    relay.set(Weather::Fair);
+    assert_eq!(value(&submit(&hub, "next")), b"next");
+    drop(worker);
+}
+
+#[test]
+fn a_worker_may_be_told_to_leave_while_it_is_away_and_while_it_looks_for_its_hub() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let [dismissed, asked] = [1, 2].map(|count| {
+        let worker = Worker::start(&relay.url(), |_| {});
+        connected(&hub, count);
+        worker
+    });
+    relay.set(Weather::Storm);
+    relay.cut();
+    until(|| hub.counts().suspects == 2);
+    hub.dismiss(1);
+    until(|| hub.workers().len() == 1);
+    asked.leave.ask();
+    assert!(asked.end().is_ok());
+    relay.set(Weather::Fair);
+    assert!(dismissed.end().is_ok());
+}
+
+#[test]
+fn a_worker_is_there_again_before_the_hub_has_noticed() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    // The worker's end of the stretch only.
+    relay.cut_daemons();
+    until(|| {
+        hub.workers()
+            .first()
+            .is_some_and(|worker| worker.returns == 1)
+    });
+    worker.gate.open();
+    assert_eq!(value(&task), b"gate");
+    assert_eq!(value(&submit(&hub, "next")), b"next");
+    assert_eq!(hub.counts().cumulative, 1);
+}

@@ -1,0 +1,149 @@
+//! The data connection as the evaluating thread has it: one that goes on after a break, where the hub lets it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mirai_wire::{Frame, FromDaemon, ToDaemon};
+
+use crate::membership::{Connections, Verdict};
+use crate::session::{Channel, Next};
+use crate::{DaemonError, LeaveHandle};
+
+/// The data connection to one hub.
+#[derive(Debug)]
+pub(crate) struct Data {
+    channel: Channel,
+    leave: LeaveHandle,
+    connections: Arc<Connections>,
+    /// `None` where a break is the end.
+    kept: Option<Kept>,
+}
+
+/// What the hub may not have received: it is sent again over the next connection.
+#[derive(Debug, Default)]
+struct Kept {
+    /// How many messages came before these.
+    acknowledged: u64,
+    messages: VecDeque<(FromDaemon, Vec<u8>)>,
+}
+
+impl Kept {
+    fn acknowledge(&mut self, received: u64) {
+        let more = received.saturating_sub(self.acknowledged);
+        let more = usize::try_from(more).unwrap_or(usize::MAX);
+        let more = more.min(self.messages.len());
+        self.messages.drain(..more);
+        self.acknowledged += more as u64;
+    }
+}
+
+impl Data {
+    pub(crate) fn new(
+        channel: Channel,
+        leave: &LeaveHandle,
+        connections: Arc<Connections>,
+        may_return: bool,
+    ) -> Data {
+        leave.reads_from(&channel.connection);
+        Data {
+            channel,
+            leave: leave.clone(),
+            connections,
+            kept: may_return.then(Kept::default),
+        }
+    }
+
+    /// The next message, or what came instead by `deadline`. A break that is mended does not show.
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, DaemonError> {
+        if self.kept.is_none() {
+            return self.channel.next(deadline);
+        }
+        loop {
+            if !self.connections.is_whole()
+                && let Some(next) = self.wait_for_another(deadline)
+            {
+                return Ok(next);
+            }
+            match self.channel.next(deadline)? {
+                Next::Message(Frame {
+                    message: ToDaemon::Received { count },
+                    ..
+                }) => self.acknowledge(count),
+                Next::Message(frame) if self.connections.take_in() => {
+                    return Ok(Next::Message(frame));
+                }
+                // It comes again over the next connection.
+                Next::Message(_) => {}
+                Next::End if self.leave.is_asked() => return Ok(Next::End),
+                Next::End => {
+                    if let Some(next) = self.wait_for_another(deadline) {
+                        return Ok(next);
+                    }
+                }
+                Next::Late => return Ok(Next::Late),
+            }
+        }
+    }
+
+    /// Sends a message. Where the daemon may return, that is a promise: it is kept until the hub is known to have it.
+    pub(crate) fn send(&mut self, message: FromDaemon, payload: Vec<u8>) -> io::Result<()> {
+        let Some(kept) = &mut self.kept else {
+            return self.channel.send(&message, &payload);
+        };
+        kept.messages.push_back((message, payload));
+        if !self.connections.is_whole() {
+            // With what else is kept, if there is another connection by now.
+            self.wait_for_another(Some(Instant::now()));
+        } else if let Some((message, payload)) = kept.messages.back() {
+            // A failure shows in reading.
+            let _ = self.channel.send(message, payload);
+        }
+        Ok(())
+    }
+
+    /// Waits until the hub has all that was said, or is gone, at most until `deadline`.
+    pub(crate) fn deliver(&mut self, deadline: Instant) {
+        while self
+            .kept
+            .as_ref()
+            .is_some_and(|kept| !kept.messages.is_empty())
+        {
+            match self.next(Some(deadline)) {
+                // Nothing is begun any more.
+                Ok(Next::Message(_)) => {}
+                Ok(Next::Late | Next::End) | Err(_) => return,
+            }
+        }
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.channel.shutdown();
+    }
+
+    fn acknowledge(&mut self, received: u64) {
+        if let Some(kept) = &mut self.kept {
+            kept.acknowledge(received);
+        }
+    }
+
+    /// Goes on with another connection; or what came instead.
+    fn wait_for_another(&mut self, deadline: Option<Instant>) -> Option<Next> {
+        match self.connections.wait(deadline) {
+            Verdict::Back(channel, received) => {
+                self.leave.reads_from(&channel.connection);
+                self.channel = channel;
+                self.acknowledge(received);
+                for (message, payload) in self.kept.iter().flat_map(|kept| &kept.messages) {
+                    if self.channel.send(message, payload).is_err() {
+                        break;
+                    }
+                }
+                None
+            }
+            Verdict::Over => Some(Next::End),
+            Verdict::Late => Some(Next::Late),
+        }
+    }
+}
