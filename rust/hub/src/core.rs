@@ -29,14 +29,13 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::callback::{Panicked, guarded};
+use crate::cell::Cell;
 use crate::link::Link;
 use crate::member::{Links, Member, Seat};
 use crate::reactor::{Reactor, after, is_inside};
-use crate::task::{Cell, SharedPart};
+use crate::task::{PartOwner, SharedPart};
 use crate::timer::Timer;
-use crate::{
-    MAX_EVALUATIONS, MemoryReturn, Outcome, SubmitError, Task, TaskHandle, Welcome, Worker,
-};
+use crate::{MAX_EVALUATIONS, MemoryReturn, Outcome, SubmitError, Task, Welcome, Worker};
 
 /// What the hub, its handles and the reactor's tasks share.
 pub(crate) struct Core {
@@ -261,7 +260,7 @@ impl Core {
         result
     }
 
-    pub(crate) fn submit(self: &Arc<Self>, task: Task) -> Result<TaskHandle, SubmitError> {
+    pub(crate) fn submit(self: &Arc<Self>, task: Task) -> Result<Arc<Cell>, SubmitError> {
         self.with_state(|state, timer, work| {
             if state.is_closed {
                 work.unused.push(task.into());
@@ -272,14 +271,14 @@ impl Core {
             }
             let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
             let id = state.scheduler.reserve();
-            let handle = state.open(self, id, task.into());
+            let cell = state.open(id, task.into(), self.memory_return);
             state.handle(
                 timer,
                 work,
                 Event::TaskSubmitted { task: id, options },
                 None,
             );
-            Ok(handle)
+            Ok(cell)
         })
     }
 
@@ -288,7 +287,7 @@ impl Core {
         self: &Arc<Self>,
         task: Task,
         min: Option<u32>,
-    ) -> Result<Vec<TaskHandle>, SubmitError> {
+    ) -> Result<Vec<Arc<Cell>>, SubmitError> {
         self.with_state(|state, timer, work| {
             let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
             let parts = Parts::from(task);
@@ -309,9 +308,9 @@ impl Core {
                 }
             };
             let ids: Vec<TaskId> = (0..count).map(|_| state.scheduler.reserve()).collect();
-            let handles = ids
+            let cells = ids
                 .iter()
-                .map(|id| state.open(self, *id, parts.clone()))
+                .map(|id| state.open(*id, parts.clone(), self.memory_return))
                 .collect();
             work.unused.push(parts);
             if count > 0 {
@@ -321,7 +320,7 @@ impl Core {
                 };
                 state.handle(timer, work, event, None);
             }
-            Ok(handles)
+            Ok(cells)
         })
     }
 
@@ -510,22 +509,8 @@ impl Core {
 
     pub(crate) fn share(self: &Arc<Self>, bytes: Vec<u8>) -> SharedPart {
         let part = self.state.lock().scheduler.add_part(bytes.len() as u64);
-        SharedPart::new(bytes, part, Arc::downgrade(self))
-    }
-
-    /// No task and no handle refers to this part any more.
-    pub(crate) fn note_unused_part(&self, id: u64, part: PartId) {
-        self.with_state(|state, _, work| {
-            state.scheduler.drop_part(part);
-            for member in state
-                .members
-                .values_mut()
-                .filter_map(|member| member.parts.remove(&id).then_some(member))
-            {
-                member.queue(ToDaemon::Forget { id }, None);
-                work.flush.push(Arc::clone(&member.links.data));
-            }
-        });
+        let core = Arc::downgrade(self);
+        SharedPart::new(bytes, part, core)
     }
 
     /// Settles everything and ends all connections; with `exit` the daemons are told to exit first.
@@ -623,6 +608,22 @@ impl Core {
     }
 }
 
+impl PartOwner for Core {
+    fn note_unused_part(&self, id: u64, part: PartId) {
+        self.with_state(|state, _, work| {
+            state.scheduler.drop_part(part);
+            for member in state
+                .members
+                .values_mut()
+                .filter_map(|member| member.parts.remove(&id).then_some(member))
+            {
+                member.queue(ToDaemon::Forget { id }, None);
+                work.flush.push(Arc::clone(&member.links.data));
+            }
+        });
+    }
+}
+
 fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
     let timeout =
         task.timeout.map(
@@ -635,9 +636,7 @@ fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>)
     TaskOptions {
         bytes: task.body.len() as u64 + TASK_COST,
         // That of another hub is none of this scheduler's.
-        part: (task.shared.as_ref())
-            .filter(|SharedPart(part)| part.core.as_ptr() == core)
-            .map(|SharedPart(part)| part.part),
+        part: (task.shared.as_ref()).and_then(|SharedPart(part)| part.part_of(core)),
         timeout,
         to: task.to.and_then(|number| numbers.get(&number).copied()),
     }
@@ -657,14 +656,19 @@ impl State {
         }
     }
 
-    fn open(&mut self, core: &Arc<Core>, id: TaskId, parts: Parts) -> TaskHandle {
-        let cell = Cell::new(id, Arc::downgrade(core), core.memory_return);
+    fn open(
+        &mut self,
+        id: TaskId,
+        parts: Parts,
+        memory_return: Option<&'static MemoryReturn>,
+    ) -> Arc<Cell> {
+        let cell = Cell::new(id, memory_return);
         let open = Open {
             cell: Arc::clone(&cell),
             parts,
         };
         self.tasks.insert(id.index(), open);
-        TaskHandle(cell)
+        cell
     }
 
     /// Tells the scheduler, and turns its effects into work.

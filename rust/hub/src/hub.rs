@@ -4,64 +4,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_lanes::{Access, Address, OutOfFiles, RoomFor, check_room};
-use mirai_scheduler::{Counts, Memory, Mode};
+use mirai_lanes::{Address, OutOfFiles, RoomFor, check_room};
+use mirai_scheduler::{Counts, Memory};
 use parking_lot::Mutex;
 
+use crate::cell::Cell;
 use crate::core::Core;
+use crate::handle::TaskHandle;
+use crate::options::HubOptions;
 use crate::reactor::Reactor;
 use crate::refusals::{Refusals, Refused};
 use crate::task::SharedPart;
-use crate::{HubError, MemoryReturn, SubmitError, Task, TaskHandle, Worker, daemons};
-
-/// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
-/// whichever thread drives the connections, one call at a time.
-pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
-
-/// What [`HubOptions::grace`] is unless said otherwise: longer than a router takes to restart a line, and short beside the
-/// time that is lost with a task.
-pub const GRACE: Duration = Duration::from_secs(10);
-
-/// How to open a hub.
-pub struct HubOptions {
-    /// Where to listen.
-    pub address: Address,
-    /// Who may connect, at an address of a network.
-    pub access: Access,
-    /// Number by which daemons launched from this process identify themselves, so that their process ids can be
-    /// trusted; 0 for none.
-    pub launcher: u64,
-    /// How tasks find their daemons.
-    pub mode: Mode,
-    /// Submissions are refused while queued tasks take this many bytes or more; `None` for no limit.
-    pub capacity: Option<u64>,
-    /// Settings for daemons; `None` for none.
-    pub welcome: Option<Welcome>,
-    /// How long a daemon whose connection breaks may stay away before it is lost, at an address of a network; zero is not at
-    /// all.
-    pub grace: Duration,
-    /// Receives reports of freed memory; `None` for nobody.
-    pub memory_return: Option<&'static MemoryReturn>,
-}
-
-impl HubOptions {
-    /// A hub with one FIFO queue and no limits.
-    pub fn new(address: Address) -> HubOptions {
-        HubOptions {
-            address,
-            access: Access::default(),
-            launcher: 0,
-            mode: Mode::Queue,
-            capacity: None,
-            welcome: None,
-            grace: GRACE,
-            memory_return: None,
-        }
-    }
-}
-
-/// Limit of evaluations per call of [`Hub::everywhere`]: more than the daemons a hub can have.
-pub const MAX_EVALUATIONS: u32 = 1 << 16;
+use crate::{HubError, SubmitError, Task, Worker, daemons};
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
 pub struct Hub {
@@ -169,7 +123,7 @@ impl Hub {
     /// # Errors
     /// [`SubmitError::Full`] gives the task back; [`SubmitError::Closed`].
     pub fn submit(&self, task: Task) -> Result<TaskHandle, SubmitError> {
-        self.core.submit(task)
+        self.core.submit(task).map(|cell| self.task(cell))
     }
 
     /// Submits one evaluation for each connected daemon, at least `min` of them, which later tasks wait for.
@@ -177,7 +131,8 @@ impl Hub {
     /// # Errors
     /// [`SubmitError::TooMany`] for more than [`MAX_EVALUATIONS`](crate::MAX_EVALUATIONS); [`SubmitError::Closed`].
     pub fn everywhere(&self, task: Task, min: u32) -> Result<Vec<TaskHandle>, SubmitError> {
-        self.core.everywhere(task, Some(min))
+        let cells = self.core.everywhere(task, Some(min))?;
+        Ok(cells.into_iter().map(|cell| self.task(cell)).collect())
     }
 
     /// Submits one evaluation for each connected daemon, as [`everywhere`](Self::everywhere) does, and has each daemon
@@ -187,7 +142,16 @@ impl Hub {
     /// # Errors
     /// [`SubmitError::Closed`].
     pub fn set_up(&self, task: Task) -> Result<Vec<TaskHandle>, SubmitError> {
-        self.core.everywhere(task, None)
+        let cells = self.core.everywhere(task, None)?;
+        Ok(cells.into_iter().map(|cell| self.task(cell)).collect())
+    }
+
+    /// The handle to a task of this hub.
+    fn task(&self, cell: Arc<Cell>) -> TaskHandle {
+        TaskHandle {
+            cell,
+            core: Arc::downgrade(&self.core),
+        }
     }
 
     /// Makes a part that many tasks can refer to.

@@ -23,15 +23,18 @@
 
 mod attending;
 mod callback;
+mod cell;
 mod core;
 mod daemons;
 mod error;
+mod handle;
 mod hub;
 mod kept;
 mod link;
 mod member;
 mod memory_return;
 mod newcomers;
+mod options;
 mod outcome;
 mod reactor;
 mod refusals;
@@ -41,8 +44,10 @@ mod timer;
 mod watch;
 mod worker;
 
+pub use cell::take_task_number;
 pub use error::{HubError, SubmitError};
-pub use hub::{GRACE, Hub, HubHandle, HubOptions, MAX_EVALUATIONS, Welcome};
+pub use handle::TaskHandle;
+pub use hub::{Hub, HubHandle};
 pub use memory_return::{MemoryReturn, StartThread};
 pub use mirai_lanes::{
     Access, Address, ErrorCode, HubTls, LaneError, OutOfFiles, Token, check_room_for, interfaces,
@@ -50,8 +55,9 @@ pub use mirai_lanes::{
 };
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::TaskFlags;
+pub use options::{GRACE, HubOptions, MAX_EVALUATIONS, Welcome};
 pub use outcome::Outcome;
 pub use refusals::Refused;
-pub use task::{SharedPart, Task, TaskHandle, take_task_number};
+pub use task::{SharedPart, Task};
 pub use watch::{Progress, Watch};
 pub use worker::{Running, Worker};

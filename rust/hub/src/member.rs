@@ -6,9 +6,9 @@ use std::sync::Arc;
 use mirai_scheduler::DaemonId;
 use mirai_wire::{Return, ReturnKey, ReturnTicket, ToDaemon};
 
+use crate::cell::Cell;
 use crate::kept::{Kept, Sent};
 use crate::link::Link;
-use crate::task::Cell;
 use crate::worker::{Worker, Workload};
 
 /// The daemon is told what has arrived whenever it keeps so much, besides the last thing that it says.

@@ -2,25 +2,17 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::TaskHandle;
+use crate::Outcome;
+use crate::cell::{Cell as TaskCell, take_watch_number};
 use crate::core::Core;
+use crate::handle::TaskHandle;
 use crate::reactor::{after, wait_in};
-use crate::task::Cell as TaskCell;
-
-/// Numbers watches over the life of the process, from 1.
-static LAST_WATCH: AtomicU64 = AtomicU64::new(0);
-
-/// Returns a number that no other watch has.
-pub(crate) fn take_watch_number() -> u64 {
-    LAST_WATCH.fetch_add(1, Ordering::Relaxed) + 1
-}
 
 /// Progress of a set of tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,14 +91,12 @@ impl Watch {
         for (index, task) in tasks.iter().enumerate() {
             let shared = Arc::clone(&shared);
             // The cell outlives its own callback: a handle inside it would be a cycle while the task is open.
-            let cell = Arc::downgrade(&task.0);
+            let cell = Arc::downgrade(&task.cell);
             cells.push(Weak::clone(&cell));
-            task.watch(number, move || {
-                let failed = cell.upgrade().is_some_and(|cell| {
-                    TaskHandle(cell)
-                        .outcome()
-                        .is_some_and(crate::Outcome::is_failure)
-                });
+            task.cell.watch(number, move || {
+                let failed = cell
+                    .upgrade()
+                    .is_some_and(|cell| cell.outcome().is_some_and(Outcome::is_failure));
                 let mut seen = shared.seen.lock();
                 seen.note(index, failed);
                 if seen.is_reached() {
@@ -157,10 +147,10 @@ impl Watch {
 }
 
 fn one_core(tasks: &[TaskHandle]) -> Option<&Weak<Core>> {
-    let core = tasks.first()?.core();
+    let core = &tasks.first()?.core;
     tasks
         .iter()
-        .all(|task| Weak::ptr_eq(task.core(), core))
+        .all(|task| Weak::ptr_eq(&task.core, core))
         .then_some(core)
 }
 

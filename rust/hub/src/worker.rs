@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::task::Cell;
+use crate::cell::Cell;
 
 /// A connected daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,57 @@
+//! How a hub is opened.
+
+use std::time::Duration;
+
+use mirai_lanes::{Access, Address};
+use mirai_scheduler::Mode;
+
+use crate::MemoryReturn;
+
+/// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
+/// whichever thread drives the connections, one call at a time.
+pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
+
+/// What [`HubOptions::grace`] is unless said otherwise: longer than a router takes to restart a line, and short beside the
+/// time that is lost with a task.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// How to open a hub.
+pub struct HubOptions {
+    /// Where to listen.
+    pub address: Address,
+    /// Who may connect, at an address of a network.
+    pub access: Access,
+    /// Number by which daemons launched from this process identify themselves, so that their process ids can be
+    /// trusted; 0 for none.
+    pub launcher: u64,
+    /// How tasks find their daemons.
+    pub mode: Mode,
+    /// Submissions are refused while queued tasks take this many bytes or more; `None` for no limit.
+    pub capacity: Option<u64>,
+    /// Settings for daemons; `None` for none.
+    pub welcome: Option<Welcome>,
+    /// How long a daemon whose connection breaks may stay away before it is lost, at an address of a network; zero is not at
+    /// all.
+    pub grace: Duration,
+    /// Receives reports of freed memory; `None` for nobody.
+    pub memory_return: Option<&'static MemoryReturn>,
+}
+
+impl HubOptions {
+    /// A hub with one FIFO queue and no limits.
+    pub fn new(address: Address) -> HubOptions {
+        HubOptions {
+            address,
+            access: Access::default(),
+            launcher: 0,
+            mode: Mode::Queue,
+            capacity: None,
+            welcome: None,
+            grace: GRACE,
+            memory_return: None,
+        }
+    }
+}
+
+/// Limit of evaluations per call of [`Hub::everywhere`](crate::Hub::everywhere): more than the daemons a hub can have.
+pub const MAX_EVALUATIONS: u32 = 1 << 16;
