@@ -8,9 +8,9 @@ use mirai_lanes::{ProcessEnd, SILENCE};
 use mirai_wire::{Frame, FrameBuffer, FromDaemon, RunEnd, ToDaemon};
 
 use crate::core::Core;
-use crate::daemons::{GreetError, fill, fill_now};
 use crate::link::Link;
 use crate::member::{Links, Seat};
+use crate::reading::{PeerError, fill, fill_now};
 
 /// Questions without an answer after which a connection is broken.
 const PINGS: u32 = 3;
@@ -21,7 +21,7 @@ enum End {
     /// The daemon has said goodbye or what is no message, or its process is no more.
     Gone,
     /// The connection does not work any more, and the daemon may.
-    Broken(Option<GreetError>),
+    Broken(Option<PeerError>),
 }
 
 /// Attends to a daemon until it is gone, or there over another connection. The end of its process counts, not only that
@@ -33,7 +33,7 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
     let end = tokio::select! {
         end = handle_messages(core, seat, link, &mut buffer) => end,
         () = link.write_queued() => End::Broken(None),
-        () = silence(&links.control) => End::Broken(Some(GreetError::Silent)),
+        () = silence(&links.control) => End::Broken(Some(PeerError::Silent)),
         () = &mut ended => {
             // What it wrote before its end still counts.
             while let Ok(Some(true)) = fill_now(link, &mut buffer) {
@@ -125,7 +125,7 @@ fn handle_received(
     core: &Core,
     seat: Seat,
     buffer: &mut FrameBuffer,
-) -> Result<ControlFlow<()>, GreetError> {
+) -> Result<ControlFlow<()>, PeerError> {
     while let Some(Frame {
         message,
         payload,
@@ -144,7 +144,7 @@ fn handle_received(
                 core.leaving(seat);
                 return Ok(ControlFlow::Break(()));
             }
-            FromDaemon::Hello(_) | FromDaemon::Pong => return Err(GreetError::NoHello),
+            FromDaemon::Hello(_) | FromDaemon::Pong => return Err(PeerError::NoHello),
         }
     }
     Ok(ControlFlow::Continue(()))

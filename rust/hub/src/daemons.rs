@@ -1,20 +1,17 @@
-//! Connections of daemons: accepting them, pairing the two of each daemon, reading reports until the daemon is gone.
+//! Connections of daemons: accepting them, and pairing the two of each daemon.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mirai_lanes::{Address, Arrival, LaneError, Listener, OutOfFiles, RoomFor, check_room};
+use mirai_lanes::{Address, Arrival, Listener, RoomFor, check_room};
 use mirai_scheduler::Mode;
 use mirai_wire::{
     Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, RefuseReason, Role, ToDaemon,
-    Want, WireError,
+    WireError,
 };
 use parking_lot::Mutex;
-use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::attending::attend;
@@ -22,6 +19,7 @@ use crate::core::Core;
 use crate::link::Link;
 use crate::member::Links;
 use crate::newcomers::{Newcomer, Newcomers};
+use crate::reading::{PeerError, fill};
 use crate::refusals::{Kind, Refusals};
 use crate::throttle::{self, Throttle};
 
@@ -31,45 +29,6 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Pause when accepting itself fails: descriptors have run out, and come back when daemons leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Why a peer did not become a daemon, or stopped being one.
-#[derive(Debug, Error)]
-pub(crate) enum GreetError {
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("it closed the connection before it said hello")]
-    Gone,
-    #[error("its first message is no hello")]
-    NoHello,
-    #[error("it does not answer any more")]
-    Silent,
-    #[error("it has no control connection")]
-    NoControl,
-    #[error("its data connection did not come")]
-    NoData,
-    #[error(transparent)]
-    Files(#[from] OutOfFiles),
-    #[error("its dispatcher setting differs from the hub's")]
-    Mode,
-    #[error("it did not say hello in time")]
-    Late,
-    #[error("it was silent while others waited")]
-    Crowded,
-    #[error(transparent)]
-    Lane(#[from] LaneError),
-}
-
-impl GreetError {
-    fn kind(&self) -> Kind {
-        match self {
-            GreetError::Lane(error) => Kind::of(error),
-            GreetError::Late | GreetError::Crowded => Kind::Silent,
-            _ => Kind::Unfit,
-        }
-    }
-}
 
 /// A control connection that waits for its data connection.
 #[derive(Debug)]
@@ -139,8 +98,8 @@ impl Entrance {
         };
         let greeted = tokio::select! {
             greeted = greeting => greeted,
-            () = newcomer.gives_way() => Err(GreetError::Crowded),
-            () = tokio::time::sleep(HELLO_WITHIN) => Err(GreetError::Late),
+            () = newcomer.gives_way() => Err(PeerError::Crowded),
+            () = tokio::time::sleep(HELLO_WITHIN) => Err(PeerError::Late),
         };
         let served = match greeted {
             Ok((link, hello)) => {
@@ -165,40 +124,7 @@ impl Entrance {
     }
 }
 
-/// Reads what the peer has sent next; `false` at the end of the stream. Giving up in between loses nothing.
-pub(crate) async fn fill(link: &Link, buffer: &mut FrameBuffer) -> Result<bool, GreetError> {
-    loop {
-        poll_fn(|cx| link.connection.poll_readable(cx)).await?;
-        if let Some(open) = fill_now(link, buffer)? {
-            return Ok(open);
-        }
-    }
-}
-
-/// Reads what is there: `None` when nothing is, `Some(false)` at the end of the stream.
-pub(crate) fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<bool>, GreetError> {
-    let read = match buffer.want() {
-        Want::Window(window) => link
-            .connection
-            .try_read(window)
-            .inspect(|count| buffer.filled(*count)),
-        Want::Payload { into, missing } => link.connection.try_read_append(into, missing),
-    };
-    match read {
-        Ok(count) => Ok(Some(count > 0)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn read_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, GreetError> {
+async fn read_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, PeerError> {
     loop {
         match buffer.next_preamble() {
             Ok(Some(())) => break,
@@ -210,18 +136,18 @@ async fn read_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, Gree
             Err(error) => return Err(error.into()),
         }
         if !fill(link, buffer).await? {
-            return Err(GreetError::Gone);
+            return Err(PeerError::Gone);
         }
     }
     loop {
         if let Some(Frame { message, .. }) = buffer.next_frame()? {
             let FromDaemon::Hello(hello) = message else {
-                return Err(GreetError::NoHello);
+                return Err(PeerError::NoHello);
             };
             return Ok(hello);
         }
         if !fill(link, buffer).await? {
-            return Err(GreetError::Gone);
+            return Err(PeerError::Gone);
         }
     }
 }
@@ -239,11 +165,11 @@ impl Entrance {
         buffer: FrameBuffer,
         hello: Hello,
         newcomer: Arc<Newcomer>,
-    ) -> Result<(), GreetError> {
+    ) -> Result<(), PeerError> {
         let hub_is_direct = self.core.mode == Mode::Direct;
         if hello.direct != hub_is_direct {
             refuse(link, RefuseReason::Mode { hub_is_direct });
-            return Err(GreetError::Mode);
+            return Err(PeerError::Mode);
         }
         if let Err(full) = check_room(RoomFor::Connection) {
             self.core.turn_away(self.pid(link, &hello), full);
@@ -275,7 +201,7 @@ impl Entrance {
         mut buffer: FrameBuffer,
         pair: PairKey,
         newcomer: Arc<Newcomer>,
-    ) -> Result<(), GreetError> {
+    ) -> Result<(), PeerError> {
         let half = Half {
             link: Arc::clone(link),
             newcomer: Arc::clone(&newcomer),
@@ -294,10 +220,10 @@ impl Entrance {
         tokio::select! {
             () = link.write_queued() => {}
             _ = read_pongs(link, &mut buffer) => {}
-            () = gives_way => return Err(GreetError::Crowded),
+            () = gives_way => return Err(PeerError::Crowded),
         }
         match self.halves.lock().remove(&pair) {
-            Some(_) => Err(GreetError::NoData),
+            Some(_) => Err(PeerError::NoData),
             None => Ok(()),
         }
     }
@@ -307,12 +233,12 @@ impl Entrance {
         link: &Arc<Link>,
         mut buffer: FrameBuffer,
         hello: Hello,
-    ) -> Result<(), GreetError> {
+    ) -> Result<(), PeerError> {
         let control = self.halves.lock().remove(&hello.pair);
         let Half {
             link: control,
             newcomer,
-        } = control.ok_or(GreetError::NoControl)?;
+        } = control.ok_or(PeerError::NoControl)?;
         newcomer.is_known();
         buffer.set_limits(FrameLimits::PEER);
         let links = Links {
@@ -340,12 +266,12 @@ impl Entrance {
 }
 
 /// What a daemon's control connection says once it is taken.
-async fn read_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), GreetError> {
+async fn read_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), PeerError> {
     loop {
         while let Some(Frame { message, .. }) = buffer.next_frame()? {
             match message {
                 FromDaemon::Pong => link.pongs.fetch_add(1, Ordering::Relaxed),
-                _ => return Err(GreetError::NoHello),
+                _ => return Err(PeerError::NoHello),
             };
         }
         if !fill(link, buffer).await? {

@@ -37,6 +37,7 @@ mod newcomers;
 mod options;
 mod outcome;
 mod reactor;
+mod reading;
 mod refusals;
 mod task;
 mod throttle;
