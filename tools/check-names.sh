@@ -1,6 +1,6 @@
 #!/bin/sh
 # What readers are sent to is there: every Rust file begins with a line that says what it is, and every file and function
-# that ARCHITECTURE.md and CONTRIBUTING.md name in backticks exists. Prints what is wrong, and fails then.
+# that ARCHITECTURE.md and CONTRIBUTING.md name in backticks exists, in the file that the page says. Prints what is wrong, and fails then.
 #
 # A file is named by its path, or by the end of it that begins at a folder; a function as `name()` or `Type::name()`.
 set -eu
@@ -34,6 +34,12 @@ for page in ARCHITECTURE.md CONTRIBUTING.md; do
   done >>"$work/wrong"
   sed -nE 's/^(.*[^A-Za-z0-9_.])?([A-Za-z0-9_.]+)\([^()]*\)$/\2/p' "$work/named" | sort -u | while read -r name; do
     grep -qxF "$name" "$work/functions" || echo "$page: no function \`$name()\`"
+  done >>"$work/wrong"
+  # "`name()` in `file`", across the ends of lines.
+  tr '\n' ' ' <"$page" | tr -s ' ' | grep -oE '`[A-Za-z0-9_.:]+\(\)`,? in `[A-Za-z0-9_./-]+\.(rs|R)`' | sort -u |
+    sed -E 's/`([A-Za-z0-9_.]*::?:?)*([A-Za-z0-9_.]+)\(\)`,? in `(.*)`/\2 \3/' | while read -r name file; do
+    in=$(grep -E "(^|/)$(echo "$file" | sed 's/\./\\./g')\$" "$work/files" | head -n 1)
+    test -n "$in" && grep -qE "fn $name\b|^[[:space:]]*$name (<-|=) function" "$in" || echo "$page: no function \`$name()\` in \`$file\`"
   done >>"$work/wrong"
 done
 

@@ -1,8 +1,8 @@
 //! The writing side of a connection to a daemon.
 //!
 //! Who is in here at the same time: `queue()` is called by whoever holds `Core::state`, and for messages that concern no task
-//! (refusals, pings, exit) by the thread that drives the reactor, or closes the hub or dismisses the daemon; `flush()` by each of these after it has let go of that lock;
-//! `write_queued()` by the connection's task in the reactor.
+//! (refusals, pings, exit) by the thread that drives the reactor, or that closes the hub or dismisses the daemon; `flush()` by
+//! each of these after it has let go of that lock; `write_queued()` by the connection's task in the reactor.
 //!
 //! *`Link::queue`* guards the frames that are not written yet. It is held while they are written, so that two threads which
 //! flush at once keep the order; the write cannot block. It may be taken under `Core::state`; nothing is taken under it.

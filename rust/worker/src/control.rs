@@ -1,8 +1,9 @@
 //! The control thread of a daemon: reads cancellations, exit and pings while the main thread evaluates, and notices the end of
 //! the host.
 //!
-//! The thread is the only reader of the control connection. It shares `Current` (see there for its lock), the flag `told` and
-//! the data connection with the evaluating thread; of the latter it only ends the reading.
+//! The thread is the only reader of the control connection, and the one that dials again after a break. It shares with the
+//! evaluating thread `Current` and `Connections` (each says what its lock is for), the flag `told`, and the data connection,
+//! which it ends, or only its reading. It never holds one of the two locks while it takes the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
