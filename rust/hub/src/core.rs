@@ -93,7 +93,7 @@ const TASK_COST: u64 = 2 * (size_of::<Cell>() + size_of::<Open>() + size_of::<Ve
 /// The scheduler never uses this run.
 const SETUP: RunId = RunId(SETUP_RUN);
 
-/// What is sent of a task. Kept until the task is released: a daemon may leave before it has begun.
+/// What is sent of a task. Unacknowledged until the task is released: a daemon may leave before it has begun.
 #[derive(Clone)]
 struct Parts {
     body: Arc<Vec<u8>>,

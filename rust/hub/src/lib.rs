@@ -29,7 +29,6 @@ mod daemons;
 mod error;
 mod handle;
 mod hub;
-mod kept;
 mod link;
 mod member;
 mod memory_return;
@@ -42,6 +41,7 @@ mod refusals;
 mod task;
 mod throttle;
 mod timer;
+mod unacknowledged;
 mod watch;
 mod worker;
 

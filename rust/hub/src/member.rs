@@ -7,8 +7,8 @@ use mirai_scheduler::DaemonId;
 use mirai_wire::{Return, ReturnKey, ReturnTicket, ToDaemon};
 
 use crate::cell::Cell;
-use crate::kept::{Kept, Sent};
 use crate::link::Link;
+use crate::unacknowledged::{Sent, Unacknowledged};
 use crate::worker::{Worker, Workload};
 
 /// The daemon is told what has arrived whenever it keeps so much, besides the last thing that it says.
@@ -45,7 +45,7 @@ pub(crate) struct Member {
 #[derive(Debug)]
 struct Returning {
     key: ReturnKey,
-    kept: Kept,
+    kept: Unacknowledged,
     /// Reports and goodbyes that have come.
     received: u64,
     /// Bytes of these that the daemon keeps, for all it knows.
@@ -86,7 +86,7 @@ impl Member {
             is_away: false,
             returning: ticket.map(|ticket| Returning {
                 key: ticket.key,
-                kept: Kept::default(),
+                kept: Unacknowledged::default(),
                 received: 0,
                 owed: 0,
             }),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use mirai_lanes::{Address, ErrorCode, HOST_SILENCE};
 use mirai_wire::Return;
 
+use crate::connections::Connections;
 use crate::limits::WorkerLimits;
-use crate::membership::Connections;
 use crate::options::LOOK;
 use crate::session::{Membership, Reopened, Session};
 use crate::{DaemonError, Evaluator, ExitReason, WorkerOptions};

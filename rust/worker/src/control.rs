@@ -14,8 +14,8 @@ use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, SILENCE, Wake};
 use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
 use crate::connect::reconnect;
+use crate::connections::Connections;
 use crate::current::Current;
-use crate::membership::Connections;
 use crate::session::{Channel, Membership, Next};
 use crate::{AutoExit, DaemonError, Interrupter, WorkerOptions};
 

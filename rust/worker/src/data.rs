@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
-use crate::membership::{Connections, Verdict};
+use crate::connections::{Connections, Verdict};
 use crate::session::{Channel, Next};
 use crate::{DaemonError, LeaveHandle};
 
@@ -18,18 +18,18 @@ pub(crate) struct Data {
     leave: LeaveHandle,
     connections: Arc<Connections>,
     /// `None` where a break is the end.
-    kept: Option<Kept>,
+    kept: Option<Unacknowledged>,
 }
 
 /// What the hub may not have received: it is sent again over the next connection.
 #[derive(Debug, Default)]
-struct Kept {
+struct Unacknowledged {
     /// How many messages came before these.
     acknowledged: u64,
     messages: VecDeque<(FromDaemon, Vec<u8>)>,
 }
 
-impl Kept {
+impl Unacknowledged {
     fn acknowledge(&mut self, received: u64) {
         let more = received.saturating_sub(self.acknowledged);
         let more = usize::try_from(more).unwrap_or(usize::MAX);
@@ -51,7 +51,7 @@ impl Data {
             channel,
             leave: leave.clone(),
             connections,
-            kept: may_return.then(Kept::default),
+            kept: may_return.then(Unacknowledged::default),
         }
     }
 

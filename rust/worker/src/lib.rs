@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod connect;
+mod connections;
 mod control;
 mod current;
 mod data;
@@ -16,7 +17,6 @@ mod error;
 mod evaluator;
 mod leave;
 mod limits;
-mod membership;
 mod options;
 mod session;
 mod worker;

@@ -7,11 +7,11 @@ use mirai_lanes::HostWatch;
 use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
 use crate::connect::connect;
+use crate::connections::Connections;
 use crate::control::{Control, Watcher};
 use crate::current::Current;
 use crate::data::Data;
 use crate::limits::WorkerLimits;
-use crate::membership::Connections;
 use crate::options::LOOK;
 use crate::session::{Next, Session};
 use crate::{

@@ -32,7 +32,7 @@ enum Line {
         suspect: bool,
     },
     /// Something comes of a connection that is broken.
-    HearSuspect(usize),
+    ReportSuspect(usize),
     Submit(Wish),
     Everywhere {
         min: u32,
@@ -86,7 +86,7 @@ fn line() -> impl Strategy<Value = Line> {
         10 => any::<usize>().prop_flat_map(|daemon| {
             prop::bool::weighted(0.9).prop_map(move |suspect| Line::Return { daemon, suspect })
         }),
-        3 => any::<usize>().prop_map(Line::HearSuspect),
+        3 => any::<usize>().prop_map(Line::ReportSuspect),
         3 => (any::<usize>(), 0u64..40).prop_map(|(daemon, run)| Line::EndWrongly { daemon, run }),
         2 => any::<usize>().prop_map(Line::CancelReleased),
         2 => any::<usize>().prop_map(Line::JoinAgain),
@@ -152,7 +152,7 @@ impl Stage {
             Line::Leave(n) => self.with_daemon(n, |daemon| Event::DaemonLeaving { daemon }),
             Line::Suspect(n) => self.with_daemon(n, |daemon| Event::DaemonSuspected { daemon }),
             Line::Return { daemon: n, suspect } => self.come_back(n, suspect),
-            Line::HearSuspect(n) => self.hear_suspect(n),
+            Line::ReportSuspect(n) => self.report_suspect(n),
             Line::Submit(wish) => {
                 let options = self.options(wish);
                 let task = self.reserve();
@@ -231,7 +231,7 @@ impl Stage {
         }
     }
 
-    fn hear_suspect(&mut self, n: usize) {
+    fn report_suspect(&mut self, n: usize) {
         let suspects = self.model.suspects();
         let Some(&daemon) = choose(&suspects, n) else {
             return;

@@ -69,7 +69,7 @@ struct Partition {
     to_hub: Vec<Event>,
     /// The hub has been told, or will be.
     is_noticed: bool,
-    /// The daemon leaves once it has been heard.
+    /// The daemon leaves once its report has arrived.
     leaves: bool,
 }
 

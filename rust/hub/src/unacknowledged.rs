@@ -14,13 +14,13 @@ pub(crate) struct Sent {
 
 /// Messages in the order in which they were sent, without those that were received for certain.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct Unacknowledged {
     /// How many came before these.
     dropped: u64,
     messages: VecDeque<Sent>,
 }
 
-impl Kept {
+impl Unacknowledged {
     pub(crate) fn push(&mut self, sent: Sent) {
         self.messages.push_back(sent);
     }
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    fn runs(kept: &Kept) -> Vec<u64> {
+    fn runs(kept: &Unacknowledged) -> Vec<u64> {
         let run = |sent: &Sent| match sent.message {
             ToDaemon::Task { run, .. } => run,
             _ => 0,
@@ -65,8 +65,8 @@ mod tests {
         kept.messages().map(run).collect()
     }
 
-    fn kept(runs: &[u64]) -> Kept {
-        let mut kept = Kept::default();
+    fn kept(runs: &[u64]) -> Unacknowledged {
+        let mut kept = Unacknowledged::default();
         for &run in runs {
             kept.push(Sent {
                 message: ToDaemon::Task {
