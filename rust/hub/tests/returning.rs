@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle};
 use mirai_worker::{
-    AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd,
+    AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd, WorkerError,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -109,7 +109,7 @@ struct Worker {
     gate: Arc<Gate>,
     ledger: Ledger,
     leave: LeaveHandle,
-    thread: JoinHandle<Result<ExitReason, DaemonError>>,
+    thread: JoinHandle<Result<ExitReason, WorkerError>>,
 }
 
 impl Worker {
@@ -135,7 +135,7 @@ impl Worker {
         }
     }
 
-    fn end(self) -> Result<ExitReason, DaemonError> {
+    fn end(self) -> Result<ExitReason, WorkerError> {
         let begun = Instant::now();
         while !self.thread.is_finished() {
             assert!(begun.elapsed() < HANG, "the worker leaves");

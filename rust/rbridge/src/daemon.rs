@@ -9,8 +9,8 @@ use std::time::Duration;
 use mirai_hub::{ErrorCode, LaneError};
 use mirai_launcher::take_known_by;
 use mirai_worker::{
-    Address, AutoExit, DaemonError, Evaluation, Evaluator, Interrupter, LeaveHandle, RunEnd, Task,
-    TaskFlags, WorkerOptions, end_this_process, run_worker,
+    Address, AutoExit, Evaluation, Evaluator, Interrupter, LeaveHandle, RunEnd, Task, TaskFlags,
+    WorkerError, WorkerOptions, end_this_process, run_worker,
 };
 use parking_lot::Mutex;
 
@@ -57,7 +57,7 @@ pub(crate) fn daemon_run<'r>(
     let url = url.string(scope, "url")?;
     let autoexit = autoexit.number(scope, "autoexit")?;
     let options = WorkerOptions {
-        address: Address::parse(&url).map_err(DaemonError::Dial)?,
+        address: Address::parse(&url).map_err(WorkerError::Dial)?,
         credentials: credentials(scope, tlscert)?,
         direct: direct.flag(scope, "direct")?,
         asyncdial: asyncdial.flag(scope, "asyncdial")?,
@@ -336,10 +336,10 @@ impl Interrupter for RInterrupter {
     }
 }
 
-impl From<DaemonError> for Failure {
-    fn from(error: DaemonError) -> Failure {
+impl From<WorkerError> for Failure {
+    fn from(error: WorkerError) -> Failure {
         match &error {
-            DaemonError::Dial(LaneError::Os { url, .. }) if error.code() == ErrorCode::REFUSED => {
+            WorkerError::Dial(LaneError::Os { url, .. }) if error.code() == ErrorCode::REFUSED => {
                 Failure::coded_with(ErrorCode::REFUSED, &format!("no host listens at `{url}`"))
             }
             _ => Failure::coded_with(error.code(), &error),

@@ -10,7 +10,7 @@ use crate::connections::Connections;
 use crate::limits::WorkerLimits;
 use crate::options::LOOK;
 use crate::session::{Membership, Reopened, Session};
-use crate::{DaemonError, Evaluator, ExitReason, WorkerOptions};
+use crate::{Evaluator, ExitReason, WorkerError, WorkerOptions};
 
 /// Pause between attempts to reach a hub of this machine that does not listen yet: short beside the start of a session,
 /// long enough to cost nothing. Over a network, the first of them.
@@ -40,7 +40,7 @@ pub(crate) fn connect(
     limits: &WorkerLimits,
     evaluator: &mut dyn Evaluator,
     patiently: bool,
-) -> Result<Result<Session, ExitReason>, DaemonError> {
+) -> Result<Result<Session, ExitReason>, WorkerError> {
     let mut pauses = Pauses::new(&options.address);
     let mut returns = 0;
     loop {
@@ -55,10 +55,10 @@ pub(crate) fn connect(
         }
         match opened {
             Ok(session) => return Ok(Ok(session)),
-            Err(DaemonError::Dial(error)) if patiently && error.is_absence() => {}
+            Err(WorkerError::Dial(error)) if patiently && error.is_absence() => {}
             // A hub that is just closing: its successor may listen at the same address.
-            Err(DaemonError::Io(_)) if patiently => {}
-            Err(DaemonError::Io(error)) if is_let_go(&error) && returns < RETURNS => returns += 1,
+            Err(WorkerError::Io(_)) if patiently => {}
+            Err(WorkerError::Io(error)) if is_let_go(&error) && returns < RETURNS => returns += 1,
             Err(error) => return Err(error),
         }
         let until = Instant::now() + pauses.next(random());
@@ -109,10 +109,10 @@ pub(crate) fn reconnect(
 }
 
 /// Whether a hub says, or shows, that there is no return.
-fn is_final(error: &DaemonError) -> bool {
+fn is_final(error: &WorkerError) -> bool {
     match error {
-        DaemonError::Dial(error) => !error.is_absence() || error.code() == ErrorCode::REFUSED,
-        DaemonError::Io(_) => false,
+        WorkerError::Dial(error) => !error.is_absence() || error.code() == ErrorCode::REFUSED,
+        WorkerError::Io(_) => false,
         _ => true,
     }
 }

@@ -17,7 +17,7 @@ use crate::connect::reconnect;
 use crate::connections::Connections;
 use crate::current::Current;
 use crate::session::{Channel, Membership, Next};
-use crate::{AutoExit, DaemonError, Interrupter, WorkerOptions};
+use crate::{AutoExit, Interrupter, WorkerError, WorkerOptions};
 
 /// Time that a busy daemon has when its hub is gone; the same as in mirai's first releases.
 const GRACE: Duration = Duration::from_millis(200);
@@ -45,7 +45,7 @@ pub(crate) struct Watcher {
 }
 
 impl Control {
-    pub(crate) fn start(watcher: Watcher) -> Result<Control, DaemonError> {
+    pub(crate) fn start(watcher: Watcher) -> Result<Control, WorkerError> {
         let told = Arc::clone(&watcher.told);
         let connections = Arc::clone(&watcher.connections);
         let thread = std::thread::Builder::new()

@@ -9,7 +9,7 @@ use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
 use crate::connections::{Connections, Verdict};
 use crate::session::{Channel, Next};
-use crate::{DaemonError, LeaveHandle};
+use crate::{LeaveHandle, WorkerError};
 
 /// The data connection to one hub.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Data {
     }
 
     /// The next message, or what came instead by `deadline`. A break that is mended does not show.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, DaemonError> {
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, WorkerError> {
         if self.kept.is_none() {
             return self.channel.next(deadline);
         }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// Why a daemon did not become one, or could not go on.
 #[derive(Debug, Error)]
-pub enum DaemonError {
+pub enum WorkerError {
     /// The hub cannot be reached.
     #[error(transparent)]
     Dial(#[from] LaneError),
@@ -40,21 +40,21 @@ pub enum DaemonError {
     Io(#[from] io::Error),
 }
 
-impl DaemonError {
+impl WorkerError {
     /// The code that R users know this error by.
     pub fn code(&self) -> ErrorCode {
         match self {
-            DaemonError::Dial(error) => error.code(),
-            DaemonError::Mode { .. }
-            | DaemonError::Version
-            | DaemonError::Forgotten
-            | DaemonError::Wire(_)
-            | DaemonError::OutOfTurn => ErrorCode::PROTOCOL,
-            DaemonError::Files => ErrorCode::OUT_OF_FILES,
-            DaemonError::Io(error) if error.raw_os_error().is_none() || is_end(error) => {
+            WorkerError::Dial(error) => error.code(),
+            WorkerError::Mode { .. }
+            | WorkerError::Version
+            | WorkerError::Forgotten
+            | WorkerError::Wire(_)
+            | WorkerError::OutOfTurn => ErrorCode::PROTOCOL,
+            WorkerError::Files => ErrorCode::OUT_OF_FILES,
+            WorkerError::Io(error) if error.raw_os_error().is_none() || is_end(error) => {
                 ErrorCode::ABORTED
             }
-            DaemonError::Io(error) => ErrorCode::of_io(error),
+            WorkerError::Io(error) => ErrorCode::of_io(error),
         }
     }
 }
@@ -72,14 +72,14 @@ fn is_end(error: &io::Error) -> bool {
     )
 }
 
-impl From<RefuseReason> for DaemonError {
+impl From<RefuseReason> for WorkerError {
     fn from(reason: RefuseReason) -> Self {
         match reason {
-            RefuseReason::Mode { hub_is_direct } => DaemonError::Mode { hub_is_direct },
-            RefuseReason::Version => DaemonError::Version,
-            RefuseReason::Files => DaemonError::Files,
-            RefuseReason::Forgotten => DaemonError::Forgotten,
-            RefuseReason::Closing => DaemonError::Io(io::ErrorKind::ConnectionReset.into()),
+            RefuseReason::Mode { hub_is_direct } => WorkerError::Mode { hub_is_direct },
+            RefuseReason::Version => WorkerError::Version,
+            RefuseReason::Files => WorkerError::Files,
+            RefuseReason::Forgotten => WorkerError::Forgotten,
+            RefuseReason::Closing => WorkerError::Io(io::ErrorKind::ConnectionReset.into()),
         }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_told_from_what_the_daemon_lacks() {
-        let code = |error: io::Error| DaemonError::Io(error).code();
+        let code = |error: io::Error| WorkerError::Io(error).code();
         for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
             assert_eq!(code(kind.into()), ErrorCode::ABORTED);
         }

@@ -21,7 +21,7 @@ mod options;
 mod session;
 mod worker;
 
-pub use error::DaemonError;
+pub use error::WorkerError;
 pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
 pub use leave::LeaveHandle;
 pub use mirai_lanes::{Address, Credentials, ErrorCode, end_this_process};

@@ -10,7 +10,7 @@ use mirai_wire::{
     Role, ToDaemon, Want, encode_head,
 };
 
-use crate::{DaemonError, WorkerOptions};
+use crate::{WorkerError, WorkerOptions};
 
 /// Time after which a host that does not answer is taken for unreachable.
 const DIALLED_WITHIN: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Session {
     pub(crate) fn open(
         options: &WorkerOptions,
         gives_up: &mut dyn FnMut() -> bool,
-    ) -> Result<Session, DaemonError> {
+    ) -> Result<Session, WorkerError> {
         let (control, data, greeting) = open_both(options, None, gives_up)?;
         match greeting.message {
             ToDaemon::Welcome { .. } if greeting.lost => {
@@ -71,7 +71,7 @@ impl Session {
         options: &WorkerOptions,
         returning: Return,
         gives_up: &mut dyn FnMut() -> bool,
-    ) -> Result<Reopened, DaemonError> {
+    ) -> Result<Reopened, WorkerError> {
         let (control, data, greeting) = open_both(options, Some(returning), gives_up)?;
         match greeting.message {
             ToDaemon::WelcomeBack { received } => Ok(Reopened {
@@ -89,9 +89,9 @@ fn open_both(
     options: &WorkerOptions,
     returning: Option<Return>,
     gives_up: &mut dyn FnMut() -> bool,
-) -> Result<(Channel, Channel, Frame<ToDaemon>), DaemonError> {
+) -> Result<(Channel, Channel, Frame<ToDaemon>), WorkerError> {
     let mut key = [0; 16];
-    getrandom::fill(&mut key).map_err(|error| DaemonError::Io(io::Error::other(error)))?;
+    getrandom::fill(&mut key).map_err(|error| WorkerError::Io(io::Error::other(error)))?;
     let hello = Hello {
         role: Role::Control,
         pair: PairKey(key),
@@ -115,10 +115,10 @@ fn open_both(
     Ok((control, data, greeting))
 }
 
-fn refusal(message: ToDaemon) -> DaemonError {
+fn refusal(message: ToDaemon) -> WorkerError {
     match message {
         ToDaemon::Refuse(reason) => reason.into(),
-        _ => DaemonError::OutOfTurn,
+        _ => WorkerError::OutOfTurn,
     }
 }
 
@@ -145,7 +145,7 @@ impl Channel {
         options: &WorkerOptions,
         hello: Hello,
         gives_up: &mut dyn FnMut() -> bool,
-    ) -> Result<Channel, DaemonError> {
+    ) -> Result<Channel, WorkerError> {
         let patience = &mut Patience::new(DIALLED_WITHIN, gives_up);
         let channel = Channel {
             connection: dial(&options.address, &options.credentials, patience)?,
@@ -160,7 +160,7 @@ impl Channel {
     fn greeting(
         &mut self,
         gives_up: &mut dyn FnMut() -> bool,
-    ) -> Result<Frame<ToDaemon>, DaemonError> {
+    ) -> Result<Frame<ToDaemon>, WorkerError> {
         let mut patience = Patience::new(GREETED_WITHIN, gives_up);
         loop {
             match self.next(Some(patience.moment()?))? {
@@ -172,7 +172,7 @@ impl Channel {
     }
 
     /// Reads the next message, until `deadline`.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, DaemonError> {
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, WorkerError> {
         loop {
             if let Some(frame) = self.buffer.next_frame()? {
                 return Ok(Next::Message(frame));

@@ -15,18 +15,18 @@ use crate::limits::WorkerLimits;
 use crate::options::LOOK;
 use crate::session::{Next, Session};
 use crate::{
-    AutoExit, DaemonError, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerOptions,
+    AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerError, WorkerOptions,
 };
 
 /// Becomes a daemon of the hub at `options.address`, and returns when it leaves.
 ///
 /// # Errors
-/// [`DaemonError`], when the hub cannot be reached or does not take the daemon. Losing the hub later is no error.
+/// [`WorkerError`], when the hub cannot be reached or does not take the daemon. Losing the hub later is no error.
 pub fn run_worker(
     options: &WorkerOptions,
     evaluator: &mut dyn Evaluator,
     interrupter: Arc<dyn Interrupter>,
-) -> Result<ExitReason, DaemonError> {
+) -> Result<ExitReason, WorkerError> {
     let mut limits = WorkerLimits::new(options);
     let mut patiently = options.asyncdial;
     loop {
@@ -61,7 +61,7 @@ fn run_session(
     limits: &mut WorkerLimits,
     evaluator: &mut dyn Evaluator,
     interrupter: &Arc<dyn Interrupter>,
-) -> Result<End, DaemonError> {
+) -> Result<End, WorkerError> {
     let Session {
         data,
         control,
@@ -145,7 +145,7 @@ struct Service<'a> {
 }
 
 impl Service<'_> {
-    fn run_tasks(&mut self) -> Result<End, DaemonError> {
+    fn run_tasks(&mut self) -> Result<End, WorkerError> {
         loop {
             if let Some(reason) = self.limits.reached_idle() {
                 return Ok(self.leave(reason));
@@ -192,7 +192,7 @@ impl Service<'_> {
                     self.lost_parts.retain(|lost| *lost != id);
                     self.evaluator.forget_part(id);
                 }
-                _ => return Err(DaemonError::OutOfTurn),
+                _ => return Err(WorkerError::OutOfTurn),
             }
         }
     }
