@@ -12,15 +12,15 @@ use crate::link::Link;
 use crate::member::{Links, Seat};
 use crate::reading::{PeerError, fill, fill_now};
 
-/// Questions without an answer after which a connection is broken.
+/// Pings without an answer after which a connection is taken for broken.
 const PINGS: u32 = 3;
 
 /// How attending to a connection ends.
 #[derive(Debug)]
 enum End {
-    /// The daemon has said goodbye or what is no message, or its process is no more.
+    /// The daemon has said goodbye or sent something that is not a message, or its process has ended.
     Gone,
-    /// The connection does not work any more, and the daemon may.
+    /// The connection does not work any more; the daemon may.
     Broken(Option<PeerError>),
 }
 
@@ -85,8 +85,8 @@ impl Drop for Attendance<'_> {
     }
 }
 
-/// Ends when a daemon has not answered for [`SILENCE`], where the lane would not tell. A stall of this process is one
-/// interval without an answer, however long it was.
+/// Ends when a daemon has not answered for [`SILENCE`], for lanes that do not notice this themselves. A stall of this
+/// process counts as one interval without an answer, however long it was.
 async fn silence(control: &Link) {
     if control.connection.notices_silence() {
         return std::future::pending().await;
@@ -120,7 +120,7 @@ async fn handle_messages(core: &Core, seat: Seat, link: &Link, buffer: &mut Fram
     }
 }
 
-/// Takes in the messages that are complete; breaks off when the daemon says goodbye.
+/// Handles the messages that are complete; `Break` when the daemon says goodbye.
 fn handle_received(
     core: &Core,
     seat: Seat,

@@ -30,8 +30,8 @@ pub struct Hub {
 pub struct HubHandle(Arc<Core>);
 
 impl HubHandle {
-    /// Reports that a launched daemon will not connect, and why. In [`Mode::Single`] the task that has waited longest
-    /// is lost with it; in all modes, threads that wait for daemons are woken.
+    /// Reports that a launched daemon will not connect, and why. In [`Mode::Single`](crate::Mode::Single) the task that
+    /// has waited longest is lost with it; in all modes, threads that wait for daemons are woken.
     pub fn launch_failed(&self, reason: String) {
         self.0.launch_failed(reason);
     }

@@ -11,17 +11,17 @@ use crate::link::Link;
 use crate::unacknowledged::{Sent, Unacknowledged};
 use crate::worker::{Worker, Workload};
 
-/// The daemon is told what has arrived whenever it keeps so much, besides the last thing that it says.
+/// Bytes of reports after which an acknowledgement is sent; one is also sent for the daemon's last message.
 const OWED: usize = 1 << 16;
 
-/// What a report takes besides its payload, roughly: many small ones are to be let go of as well.
+/// Bytes that a report counts besides its payload, so that many small ones are acknowledged as well.
 const REPORT: usize = 256;
 
 /// One of the connections of a daemon, which follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seat {
     pub daemon: DaemonId,
-    /// From 0.
+    /// Number of the connection, from 0.
     pub connection: u32,
 }
 
@@ -33,22 +33,22 @@ pub(crate) struct Member {
     /// Shared parts that it has been sent.
     pub parts: HashSet<u64>,
     pub workload: Workload,
-    /// Which of its connections this is.
+    /// Number of its present connection, from 0.
     pub connection: u32,
-    /// Its connection is broken.
+    /// Whether its connection is broken.
     pub is_away: bool,
-    /// `None` where a broken connection is the end of a daemon.
+    /// `None` where a daemon with a broken connection is lost.
     returning: Option<Returning>,
 }
 
-/// What a return needs.
+/// State for the return of a daemon.
 #[derive(Debug)]
 struct Returning {
     key: ReturnKey,
     kept: Unacknowledged,
-    /// Reports and goodbyes that have come.
+    /// Number of reports and goodbyes that have come.
     received: u64,
-    /// Bytes of these that the daemon keeps, for all it knows.
+    /// Bytes of these that have not been acknowledged.
     owed: usize,
 }
 
@@ -67,7 +67,7 @@ impl Links {
         self.control.connection.shutdown();
     }
 
-    /// Ends both, with a last word.
+    /// Ends both, after a last message.
     pub(crate) fn end(&self, last_word: &ToDaemon) {
         self.control.queue(last_word, None);
         self.control.flush();
@@ -97,7 +97,7 @@ impl Member {
         self.returning.is_some()
     }
 
-    /// Queues a message on the data connection, and keeps it where it may have to go out again.
+    /// Queues a message on the data connection, and keeps it if it may have to be sent again.
     pub(crate) fn queue(&mut self, message: ToDaemon, payload: Option<Arc<Vec<u8>>>) {
         if let Some(returning) = &mut self.returning {
             let payload = payload.clone();
@@ -108,7 +108,7 @@ impl Member {
         }
     }
 
-    /// A report of so many bytes has come, or a goodbye (`run` is `None`). Whether an acknowledgement was queued.
+    /// Records a report of `bytes`, or a goodbye (`run` is `None`). Returns whether an acknowledgement was queued.
     pub(crate) fn note_report(&mut self, run: Option<u64>, bytes: usize, last: bool) -> bool {
         let Some(returning) = &mut self.returning else {
             return false;
@@ -127,7 +127,8 @@ impl Member {
         is_due
     }
 
-    /// The daemon is there again, over these connections; gives those that it had. `None` if this is another one.
+    /// Replaces the connections of a daemon that has returned, and gives those that it had. `None` if its key is
+    /// another.
     pub(crate) fn come_back(&mut self, back: &Return, links: Links) -> Option<Links> {
         let returning = self.returning.as_mut()?;
         if !returning.key.is(&back.key) {
@@ -145,7 +146,7 @@ impl Member {
         Some(std::mem::replace(&mut self.links, links))
     }
 
-    /// The daemon with what it is at.
+    /// Describes the daemon and its task for users.
     pub(crate) fn describe(&self, task: Option<&Cell>) -> Worker {
         Worker {
             id: self.number,

@@ -19,8 +19,8 @@ pub struct Task {
     pub shared: Option<SharedPart>,
     /// Passed to the evaluator unread.
     pub flags: TaskFlags,
-    /// Longest time from submission until the task resolves, if by nothing else then to [`Outcome::TimedOut`].
-    /// Resolution one millisecond, rounded down.
+    /// Longest time from submission until the task resolves, if by nothing else then to
+    /// [`Outcome::TimedOut`](crate::Outcome::TimedOut). Resolution one millisecond, rounded down.
     pub timeout: Option<Duration>,
     /// The [worker](crate::Worker) it is meant for, by its id ([`Mode::Direct`](crate::Mode::Direct) only). If it is
     /// not connected, the task goes to any.

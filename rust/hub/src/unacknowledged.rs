@@ -1,4 +1,4 @@
-//! What a daemon was sent and may not have received: it goes out again when the daemon returns.
+//! What a daemon was sent and may not have received: it is sent again when the daemon returns.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ impl Unacknowledged {
         }
     }
 
-    /// The daemon has received so many. A number that cannot be is taken for the nearest that can.
+    /// Drops the messages that the daemon has received, which are the first `received`. An impossible number is taken
+    /// for the nearest possible one.
     pub(crate) fn drop_received(&mut self, received: u64) {
         let more = received.saturating_sub(self.dropped);
         let more = usize::try_from(more).unwrap_or(usize::MAX);

@@ -42,10 +42,10 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     fn notices_silence(&self) -> bool;
 }
 
-/// A connection to a machine that has not answered for so long is broken: the machine is gone, or the way to it.
+/// A connection is taken for broken when the other machine has not answered for this long.
 pub const SILENCE: Duration = Duration::from_secs(15);
 
-/// So much longer a daemon looks for its host, which may be asleep.
+/// How long a daemon looks for its host after a break: longer, as the host may be asleep.
 pub const HOST_SILENCE: Duration = Duration::from_secs(300);
 
 /// A daemon's end of a connection: blocking, and used by two threads at most, of which one reads.

@@ -53,8 +53,8 @@ pub enum Event {
         /// The daemon; one that was leaving is forgotten without a trace.
         daemon: DaemonId,
     },
-    /// The connection of a daemon has broken, and the daemon may be alive. It keeps what was sent to it, gets nothing more
-    /// from the queue, and is lost when it has not returned within [`Options::grace`].
+    /// The connection of a daemon has broken, and the daemon may be alive. It keeps what was sent to it, gets nothing
+    /// more from the queue, and is lost when it has not returned within [`SchedulerOptions::grace`].
     DaemonSuspected {
         /// The daemon.
         daemon: DaemonId,

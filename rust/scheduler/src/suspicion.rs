@@ -5,8 +5,8 @@ use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::{DaemonId, Effect, Mode, Scheduler, Tick};
 
-/// A timer that fires so many milliseconds late, or more, shows that the whole process stood still: then daemons had no
-/// chance to return.
+/// Milliseconds by which a late timer shows that the whole process stood still, so that daemons had no chance to
+/// return.
 const STALL: u64 = 1000;
 
 impl Scheduler {
@@ -59,14 +59,14 @@ impl Scheduler {
         }
     }
 
-    /// A busy daemon becomes a suspect.
+    /// Makes a busy daemon a suspect.
     fn begin_grace(&mut self, daemon: Slot) {
         let until = Tick(self.now.0.saturating_add(self.grace));
         let timer = self.wheel.insert(self.now, until, Due::Suspect(daemon));
         self.daemons.suspect(daemon, until, timer);
     }
 
-    /// The daemon evaluates, or will, what nobody waits for any more, and may not have been told.
+    /// Interrupts a task of the daemon that nobody waits for any more: an earlier interrupt may have been lost.
     fn interrupt_unwanted(&mut self, daemon: Slot) {
         let id = self.daemons.id(daemon);
         // A queue sends one task at a time.

@@ -152,7 +152,7 @@ pub enum ToDaemon {
         /// As in `Received`: the daemon sends what follows again.
         received: u64,
     },
-    /// So much has arrived here, which the daemon need not keep any longer. Not sent for each report.
+    /// Acknowledges reports, which the daemon need not keep any longer. Not sent for each report.
     Received {
         /// `Ended` and `Leaving` messages since `Welcome`.
         count: u64,

@@ -12,8 +12,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::session::Channel;
 
-/// How long the control thread may take to notice what the evaluating one has: the hub ends both connections, and the
-/// network may spare one.
+/// How long the control thread may take to notice a break that the evaluating one has noticed: the hub ends both
+/// connections, and the network may spare one.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The connections of a daemon to one hub, one pair after the other.
@@ -34,9 +34,9 @@ struct State {
 #[derive(Debug)]
 enum Stage {
     Connected,
-    /// The control thread dials.
+    /// The connection is broken, and the control thread dials.
     Broken,
-    /// It has come through; `received` messages have arrived at the hub.
+    /// The control thread has a new connection; `received` messages have arrived at the hub.
     Back {
         data: Channel,
         received: u64,
@@ -48,7 +48,7 @@ enum Stage {
 /// What has become of a broken connection.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// There is another one; so many messages had arrived at the hub.
+    /// There is a new one, and the number of messages that the hub has received.
     Back(Channel, u64),
     Over,
     /// The deadline passed.
@@ -67,8 +67,8 @@ impl Connections {
         }
     }
 
-    /// Whether the evaluating thread may act on a message of the connection it has, which counts as received then. It must
-    /// not once the connection is known to be broken: the hub is told what was received, and sends the rest again.
+    /// Counts a message as received, and returns whether the evaluating thread may act on it. It must not once the
+    /// connection is known to be broken: the hub is told what was received, and sends the rest again.
     pub(crate) fn take_in(&self) -> bool {
         let mut state = self.state.lock();
         let is_whole = matches!(state.stage, Stage::Connected);
@@ -84,7 +84,8 @@ impl Connections {
         matches!(self.state.lock().stage, Stage::Over)
     }
 
-    /// The control thread has noticed a break: how many messages from the hub were received by now. `None` if all is over.
+    /// Records that the control thread has noticed a break. Returns how many messages from the hub were received by
+    /// now; `None` if all is over.
     pub(crate) fn break_off(&self) -> Option<u64> {
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Over) {
@@ -94,7 +95,7 @@ impl Connections {
         Some(state.received)
     }
 
-    /// The control thread has come through, unless all is over by now.
+    /// Hands a new connection over to the evaluating thread. Returns whether it is still wanted.
     pub(crate) fn offer(&self, data: Channel, received: u64, control: &Arc<dyn Dialled>) -> bool {
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Over) {
@@ -106,7 +107,7 @@ impl Connections {
         true
     }
 
-    /// There will be no other connection.
+    /// Records that there will be no other connection.
     pub(crate) fn end(&self) {
         self.state.lock().stage = Stage::Over;
         self.changed.notify_all();
@@ -118,7 +119,7 @@ impl Connections {
         control.shutdown();
     }
 
-    /// Waits for at most so long, or until all is over.
+    /// Waits for `pause`, or until all is over.
     pub(crate) fn pause(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut state = self.state.lock();

@@ -36,7 +36,7 @@ pub(crate) struct Watcher {
     pub data: Arc<dyn Dialled>,
     pub host: HostWatch,
     pub connections: Arc<Connections>,
-    /// As what, and how, to dial again after a break; `None` where that is the end.
+    /// What to dial again with after a break; `None` where a break is the end.
     pub returning: Option<(Membership, WorkerOptions)>,
     pub current: Arc<Current>,
     pub interrupter: Arc<dyn Interrupter>,
@@ -99,14 +99,14 @@ impl Watcher {
         self.hub_is_gone();
     }
 
-    /// Does what the hub says, until the connection ends.
+    /// Handles the hub's messages, until the connection ends.
     fn attend(&mut self) {
         let asks = !self.channel.connection.notices_silence();
         while let Wake::Readable = self.channel.connection.wait(&self.host) {
             // The buffer may hold several messages of one read.
             match self.channel.next(asks.then(|| self.deadline())) {
                 Ok(Next::Message(frame)) => self.handle_message(frame),
-                // A hub that has not asked for so long is gone.
+                // A hub that has not pinged in time is gone.
                 Ok(Next::Late | Next::End) | Err(_) => return,
             }
             while let Some(frame) = self.channel.buffered() {
@@ -125,7 +125,7 @@ impl Watcher {
         Instant::now() + silence
     }
 
-    /// Whether there is a connection again after this one has ended.
+    /// Connects again after a break. Returns whether there is a connection.
     fn come_back(&mut self) -> bool {
         let Some((membership, options)) = &self.returning else {
             return false;

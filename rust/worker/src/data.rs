@@ -55,7 +55,7 @@ impl Data {
         }
     }
 
-    /// The next message, or what came instead by `deadline`. A break that is mended does not show.
+    /// Reads the next message, until `deadline`, on a new connection if this one breaks.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, WorkerError> {
         if self.kept.is_none() {
             return self.channel.next(deadline);
@@ -87,7 +87,7 @@ impl Data {
         }
     }
 
-    /// Sends a message. Where the daemon may return, that is a promise: it is kept until the hub is known to have it.
+    /// Sends a message. Where the daemon may return, it is kept until the hub is known to have it.
     pub(crate) fn send(&mut self, message: FromDaemon, payload: Vec<u8>) -> io::Result<()> {
         let Some(kept) = &mut self.kept else {
             return self.channel.send(&message, &payload);
@@ -103,7 +103,7 @@ impl Data {
         Ok(())
     }
 
-    /// Waits until the hub has all that was said, or is gone, at most until `deadline`.
+    /// Waits until the hub has received all messages or is gone, until `deadline` at most.
     pub(crate) fn deliver(&mut self, deadline: Instant) {
         while self
             .kept

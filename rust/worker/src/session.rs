@@ -29,7 +29,7 @@ pub(crate) struct Session {
     pub membership: Option<Membership>,
 }
 
-/// As what a daemon returns.
+/// What identifies a daemon that returns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Membership {
     pub daemon: u32,
@@ -66,7 +66,7 @@ impl Session {
         }
     }
 
-    /// Likewise after a break.
+    /// Connects again after a break.
     pub(crate) fn reopen(
         options: &WorkerOptions,
         returning: Return,
@@ -84,7 +84,8 @@ impl Session {
     }
 }
 
-/// The control connection first, so that the hub knows it when the data connection comes; and the greeting on the latter.
+/// Opens both connections, and returns the greeting on the data connection: control first, so that the hub knows it
+/// when the data connection comes.
 fn open_both(
     options: &WorkerOptions,
     returning: Option<Return>,

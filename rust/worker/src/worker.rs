@@ -43,7 +43,7 @@ pub fn run_worker(
     }
 }
 
-/// A daemon that leaves by itself waits at most so long until its hub has all that it said.
+/// How long a daemon that leaves by itself waits at most until its hub has received all that it sent.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How the session with one hub ended.

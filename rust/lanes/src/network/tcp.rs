@@ -178,9 +178,9 @@ fn connect(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream>
     StdStream::connect_timeout(&at, patience.rest()?)
 }
 
-/// Has the system ask a peer that sends nothing whether it is there, and break the connection when there was no answer
-/// for so long. The other system answers by itself: neither a daemon in compiled code nor a host that is stopped is lost
-/// for that, and nobody is woken.
+/// Has the system probe a peer that sends nothing, and break the connection when there was no answer for `silence`. The
+/// other system answers by itself: neither a daemon in compiled code nor a host that is stopped is lost for that, and
+/// nobody is woken.
 #[cfg(unix)]
 fn notice_silence(stream: &StdStream, silence: Duration) -> io::Result<()> {
     use rustix::net::sockopt;
