@@ -38,6 +38,17 @@ check_url <- function(url, call) {
   url[1L]
 }
 
+# Where a pool listens: the first address or, for daemons of both kinds, the first of the network and then the first of this
+# machine.
+check_pool_url <- function(url, call) {
+  first <- check_url(url, call)
+  is_local <- grepl("^(abstract|ipc)://", url)
+  is_remote <- grepl("^(tls\\+)?tcp://|^wss?://", url)
+  if (!any(is_local) || !any(is_remote)) return(first)
+  if (!all(is_local | is_remote)) abort(sprintf("%s: `url` must be addresses, not `%s`.", coded(3L), shown(url)), call)
+  c(url[is_remote][1L], url[is_local][1L])
+}
+
 # A limit of daemon(): a time, or a count.
 check_limit <- function(x, name, call) {
   is_good <- if (name == "maxtasks") is_count(x, Inf) else is_limit(x)

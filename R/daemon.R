@@ -25,8 +25,8 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
 
 # The host itself as its daemon would never come back: what it waits for is its own next call.
 check_other_host <- function(url, call) {
-  hosts <- c(vapply(as.list(profiles), function(pool) pool$url, ""),
-             if (!is.null(session$ephemeral)) checked(.Call(wrap__hub_url, session$ephemeral)))
+  hosts <- c(unlist(lapply(as.list(profiles), pool_urls)),
+             if (!is.null(session$ephemeral)) checked(.Call(wrap__hub_urls, session$ephemeral)))
   if (any(vapply(hosts, is_same_address, NA, url)))
     abort(paste0("this session is the host that listens at `url`, and as its own daemon it would never come back: ",
                  "call `daemon()` in another R process, or set `maxtasks`, `idletime` or `walltime`."), call)

@@ -25,7 +25,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     if (session$in_map) abort("cannot create local daemons from within mirai map", call)
     url <- local_url()
   } else {
-    url <- check_url(url, call)
+    url <- check_pool_url(url, call)
     if (!is.null(remote)) {
       check_remote(remote, call)
       remotes <- remote_count(if (missing(n)) NULL else n, remote, call)
@@ -51,7 +51,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
 # same address, which only one can have.
 open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call) {
   old <- profiles[[name]]
-  if (!is.null(old) && identical(old$url, url)) close_pool(name)
+  if (!is.null(old) && any(pool_urls(old) %in% url)) close_pool(name)
   stream <- base_stream(seed)
   hub <- checked(
     .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,

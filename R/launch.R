@@ -29,7 +29,7 @@ merged_arguments <- function(pool, dots, call) {
 # A ticket to wait for them with.
 launch_daemons <- function(pool, n, arguments, call, is_awaited = FALSE) {
   if (n == 0L) return(invisible())
-  launch(pool$hub, vapply(seq_len(n), function(i) pool_call(pool, arguments), ""), call, is_awaited)
+  launch(pool$hub, vapply(seq_len(n), function(i) pool_call(pool, arguments, is_local = TRUE), ""), call, is_awaited)
 }
 
 # `is_awaited`: the caller waits for the daemons and says what has become of them. Else the user is warned when it turns out
@@ -52,11 +52,14 @@ warn_of_absence <- function(missed, count, reason, command) {
 }
 
 # The call that makes a process a daemon of the pool. Without dispatcher it brings its stream with it.
-pool_call <- function(pool, arguments) {
+pool_call <- function(pool, arguments, is_local = FALSE) {
+  within_machine <- is_local && !is.null(pool$local_url)
+  # Of no use there.
+  if (within_machine) arguments$tlscert <- NULL
   daemon_call(
-    pool$url,
+    if (within_machine) pool$local_url else pool$url,
     c(if (!pool$dispatcher) list(dispatcher = FALSE), arguments,
-      if (is.null(arguments$tlscert) && !is.null(pool$tlscert)) list(tlscert = pool$tlscert),
+      if (!within_machine && is.null(arguments$tlscert) && !is.null(pool$tlscert)) list(tlscert = pool$tlscert),
       if (!pool$dispatcher && !pool$seeded) list(rs = take_stream(pool)))
   )
 }

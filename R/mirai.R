@@ -103,7 +103,7 @@ submit_ephemeral <- function(object, timeout, .compute, call) {
     session$ephemeral <- hub
   }
   task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
-  launch(hub, daemon_call(checked(.Call(wrap__hub_url, hub)), list(maxtasks = 1)), call)
+  launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
   task
 }
 

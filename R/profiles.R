@@ -40,7 +40,9 @@ new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
   pool$sync <- FALSE
   pool$hub <- hub
   pool$name <- name
-  pool$url <- checked(.Call(wrap__hub_url, hub))
+  urls <- checked(.Call(wrap__hub_urls, hub))
+  pool$url <- urls[1L]
+  pool$local_url <- if (length(urls) > 1L) urls[2L]
   pool$n <- n
   pool$dispatcher <- dispatcher
   pool$arguments <- arguments
@@ -49,6 +51,9 @@ new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
   pool$stream <- stream
   pool
 }
+
+# All the addresses that it listens at.
+pool_urls <- function(pool) c(pool$url, pool$local_url)
 
 add_pool <- function(name, pool) {
   profiles[[name]] <- pool

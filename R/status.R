@@ -17,7 +17,7 @@ status <- function(.compute = NULL) {
   if (pool$sync) return(list(connections = 0L, daemons = pool$url))
   counts <- checked(.Call(wrap__hub_info, pool$hub))
   names(counts) <- info_names
-  result <- list(connections = counts[[1L]], daemons = pool$url)
+  result <- list(connections = counts[[1L]], daemons = pool_urls(pool))
   refused <- checked(.Call(wrap__hub_refused, pool$hub))
   names(refused) <- c("strangers", "unproven", "silent", "unfit")
   tables <- list(workers = worker_table(pool), failed = absence_table(pool), refused = refused)

@@ -122,6 +122,42 @@ test_that("own certificates serve, with a password given as such or by a functio
   expect_identical(value(mirai("still in")), "still in")
 })
 
+test_that("a pool may have daemons of this machine and of the network, which serve one queue", {
+  local_pool(url = c(local_url(), "tcp://127.0.0.1:0", "tcp://192.0.2.1:1"), token = TRUE)
+  urls <- status()$daemons
+  expect_match(urls[1L], "^tcp://127.0.0.1:[1-9]")
+  expect_match(urls[2L], "^(abstract|ipc)://")
+  expect_identical(nextget("url"), urls[1L])
+  expect_match(launch_remote(), urls[1L], fixed = TRUE)
+  launch_local(1)
+  local <- value(mirai(Sys.getpid()))
+  certificates <- tempfile()
+  writeLines(nextget("tls")[1L], certificates)
+  remote <- spawn(sprintf("mirai::daemon('%s', tlscert = '%s')", urls[1L], certificates))
+  await(info()[["connections"]] == 2L)
+  expect_setequal(everywhere(Sys.getpid())[.flat], c(local, remote$pid))
+  first <- hold()
+  second <- hold()
+  first$started()
+  second$started()
+  first$open()
+  second$open()
+  expect_identical(list(value(first$m), value(second$m)), list("held", "held"))
+  # The system tells of the first only.
+  expect_identical(status()$workers$pid, c(local, NA))
+  daemons(0)
+  await(!alive(local) && !alive(remote$pid))
+})
+
+test_that("of several addresses of one kind the first counts", {
+  for (url in list(c("tcp://127.0.0.1:0", "tcp://192.0.2.1:1"), c(local_url(), "abstract://never"))) {
+    local_pool(url = url)
+    expect_length(status()$daemons, 1L)
+    expect_match(status()$daemons, sub(":0$", "", url[1L]), fixed = TRUE)
+  }
+  expect_refused(daemons(url = c(local_url(), NA, "tcp://127.0.0.1:0")), "3 | Invalid argument: `url` must be addresses, not ", "daemons")
+})
+
 test_that("wrong arguments are errors in the user's terms", {
   expect_refused(daemons(url = local_url(), token = TRUE), "9 | Not supported", "daemons")
   expect_refused(daemons(url = "tcp://127.0.0.1:0", token = NA), "`token` must be", "daemons")

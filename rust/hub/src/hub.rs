@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mirai_lanes::{Address, OutOfFiles, RoomFor, check_room};
+use mirai_lanes::{Access, Address, LaneError, Listener, OutOfFiles, RoomFor, check_room, listen};
 use mirai_scheduler::{Counts, Memory};
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use crate::cell::Cell;
 use crate::core::Core;
@@ -20,7 +21,8 @@ use crate::{HubError, SubmitError, Task, Worker, daemons};
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
 pub struct Hub {
     core: Arc<Core>,
-    address: Address,
+    /// At least one.
+    addresses: Vec<Address>,
     refusals: Arc<Refusals>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -72,6 +74,7 @@ impl Hub {
     pub fn open(options: HubOptions) -> Result<Hub, HubError> {
         let HubOptions {
             address,
+            also,
             access,
             launcher,
             mode,
@@ -92,13 +95,13 @@ impl Hub {
             Arc::downgrade(&reactor),
         ));
         let refusals = Arc::new(Refusals::default());
-        let (address, work) = {
+        let (addresses, work) = {
             let _inside = reactor.enter();
-            let listener = mirai_lanes::listen(&address, &access)?;
-            let address = listener.address().clone();
+            let listeners = listen_at(&address, &also, &access)?;
+            let addresses = listeners.iter().map(|listener| listener.address().clone());
             (
-                address,
-                tokio::spawn(work(Arc::clone(&core), listener, Arc::clone(&refusals))),
+                addresses.collect(),
+                tokio::spawn(work(Arc::clone(&core), listeners, Arc::clone(&refusals))),
             )
         };
         let thread = std::thread::Builder::new()
@@ -107,7 +110,7 @@ impl Hub {
             .map_err(HubError::Thread)?;
         Ok(Hub {
             core,
-            address,
+            addresses,
             refusals,
             thread: Mutex::new(Some(thread)),
         })
@@ -115,7 +118,12 @@ impl Hub {
 
     /// Where the hub listens.
     pub fn address(&self) -> &Address {
-        &self.address
+        &self.addresses[0]
+    }
+
+    /// Where the hub listens, [`address`](Self::address) first, then those of [`HubOptions::also`].
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
     }
 
     /// Submits a task. Never blocks: what does not fit the socket of a free daemon now is written later.
@@ -228,17 +236,42 @@ impl Drop for Hub {
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hub")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
 
+/// Who may connect matters where that is a network: elsewhere the lane knows.
+fn listen_at(
+    address: &Address,
+    also: &[Address],
+    access: &Access,
+) -> Result<Vec<Listener>, LaneError> {
+    let listen_at = |address: &Address| match address {
+        Address::Network(_) => listen(address, access),
+        _ if also.is_empty() => listen(address, access),
+        _ => listen(address, &Access::default()),
+    };
+    std::iter::once(address)
+        .chain(also)
+        .map(listen_at)
+        .collect()
+}
+
 /// What the reactor runs until the hub is closed.
-async fn work(core: Arc<Core>, listener: mirai_lanes::Listener, refusals: Arc<Refusals>) {
+async fn work(core: Arc<Core>, listeners: Vec<Listener>, refusals: Arc<Refusals>) {
     let stopped = Arc::clone(&core);
+    let mut entrances = JoinSet::new();
+    for listener in listeners {
+        entrances.spawn(daemons::accept_all(
+            Arc::clone(&core),
+            listener,
+            Arc::clone(&refusals),
+        ));
+    }
     tokio::select! {
         () = stopped.stop.notified() => {}
-        () = daemons::accept_all(Arc::clone(&core), listener, refusals) => {}
+        _ = entrances.join_next() => {}
         () = fire_timers(&core) => {}
     }
 }

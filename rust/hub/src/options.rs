@@ -19,6 +19,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub struct HubOptions {
     /// Where to listen.
     pub address: Address,
+    /// Where to listen as well: daemons serve one queue, wherever they connect.
+    pub also: Vec<Address>,
     /// Who may connect, at an address of a network.
     pub access: Access,
     /// Number by which daemons launched from this process identify themselves, so that their process ids can be
@@ -42,6 +44,7 @@ impl HubOptions {
     pub fn new(address: Address) -> HubOptions {
         HubOptions {
             address,
+            also: Vec::new(),
             access: Access::default(),
             launcher: 0,
             mode: Mode::Queue,

@@ -9,7 +9,7 @@ rapi::entries! {
         url, mode, capacity, daemon_stream, settings, tls, pass, token, grace
     );
     hub::hub_credentials => hub_credentials(hub);
-    hub::hub_url => hub_url(hub);
+    hub::hub_urls => hub_urls(hub);
     hub::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
     hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout);

@@ -85,7 +85,7 @@ impl Handle for SharedPart {
     const NAME: &'static str = "shared part";
 }
 
-/// Entry: opens a hub that listens at `url`. `mode` is `"queue"`, `"direct"` or `"single"`, `capacity` the bytes of
+/// Entry: opens a hub that listens at `url`, one or more: `tls` and `token` are for the first. `mode` is `"queue"`, `"direct"` or `"single"`, `capacity` the bytes of
 /// queued tasks from which on it takes no more (`NULL` for no limit), `daemon_stream` the seed of the first daemon to
 /// connect (`NULL` for none); each later one gets the next stream. `settings` is an object that each daemon is given as
 /// it connects, before any task (`NULL` for none). For an address of a network, `tls` is `NULL` or the hub's certificate: the
@@ -106,7 +106,14 @@ pub(crate) fn hub_open<'r>(
     grace: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let grace = Duration::try_from_secs_f64(grace.number(scope, "grace")?);
-    let address = Address::parse(&url.string(scope, "url")?).map_err(HubError::Listen)?;
+    let mut addresses = Vec::new();
+    for url in url.strings(scope, "url")? {
+        addresses.push(Address::parse(&url).map_err(HubError::Listen)?);
+    }
+    if addresses.is_empty() {
+        return Err(Failure::error("`url` must be one or more strings"));
+    }
+    let address = addresses.remove(0);
     let mode = match mode.string(scope, "mode")?.as_str() {
         "queue" => Mode::Queue,
         "direct" => Mode::Direct,
@@ -131,6 +138,7 @@ pub(crate) fn hub_open<'r>(
     let welcome = (stream.is_some() || !object.is_empty()).then(|| welcome_with(stream, object));
     let options = HubOptions {
         address,
+        also: addresses,
         access,
         launcher: launcher(),
         mode,
@@ -166,10 +174,12 @@ pub(crate) fn hub_credentials<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sex
     Ok(scope.string(&session_hub.credentials)?)
 }
 
-/// Entry: where the hub listens.
-pub(crate) fn hub_url<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let url = SessionHub::open(scope, hub)?.address().to_string();
-    Ok(scope.string(&url)?)
+/// Entry: where the hub listens, in the order of `hub_open`'s `url`.
+pub(crate) fn hub_urls<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let hub = SessionHub::open(scope, hub)?;
+    let urls: Vec<String> = hub.addresses().iter().map(Address::to_string).collect();
+    let texts: Vec<&str> = urls.iter().map(|url| &**url).collect();
+    Ok(scope.strings(&texts)?)
 }
 
 /// Entry: a name for an address on this machine, 24 hexadecimal digits of the operating system's randomness.
