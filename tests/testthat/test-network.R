@@ -178,36 +178,6 @@ test_that("a pool that strangers may reach and enter says so once, unless it is 
 
 # ---- when the network breaks
 
-# A machine of its own for daemons, as far as a network namespace is one: a function that runs a command there, the addresses of
-# this side and that one, and functions that cut the cable and mend it.
-machines <- 0L
-
-other_machine <- function(frame = parent.frame()) {
-  skip_unless_linux()
-  skip_if(Sys.which("ip") == "", "needs the program ip")
-  ip <- function(...) suppressWarnings(system2("ip", c(...), stdout = FALSE, stderr = FALSE)) == 0L
-  # One that is gone may keep its name for a while.
-  machines <<- machines + 1L
-  name <- sprintf("mirai%d.%d", Sys.getpid(), machines)
-  skip_if_not(ip("netns", "add", name), "only root can make network namespaces")
-  defer(ip("netns", "del", name), frame)
-  here <- sprintf("mh%d.%d", Sys.getpid(), machines)
-  there <- sprintf("md%d.%d", Sys.getpid(), machines)
-  # Of its own, as the tests of another session may be at work here.
-  net <- (4L * Sys.getpid() + machines) %% 16384L
-  address <- sprintf("10.213.%d.%d", net %/% 64L, net %% 64L * 4L + 1:2)
-  made <- ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name) &&
-    ip("addr", "add", paste0(address[1L], "/30"), "dev", here) && ip("link", "set", here, "up") &&
-    ip("-n", name, "addr", "add", paste0(address[2L], "/30"), "dev", there) && ip("-n", name, "link", "set", there, "up") &&
-    ip("-n", name, "link", "set", "lo", "up")
-  skip_if_not(made, "no virtual network can be made here")
-  list(
-    within = c("ip", "netns", "exec", name), address = address[1L],
-    cut = function() ip("-n", name, "link", "set", there, "down"),
-    mend = function() ip("-n", name, "link", "set", there, "up")
-  )
-}
-
 # The daemons of three pools, one for each kind of lane, on that machine.
 remote_pools <- function(machine, grace, frame = parent.frame()) {
   before <- options(mirai.grace = grace)

@@ -419,3 +419,56 @@ fn a_worker_is_there_again_before_the_hub_has_noticed() {
     assert_eq!(value(&submit(&hub, "next")), b"next");
     assert_eq!(hub.counts().cumulative, 1);
 }
+
+/// Three hosts with ten workers each, on lines that delay, stand still and break; one of them is lost for good.
+#[test]
+fn on_bad_lines_every_task_comes_to_its_end_once() {
+    let (hub, first) = hub(Mode::Queue, Duration::from_secs(5));
+    let at: SocketAddr = hub.address().to_string()[6..].parse().unwrap();
+    let hosts = [first, Relay::to(at), Relay::to(at)];
+    let workers: Vec<Worker> = (0..30)
+        .map(|n| Worker::start(&hosts[n % 3].url(), |options| options.asyncdial = true))
+        .collect();
+    connected(&hub, 30);
+    let tasks: Vec<_> = (0..3000)
+        .map(|n| submit(&hub, &format!("task {n}")))
+        .collect();
+    let held: Vec<_> = (0..30)
+        .map(|n| submit(&hub, &format!("gate {n}")))
+        .collect();
+    let weathers = [Weather::Slow, Weather::Still, Weather::Storm, Weather::Fair];
+    for step in 0..24_usize {
+        let host = &hosts[step % 3];
+        host.set(weathers[step % 4]);
+        if step % 5 == 0 {
+            host.cut();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        host.set(Weather::Fair);
+    }
+    hosts[2].set(Weather::Storm);
+    hosts[2].cut();
+    workers.iter().for_each(|worker| worker.gate.open());
+    let (mut values, mut lost) = (0, 0);
+    for (n, task) in tasks.iter().enumerate() {
+        match outcome(task) {
+            Outcome::Value(bytes) => {
+                assert_eq!(bytes, format!("task {n}").into_bytes());
+                values += 1;
+            }
+            Outcome::Lost(_) => lost += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    held.iter().for_each(|task| drop(outcome(task)));
+    assert!(lost <= 10 && values >= 2990, "{values} values, {lost} lost");
+    let mut evaluations = BTreeMap::new();
+    for worker in &workers {
+        for (body, count) in worker.ledger.lock().iter() {
+            *evaluations.entry(body.clone()).or_insert(0) += count;
+        }
+    }
+    assert!(evaluations.values().all(|count| *count == 1));
+    until(|| hub.workers().len() == 20);
+    assert_eq!(hub.counts().cumulative, 30);
+}

@@ -13,6 +13,8 @@ use parking_lot::{Condvar, Mutex};
 pub enum Weather {
     /// Everything passes.
     Fair,
+    /// Everything passes, later.
+    Slow,
     /// Nothing passes, and nothing is lost.
     Still,
     /// Connections are taken and ended at once, as by a tunnel whose other end is gone.
@@ -121,7 +123,11 @@ fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
         while state.weather == Weather::Still {
             shared.changed.wait(&mut state);
         }
+        let is_slow = state.weather == Weather::Slow;
         drop(state);
+        if is_slow {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if to.write_all(&bytes[..count]).is_err() {
             break;
         }
