@@ -1,13 +1,16 @@
 # Printed forms. Each returns its argument, invisibly.
 
+# One that was saved before it had resolved is of no use elsewhere, but that is for those to say who ask for its value.
 print.mirai <- function(x, ...) {
-  cat(if (is_pending(x)) "< mirai [] >\n" else "< mirai [$data] >\n")
+  pending <- tryCatch(is_pending(x), error = function(e) NA)
+  cat(sprintf("< mirai [%s] >\n", if (is.na(pending)) "of another session" else if (pending) "" else "$data"))
   invisible(x)
 }
 
 print.mirai_map <- function(x, ...) {
-  pending <- checked(.Call(wrap__tasks_pending, open_tasks(unclass(x))))
-  cat(sprintf("< mirai map [%d/%d] >\n", length(x) - pending, length(x)))
+  pending <- tryCatch(checked(.Call(wrap__tasks_pending, open_tasks(unclass(x)))), error = function(e) NA)
+  cat(if (is.na(pending)) sprintf("< mirai map [%d, of another session] >\n", length(x)) else
+    sprintf("< mirai map [%d/%d] >\n", length(x) - pending, length(x)))
   invisible(x)
 }
 

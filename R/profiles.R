@@ -29,6 +29,8 @@ profile_name <- function(.compute, call = sys.call(-1L)) {
   if (is.null(.compute)) return(session$profile)
   if (inherits(.compute, c("miraiCluster", "miraiNode"))) return(attr(.compute, "id"))
   if (!is_string(.compute)) abort(sprintf("`.compute` must be a string, not `%s`.", shown(.compute)), call)
+  # R has no longer names.
+  if (nchar(.compute, "bytes") > 10000L) abort("`.compute` must be a string of at most 10,000 bytes.", call)
   .compute
 }
 

@@ -48,6 +48,7 @@ test_that("wrong arguments are errors of the user's call", {
   for (bad in list(character(), NA_character_, "")) expect_refused(daemons(url = bad), "3 | Invalid argument", "daemons")
   expect_refused(daemons(1, .compute = 5), "`.compute` must be a string", "daemons")
   expect_refused(daemons(1, .compute = c("a", "b")), "`.compute` must be a string", "daemons")
+  expect_refused(daemons(1, .compute = strrep("a", 10001)), "`.compute` must be a string of at most 10,000 bytes.", "daemons")
   expect_false(daemons_set())
 })
 

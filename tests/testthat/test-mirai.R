@@ -290,3 +290,21 @@ test_that("what cannot be serialised is an error here, and nothing is sent", {
 })
 
 daemons(0)
+
+test_that("what was saved before it had resolved is printed in another session, and has no value there", {
+  local_pool(1)
+  held <- hold()
+  held$started()
+  file <- tempfile()
+  saveRDS(list(held$m, mirai_map(1:2, identity)), file)
+  out <- run_r(c(
+    "library(mirai)",
+    sprintf("x <- readRDS('%s')", file),
+    "print(x[[1L]])",
+    "print(x[[2L]])",
+    "tryCatch(x[[1L]][], error = function(e) cat(conditionMessage(e), '\\n'))"
+  ))
+  expect_identical(out, c("< mirai [of another session] >", "< mirai map [2, of another session] >",
+                          "this task belongs to another session, or to one that has ended "))
+  held$open()
+})
