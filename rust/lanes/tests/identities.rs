@@ -468,10 +468,13 @@ fn a_tls_peer_that_goes_is_noticed_whenever_it_goes() {
                 daemon.join().unwrap();
                 let mut said = Vec::new();
                 let mut bytes = [0; 4];
-                while let Ok(count @ 1..) = read_some(&*hub, &mut bytes).await {
-                    said.extend_from_slice(&bytes[..count]);
-                }
-                assert_eq!(said, b"last words", "{url}");
+                let end = loop {
+                    match read_some(&*hub, &mut bytes).await {
+                        Ok(count @ 1..) => said.extend_from_slice(&bytes[..count]),
+                        end => break end,
+                    }
+                };
+                assert_eq!(said, b"last words", "{url}, round {round}: {end:?}");
             }
         });
     }
