@@ -1,8 +1,11 @@
 //! What outlives a broken connection, shared by the evaluating and the control thread.
 //!
 //! The control thread notices a break, also while a task is evaluated, and dials again; the evaluating thread reads and
-//! writes the data connection, and takes the new one over when it gets there. One lock, never held across a system call
-//! that can block, guards who has what.
+//! writes the data connection, and takes the new one over when it gets there.
+//!
+//! *`Connections::state`* is the only lock: it guards whether the connection works, how many messages were received over it, and
+//! the new one on its way to the evaluating thread. It is never held across a system call that can block, and no other lock is
+//! taken under it. `changed` is waited for under it by either thread, and signalled when the stage changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
