@@ -63,7 +63,7 @@ restore_snapshot <- function(s) {
   look_anew(s)
 }
 
-# Each on its own: what cannot be restored must not keep the rest from being so.
+# Each step on its own: one that fails must not keep the others from running.
 restore_areas <- function(s, has) {
   attempt <- function(expr) suppressWarnings(try(expr, silent = TRUE))
   # Packages make options and environment variables of their own as they are loaded, and rely on them while they are.
@@ -183,7 +183,7 @@ restore_options <- function(s, keep_added) {
   now <- options()
   added <- setdiff(names(now), names(s$options))
   changed <- names(s$options)[!vapply(names(s$options), function(name) identical(now[[name]], s$options[[name]]), NA)]
-  # One by one: some options refuse to be taken away.
+  # One by one: some options cannot be removed.
   if (!keep_added) for (name in added) try(do.call(options, `names<-`(list(NULL), name)), silent = TRUE)
   for (name in changed) try(do.call(options, s$options[name]), silent = TRUE)
   s$options <- as.list(.Options)
@@ -280,7 +280,7 @@ restore_levels <- function(s) {
   s$levels <- current_levels()
 }
 
-# Are collections of garbage neither forced nor reported?
+# Whether garbage collections are neither forced nor reported.
 is_calm <- function() {
   forced <- gctorture(FALSE)
   if (forced) gctorture(TRUE)
@@ -318,7 +318,7 @@ kind_code <- function(kinds) {
     10000L * (match(kinds[3L], sample_kinds) - 1L)
 }
 
-# Another generator has no business here: back to the one before the task, as it stood then.
+# If the task has changed the generator, restores the one before it, in its state then.
 restore_kind <- function(s) {
   if (!is.null(session$seed)) return(assign(".Random.seed", session$seed, envir = globalenv()))
   set_kinds(s$kinds)

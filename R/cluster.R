@@ -80,7 +80,7 @@ stop_cluster <- function(cl) {
   invisible()
 }
 
-# Their daemons leave; what is sent to them and not done, nobody waits for. The others go on.
+# Their daemons leave; tasks sent to them and not done are cancelled. The others go on.
 stop_nodes <- function(pool, nodes) {
   await_launches(pool)
   find_daemons(pool, checked(.Call(wrap__hub_workers, pool$hub))$id)
@@ -193,7 +193,7 @@ await_node <- function(nodes) {
 
 no_worker <- "no worker of the cluster is left"
 
-# Is no worker connected, and none expected?
+# Whether no worker is connected and none expected.
 is_deserted <- function(pool) {
   counts <- checked(.Call(wrap__hub_info, pool$hub))
   counts[1L] == 0L && counts[2L] >= pool$expected
@@ -201,7 +201,7 @@ is_deserted <- function(pool) {
 
 forget_work <- function(pool) pool$work <- vector("list", length(pool$members))
 
-# What the node is at, or has done, and nobody has taken back; NULL if there is nothing.
+# The work that the node does or has done and that was not taken back; NULL if there is none.
 oldest_work <- function(node) {
   queue <- node_pool(node)$work[[attr(node, "node")]]
   if (length(queue)) queue[[1L]]
@@ -233,7 +233,7 @@ next_message <- function(node, work) {
   messages[[1L]]
 }
 
-# parallel pastes an error into its own message.
+# An error or interrupt as text, which parallel pastes into its own message.
 with_error_text <- function(value) {
   text <- if (is_mirai_interrupt(value)) "interrupted" else
     if (is_error_value(value) && is.numeric(value)) coded(as.integer(value))
@@ -262,13 +262,14 @@ find_daemons <- function(pool, connected) {
 
 note_launch <- function(pool, n, ticket) pool$launches <- c(pool$launches, list(list(n = n, ticket = ticket)))
 
-# Waits until what has been launched is there, or has failed.
+# Waits until all launched daemons have connected or failed.
 await_launches <- function(pool) {
   for (launch in pool$launches) checked(.Call(wrap__hub_wait_connected, pool$hub, launch$n, launch$ticket, NULL), NULL)
   pool$launches <- NULL
 }
 
-# Does this work set the random stream of its node, as clusterSetRNGStream() does? Then that counts, not the cluster's seed.
+# Whether this work sets the random stream of its node, as clusterSetRNGStream() does. If so, that counts, not the
+# cluster's seed.
 sets_stream <- function(work) {
   expr <- if (length(work$args)) work$args[[1L]]
   identical(work$fun, eval) && is.call(expr) && length(expr) > 2L && identical(expr[[1L]], quote(assign)) &&
@@ -294,8 +295,9 @@ is_at_work <- function(node) {
   !is.null(task) && is_open(task) && !is_deserted(pool)
 }
 
-# One for all nodes, made when it is first needed, and again if someone has closed it. NULL where there is no network, not
-# even within this machine, or no connection to spare: future then says that it cannot tell, and takes the result.
+# One socket for all nodes, made when it is first needed, and again if someone has closed it. NULL where there is no
+# network, not even within this machine, or no connection to spare: future then says that it cannot tell, and takes the
+# result.
 readable_socket <- function() {
   if (!is_open_connection(clusters$socket))
     clusters$socket <- tryCatch(suppressWarnings(make_readable_socket()), error = function(e) NULL)
@@ -306,14 +308,14 @@ is_open_connection <- function(con) {
   tryCatch(identical(attr(getConnection(con), "conn_id"), attr(con, "conn_id")), error = function(e) FALSE)
 }
 
-# The end of one whose other end is gone, which is what there is to be read.
+# A socket whose other end is closed, so that it is always readable.
 make_readable_socket <- function() {
   server <- listening_socket()
   on.exit(close(server))
   socketConnection("127.0.0.1", attr(server, "port"), blocking = TRUE, open = "rb")
 }
 
-# At a port that is free; without a draw of random numbers.
+# Listens at a free port, without a draw of random numbers.
 listening_socket <- function() {
   for (port in 49152L + (Sys.getpid() + 7L * 1:100) %% 16384L) {
     server <- tryCatch(serverSocket(port), error = function(e) NULL)

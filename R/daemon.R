@@ -32,7 +32,7 @@ check_other_host <- function(url, call) {
                  "call `daemon()` in another R process, or set `maxtasks`, `idletime` or `walltime`."), call)
 }
 
-# Do these lead to the same host, when dialled in its own session? Where there is a port, that tells.
+# Whether both addresses lead to the same host, when dialled in its own session. Where there is a port, that decides.
 is_same_address <- function(own, dialled) {
   if (own == dialled) return(TRUE)
   own <- host_and_port(own)
@@ -41,13 +41,13 @@ is_same_address <- function(own, dialled) {
   !is.null(own) && !is.null(dialled) && own[2L] == dialled[2L] && dialled[1L] %in% here
 }
 
-# Of an address that has both; NULL of others.
+# Host and port of an address; NULL if it does not have both.
 host_and_port <- function(url) {
   parts <- regmatches(url, regexec("^[a-z+]+://(\\[[^]]*\\]|[^]/:]*):([0-9]+)", url))[[1L]]
   if (length(parts)) parts[-1L]
 }
 
-# As R does it for Ctrl-C.
+# Signals an interrupt as R does for Ctrl-C.
 raise_interrupt <- function() {
   signalCondition(structure(list(), class = c("interrupt", "condition")))
   invokeRestart("abort")
@@ -122,7 +122,7 @@ daemon_handlers <- function(url, cleanup, rs) {
   )
 }
 
-# No more than that: the stack may be almost full.
+# Only records: the stack may be almost full.
 note_error <- function(condition) {
   session$noted <- list(condition = condition, calls = sys.calls())
   # A task may have set so low a limit that nothing can be told or put back. In a handler there is room to raise it.
@@ -171,7 +171,8 @@ can_muffle <- function(condition) {
   "muffleWarning" %in% vapply(computeRestarts(condition), function(restart) restart[[1L]], "")
 }
 
-# As many as R keeps. They are printed before the result is sent: the prompt of the host, who waits for it, comes after them.
+# As many warnings as R keeps. They are printed before the result is sent: the prompt of the host, who waits for it,
+# comes after them.
 keep_warning <- function(message, call) {
   if (!session$output || length(session$warnings) >= 50L) return()
   session$warnings <- c(session$warnings, `names<-`(list(call), message))
@@ -212,7 +213,7 @@ unnoted_error <- function() {
                      "the restart \"abort\" was invoked"))
 }
 
-# Is this condition what R has printed last as an error? Long messages are cut there.
+# Whether this condition is the error that R has printed last. Long messages are cut there.
 is_last_message <- function(condition) {
   if (is.null(condition)) return(FALSE)
   text <- full_message(condition)

@@ -47,7 +47,7 @@ plain_error <- function(message) mirai_error(simpleError(message), list())
 
 mirai_interrupt <- structure("", class = c("miraiInterrupt", "errorValue", "try-error"))
 
-# Classes may make their message up when asked for it, out of code that may fail in turn.
+# A class may compute its message when asked for it, which may fail.
 full_message <- function(condition) {
   text <- tryCatch(conditionMessage(condition), error = function(e) .subset2(condition, "message"))
   paste(as.character(text), collapse = "\n")

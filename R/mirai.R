@@ -85,7 +85,7 @@ submit <- function(pool, object, shared, timeout, flags, wait, call) {
   serial <- pool$serial
   if (!is.null(serial)) object <- pack(object, serial)
   task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait)
-  # What is no task is a failure, or NULL.
+  # Anything but a task is a failure, or NULL.
   if (is.list(task)) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
   if (!is.null(serial) && !is.null(task)) attr(task, "serial") <- serial
@@ -120,7 +120,7 @@ new_mirai <- function(task) {
   m
 }
 
-# A synchronous one has its value already.
+# The task of a synchronous profile has its value already.
 settled_mirai <- function(task) {
   m <- new.env(hash = FALSE, parent = emptyenv())
   makeActiveBinding("data", function(value) peek(m), m)
@@ -136,7 +136,7 @@ peek <- function(m) {
   if (is.null(task)) .subset2(m, "value") else if (is_open(task)) unresolved_value else fetch_value(m, task)
 }
 
-# Has the task no outcome so far?
+# Whether the task has no outcome yet.
 is_open <- function(task) {
   state <- .Call(wrap__task_state, task)
   # Anything else says that the task is not this session's.
@@ -144,7 +144,8 @@ is_open <- function(task) {
   state == 0L
 }
 
-# Takes the value of a task, once it has ended. An R error while decoding it goes on, here and at each further look.
+# Waits for the outcome of a task, and puts its value into the mirai. An R error while decoding it is the caller's, each
+# time.
 fetch_value <- function(m, task) {
   if (!is.null(attributes(task))) return(fetch_marked(m, task))
   value <- .Call(wrap__task_fetch, task, m)
@@ -152,7 +153,7 @@ fetch_value <- function(m, task) {
   value
 }
 
-# With hooks for serialization, or a span.
+# The same, for a task with hooks for serialization or a span.
 fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, task), NULL)
   value <- checked(.Call(wrap__task_value, task), NULL)

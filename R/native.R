@@ -4,7 +4,7 @@
 
 checked <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) raise_failure(x, call) else x
 
-# With the number that users know it by, if there is one, as field `code`.
+# An error with the number that users know it by, if there is one, as field `code`.
 raise_failure <- function(failure, call) {
   error <- simpleError(failure$message, call)
   error$code <- failure$code
@@ -14,7 +14,7 @@ raise_failure <- function(failure, call) {
 # An error in the user's terms: its call is the user's call.
 abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, call))
 
-# As R says it, for the user's call.
+# The error for a missing argument, in R's words.
 absent <- function(name, call = sys.call(-1L)) abort(sprintf("argument \"%s\" is missing, with no default", name), call)
 
 warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(message, call))

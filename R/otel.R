@@ -14,7 +14,7 @@ set_up_tracing <- function() {
     delayedAssign("tracer", find_tracer(), assign.env = session)
 }
 
-# Is tracing asked for, so that it is worth loading otel?
+# Whether tracing is asked for, so that otel is worth loading.
 has_exporter <- function() {
   isNamespaceLoaded("otel") ||
     !Sys.getenv("OTEL_R_TRACES_EXPORTER", Sys.getenv("OTEL_TRACES_EXPORTER", "none")) %in% c("", "none")
@@ -161,7 +161,7 @@ trace_disconnect <- function() {
 # Spans that an exporter has kept back. Not every one can do that.
 flush_spans <- function() safely(otel::get_default_tracer_provider()$flush())
 
-# A synchronous evaluation has a connection to itself.
+# A synchronous evaluation has a connection of its own.
 as_connected <- function(url, task) {
   if (is.null(session$tracer)) return(task)
   was <- session$connection

@@ -3,7 +3,7 @@
 
 profiles <- new.env()
 
-# What this session is at: the current profile, the hub of ephemeral daemons, what it is as a daemon.
+# State of this session: the current profile, the hub of ephemeral daemons, its state as a daemon.
 session <- new.env()
 
 reset_session <- function() {

@@ -12,7 +12,7 @@ cli_progress <- function(setting, total) {
   arguments <- if (is.list(setting)) setting else if (is.character(setting)) list(name = setting) else list()
   # purrr adds on whose behalf it asks, for a bar of its own.
   arguments$caller <- NULL
-  # The bar lives as long as this environment is not told otherwise, not as long as a frame.
+  # The bar belongs to this environment, not to a frame, and lives until it is closed.
   owner <- new.env()
   arguments[c("total", "auto_terminate", ".auto_close", ".envir")] <- list(total, TRUE, FALSE, owner)
   id <- do.call(cli::cli_progress_bar, arguments)

@@ -14,8 +14,8 @@ serve_forks <- function(fd) {
   quit("no", status = status, runLast = FALSE)
 }
 
-# Was the hub closed before the daemon was there, or while it said hello? It was launched by that hub's session, so nobody is left
-# who wants to know. The codes: nobody listens, and the connection has ended.
+# Whether the hub was closed before the daemon had connected, or during the greeting. The daemon was launched by that
+# hub's session, so nobody needs the error. The codes: nobody listens, and the connection has ended.
 is_host_gone <- function(e) is.integer(e$code) && e$code %in% c(6L, 18L, 19L)
 
 run_child <- function(code) {

@@ -1,8 +1,8 @@
 # Start-up files of R, such as .Rprofile, run in daemons as well. What they ask of this package must not make daemons of
 # daemons, each of which would read the same files.
 
-# Was this process started to become a daemon? The command line says so: that of a fork server, what a launcher writes, or
-# what a user has typed in its manner.
+# Whether this process was started to become a daemon. The command line says so: that of a fork server, what a launcher
+# writes, or what a user has typed in its manner.
 is_daemon_command <- function(arguments) {
   code <- arguments[which(arguments == "-e") + 1L]
   # R passes spaces in another guise.
@@ -16,14 +16,15 @@ is_daemon_call <- function(expr) {
   is.call(expr) && deparse(expr[[1L]])[1L] %in% c("mirai::daemon", "mirai:::serve_forks")
 }
 
-# Is it still reading start-up files? After them R attaches its default packages, before it does what it was started for.
+# Whether it is still reading start-up files. After them R attaches its default packages, before it does what it was
+# started for.
 is_starting <- function() {
   if (!session$to_be_daemon) return(FALSE)
   packages <- getOption("defaultPackages")
   !length(packages) || !all(paste0("package:", packages) %in% search())
 }
 
-# What daemons() does then.
+# What daemons() does in that case.
 refuse_daemons <- function() {
   if (!session$told_starting)
     message("mirai: daemons() does nothing here, as this is a daemon that reads start-up files like .Rprofile. ",

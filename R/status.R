@@ -1,4 +1,4 @@
-# What a pool is at.
+# The status of a pool.
 
 info_names <- c("connections", "cumulative", "awaiting", "executing", "completed")
 

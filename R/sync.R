@@ -18,7 +18,7 @@ new_sync_pool <- function(name, seed, call) {
 # The outcome of a task as new_mirai() takes it.
 evaluate_here <- function(pool, object, shared, timeout, flags) {
   stream <- if (pool$seeded && flags != flag_everywhere) take_stream(pool)
-  # Time cannot run out during the evaluation: it is for browsing through.
+  # The timeout does not apply during the evaluation, so that it can be debugged.
   value <- if (identical(timeout, 0)) error_value(5L) else
     as_connected(pool$url, in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags))
   list(number = checked(.Call(wrap__task_number)), value = value)
