@@ -78,6 +78,7 @@ check_port <- function(port, call = sys.call(-1L)) {
 }
 
 check_flag <- function(x, name, call) {
+  if (is.numeric(x) && length(x) == 1L && !is.na(x)) return(x != 0)
   if (!is_flag(x)) abort(sprintf("`%s` must be `TRUE` or `FALSE`, not `%s`.", name, shown(x)), call)
   x
 }

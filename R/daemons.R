@@ -5,7 +5,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   if (is_starting()) return(refuse_daemons())
   call <- sys.call()
   name <- profile_name(.compute, call)
-  check_flag(sync, "sync", call)
+  sync <- check_flag(sync, "sync", call)
   if (sync) {
     pool <- new_sync_pool(name, check_seed(seed, call), call)
     close_pool(name)
@@ -32,7 +32,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
     }
     n <- 0L
   }
-  check_flag(dispatcher, "dispatcher", call)
+  dispatcher <- check_flag(dispatcher, "dispatcher", call)
   arguments <- daemon_arguments(list(...), call)
   capacity <- check_memory(memory, call)
   if (!dispatcher && !is.null(memory)) warn("`memory` needs dispatcher, so it is ignored", call)

@@ -12,7 +12,7 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   if (is.null(pool)) raise_no_daemons(.compute, environment())
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
-  check_flag(.replay, ".replay", sys.call())
+  .replay <- check_flag(.replay, ".replay", sys.call())
   # Without dispatcher, daemons that are on their way count.
   min <- if (.replay) NULL else if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
   tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else

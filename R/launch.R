@@ -89,6 +89,9 @@ daemon_arguments <- function(dots, call) {
   if (!is.null(tlscert)) check_certificates(tlscert, "tlscert", call)
   dots[["tlscert"]] <- NULL
   names <- names[names != "tlscert"]
+  # Packages pass it, for earlier versions.
+  dots[["timerstart"]] <- NULL
+  names <- names[names != "timerstart"]
   known <- names %in% daemon_argument_names
   if (!all(known)) warn(sprintf("not an argument of `daemon()`, so ignored: %s",
     paste(ifelse(nzchar(names), sprintf("`%s`", names), sprintf("`%s`", vapply(dots, shown, "")))[!known], collapse = ", ")), call)
@@ -107,7 +110,7 @@ check_daemon_arguments <- function(arguments, call) {
 }
 
 local_url <- function(tcp = FALSE, port = 0) {
-  check_flag(tcp, "tcp", sys.call())
+  tcp <- check_flag(tcp, "tcp", sys.call())
   if (tcp) {
     check_port(port)
     return(sprintf("tcp://127.0.0.1:%d", as.integer(port)))

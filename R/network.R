@@ -1,7 +1,7 @@
 # Over a network: addresses of this machine, and who may connect to them.
 
 host_url <- function(tls = FALSE, port = 0) {
-  check_flag(tls, "tls", sys.call())
+  tls <- check_flag(tls, "tls", sys.call())
   check_port(port)
   addresses <- checked(.Call(wrap__network_addresses))
   if (!length(addresses)) addresses <- Sys.info()[["nodename"]]
@@ -17,7 +17,7 @@ check_access <- function(tls, pass, token, call) {
   if (!is.null(pass) && !is_string(pass))
     abort("`pass` must be the password of the private key, a string, or a function that returns it.", call)
   if (!is.null(pass) && is.null(tls)) warn("`pass` needs `tls`, whose private key it opens, so it is ignored", call)
-  if (!is.null(token)) check_flag(token, "token", call)
+  if (!is.null(token)) token <- check_flag(token, "token", call)
   list(tls = tls, pass = pass, token = if (is.null(token)) NA else token, grace = grace_option(call))
 }
 

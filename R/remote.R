@@ -7,7 +7,7 @@ remote_config <- function(command = NULL, args = c("", "."), rscript = "Rscript"
   if (!is.null(command) && !is_string(command))
     abort(sprintf("`command` must be a string, or `NULL` to run nothing, not `%s`.", shown(command)), call)
   if (!is_string(rscript)) abort(sprintf("`rscript` must be a string, not `%s`.", shown(rscript)), call)
-  check_flag(quote, "quote", call)
+  quote <- check_flag(quote, "quote", call)
   check_words(args, call)
   list(command = command, args = args, rscript = rscript, quote = quote, tunnel = FALSE)
 }

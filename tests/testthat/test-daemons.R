@@ -41,7 +41,7 @@ test_that("wrong arguments are errors of the user's call", {
   expect_refused(daemons(url = 5L), "`url` must be of type character, not integer", "daemons")
   expect_refused(daemons(url = "nonsense"), "3 | Invalid argument", "daemons")
   expect_refused(daemons(1, dispatcher = "yes"), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
-  for (bad in list(NULL, NA, 1, c(TRUE, FALSE)))
+  for (bad in list(NULL, NA, NA_real_, 1:2, c(TRUE, FALSE)))
     expect_refused(daemons(1, dispatcher = bad), "`dispatcher` must be `TRUE` or `FALSE`", "daemons")
   for (bad in list("a", NA, Inf, 1e10, numeric(), list(1))) expect_refused(daemons(1, seed = bad), "`seed` must be", "daemons")
   for (bad in list("5", TRUE, c(1, 2), numeric())) expect_refused(daemons(1, memory = bad), "`memory` must be", "daemons")
@@ -411,4 +411,16 @@ test_that("nobody can take a daemon's temporary folder, nor put one in its place
   launch_local(1)
   await(info()[["connections"]] == 2L)
   expect_false(any(unlist(everywhere(tempdir())[]) %in% held))
+})
+
+test_that("one number is a flag, and what packages pass for earlier versions is not remarked on", {
+  expect_silent(local_pool(1, dispatcher = 1L, cleanup = 0L, output = 0, asyncdial = 0, autoexit = 15L, timerstart = 1L))
+  kept <- value(mirai(assign("kept", 1, envir = globalenv())))
+  expect_identical(value(mirai(exists("kept", envir = globalenv()))), TRUE)
+  expect_length(status()$mirai, 3L)
+  local_pool(url = local_url(), dispatcher = TRUE)
+  call <- sprintf("mirai::daemon('%s', dispatcher = 1L, asyncdial = 0L, autoexit = 15L, cleanup = 0L, output = 1L, timerstart = 0L, rs = %s)",
+                  nextget("url"), paste(deparse(nextstream()), collapse = ""))
+  spawn(call)
+  expect_identical(value(mirai("from there")), "from there")
 })

@@ -45,7 +45,7 @@ test_that("an address that is none, or that nobody can listen at, is named", {
 test_that("arguments that daemon() would refuse are refused before any daemon is started", {
   expect_refused(daemons(1, maxtasks = -1), "`maxtasks` must be a whole number of at least 0", "daemons")
   expect_refused(daemons(1, idletime = NA), "`idletime` must be a number of at least 0", "daemons")
-  expect_refused(daemons(1, cleanup = 1), "`cleanup` must be `TRUE` or `FALSE`, not `1`.", "daemons")
+  expect_refused(daemons(1, cleanup = NaN), "`cleanup` must be `TRUE` or `FALSE`, not `NaN`.", "daemons")
   expect_refused(daemons(1, output = NA), "`output` must be `TRUE` or `FALSE`, not `NA`.", "daemons")
   expect_false(daemons_set())
   local_pool(url = local_url())
