@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use mirai_handshake::HandshakeError;
 use thiserror::Error;
 
-use crate::{ErrorCode, Failure, Refusal};
+use crate::{ErrorCode, Failure, Refusal, TlsFailure};
 
 /// Why listening or dialling failed.
 #[derive(Debug, Error)]
@@ -150,7 +150,17 @@ impl LaneError {
 /// The text of a refusal, for a daemon.
 fn refused(reason: &Refusal) -> String {
     match reason {
-        Refusal::Tls(_) => "the host could not be authenticated: its certificate is not signed by what was given, \
+        Refusal::Tls(TlsFailure::Rejected) => {
+            "this daemon could not be authenticated: the host does not accept its certificate, or has got none".to_owned()
+        }
+        Refusal::Tls(TlsFailure::NoTls) => {
+            "the host does not speak TLS: use tcp:// or ws://, or have it listen with TLS".to_owned()
+        }
+        Refusal::Tls(failure) => match failure.code() {
+            ErrorCode::UNAUTHENTICATED => format!("the host could not be authenticated: {failure}"),
+            _ => format!("TLS has failed with the host: {failure}"),
+        },
+        Refusal::WebTls(_) => "the host could not be authenticated: its certificate is not signed by what was given, \
             is for another host, or has expired; or it does not accept this daemon's certificate"
             .to_owned(),
         Refusal::WantsTls => {
@@ -173,7 +183,8 @@ fn refusal_code(reason: &Refusal) -> ErrorCode {
     match reason {
         Refusal::Handshake(HandshakeError::NotMirai | HandshakeError::Version { .. })
         | Refusal::WantsTls => ErrorCode::PROTOCOL,
-        Refusal::Tls(_) | Refusal::Handshake(_) => ErrorCode::UNAUTHENTICATED,
+        Refusal::Tls(failure) => failure.code(),
+        Refusal::WebTls(_) | Refusal::Handshake(_) => ErrorCode::UNAUTHENTICATED,
         Refusal::Gone | Refusal::Io(_) => ErrorCode::ABORTED,
         Refusal::Late => ErrorCode::TIMED_OUT,
     }

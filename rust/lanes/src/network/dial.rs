@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
 use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
@@ -14,6 +17,7 @@ use super::parked::Parked;
 use super::sealed::SealedDialled;
 use super::sys::{self, TlsConfig};
 use super::tcp;
+use super::tls::TlsDialled;
 use crate::blocking::Blocking;
 use crate::{Credentials, Dialled, LaneError, Patience};
 
@@ -28,32 +32,47 @@ pub(crate) fn dial(
         url: address.to_string(),
         reason,
     };
-    let tls = tls_config(address, credentials)?;
-    let connection = connect(address, tls.as_ref(), patience)?;
+    let way = Way::of(address, credentials)?;
+    let connection = connect(address, &way, patience)?;
     let keys = introduce(&*connection, credentials.token.clone(), patience).map_err(refused)?;
-    Ok(match keys.filter(|_| tls.is_none()) {
+    Ok(match keys.filter(|_| !address.scheme().has_tls()) {
         Some(keys) => Arc::new(SealedDialled::new(connection, &keys)),
         None => connection,
     })
 }
 
-fn tls_config(
-    address: &NetworkAddress,
-    credentials: &Credentials,
-) -> Result<Option<TlsConfig>, LaneError> {
-    let url = || address.to_string();
-    match (&credentials.tls, address.scheme().has_tls()) {
-        (None, false) => Ok(None),
-        (Some(tls), true) => tls.config(address.certified_host()).map(Some),
-        (Some(_), false) => Err(LaneError::NoTls { url: url() }),
-        (None, true) => Err(LaneError::NoCertificate { url: url() }),
+/// How a connection is made, and what it takes.
+enum Way {
+    Tcp,
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+    Nng(Option<TlsConfig>),
+}
+
+impl Way {
+    fn of(address: &NetworkAddress, credentials: &Credentials) -> Result<Way, LaneError> {
+        let url = || address.to_string();
+        let tls = match (&credentials.tls, address.scheme().has_tls()) {
+            (None, false) => None,
+            (Some(tls), true) => Some(tls),
+            (Some(_), false) => return Err(LaneError::NoTls { url: url() }),
+            (None, true) => return Err(LaneError::NoCertificate { url: url() }),
+        };
+        let host = address.certified_host();
+        Ok(match (address.scheme(), tls) {
+            (Scheme::Tcp, _) => Way::Tcp,
+            (Scheme::Tls, Some(tls)) => {
+                let (config, name) = tls.client(host)?;
+                Way::Tls(config, name)
+            }
+            (_, tls) => Way::Nng(tls.map(|tls| tls.web_config(host)).transpose()?),
+        })
     }
 }
 
 /// Tries one of the host's addresses after the other: one that never answers leaves the others their share of the time.
 fn connect(
     address: &NetworkAddress,
-    tls: Option<&TlsConfig>,
+    way: &Way,
     patience: &mut Patience<'_>,
 ) -> Result<Arc<dyn Dialled>, LaneError> {
     let url = || address.to_string();
@@ -78,7 +97,7 @@ fn connect(
             patience.slice().map_err(os)?;
         }
         let connected = patience.share(all.len() - tried, |patience| {
-            connect_to(address, *at, tls, patience)
+            connect_to(address, *at, way, patience)
         });
         match connected {
             Ok(connection) => return Ok(connection),
@@ -117,19 +136,40 @@ fn look_up(
 fn connect_to(
     address: &NetworkAddress,
     at: SocketAddr,
+    way: &Way,
+    patience: &mut Patience<'_>,
+) -> Result<Arc<dyn Dialled>, LaneError> {
+    let url = || address.to_string();
+    let os = |source| LaneError::Os { url: url(), source };
+    let refused = |reason| LaneError::Refused { url: url(), reason };
+    match way {
+        Way::Tcp => {
+            let stream = tcp::dial(at, patience).map_err(os)?;
+            Ok(Arc::new(Blocking::new(stream)))
+        }
+        Way::Tls(config, hub) => {
+            let stream = tcp::dial(at, patience).map_err(os)?;
+            let config = Arc::clone(config);
+            let dialled =
+                TlsDialled::dial(stream, config, hub.clone(), patience).map_err(refused)?;
+            Ok(Arc::new(dialled))
+        }
+        Way::Nng(tls) => dial_nng(address, at, tls.as_ref(), patience),
+    }
+}
+
+fn dial_nng(
+    address: &NetworkAddress,
+    at: SocketAddr,
     tls: Option<&TlsConfig>,
     patience: &mut Patience<'_>,
 ) -> Result<Arc<dyn Dialled>, LaneError> {
     let url = || address.to_string();
     let os = |source| LaneError::Os { url: url(), source };
-    if address.scheme() == Scheme::Tcp {
-        let stream = tcp::dial(at, patience).map_err(os)?;
-        return Ok(Arc::new(Blocking::new(stream)));
-    }
     let failed = |failure: Failure| match failure.is_authentication() {
         true => LaneError::Refused {
             url: url(),
-            reason: Refusal::Tls(failure),
+            reason: Refusal::WebTls(failure),
         },
         false => LaneError::Network {
             url: url(),

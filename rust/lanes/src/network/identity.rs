@@ -3,14 +3,18 @@
 use std::ffi::CString;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 
 use super::sys::TlsConfig;
+use super::tls_config::{self, CERTIFICATE, Shown, is_key};
 use crate::LaneError;
 
 /// A name in each certificate that [`single_use`](HubTls::single_use) makes for a hub. Daemons look for it, as these trust
@@ -45,6 +49,16 @@ pub struct DaemonTls {
 struct Own {
     certificate: String,
     key: String,
+}
+
+impl Own {
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            certificate: &self.certificate,
+            key: &self.key,
+            password: None,
+        }
+    }
 }
 
 impl HubTls {
@@ -100,15 +114,28 @@ impl HubTls {
         Ok(HubTls::own(&text, &text, password))
     }
 
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            certificate: &self.certificate,
+            key: &self.key,
+            password: self.password.as_deref(),
+        }
+    }
+
     /// Checks the texts.
-    pub(super) fn config(&self) -> Result<TlsConfig, LaneError> {
+    pub(super) fn server(&self) -> Result<Arc<ServerConfig>, LaneError> {
+        let shown = self.shown();
+        check_own(&shown)?;
+        if let Some(trusted) = &self.trusted {
+            check_trusted(trusted)?;
+        }
+        tls_config::of_hub(&shown, self.trusted.as_deref())
+    }
+
+    /// The same for a WebSocket.
+    pub(super) fn web_config(&self) -> Result<TlsConfig, LaneError> {
         let config = TlsConfig::server().map_err(no_tls)?;
-        show(
-            &config,
-            &self.certificate,
-            &self.key,
-            self.password.as_deref(),
-        )?;
+        show(&config, &self.shown())?;
         if let Some(trusted) = &self.trusted {
             trust(&config, trusted, None)?;
             config.require_peer().map_err(no_tls)?;
@@ -150,16 +177,35 @@ impl DaemonTls {
         [&self.trusted, certificate, key].concat()
     }
 
-    /// Checks the texts, for a hub at `host`.
-    pub(super) fn config(&self, host: &str) -> Result<TlsConfig, LaneError> {
-        let host = match self.own {
+    /// The name that the certificate of a hub at `host` has to have.
+    fn name_of<'a>(&self, host: &'a str) -> &'a str {
+        match self.own {
             Some(_) => HUB_NAME,
             None => host,
-        };
-        let config = TlsConfig::client(host).map_err(no_tls)?;
+        }
+    }
+
+    /// Checks the texts, for a hub at `host`.
+    pub(super) fn client(
+        &self,
+        host: &str,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), LaneError> {
+        let shown = self.own.as_ref().map(Own::shown);
+        check_trusted(&self.trusted)?;
+        if let Some(shown) = &shown {
+            check_own(shown)?;
+        }
+        let name = tls_config::name(self.name_of(host))?;
+        let config = tls_config::of_daemon(&self.trusted, self.revoked.as_deref(), shown.as_ref())?;
+        Ok((config, name))
+    }
+
+    /// The same for a WebSocket.
+    pub(super) fn web_config(&self, host: &str) -> Result<TlsConfig, LaneError> {
+        let config = TlsConfig::client(self.name_of(host)).map_err(no_tls)?;
         trust(&config, &self.trusted, self.revoked.as_deref())?;
         if let Some(own) = &self.own {
-            show(&config, &own.certificate, &own.key, None)?;
+            show(&config, &own.shown())?;
         }
         Ok(config)
     }
@@ -185,45 +231,48 @@ pub(crate) fn to_text(section: &Pem) -> String {
     pem::encode_config(section, config)
 }
 
-const CERTIFICATE: &str = "CERTIFICATE";
-
-fn is_key(section: &Pem) -> bool {
-    section.tag().ends_with("PRIVATE KEY")
-}
-
 fn has(text: &str, what: impl Fn(&Pem) -> bool) -> bool {
     pem::parse_many(text).is_ok_and(|sections| sections.iter().any(what))
 }
 
-fn show(
-    config: &TlsConfig,
-    certificate: &str,
-    key: &str,
-    password: Option<&str>,
-) -> Result<(), LaneError> {
-    if !has(certificate, |section| section.tag() == CERTIFICATE) {
+fn check_own(shown: &Shown<'_>) -> Result<(), LaneError> {
+    if !has(shown.certificate, |section| section.tag() == CERTIFICATE) {
         return Err(LaneError::Certificate {
             reason: "there is no certificate in what was given",
         });
     }
-    if !has(key, is_key) {
+    if !has(shown.key, is_key) {
         return Err(LaneError::Certificate {
             reason: "there is no private key in what was given",
         });
     }
+    Ok(())
+}
+
+fn check_trusted(trusted: &str) -> Result<(), LaneError> {
+    match has(trusted, |section| section.tag() == CERTIFICATE) {
+        true => Ok(()),
+        false => Err(LaneError::Certificate {
+            reason: "there is no certificate to trust in what was given",
+        }),
+    }
+}
+
+fn show(config: &TlsConfig, shown: &Shown<'_>) -> Result<(), LaneError> {
+    check_own(shown)?;
     let reason = "the certificate or its private key cannot be read, or the password is wrong";
-    let password = password.map(text).transpose()?;
+    let password = shown.password.map(text).transpose()?;
     config
-        .own(&text(certificate)?, &text(key)?, password.as_deref())
+        .own(
+            &text(shown.certificate)?,
+            &text(shown.key)?,
+            password.as_deref(),
+        )
         .map_err(|_| LaneError::Certificate { reason })
 }
 
 fn trust(config: &TlsConfig, trusted: &str, revoked: Option<&str>) -> Result<(), LaneError> {
-    if !has(trusted, |section| section.tag() == CERTIFICATE) {
-        return Err(LaneError::Certificate {
-            reason: "there is no certificate to trust in what was given",
-        });
-    }
+    check_trusted(trusted)?;
     let revoked = revoked.map(text).transpose()?;
     config
         .trust(&text(trusted)?, revoked.as_deref())

@@ -2,17 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mirai_handshake::Token;
+use rustls::ServerConfig;
 
 use super::address::{NetworkAddress, Scheme};
 use super::duplex::Duplex;
 use super::failure::Failure;
 use super::nng_listener::NngListener;
-use super::opening::take_in;
+use super::opening::{Refusal, take_in};
 use super::sys::TlsConfig;
-use super::tcp;
-use crate::{Access, Address, Arrival, Connection, LaneError};
+use super::tcp::{self, TcpConnection};
+use super::tls::TlsConnection;
+use crate::{Access, Address, Arrival, Connection, HubTls, LaneError};
 
 /// Listens at a network address.
 #[derive(Debug)]
@@ -27,11 +30,58 @@ pub struct NetworkListener {
 #[derive(Debug)]
 enum Sockets {
     Tcp(tcp::Listener),
+    Tls(tcp::Listener, Arc<ServerConfig>),
     Nng(NngListener),
 }
 
-/// A connection whose peer has not proved anything yet, and its address.
-type Opened = (Box<dyn Connection>, Option<SocketAddr>);
+/// A connection whose peer has not proved anything yet.
+enum Opened {
+    Ready(Box<dyn Connection>),
+    /// TLS is to begin on it.
+    Tls(TcpConnection, Arc<ServerConfig>),
+}
+
+impl Opened {
+    async fn secure(self) -> Result<Box<dyn Connection>, Refusal> {
+        match self {
+            Opened::Ready(connection) => Ok(connection),
+            Opened::Tls(connection, config) => {
+                Ok(Box::new(TlsConnection::accept(connection, config).await?))
+            }
+        }
+    }
+}
+
+/// What an address asks for.
+enum Way {
+    Tcp,
+    Tls(Arc<ServerConfig>),
+    Nng(Option<TlsConfig>),
+}
+
+impl Way {
+    fn of(address: &NetworkAddress, access: &Access) -> Result<Way, LaneError> {
+        let tls = match (&access.tls, address.scheme().has_tls()) {
+            (None, false) => None,
+            (Some(tls), true) => Some(tls),
+            (Some(_), false) => {
+                return Err(LaneError::NoTls {
+                    url: address.to_string(),
+                });
+            }
+            (None, true) => {
+                return Err(LaneError::Certificate {
+                    reason: "the host has none",
+                });
+            }
+        };
+        Ok(match (address.scheme(), tls) {
+            (Scheme::Tcp, _) => Way::Tcp,
+            (Scheme::Tls, Some(tls)) => Way::Tls(tls.server()?),
+            (_, tls) => Way::Nng(tls.map(HubTls::web_config).transpose()?),
+        })
+    }
+}
 
 impl NetworkListener {
     /// Listens at `address`, at the first of its host's addresses that lets it. To be called inside a tokio runtime.
@@ -44,13 +94,13 @@ impl NetworkListener {
             url: url(),
             failure: Failure::NO_ADDRESS,
         };
-        let tls = tls_config(address, access)?;
+        let way = Way::of(address, access)?;
         let Ok(all) = address.to_listen() else {
             return Err(none);
         };
         let mut bound = Err(none);
         for at in all {
-            bound = Sockets::bind(address, at, tls.as_ref());
+            bound = Sockets::bind(address, at, &way);
             if bound.is_ok() {
                 break;
             }
@@ -70,16 +120,14 @@ impl NetworkListener {
 
     /// The next connection. To be called inside a tokio runtime.
     pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
-        let (connection, peer) =
-            self.sockets
-                .accept(self.scheme)
-                .await
-                .map_err(|source| LaneError::Os {
-                    url: self.address.to_string(),
-                    source,
-                })?;
-        let proof = take_in(connection, self.scheme.has_tls(), self.token.clone());
+        let accepted = self.sockets.accept(self.scheme).await;
+        let (opened, peer) = accepted.map_err(|source| LaneError::Os {
+            url: self.address.to_string(),
+            source,
+        })?;
+        let (has_tls, token) = (self.scheme.has_tls(), self.token.clone());
         Ok(Box::pin(async move {
+            let proof = async { take_in(opened.secure().await?, has_tls, token).await };
             proof
                 .await
                 .map_err(|reason| LaneError::TurnedAway { peer, reason })
@@ -92,50 +140,51 @@ impl Sockets {
     fn bind(
         address: &NetworkAddress,
         at: SocketAddr,
-        tls: Option<&TlsConfig>,
+        way: &Way,
     ) -> Result<(Sockets, u16), LaneError> {
         let url = || address.to_string();
-        if address.scheme() == Scheme::Tcp {
+        let tcp = || {
             let listening = tcp::Listener::bind(at).and_then(|listener| {
                 let port = listener.port()?;
-                Ok((Sockets::Tcp(listener), port))
+                Ok((listener, port))
             });
-            return listening.map_err(|source| LaneError::Os { url: url(), source });
+            listening.map_err(|source| LaneError::Os { url: url(), source })
+        };
+        match way {
+            Way::Tcp => tcp().map(|(listener, port)| (Sockets::Tcp(listener), port)),
+            Way::Tls(config) => {
+                tcp().map(|(listener, port)| (Sockets::Tls(listener, Arc::clone(config)), port))
+            }
+            Way::Nng(tls) => {
+                let listening =
+                    NngListener::bind(&address.url_of(at), tls.as_ref()).and_then(|listener| {
+                        let port = listener.port()?;
+                        Ok((Sockets::Nng(listener), port))
+                    });
+                listening.map_err(|failure| LaneError::Network {
+                    url: url(),
+                    failure,
+                })
+            }
         }
-        let listening = NngListener::bind(&address.url_of(at), tls).and_then(|listener| {
-            let port = listener.port()?;
-            Ok((Sockets::Nng(listener), port))
-        });
-        listening.map_err(|failure| LaneError::Network {
-            url: url(),
-            failure,
-        })
     }
 
-    async fn accept(&self, scheme: Scheme) -> io::Result<Opened> {
+    /// The next connection, and where it comes from.
+    async fn accept(&self, scheme: Scheme) -> io::Result<(Opened, Option<SocketAddr>)> {
         match self {
             Sockets::Tcp(listener) => {
                 let (connection, peer) = listener.accept().await?;
-                Ok((Box::new(connection), Some(peer)))
+                Ok((Opened::Ready(Box::new(connection)), Some(peer)))
+            }
+            Sockets::Tls(listener, config) => {
+                let (connection, peer) = listener.accept().await?;
+                Ok((Opened::Tls(connection, Arc::clone(config)), Some(peer)))
             }
             Sockets::Nng(listener) => {
                 let duplex = Duplex::new(listener.accept().await?, scheme)?;
                 let peer = duplex.peer();
-                Ok((Box::new(duplex), peer))
+                Ok((Opened::Ready(Box::new(duplex)), peer))
             }
         }
-    }
-}
-
-fn tls_config(address: &NetworkAddress, access: &Access) -> Result<Option<TlsConfig>, LaneError> {
-    match (&access.tls, address.scheme().has_tls()) {
-        (None, false) => Ok(None),
-        (Some(tls), true) => tls.config().map(Some),
-        (Some(_), false) => Err(LaneError::NoTls {
-            url: address.to_string(),
-        }),
-        (None, true) => Err(LaneError::Certificate {
-            reason: "the host has none",
-        }),
     }
 }

@@ -1,9 +1,9 @@
-//! The network lane: TCP on the system's sockets, TLS and WebSocket on NNG's byte streams.
+//! The network lane: TCP, and TLS by rustls, on the system's sockets; WebSocket, with TLS or without, on NNG's byte streams.
 //!
 //! NNG runs a few threads of its own, from the first address of its kind on and for the rest of the process. They read and
 //! write into buffers of a [`Duplex`](duplex::Duplex), one for each connection, and wake who waits for it: a task of the
-//! hub's reactor, or a daemon's thread. Each buffer has a bound, so a peer that stops reading costs no more than that. Plain
-//! TCP has the system's buffers only.
+//! hub's reactor, or a daemon's thread. Each buffer has a bound, so a peer that stops reading costs no more than that. So has
+//! what [`tls`] keeps, and plain TCP has the system's buffers only.
 //!
 //! Before a connection is given out, both sides prove themselves ([`opening`]): by certificates where there is TLS, and by a
 //! token where the hub asks for one. Without TLS, a token also keeps what follows from being changed ([`sealed`]).
@@ -23,9 +23,14 @@ mod nng_listener;
 mod opening;
 mod outgoing;
 mod parked;
+mod private_key;
 mod sealed;
 mod sys;
 mod tcp;
+mod tls;
+mod tls_config;
+mod tls_failure;
+mod trust;
 
 pub use address::{NetworkAddress, Scheme};
 pub(crate) use dial::dial;
@@ -35,3 +40,4 @@ pub(crate) use identity::{read_file, to_text};
 pub use interfaces::interfaces;
 pub use listener::NetworkListener;
 pub use opening::Refusal;
+pub use tls_failure::TlsFailure;

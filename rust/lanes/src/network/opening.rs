@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::failure::Failure;
 use super::sealed::Sealed;
+use super::tls_failure::TlsFailure;
 use crate::{Connection, Dialled, Patience};
 
 /// Why a peer was refused, or refused this side.
@@ -16,9 +17,12 @@ pub enum Refusal {
     /// It failed the handshake.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// It failed the handshake of TLS: it has no trusted certificate, or does not speak TLS.
+    /// TLS says so.
+    #[error("{0}")]
+    Tls(#[from] TlsFailure),
+    /// It failed the handshake of TLS below a WebSocket: it has no certificate that is trusted, or speaks no TLS.
     #[error("TLS has failed: {0}")]
-    Tls(Failure),
+    WebTls(Failure),
     /// It closed the connection before it had proved itself.
     #[error("it closed the connection before it had said who it is")]
     Gone,
@@ -35,8 +39,11 @@ pub enum Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Refusal {
+        if let Some(failure) = TlsFailure::in_error(&error) {
+            return Refusal::Tls(failure);
+        }
         match Failure::in_error(&error) {
-            Some(failure) if failure.is_authentication() => Refusal::Tls(failure),
+            Some(failure) if failure.is_authentication() => Refusal::WebTls(failure),
             _ if error.kind() == io::ErrorKind::TimedOut => Refusal::Late,
             _ => Refusal::Io(error),
         }
@@ -114,7 +121,8 @@ pub(super) fn introduce(
     patience: &mut Patience<'_>,
 ) -> Result<Option<Keys>, Refusal> {
     let (mut daemon, opening) = Daemon::new(token, nonce()?);
-    send(connection, &opening)?;
+    // A hub that does not want this daemon may be gone by now: what it has said before is still to be read, and says more.
+    let _ = send(connection, &opening);
     loop {
         let mut said = vec![0; daemon.wants()];
         let mut at = 0;
@@ -134,7 +142,7 @@ pub(super) fn introduce(
     }
 }
 
-fn is_slice_over(error: &io::Error) -> bool {
+pub(super) fn is_slice_over(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted

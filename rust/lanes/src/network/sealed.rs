@@ -107,7 +107,7 @@ fn first<'a>(parts: &'a [IoSlice<'_>], mut limit: usize) -> Vec<&'a [u8]> {
     parts.iter().map(cut).collect()
 }
 
-fn is_empty(parts: &[IoSlice<'_>]) -> bool {
+pub(super) fn is_empty(parts: &[IoSlice<'_>]) -> bool {
     parts.iter().all(|part| part.is_empty())
 }
 
