@@ -99,7 +99,7 @@ submit_ephemeral <- function(object, timeout, .compute, call) {
     warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
   hub <- session$ephemeral
   if (is.null(hub)) {
-    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, 0), call)
+    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15)), call)
     session$ephemeral <- hub
   }
   task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)

@@ -18,15 +18,21 @@ check_access <- function(tls, pass, token, call) {
     abort("`pass` must be the password of the private key, a string, or a function that returns it.", call)
   if (!is.null(pass) && is.null(tls)) warn("`pass` needs `tls`, whose private key it opens, so it is ignored", call)
   if (!is.null(token)) token <- check_flag(token, "token", call)
-  list(tls = tls, pass = pass, token = if (is.null(token)) NA else token, grace = grace_option(call))
+  list(tls = tls, pass = pass, token = if (is.null(token)) NA else token, times = break_times(call))
 }
 
-# Seconds for which a daemon may stay away after its connection has broken.
-grace_option <- function(call) {
-  grace <- getOption("mirai.grace", 10)
-  if (!is.numeric(grace) || length(grace) != 1L || is.na(grace) || grace < 0)
-    abort("the option `mirai.grace` must be a number of seconds, 0 or more.", call)
-  as.numeric(grace)
+# For how long a daemon may stay away after its connection has broken; and how long nothing may be heard before it is taken for
+# that. Systems ask at intervals of whole seconds, and more than once.
+break_times <- function(call) {
+  c(seconds_option("mirai.grace", 10, 0L, call), min(seconds_option("mirai.silence", 15, 3L, call), 86400))
+}
+
+# An option that is a time in seconds.
+seconds_option <- function(name, default, least, call) {
+  seconds <- getOption(name, default)
+  if (!is.numeric(seconds) || length(seconds) != 1L || is.na(seconds) || seconds < least)
+    abort(sprintf("the option `%s` must be a number of seconds, %d or more.", name, least), call)
+  as.numeric(seconds)
 }
 
 # What a pool's daemons show: `given` by the user, with the token that the hub wants to be shown, or what the hub has made.

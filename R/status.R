@@ -41,7 +41,8 @@ worker_table <- function(pool) {
   data.frame(
     id = workers$id,
     pid = workers$pid,
-    host = rep(Sys.info()[["nodename"]], length(idle)),
+    host = host_of(workers$address),
+    address = workers$address,
     state = ifelse(workers$away == 1L, "away", state),
     task = workers$task,
     age = round(ifelse(idle, NA_real_, workers$age), 3L),
@@ -50,6 +51,13 @@ worker_table <- function(pool) {
     returns = workers$returns,
     memory = round(vapply(workers$pid, resident_memory, 0), 1L)
   )
+}
+
+# The machine of a daemon, by its name if it is this one, else by its address.
+host_of <- function(address) {
+  host <- sub("^\\[?(.*?)\\]?:[0-9]+$", "\\1", address)
+  is_here <- address == "local" | grepl("^(127\\.|::1$)", host)
+  ifelse(is_here, Sys.info()[["nodename"]], host)
 }
 
 # Megabytes of memory that a process of this machine has in use, shared pages included; NA where it cannot be told.

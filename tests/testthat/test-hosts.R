@@ -3,7 +3,7 @@
 test_that("with 30 daemons on three hosts, of which one disappears, every task comes to its end", {
   frame <- environment()
   hosts <- lapply(1:3, function(i) other_machine(frame))
-  before <- options(mirai.grace = 2, mirai.open = TRUE)
+  before <- options(mirai.grace = 2, mirai.silence = 5, mirai.open = TRUE)
   defer(options(before))
   local_pool(url = "tcp://0.0.0.0:0", token = TRUE)
   port <- sub(".*:", "", nextget("url"))

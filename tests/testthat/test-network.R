@@ -145,6 +145,9 @@ test_that("a pool may have daemons of this machine and of the network, which ser
   expect_identical(list(value(first$m), value(second$m)), list("held", "held"))
   # The system tells of the first only.
   expect_identical(status()$workers$pid, c(local, NA))
+  expect_match(status()$workers$address[2L], "^127.0.0.1:[0-9]+$")
+  expect_identical(status()$workers$address[1L], "local")
+  expect_identical(status()$workers$host, rep(Sys.info()[["nodename"]], 2L))
   daemons(0)
   await(!alive(local) && !alive(remote$pid))
 })
@@ -180,7 +183,7 @@ test_that("a pool that strangers may reach and enter says so once, unless it is 
 
 # The daemons of three pools, one for each kind of lane, on that machine.
 remote_pools <- function(machine, grace, frame = parent.frame()) {
-  before <- options(mirai.grace = grace)
+  before <- options(mirai.grace = grace, mirai.silence = 3)
   defer(options(before), frame)
   # Over TCP the system notices, over the others question and answer do.
   schemes <- c("tcp", "ws", "tls+tcp")
@@ -227,16 +230,20 @@ test_that("one that stays broken costs the daemon and its task, at once if there
   for (scheme in schemes) await(nrow(status(scheme)$workers) == 0L)
 })
 
-test_that("the time for which a daemon may stay away is an option, which is checked", {
-  for (wrong in list("a", -1, NA, c(1, 2))) {
-    before <- options(mirai.grace = wrong)
-    expect_refused(daemons(url = "tcp://127.0.0.1:0"), "the option `mirai.grace` must be a number of seconds, 0 or more.", "daemons")
+test_that("how long a silence and a daemon's absence may last are options, which are checked", {
+  least <- c(mirai.grace = 0, mirai.silence = 3)
+  for (name in names(least)) {
+    for (wrong in list("a", least[[name]] - 1, NA, c(5, 6))) {
+      before <- options(structure(list(wrong), names = name))
+      expect_refused(daemons(url = "tcp://127.0.0.1:0"),
+                     sprintf("the option `%s` must be a number of seconds, %d or more.", name, least[[name]]), "daemons")
+      options(before)
+    }
+    before <- options(structure(list(Inf), names = name))
+    expect_true(daemons(url = "tcp://127.0.0.1:0"))
+    expect_false(daemons(0))
     options(before)
   }
-  before <- options(mirai.grace = Inf)
-  defer(options(before))
-  expect_true(daemons(url = "tcp://127.0.0.1:0"))
-  expect_false(daemons(0))
 })
 
 test_that("neither a daemon in compiled code nor a host that was stopped is taken for gone", {

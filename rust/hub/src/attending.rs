@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use mirai_lanes::{ProcessEnd, SILENCE};
+use mirai_lanes::ProcessEnd;
 use mirai_wire::{Frame, FrameBuffer, FromDaemon, RunEnd, ToDaemon};
 
 use crate::core::Core;
@@ -33,7 +34,7 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
     let end = tokio::select! {
         end = handle_messages(core, seat, link, &mut buffer) => end,
         () = link.write_queued() => End::Broken(None),
-        () = silence(&links.control) => End::Broken(Some(PeerError::Silent)),
+        () = silence(&links.control, core.times.silence) => End::Broken(Some(PeerError::Silent)),
         () = &mut ended => {
             // What it wrote before its end still counts.
             while let Ok(Some(true)) = fill_now(link, &mut buffer) {
@@ -85,9 +86,9 @@ impl Drop for Attendance<'_> {
     }
 }
 
-/// Ends when a daemon has not answered for [`SILENCE`], for lanes that do not notice this themselves. A stall of this
+/// Ends when a daemon has not answered for so long, for lanes that do not notice this themselves. A stall of this
 /// process counts as one interval without an answer, however long it was.
-async fn silence(control: &Link) {
+async fn silence(control: &Link, silence: Duration) {
     if control.connection.notices_silence() {
         return std::future::pending().await;
     }
@@ -96,7 +97,7 @@ async fn silence(control: &Link) {
         let answered = control.pongs.load(Ordering::Relaxed);
         control.queue(&ToDaemon::Ping, None);
         control.flush();
-        tokio::time::sleep(SILENCE / PINGS).await;
+        tokio::time::sleep(silence / PINGS).await;
         let is_there = control.pongs.load(Ordering::Relaxed) != answered;
         missed = if is_there { 0 } else { missed + 1 };
     }

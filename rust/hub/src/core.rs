@@ -32,6 +32,7 @@ use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
 use crate::link::Link;
 use crate::member::{Links, Member, Seat};
+use crate::options::BreakTimes;
 use crate::reactor::{Reactor, after, is_inside};
 use crate::task::{PartOwner, SharedPart};
 use crate::timer::Timer;
@@ -53,8 +54,7 @@ pub(crate) struct Core {
     pub timer: Timer,
     pub stop: Notify,
     pub mode: Mode,
-    /// How long a daemon may stay away; zero is not at all.
-    grace: Duration,
+    pub times: BreakTimes,
 }
 
 struct State {
@@ -200,7 +200,7 @@ impl Core {
         mode: Mode,
         capacity: Option<u64>,
         welcome: Option<Welcome>,
-        grace: Duration,
+        times: BreakTimes,
         memory_return: Option<&'static MemoryReturn>,
         reactor: Weak<Reactor>,
     ) -> Core {
@@ -208,7 +208,7 @@ impl Core {
             scheduler: Scheduler::new(SchedulerOptions {
                 mode,
                 capacity,
-                grace: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+                grace: u64::try_from(times.grace.as_millis()).unwrap_or(u64::MAX),
             }),
             tasks: Table::default(),
             members: Table::default(),
@@ -231,7 +231,7 @@ impl Core {
             timer: Timer::new(),
             stop: Notify::new(),
             mode,
-            grace,
+            times,
         }
     }
 
@@ -357,7 +357,7 @@ impl Core {
             self.state.lock().scheduler.give_back(id);
             return None;
         };
-        let ticket = may_break.then(|| new_ticket(self.grace)).flatten();
+        let ticket = may_break.then(|| new_ticket(self.times)).flatten();
         let seat = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
@@ -501,7 +501,7 @@ impl Core {
             }
             member.is_away = true;
             state.handle(timer, work, Event::DaemonSuspected { daemon }, None);
-            Some(self.grace)
+            Some(self.times.grace)
         });
         self.note_change();
         grace
@@ -749,13 +749,15 @@ fn send(member: &mut Member, parts: &Parts, run: RunId) {
 }
 
 /// `None` where there are no random numbers: then a broken connection is the end.
-fn new_ticket(grace: Duration) -> Option<ReturnTicket> {
-    let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+fn new_ticket(times: BreakTimes) -> Option<ReturnTicket> {
+    let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let grace = millis(times.grace);
     let mut key = [0; 16];
     let is_filled = grace > 0 && getrandom::fill(&mut key).is_ok();
     is_filled.then_some(ReturnTicket {
         key: ReturnKey(key),
         grace,
+        silence: millis(times.silence),
     })
 }
 

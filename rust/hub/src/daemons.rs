@@ -241,10 +241,14 @@ impl Entrance {
         } = control.ok_or(PeerError::NoControl)?;
         newcomer.is_known();
         buffer.set_limits(FrameLimits::PEER);
+        for link in [link, &control] {
+            link.connection.set_silence(self.core.times.silence);
+        }
         let links = Links {
             data: Arc::clone(link),
             control: Arc::clone(&control),
             pid: self.pid(link, &hello),
+            peer: link.connection.peer(),
         };
         let (seat, refusal) = match hello.returning {
             None => (

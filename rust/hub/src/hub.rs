@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::cell::Cell;
 use crate::core::Core;
 use crate::handle::TaskHandle;
-use crate::options::HubOptions;
+use crate::options::{BreakTimes, HubOptions};
 use crate::reactor::Reactor;
 use crate::refusals::{Refusals, Refused};
 use crate::task::SharedPart;
@@ -81,6 +81,7 @@ impl Hub {
             capacity,
             welcome,
             grace,
+            silence,
             memory_return,
         } = options;
         check_room(RoomFor::Hub)?;
@@ -90,7 +91,7 @@ impl Hub {
             mode,
             capacity,
             welcome,
-            grace,
+            BreakTimes { grace, silence },
             memory_return,
             Arc::downgrade(&reactor),
         ));

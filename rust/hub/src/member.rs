@@ -1,6 +1,7 @@
 //! A daemon as the hub knows it: its connections, and what a return of it needs.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mirai_scheduler::DaemonId;
@@ -59,6 +60,8 @@ pub(crate) struct Links {
     pub control: Arc<Link>,
     /// Process id of the daemon, if it is one of this machine.
     pub pid: Option<u32>,
+    /// Where the daemon is, if it connects over a network.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Links {
@@ -151,6 +154,7 @@ impl Member {
         Worker {
             id: self.number,
             pid: self.links.pid,
+            peer: self.links.peer,
             done: self.workload.done(),
             busy: self.workload.busy(),
             returns: self.connection,

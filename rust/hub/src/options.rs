@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mirai_lanes::{Access, Address};
+use mirai_lanes::{Access, Address, SILENCE};
 use mirai_scheduler::Mode;
 
 use crate::MemoryReturn;
@@ -35,6 +35,9 @@ pub struct HubOptions {
     /// How long a daemon whose connection breaks may stay away before it is lost, at an address of a network; zero is not at
     /// all.
     pub grace: Duration,
+    /// How long nothing may be heard of the machine of a daemon before the connection is taken for broken, by both sides, at an
+    /// address of a network: [`SILENCE`] is the default.
+    pub silence: Duration,
     /// Receives reports of freed memory; `None` for nobody.
     pub memory_return: Option<&'static MemoryReturn>,
 }
@@ -51,6 +54,7 @@ impl HubOptions {
             capacity: None,
             welcome: None,
             grace: GRACE,
+            silence: SILENCE,
             memory_return: None,
         }
     }
@@ -58,3 +62,12 @@ impl HubOptions {
 
 /// Limit of evaluations per call of [`Hub::everywhere`](crate::Hub::everywhere): more than the daemons a hub can have.
 pub const MAX_EVALUATIONS: u32 = 1 << 16;
+
+/// When a connection over a network is taken for broken, and its daemon for lost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BreakTimes {
+    /// See [`HubOptions::grace`].
+    pub grace: Duration,
+    /// See [`HubOptions::silence`].
+    pub silence: Duration,
+}

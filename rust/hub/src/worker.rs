@@ -1,5 +1,6 @@
 //! Connected daemons as they are reported to users: number, process, workload.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::cell::Cell;
@@ -11,6 +12,8 @@ pub struct Worker {
     pub id: u32,
     /// Process id, where the lane knows it.
     pub pid: Option<u32>,
+    /// Where it is, if it connects over a network.
+    pub peer: Option<SocketAddr>,
     /// Reports received from it.
     pub done: u64,
     /// Total time during which it had a task.

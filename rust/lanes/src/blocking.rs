@@ -18,6 +18,7 @@ pub(crate) trait Socket: Send + Sync + Debug {
     fn wait(&self, host: &HostWatch) -> Wake;
     fn host_pid(&self) -> Option<u32>;
     fn notices_silence(&self) -> bool;
+    fn set_silence(&self, _silence: Duration) {}
 }
 
 impl Socket for lane::Stream {
@@ -135,5 +136,9 @@ impl<S: Socket> Dialled for Blocking<S> {
 
     fn notices_silence(&self) -> bool {
         self.socket.notices_silence()
+    }
+
+    fn set_silence(&self, silence: Duration) {
+        self.socket.set_silence(silence);
     }
 }

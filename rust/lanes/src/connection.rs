@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -40,6 +41,13 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// Whether the connection breaks by itself when the peer's machine has not answered for [`SILENCE`]. Where it does not,
     /// the hub asks.
     fn notices_silence(&self) -> bool;
+    /// Breaks the connection when the peer's machine has not answered for so long, instead of [`SILENCE`]. Where the lane
+    /// does not notice silence, nothing changes.
+    fn set_silence(&self, _silence: Duration) {}
+    /// Where the peer is, over a network.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// A connection is taken for broken when the other machine has not answered for this long.
@@ -87,6 +95,8 @@ pub trait Dialled: Send + Sync + std::fmt::Debug {
     fn host_pid(&self) -> Option<u32>;
     /// As [`Connection::notices_silence`]: where it does not, the hub's questions are what comes.
     fn notices_silence(&self) -> bool;
+    /// As [`Connection::set_silence`].
+    fn set_silence(&self, _silence: Duration) {}
 }
 
 /// Reading, and waiting until reading or writing can go on, of [`Connection`] for a type whose field `stream` is one of

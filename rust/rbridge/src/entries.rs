@@ -6,7 +6,7 @@ use crate::{
 
 rapi::entries! {
     hub::hub_open => hub_open(
-        url, mode, capacity, daemon_stream, settings, tls, pass, token, grace
+        url, mode, capacity, daemon_stream, settings, tls, pass, token, times
     );
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);

@@ -90,8 +90,8 @@ impl Handle for SharedPart {
 /// connect (`NULL` for none); each later one gets the next stream. `settings` is an object that each daemon is given as
 /// it connects, before any task (`NULL` for none). For an address of a network, `tls` is `NULL` or the hub's certificate: the
 /// path of a file, or the texts of certificate and key, of which `pass` is the password (`NULL` for none); with `token` `TRUE`
-/// daemons have to know a token, with `NA` they do where certificates are made on the spot; a daemon may stay away for `grace` seconds after its connection has
-/// broken.
+/// daemons have to know a token, with `NA` they do where certificates are made on the spot; a connection is broken when nothing was
+/// heard for `times[2]` seconds, and its daemon may then stay away for `times[1]`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
@@ -103,9 +103,12 @@ pub(crate) fn hub_open<'r>(
     tls: Sexp<'r>,
     pass: Sexp<'r>,
     token: Sexp<'r>,
-    grace: Sexp<'r>,
+    times: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let grace = Duration::try_from_secs_f64(grace.number(scope, "grace")?);
+    let &[grace, silence] = &times.numbers(scope)?[..] else {
+        return Err(Failure::error("`times` must be two numbers"));
+    };
+    let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let mut addresses = Vec::new();
     for url in url.strings(scope, "url")? {
         addresses.push(Address::parse(&url).map_err(HubError::Listen)?);
@@ -144,7 +147,8 @@ pub(crate) fn hub_open<'r>(
         mode,
         capacity,
         welcome,
-        grace: grace.unwrap_or(Duration::MAX),
+        grace: time(grace),
+        silence: time(silence),
         memory_return: memory::memory_return(),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
@@ -407,11 +411,23 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         scope.integers(&integers(|worker| Some(worker.is_set_up.into())))?,
         scope.integers(&integers(|worker| Some(worker.is_away.into())))?,
         scope.integers(&integers(|worker| Some(worker.returns.into())))?,
+        peers(scope, &workers)?,
     ];
     let names = [
-        "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns",
+        "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns", "address",
     ];
     Ok(scope.named_list(&names, &columns)?)
+}
+
+/// Where daemons are; `"local"` for those that connect within the machine.
+fn peers<'r>(scope: &'r Scope, workers: &[Worker]) -> Result<Sexp<'r>, Failure> {
+    let text = |worker: &Worker| match worker.peer {
+        Some(peer) => peer.to_string(),
+        None => "local".to_owned(),
+    };
+    let texts: Vec<String> = workers.iter().map(text).collect();
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    Ok(scope.strings(&texts)?)
 }
 
 /// Entry: whether the daemon of this number is connected.

@@ -39,6 +39,8 @@ pub struct ReturnTicket {
     pub key: ReturnKey,
     /// Milliseconds for which the hub waits, from when it notices the break.
     pub grace: u32,
+    /// Milliseconds without a sign of the other side after which both take a connection for broken.
+    pub silence: u32,
 }
 
 /// A daemon wants to go on where it was before its connection broke.

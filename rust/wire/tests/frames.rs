@@ -63,6 +63,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
             let ticket = ticket.map(|(key, grace)| ReturnTicket {
                 key: ReturnKey(key),
                 grace,
+                silence: !grace,
             });
             ToDaemon::Welcome { daemon, ticket }
         }),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, SILENCE, Wake};
+use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, Wake};
 use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
 use crate::connect::reconnect;
@@ -119,7 +119,7 @@ impl Watcher {
     /// is no harm in being wrong.
     fn deadline(&self) -> Instant {
         let silence = match self.returning {
-            Some(_) => SILENCE,
+            Some((membership, _)) => membership.silence(),
             None => HOST_SILENCE,
         };
         Instant::now() + silence
@@ -139,6 +139,9 @@ impl Watcher {
             self.connections.end();
             return false;
         };
+        for channel in [&reopened.control, &reopened.data] {
+            channel.connection.set_silence(membership.silence());
+        }
         self.channel = reopened.control;
         self.data = Arc::clone(&reopened.data.connection);
         self.host = HostWatch::new(&*self.data);

@@ -36,6 +36,13 @@ pub(crate) struct Membership {
     pub ticket: ReturnTicket,
 }
 
+impl Membership {
+    /// How long nothing may be heard of the hub's machine before a connection is taken for broken.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_millis(self.ticket.silence.into())
+    }
+}
+
 /// The two connections to a hub to which a daemon has returned.
 #[derive(Debug)]
 pub(crate) struct Reopened {

@@ -68,6 +68,11 @@ fn run_session(
         settings,
         membership,
     } = session;
+    if let Some(membership) = membership {
+        for channel in [&control, &data] {
+            channel.connection.set_silence(membership.silence());
+        }
+    }
     let connections = Arc::new(Connections::new(Arc::clone(&control.connection)));
     let data_connection = Arc::clone(&data.connection);
     let data = Data::new(

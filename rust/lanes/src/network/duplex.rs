@@ -280,6 +280,10 @@ impl Connection for Duplex {
         self.0.shutdown();
     }
 
+    fn peer(&self) -> Option<SocketAddr> {
+        Duplex::peer(self)
+    }
+
     fn peer_pid(&self) -> Option<u32> {
         None
     }

@@ -1,9 +1,10 @@
 //! Connections whose bytes travel in records that nobody on the way can change.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mirai_handshake::{HandshakeError, Keys, MAX_PLAIN, Opener, Sealer};
 use parking_lot::Mutex;
@@ -171,6 +172,14 @@ impl Connection for Sealed {
     fn notices_silence(&self) -> bool {
         self.below.notices_silence()
     }
+
+    fn set_silence(&self, silence: Duration) {
+        self.below.set_silence(silence);
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.below.peer()
+    }
 }
 
 /// A daemon's end of one.
@@ -271,5 +280,9 @@ impl Dialled for SealedDialled {
 
     fn notices_silence(&self) -> bool {
         self.below.notices_silence()
+    }
+
+    fn set_silence(&self, silence: Duration) {
+        self.below.set_silence(silence);
     }
 }

@@ -135,6 +135,16 @@ impl Connection for TcpConnection {
     fn notices_silence(&self) -> bool {
         NOTICES_SILENCE
     }
+
+    fn set_silence(&self, silence: Duration) {
+        // A socket that cannot any more is broken already.
+        let _ = notice_silence(&self.stream, silence);
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        let peer = self.stream.peer_addr().ok()?;
+        Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    }
 }
 
 /// See [`notice_silence`].
@@ -182,7 +192,7 @@ fn connect(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream>
 /// other system answers by itself: neither a daemon in compiled code nor a host that is stopped is lost for that, and
 /// nobody is woken.
 #[cfg(unix)]
-fn notice_silence(stream: &StdStream, silence: Duration) -> io::Result<()> {
+fn notice_silence<S: std::os::fd::AsFd>(stream: &S, silence: Duration) -> io::Result<()> {
     use rustix::net::sockopt;
     let interval = silence / 3;
     sockopt::set_socket_keepalive(stream, true)?;
@@ -203,7 +213,7 @@ fn notice_silence(stream: &StdStream, silence: Duration) -> io::Result<()> {
 
 /// As the system does it.
 #[cfg(not(unix))]
-fn notice_silence(_: &StdStream, _: Duration) -> io::Result<()> {
+fn notice_silence<S>(_: &S, _: Duration) -> io::Result<()> {
     Ok(())
 }
 
@@ -242,5 +252,9 @@ impl crate::blocking::Socket for StdStream {
 
     fn notices_silence(&self) -> bool {
         NOTICES_SILENCE
+    }
+
+    fn set_silence(&self, silence: Duration) {
+        let _ = notice_silence(self, silence);
     }
 }

@@ -6,10 +6,10 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
-use std::net::TcpStream as StdStream;
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -308,6 +308,14 @@ impl Connection for TlsConnection {
     fn notices_silence(&self) -> bool {
         self.below.notices_silence()
     }
+
+    fn set_silence(&self, silence: Duration) {
+        self.below.set_silence(silence);
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.below.peer()
+    }
 }
 
 /// A daemon's end of one.
@@ -458,5 +466,9 @@ impl Dialled for TlsDialled {
 
     fn notices_silence(&self) -> bool {
         self.below.notices_silence()
+    }
+
+    fn set_silence(&self, silence: Duration) {
+        self.below.set_silence(silence);
     }
 }
