@@ -18,7 +18,7 @@ use crate::attending::attend;
 use crate::core::Core;
 use crate::link::Link;
 use crate::member::Links;
-use crate::newcomers::{Newcomer, Newcomers};
+use crate::newcomers::{Newcomer, Newcomers, Room};
 use crate::reading::{PeerError, fill};
 use crate::refusals::{Kind, Refusals};
 use crate::throttle::{self, Throttle};
@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 struct Half {
     link: Arc<Link>,
-    newcomer: Arc<Newcomer>,
+    place: Arc<Newcomer>,
 }
 
 /// Where daemons come in.
@@ -43,6 +43,8 @@ struct Entrance {
     throttle: Mutex<Throttle>,
     refusals: Arc<Refusals>,
     newcomers: Arc<Newcomers>,
+    /// Room for control connections that wait for their data connection.
+    waiting: Arc<Newcomers>,
     halves: Mutex<BTreeMap<PairKey, Half>>,
     /// Connections break here while both processes live.
     may_break: bool,
@@ -56,7 +58,8 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
         may_break,
         throttle: Mutex::new(Throttle::new(Instant::now())),
         refusals,
-        newcomers: Arc::default(),
+        newcomers: Newcomers::new(Room::STRANGERS),
+        waiting: Newcomers::new(Room::HALVES),
         halves: Mutex::default(),
     });
     loop {
@@ -178,8 +181,9 @@ impl Entrance {
         }
         match hello.role {
             Role::Control => {
-                self.attend_control(link, buffer, hello.pair, newcomer)
-                    .await
+                newcomer.is_known();
+                let place = Arc::new(self.waiting.take_in().await);
+                self.attend_control(link, buffer, hello.pair, place).await
             }
             Role::Data => {
                 newcomer.is_known();
@@ -200,17 +204,17 @@ impl Entrance {
         link: &Arc<Link>,
         mut buffer: FrameBuffer,
         pair: PairKey,
-        newcomer: Arc<Newcomer>,
+        place: Arc<Newcomer>,
     ) -> Result<(), PeerError> {
         let half = Half {
             link: Arc::clone(link),
-            newcomer: Arc::clone(&newcomer),
+            place: Arc::clone(&place),
         };
         self.halves.lock().insert(pair, half);
         link.queue(&ToDaemon::ControlTaken, None);
         link.flush();
         let gives_way = async {
-            newcomer.gives_way().await;
+            place.gives_way().await;
             // The other half may have come at the same moment.
             if self.halves.lock().remove(&pair).is_none() {
                 std::future::pending().await
@@ -237,9 +241,9 @@ impl Entrance {
         let control = self.halves.lock().remove(&hello.pair);
         let Half {
             link: control,
-            newcomer,
+            place,
         } = control.ok_or(PeerError::NoControl)?;
-        newcomer.is_known();
+        place.is_known();
         buffer.set_limits(FrameLimits::PEER);
         for link in [link, &control] {
             link.connection.set_silence(self.core.times.silence);

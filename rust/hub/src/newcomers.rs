@@ -8,17 +8,33 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Limit of newcomers. Even thousands of daemons arrive in waves smaller than this.
-const ROOM: usize = 256;
+/// How many may be here, and for how long each of them in peace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    places: usize,
+    /// Time that each has before it may be dropped for another. One that a busy machine delays for longer connects again.
+    undisturbed: Duration,
+}
 
-/// Time that each newcomer has before it may be dropped for another. Daemons need a millisecond, over a network some
-/// round trips; one that a busy machine delays for longer connects again.
-const UNDISTURBED: Duration = Duration::from_millis(500);
+impl Room {
+    /// For peers of which nothing is known. Daemons need a millisecond, over a network some round trips.
+    pub(crate) const STRANGERS: Room = Room {
+        places: 256,
+        undisturbed: Duration::from_millis(500),
+    };
 
-/// The peers that have connected and are not daemons yet. When [`ROOM`] of them are here, the oldest is dropped for the
-/// next.
-#[derive(Debug, Default)]
+    /// For control connections whose data connection is to come. Those of thousands of daemons that connect at once stand in
+    /// line behind the control connections of the others.
+    pub(crate) const HALVES: Room = Room {
+        places: 4096,
+        undisturbed: Duration::from_secs(10),
+    };
+}
+
+/// The peers that have connected and are not daemons yet. When there is no room, the oldest is dropped for the next.
+#[derive(Debug)]
 pub(crate) struct Newcomers {
+    room: Room,
     here: Mutex<Here>,
     left: Notify,
 }
@@ -37,14 +53,14 @@ struct Entry {
 
 impl Here {
     /// Makes room for one more, by dropping the oldest if need be. `Err` says when that will be possible.
-    fn make_room(&mut self, now: Instant) -> Result<(), Instant> {
-        if self.by_arrival.len() < ROOM {
+    fn make_room(&mut self, room: Room, now: Instant) -> Result<(), Instant> {
+        if self.by_arrival.len() < room.places {
             return Ok(());
         }
         let Some(oldest) = self.by_arrival.first_entry() else {
             return Ok(());
         };
-        let until = oldest.get().since + UNDISTURBED;
+        let until = oldest.get().since + room.undisturbed;
         if now < until {
             return Err(until);
         }
@@ -66,13 +82,21 @@ impl Here {
 }
 
 impl Newcomers {
+    pub(crate) fn new(room: Room) -> Arc<Newcomers> {
+        Arc::new(Newcomers {
+            room,
+            here: Mutex::default(),
+            left: Notify::new(),
+        })
+    }
+
     /// Admits one more, when there is room.
     pub(crate) async fn take_in(self: &Arc<Self>) -> Newcomer {
         loop {
             let full_until = {
                 let mut here = self.here.lock();
                 let now = Instant::now();
-                match here.make_room(now) {
+                match here.make_room(self.room, now) {
                     Ok(()) => {
                         let (number, gives_way) = here.enter(now);
                         return Newcomer {
@@ -142,22 +166,22 @@ mod tests {
     }
 
     fn full(all: &Arc<Newcomers>) -> Vec<Newcomer> {
-        (0..ROOM)
+        (0..Room::STRANGERS.places)
             .map(|_| now_or_never(all.take_in()).expect("there is room"))
             .collect()
     }
 
     fn make_room(all: &Newcomers, after: Duration) -> Result<(), Instant> {
         let now = Instant::now();
-        all.here.lock().make_room(now + after)
+        all.here.lock().make_room(all.room, now + after)
     }
 
     #[test]
     fn the_one_that_has_been_here_longest_gives_way() {
-        let all = Arc::new(Newcomers::default());
+        let all = Newcomers::new(Room::STRANGERS);
         let here = full(&all);
         make_room(&all, Duration::ZERO).expect_err("each has some time for itself");
-        make_room(&all, UNDISTURBED).unwrap();
+        make_room(&all, Room::STRANGERS.undisturbed).unwrap();
         let mut gone = here
             .iter()
             .map(|newcomer| now_or_never(newcomer.gives_way()).is_some());
@@ -168,7 +192,7 @@ mod tests {
 
     #[test]
     fn those_who_are_known_or_gone_leave_room() {
-        let all = Arc::new(Newcomers::default());
+        let all = Newcomers::new(Room::STRANGERS);
         let mut here = full(&all);
         here[3].is_known();
         here.push(now_or_never(all.take_in()).unwrap());
@@ -176,7 +200,7 @@ mod tests {
         drop(here.swap_remove(5));
         here.push(now_or_never(all.take_in()).unwrap());
         here[3].is_known();
-        make_room(&all, UNDISTURBED).unwrap();
+        make_room(&all, Room::STRANGERS.undisturbed).unwrap();
         assert!(now_or_never(here[0].gives_way()).is_some());
     }
 }
