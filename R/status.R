@@ -57,6 +57,7 @@ worker_table <- function(pool) {
 host_of <- function(address) {
   host <- sub("^\\[?(.*?)\\]?:[0-9]+$", "\\1", address)
   is_here <- address == "local" | grepl("^(127\\.|::1$)", host)
+  if (!all(is_here)) is_here <- is_here | host %in% checked(.Call(wrap__network_addresses))
   ifelse(is_here, Sys.info()[["nodename"]], host)
 }
 

@@ -230,6 +230,23 @@ test_that("one that stays broken costs the daemon and its task, at once if there
   for (scheme in schemes) await(nrow(status(scheme)$workers) == 0L)
 })
 
+test_that("a silence that is longer than usual is borne by both sides, without any grace, too", {
+  machine <- other_machine()
+  before <- options(mirai.grace = 0, mirai.silence = 60)
+  defer(options(before))
+  local_pool(url = sprintf("tcp://%s:0", machine$address), token = TRUE)
+  certificates <- tempfile()
+  writeLines(nextget("tls")[1L], certificates)
+  daemon <- spawn(sprintf("mirai::daemon('%s', tlscert = '%s')", nextget("url"), certificates), within = machine$within)
+  expect_identical(value(mirai("there")), "there")
+  machine$cut()
+  # Longer than either side waits unless told otherwise.
+  Sys.sleep(17)
+  machine$mend()
+  expect_identical(value(mirai("still there")), "still there")
+  expect_true(alive(daemon$pid))
+})
+
 test_that("how long a silence and a daemon's absence may last are options, which are checked", {
   least <- c(mirai.grace = 0, mirai.silence = 3)
   for (name in names(least)) {

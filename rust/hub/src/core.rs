@@ -357,7 +357,7 @@ impl Core {
             self.state.lock().scheduler.give_back(id);
             return None;
         };
-        let ticket = may_break.then(|| new_ticket(self.times)).flatten();
+        let ticket = may_break.then(|| new_ticket(self.times));
         let seat = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
@@ -748,17 +748,17 @@ fn send(member: &mut Member, parts: &Parts, run: RunId) {
     member.queue(message, Some(Arc::clone(&parts.body)));
 }
 
-/// `None` where there are no random numbers: then a broken connection is the end.
-fn new_ticket(times: BreakTimes) -> Option<ReturnTicket> {
+/// Without random numbers there is no return: a broken connection is the end.
+fn new_ticket(times: BreakTimes) -> ReturnTicket {
     let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let grace = millis(times.grace);
     let mut key = [0; 16];
-    let is_filled = grace > 0 && getrandom::fill(&mut key).is_ok();
-    is_filled.then_some(ReturnTicket {
+    let may_return = getrandom::fill(&mut key).is_ok();
+    ReturnTicket {
         key: ReturnKey(key),
-        grace,
+        grace: if may_return { grace } else { 0 },
         silence: millis(times.silence),
-    })
+    }
 }
 
 fn outcome(how: Settled, report: Option<Report>) -> Outcome {

@@ -87,12 +87,14 @@ impl Member {
             workload: Workload::default(),
             connection: 0,
             is_away: false,
-            returning: ticket.map(|ticket| Returning {
-                key: ticket.key,
-                kept: Unacknowledged::default(),
-                received: 0,
-                owed: 0,
-            }),
+            returning: ticket
+                .filter(|ticket| ticket.grace > 0)
+                .map(|ticket| Returning {
+                    key: ticket.key,
+                    kept: Unacknowledged::default(),
+                    received: 0,
+                    owed: 0,
+                }),
         }
     }
 

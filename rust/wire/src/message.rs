@@ -32,12 +32,12 @@ impl std::fmt::Debug for ReturnKey {
     }
 }
 
-/// What a daemon needs for a return.
+/// What a daemon needs to know of connections that break while both processes live: when they have, and how to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReturnTicket {
     /// To be shown.
     pub key: ReturnKey,
-    /// Milliseconds for which the hub waits, from when it notices the break.
+    /// Milliseconds for which the hub waits, from when it notices the break; with 0 there is no return.
     pub grace: u32,
     /// Milliseconds without a sign of the other side after which both take a connection for broken.
     pub silence: u32,

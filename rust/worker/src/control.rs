@@ -119,7 +119,8 @@ impl Watcher {
     /// is no harm in being wrong.
     fn deadline(&self) -> Instant {
         let silence = match self.returning {
-            Some((membership, _)) => membership.silence(),
+            Some((membership, _)) if membership.may_return() => membership.silence(),
+            Some((membership, _)) => membership.silence().max(HOST_SILENCE),
             None => HOST_SILENCE,
         };
         Instant::now() + silence
@@ -130,7 +131,7 @@ impl Watcher {
         let Some((membership, options)) = &self.returning else {
             return false;
         };
-        if self.connections.break_off().is_none() {
+        if !membership.may_return() || self.connections.break_off().is_none() {
             return false;
         }
         // The evaluating thread reads from it, or is stuck in writing.

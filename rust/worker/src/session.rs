@@ -37,6 +37,11 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
+    /// Whether a broken connection is not the end.
+    pub(crate) fn may_return(&self) -> bool {
+        self.ticket.grace > 0
+    }
+
     /// How long nothing may be heard of the hub's machine before a connection is taken for broken.
     pub(crate) fn silence(&self) -> Duration {
         Duration::from_millis(self.ticket.silence.into())

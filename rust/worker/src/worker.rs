@@ -79,7 +79,7 @@ fn run_session(
         data,
         &options.leave,
         Arc::clone(&connections),
-        membership.is_some(),
+        membership.is_some_and(|membership| membership.may_return()),
     );
     let mut data = Open(data);
     evaluator.welcome(&settings);
