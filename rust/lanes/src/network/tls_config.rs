@@ -62,10 +62,15 @@ pub(super) fn of_daemon(
     shown: Option<&Shown<'_>>,
 ) -> Result<Arc<ClientConfig>, LaneError> {
     let provider = provider();
+    let has_list = revoked.is_some();
     let revoked: Vec<Pem> = match revoked {
         None => Vec::new(),
         Some(text) => sections(text, |section| section.tag() == REVOKED).collect(),
     };
+    // Whoever gives a list relies on it: one that cannot be read is no empty one.
+    if has_list && revoked.is_empty() {
+        return Err(unreadable_trust());
+    }
     let trust = Trust::new(certificates(trusted).collect(), &revoked, &provider)
         .ok_or_else(unreadable_trust)?;
     let builder = ClientConfig::builder_with_provider(provider)
