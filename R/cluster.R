@@ -223,7 +223,7 @@ take_result <- function(node) {
 
 # The outcome of work is its value, before which come the conditions that it has relayed.
 next_message <- function(node, work) {
-  value <- checked(.Call(wrap__task_value, work$task), NULL)
+  value <- checked(.Call(wrap__task_value, work$task), NULL)[[1L]]
   if (!is.null(span <- attr(work$task, "span", TRUE))) trace_outcome(span, work$task, value)
   values <- if (inherits(value, "miraiRelayed")) c(value$conditions, list(value$value)) else list(value)
   messages <- lapply(values, function(value) c(work, list(message = list(value))))

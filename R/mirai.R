@@ -149,14 +149,15 @@ is_open <- function(task) {
 fetch_value <- function(m, task) {
   if (!is.null(attributes(task))) return(fetch_marked(m, task))
   value <- .Call(wrap__task_fetch, task, m)
-  if (is.object(value) && inherits(value, "mirai_failure")) raise_failure(value, NULL)
+  # A value may look like a failure; with it the task has gone.
+  if (is.object(value) && inherits(value, "mirai_failure") && !is.null(attr(m, "task", TRUE))) raise_failure(value, NULL)
   value
 }
 
 # The same, for a task with hooks for serialization or a span.
 fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, task), NULL)
-  value <- checked(.Call(wrap__task_value, task), NULL)
+  value <- checked(.Call(wrap__task_value, task), NULL)[[1L]]
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
   assign("value", value, envir = m)

@@ -29,6 +29,7 @@ profile_name <- function(.compute, call = sys.call(-1L)) {
   if (is.null(.compute)) return(session$profile)
   if (inherits(.compute, c("miraiCluster", "miraiNode"))) return(attr(.compute, "id"))
   if (!is_string(.compute)) abort(sprintf("`.compute` must be a string, not `%s`.", shown(.compute)), call)
+  if (Encoding(.compute) == "bytes") abort("`.compute` must be text, not a string of bytes.", call)
   # R has no longer names.
   if (nchar(.compute, "bytes") > 10000L) abort("`.compute` must be a string of at most 10,000 bytes.", call)
   .compute

@@ -166,3 +166,57 @@ test_that("a process that has been stopped as it starts is named, and ends as it
   daemons(0)
   expect_true(await(!alive(starting)))
 })
+
+test_that("the path of the temporary folder may be bytes that are no text", {
+  skip_unless_linux()
+  # Written by the shell: R would translate it.
+  folder <- tempfile("folder")
+  dir.create(folder)
+  within <- c("sh", "-c", shQuote(sprintf("TMPDIR=$(printf '%s/\\377\\376'); mkdir -p \"$TMPDIR\"; export TMPDIR; exec \"$@\"", folder)), "sh")
+  for (locale in c("C", "C.UTF-8")) {
+    log <- run_r(c(
+      "library(mirai)",
+      "daemons(1)",
+      "used <- mirai({ file.create(tempfile()); dirname(tempdir()) })[]",
+      "cat('same', identical(charToRaw(used), charToRaw(dirname(tempdir()))), '\\n')",
+      "cat('ephemeral', mirai(7)[], '\\n')",
+      "daemons(0)",
+      "cat('ephemeral', mirai(8)[], '\\n')"
+    ), env = c(paste0("LC_ALL=", locale)), within = within)
+    expect_true(all(c("same TRUE ", "ephemeral 7 ", "ephemeral 8 ") %in% log), label = paste(c(locale, log), collapse = "\n"))
+  }
+  # What is left of its folder is removed by the last process.
+  inside <- function() system2("find", c(shQuote(folder), "-name", "'Rtmp*'"), stdout = TRUE)
+  await(!length(inside()))
+})
+
+test_that("daemons start in a working folder whose name leads nowhere", {
+  skip_unless_linux()
+  skip_if(Sys.which("unshare") == "", "needs the program unshare")
+  folder <- tempfile("folder")
+  dir.create(file.path(folder, "inner"), recursive = TRUE)
+  covered <- sprintf("cd '%s/inner' && mount -t tmpfs none '%s' && exec \"$@\"", folder, folder)
+  within <- c("unshare", "--mount", "sh", "-c", shQuote(covered), "sh")
+  skip_if(suppressWarnings(system2(within[1L], c(within[-1L], "true"), stdout = FALSE, stderr = FALSE)) != 0L,
+          "only root can mount")
+  log <- run_r(c(
+    "library(mirai)",
+    "daemons(1)",
+    "cat('there', mirai(file.exists('.'))[], '\\n')",
+    "daemons(0)"
+  ), within = within)
+  expect_true("there TRUE " %in% log, label = paste(log, collapse = "\n"))
+})
+
+test_that("a daemon that cannot start a thread is none that has a task", {
+  skip_unless_linux()
+  local_pool(url = local_url())
+  m <- mirai(11)
+  # More than there are addresses for.
+  log <- run_r(sprintf("mirai::daemon('%s')", status()$daemons), env = c("RUST_MIN_STACK=1125899906842624"))
+  expect_match(log, "the daemon cannot start a thread", fixed = TRUE, all = FALSE)
+  expect_true(unresolved(m))
+  launch_local(1)
+  expect_identical(value(m), 11)
+  expect_identical(info()[["cumulative"]], 1L)
+})

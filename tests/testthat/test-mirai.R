@@ -308,3 +308,32 @@ test_that("what was saved before it had resolved is printed in another session, 
                           "this task belongs to another session, or to one that has ended "))
   held$open()
 })
+
+test_that("a value may have the class by which the package knows its own failures", {
+  for (dispatcher in c(TRUE, FALSE)) {
+    local_pool(1, dispatcher = dispatcher)
+    for (value in list(structure(list(message = "no", kind = "error"), class = "mirai_failure"),
+                       structure("no", class = c("own", "mirai_failure")))) {
+      m <- mirai(value, value = value)
+      expect_identical(m[], value)
+      expect_identical(m$data, value)
+      expect_identical(mirai_map(list(value), identity)[], list(value))
+      expect_identical(collect_mirai(list(a = mirai(value, value = value)), ".stop"), list(a = value))
+      expect_identical(mirai(identity(x), x = value)[], value)
+    }
+    daemons(0)
+  }
+})
+
+test_that("what goes through a mirai as an environment finds its value", {
+  local_pool(1)
+  done <- function(expr) call_mirai(eval(bquote(mirai(.(expr)))))
+  expect_true(all.equal(done(1), done(1)))
+  expect_false(isTRUE(all.equal(done(1), done(2))))
+  expect_identical(as.list.environment(done(3))$data, 3)
+  expect_identical(as.list.environment(done(3), all.names = TRUE, sorted = TRUE)[["value"]], 3)
+  expect_identical(eapply(done(4), identity, all.names = TRUE)$data, 4)
+  expect_identical(mget("data", envir = done(5)), list(data = 5))
+  expect_identical(mirai(data, .args = done(6))[], 6)
+  expect_identical(mirai(value, done(7))[], 7)
+})

@@ -163,3 +163,10 @@ test_that("require_daemons() says what to do", {
 test_that("names with braces are names like others", {
   expect_error(require_daemons("{oops}"), "No daemons set for the '{oops}' compute profile", fixed = TRUE)
 })
+
+test_that("a name is text", {
+  name <- "\xff"
+  Encoding(name) <- "bytes"
+  expect_refused(daemons(1, .compute = name), "`.compute` must be text, not a string of bytes.", "daemons")
+  expect_refused(mirai(1, .compute = name), "`.compute` must be text, not a string of bytes.", "mirai")
+})

@@ -117,3 +117,45 @@ test_that("SIGPIPE in a task is an error of that task alone", {
   expect_match(as.character(e), "SIGPIPE")
   expect_identical(value(mirai(Sys.getpid())), pid)
 })
+
+test_that("signals to the fork server are not those of the daemons it starts afterwards, nor of its own end", {
+  for (name in c("USR1", "USR2", "PIPE")) {
+    folder <- tempfile("folder")
+    dir.create(folder)
+    host <- spawn(c(
+      sprintf("setwd('%s')", folder),
+      "library(mirai)",
+      "daemons(1)",
+      "parent <- grep('^PPid:', mirai(readLines('/proc/self/status'))[], value = TRUE)",
+      "server <- as.integer(sub('^PPid:[[:space:]]+', '', parent))",
+      "if (server == Sys.getpid()) { cat('no fork server\\n'); quit('no') }",
+      sprintf("tools::pskill(server, %d)", signals[[name]]),
+      "daemons(0)",
+      "daemons(2)",
+      "cat('sum', mirai(40 + 2)[], '\\n')",
+      "daemons(0)",
+      "cat('server', server, '\\n')"
+    ))
+    log <- host$wait()
+    skip_if("no fork server" %in% log, "needs a fork server")
+    expect_true("sum 42 " %in% log, label = paste(c(name, log), collapse = "\n"))
+    await(!alive(as.integer(sub("server ", "", grep("^server", log, value = TRUE)))))
+    expect_identical(list.files(folder, all.files = TRUE, no.. = TRUE), character(), label = name)
+  }
+})
+
+test_that("a daemon that had a SIGPIPE while it was idle leaves without a word", {
+  log <- run_r(c(
+    "library(mirai)",
+    "daemons(1)",
+    "pid <- mirai(Sys.getpid())[]",
+    sprintf("tools::pskill(pid, %d)", signals[["PIPE"]]),
+    # Until the signal has been taken: it is pending for the process before.
+    "pending <- function() any(grepl('^(Shd|Sig)Pnd:.*[1-9a-f]', readLines(sprintf('/proc/%d/status', pid))))",
+    "while (pending()) Sys.sleep(0.01)",
+    "daemons(0)",
+    "while (file.exists(sprintf('/proc/%d/exe', pid))) Sys.sleep(0.01)",
+    "cat('gone\\n')"
+  ))
+  expect_identical(log, "gone")
+})

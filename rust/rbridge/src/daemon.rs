@@ -77,10 +77,13 @@ pub(crate) fn daemon_run<'r>(
     let interrupter = Arc::new(RInterrupter {
         thread: Interruptible::this(),
         swallowed: AtomicBool::new(false),
-        tempdir: PathBuf::from(tempdir.string(scope, "tempdir")?),
+        tempdir: tempdir.path(scope, "tempdir")?,
     });
     let mut evaluator = REvaluator::new(scope, handlers, Arc::clone(&interrupter))?;
-    let reason = run_worker(&options, &mut evaluator, interrupter)?;
+    let reason = run_worker(&options, &mut evaluator, interrupter);
+    // What an idle daemon has noted belongs to no task; as an error it would take the place of the code.
+    signals::forget_errors();
+    let reason = reason?;
     drop(evaluator);
     Ok(scope.integer(reason.code())?)
 }

@@ -16,6 +16,7 @@ use crate::failure::{Failure, coded_text};
 use crate::hub::SessionHub;
 use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Handle, Scope, Sexp};
+use crate::sys::signals;
 use crate::wait::interruptibly;
 
 /// What has become of the daemons of one launch.
@@ -236,9 +237,9 @@ pub(crate) fn serve_forks<'r>(
         .into_iter()
         .map(PathBuf::from)
         .collect();
-    match mirai_launcher::serve_forks(fd, loaded)
-        .map_err(|error| Failure::error(error.to_string()))?
-    {
+    let served = mirai_launcher::serve_forks(fd, loaded);
+    signals::forget_all();
+    match served.map_err(|error| Failure::error(error.to_string()))? {
         Served::Finished => Ok(scope.null()),
         Served::Child { code } => {
             let code = [scope.string(&code)?];
@@ -249,15 +250,15 @@ pub(crate) fn serve_forks<'r>(
 
 /// Entry: in the fork server, puts a file in the place of its temporary folder: the name is not free for others to take.
 pub(crate) fn give_up_tempdir<'r>(scope: &'r Scope, path: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let path = path.string(scope, "path")?;
-    give_up(Path::new(&path)).map_err(|error| Failure::error(error.to_string()))?;
+    let path = path.path(scope, "path")?;
+    give_up(&path).map_err(|error| Failure::error(error.to_string()))?;
     Ok(scope.null())
 }
 
 /// Entry: in a forked daemon, tells the server which folder to remove if this process cannot.
 pub(crate) fn report_tempdir<'r>(scope: &'r Scope, path: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let path = path.string(scope, "path")?;
-    report(Path::new(&path)).map_err(|error| Failure::error(error.to_string()))?;
+    let path = path.path(scope, "path")?;
+    report(&path).map_err(|error| Failure::error(error.to_string()))?;
     Ok(scope.null())
 }
 

@@ -74,9 +74,14 @@ pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
     Ok(scope.integer(state)?)
 }
 
-/// Entry: the value of a task, made anew at each call; of one that is pending, the unresolved value. An R error in
-/// unserializing it is R's.
+/// Entry: a list of the value of a task, made anew at each call; of one that is pending, of the unresolved value. By itself a
+/// value could be taken for a failure, as it may have any class. An R error in unserializing it is R's.
 pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let value = value_of(scope, task)?;
+    Ok(scope.list(&[value])?)
+}
+
+fn value_of<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     match handle(scope, task)?.outcome() {
         None => Ok(UNRESOLVED.get().map_or(scope.null(), Kept::get)),
         Some(Outcome::Value(bytes) | Outcome::Failed(bytes)) => {
@@ -98,7 +103,8 @@ pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
 }
 
 /// Entry: the object that stands for a task: an environment with the active binding `data`, a function, and the
-/// attributes `id`, `task` and `class`.
+/// attributes `id`, `task` and `class`. Its variable `value` is there from the start, as R code that goes through an
+/// environment counts the variables before it looks at `data`.
 pub(crate) fn mirai_new<'r>(
     scope: &'r Scope,
     task: Sexp<'r>,
@@ -110,7 +116,7 @@ pub(crate) fn mirai_new<'r>(
         return Err(Failure::error("`data` must be a function"));
     }
     let id = scope.integer(r_number(id))?;
-    let mirai = scope.active_environment(c"data", data)?;
+    let mirai = scope.active_environment(c"data", data, c"value")?;
     scope.set_attr(mirai, c"id", id)?;
     scope.set_attr(mirai, c"task", task)?;
     scope.set_attr(mirai, c"class", class)?;
@@ -129,7 +135,7 @@ pub(crate) fn task_fetch<'r>(
     }
     let handle = handle(scope, task)?;
     interruptibly(scope, |slice| handle.wait_for(slice).then_some(()))?;
-    let value = task_value(scope, task)?;
+    let value = value_of(scope, task)?;
     scope.define(mirai, c"value", value)?;
     scope.set_attr(mirai, c"task", scope.null())?;
     Ok(value)

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,18 +45,42 @@ pub(crate) struct Watcher {
     pub told: Arc<AtomicBool>,
 }
 
-impl Control {
-    pub(crate) fn start(watcher: Watcher) -> Result<Control, WorkerError> {
-        let told = Arc::clone(&watcher.told);
-        let connections = Arc::clone(&watcher.connections);
+/// A control thread that has nothing to watch yet: started before the hub knows of the daemon, as a daemon that cannot start a
+/// thread must not have a task. Without work it ends as this is dropped.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    watcher: SyncSender<Watcher>,
+    thread: JoinHandle<()>,
+}
+
+impl Prepared {
+    pub(crate) fn new(interrupter: &Arc<dyn Interrupter>) -> Result<Prepared, WorkerError> {
+        let (watcher, given) = sync_channel::<Watcher>(1);
+        let interrupter = Arc::clone(interrupter);
         let thread = std::thread::Builder::new()
             .name("mirai-control".to_owned())
-            .spawn(move || watcher.watch())?;
-        Ok(Control {
+            .spawn(move || {
+                interrupter.on_control_thread();
+                if let Ok(watcher) = given.recv() {
+                    watcher.watch();
+                }
+            })
+            .map_err(WorkerError::Thread)?;
+        Ok(Prepared { watcher, thread })
+    }
+}
+
+impl Control {
+    pub(crate) fn start(prepared: Prepared, watcher: Watcher) -> Control {
+        let told = Arc::clone(&watcher.told);
+        let connections = Arc::clone(&watcher.connections);
+        // The thread waits for it, so that there is room.
+        drop(prepared.watcher.send(watcher));
+        Control {
             told,
             connections,
-            thread: Some(thread),
-        })
+            thread: Some(prepared.thread),
+        }
     }
 
     /// Ends the thread, once it has read what the hub sent; whether the hub has told the daemon to leave.
@@ -89,7 +114,6 @@ impl Drop for Control {
 
 impl Watcher {
     fn watch(mut self) {
-        self.interrupter.on_control_thread();
         loop {
             self.attend();
             if !self.come_back() {

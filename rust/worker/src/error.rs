@@ -35,6 +35,9 @@ pub enum WorkerError {
     /// The hub sent a message out of turn.
     #[error("the host sent a message out of turn")]
     OutOfTurn,
+    /// The process may have no more threads, or there is no memory for one.
+    #[error("the daemon cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// The operating system failed.
     #[error("the daemon's connection failed: {0}")]
     Io(#[from] io::Error),
@@ -54,7 +57,7 @@ impl WorkerError {
             WorkerError::Io(error) if error.raw_os_error().is_none() || is_end(error) => {
                 ErrorCode::ABORTED
             }
-            WorkerError::Io(error) => ErrorCode::of_io(error),
+            WorkerError::Thread(error) | WorkerError::Io(error) => ErrorCode::of_io(error),
         }
     }
 }
@@ -94,7 +97,7 @@ mod tests {
         for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
             assert_eq!(code(kind.into()), ErrorCode::ABORTED);
         }
-        // EMFILE, and EAGAIN of a thread that could not be started: the same numbers on any Unix, or another error.
+        // EMFILE, and EAGAIN: the same numbers on any Unix, or another error.
         assert_eq!(
             code(io::Error::from_raw_os_error(24)),
             ErrorCode::OUT_OF_FILES

@@ -8,7 +8,7 @@ use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
 use crate::connect::connect;
 use crate::connections::Connections;
-use crate::control::{Control, Watcher};
+use crate::control::{Control, Prepared, Watcher};
 use crate::current::Current;
 use crate::data::Data;
 use crate::limits::WorkerLimits;
@@ -30,11 +30,19 @@ pub fn run_worker(
     let mut limits = WorkerLimits::new(options);
     let mut patiently = options.asyncdial;
     loop {
+        let prepared = Prepared::new(&interrupter)?;
         let connected = match connect(options, &limits, evaluator, patiently)? {
             Ok(session) => session,
             Err(reason) => return Ok(reason),
         };
-        match run_session(connected, options, &mut limits, evaluator, &interrupter)? {
+        match run_session(
+            connected,
+            prepared,
+            options,
+            &mut limits,
+            evaluator,
+            &interrupter,
+        )? {
             End::Left(reason) => return Ok(reason.into()),
             End::Interrupted => return Ok(ExitReason::Interrupted),
             End::HubGone if options.autoexit == AutoExit::No => patiently = true,
@@ -57,6 +65,7 @@ enum End {
 
 fn run_session(
     session: Session,
+    prepared: Prepared,
     options: &WorkerOptions,
     limits: &mut WorkerLimits,
     evaluator: &mut dyn Evaluator,
@@ -84,17 +93,20 @@ fn run_session(
     let mut data = Open(data);
     evaluator.welcome(&settings);
     let current = Arc::new(Current::default());
-    let control = Control::start(Watcher {
-        host: HostWatch::new(&*data_connection),
-        data: data_connection,
-        channel: control,
-        connections,
-        returning: membership.map(|membership| (membership, options.clone())),
-        current: Arc::clone(&current),
-        interrupter: Arc::clone(interrupter),
-        autoexit: options.autoexit,
-        told: Arc::default(),
-    })?;
+    let control = Control::start(
+        prepared,
+        Watcher {
+            host: HostWatch::new(&*data_connection),
+            data: data_connection,
+            channel: control,
+            connections,
+            returning: membership.map(|membership| (membership, options.clone())),
+            current: Arc::clone(&current),
+            interrupter: Arc::clone(interrupter),
+            autoexit: options.autoexit,
+            told: Arc::default(),
+        },
+    );
     let mut service = Service {
         data: &mut data.0,
         limits,

@@ -11,6 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 
 #[cfg(target_os = "linux")]
@@ -51,7 +52,9 @@ pub(super) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io
         .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, ASIDE))
         .collect::<Result<Vec<OwnedFd>, _>>()?;
     let mut actions = Actions::new()?;
-    actions.change_dir(&CString::new(command.dir.as_os_str().as_bytes())?)?;
+    if !is_inherited(command.dir) {
+        actions.change_dir(&CString::new(command.dir.as_os_str().as_bytes())?)?;
+    }
     for (fd, target) in aside.iter().zip(0..) {
         actions.dup(fd.as_raw_fd(), target)?;
     }
@@ -73,6 +76,12 @@ pub(super) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io
         )
     })?;
     Ok(pid)
+}
+
+/// Whether the program begins in this working directory though its name leads nowhere: below a folder that this user may not
+/// enter, as after `sudo -u`, or under one that another file system has come to cover.
+fn is_inherited(dir: &Path) -> bool {
+    std::fs::metadata(dir).is_err() && std::env::current_dir().is_ok_and(|current| current == dir)
 }
 
 fn assignment(name: &OsStr, value: &OsStr) -> io::Result<CString> {

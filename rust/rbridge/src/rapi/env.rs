@@ -6,13 +6,21 @@ use super::ffi;
 use super::{Jump, Scope, Sexp};
 
 impl Scope {
-    /// A new environment without a parent, in which `name` is an active binding of the function `f`.
-    pub(crate) fn active_environment(&self, name: &CStr, f: Sexp<'_>) -> Result<Sexp<'_>, Jump> {
-        // SAFETY: the closure holds a pointer to a protected function and a borrowed name; the fresh environment is
+    /// A new environment without a parent, in which `name` is an active binding of the function `f`, and `empty` a variable
+    /// that is `NULL`. Who goes through the environment comes to `name` first.
+    pub(crate) fn active_environment(
+        &self,
+        name: &CStr,
+        f: Sexp<'_>,
+        empty: &CStr,
+    ) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a pointer to a protected function and borrowed names; the fresh environment is
         // protected while it is filled.
         unsafe {
             self.fresh(|| {
                 let env = ffi::Rf_protect(ffi::R_NewEnv(ffi::R_EmptyEnv, 0, 0));
+                // Each one is put before those that are there.
+                ffi::Rf_defineVar(ffi::Rf_install(empty.as_ptr()), ffi::R_NilValue, env);
                 ffi::R_MakeActiveBinding(ffi::Rf_install(name.as_ptr()), f.raw(), env);
                 ffi::Rf_unprotect(1);
                 env

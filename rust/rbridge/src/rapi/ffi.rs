@@ -102,6 +102,8 @@ unsafe extern "C-unwind" {
     pub fn REAL(x: SEXP) -> *mut f64;
     pub fn LOGICAL(x: SEXP) -> *mut c_int;
     pub fn RAW(x: SEXP) -> *mut u8;
+    #[cfg(unix)]
+    pub fn Rf_translateChar(x: SEXP) -> *const c_char;
     pub fn Rf_translateCharUTF8(x: SEXP) -> *const c_char;
     pub fn Rf_allocVector(kind: c_int, length: Length) -> SEXP;
     pub fn Rf_cons(car: SEXP, cdr: SEXP) -> SEXP;

@@ -1,6 +1,9 @@
 //! Reading the arguments of entries. R has checked them for the user; these checks keep a wrong call from doing harm.
 
 use std::ffi::CStr;
+#[cfg(unix)]
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::ffi;
 use super::{Jump, Scope, Sexp};
@@ -141,6 +144,28 @@ impl<'r> Sexp<'r> {
             strings.push(text.to_string_lossy().into_owned());
         }
         Ok(strings)
+    }
+
+    /// The path of a file, which may be bytes that are no text.
+    #[cfg(unix)]
+    pub(crate) fn path(self, scope: &Scope, argument: &str) -> Result<PathBuf, Failure> {
+        use std::os::unix::ffi::OsStringExt;
+        if self.kind() != ffi::STRSXP || self.len(scope)? != 1 {
+            return Err(Failure::error(format!("`{argument}` must be a path")));
+        }
+        // SAFETY: the closure holds plain data; the vector has an element. The translation, to the encoding of the session, in
+        // which R itself calls the system, lives until R's .Call returns, and is copied here. It ends in NUL.
+        let bytes = unsafe {
+            let text = scope.protected(|| ffi::Rf_translateChar(ffi::STRING_ELT(self.raw(), 0)))?;
+            CStr::from_ptr(text).to_bytes().to_vec()
+        };
+        Ok(OsString::from_vec(bytes).into())
+    }
+
+    /// The path of a file.
+    #[cfg(not(unix))]
+    pub(crate) fn path(self, scope: &Scope, argument: &str) -> Result<PathBuf, Failure> {
+        self.string(scope, argument).map(PathBuf::from)
     }
 
     /// Whole numbers, exactly `N`.

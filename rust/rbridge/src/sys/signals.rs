@@ -246,6 +246,12 @@ fn await_notes(mut read: std::io::PipeReader, note: impl Fn()) {
     }
 }
 
+/// What has been noted was meant for the fork server, which it shall not end: neither those that it has forked nor its own
+/// end are to act on it.
+pub(crate) fn forget_all() {
+    PENDING.store(0, Ordering::SeqCst);
+}
+
 /// What has been noted and would only be an error in a task that has nothing to do with it is forgotten.
 pub(crate) fn forget_errors() {
     PENDING.fetch_and(QUITTING, Ordering::SeqCst);
