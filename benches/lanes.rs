@@ -103,7 +103,8 @@ fn measure(
         let mut listener = listen(&address, &access).expect("an address");
         let process = start_daemon(&listener, &credentials);
         let arrival = listener.accept().await.expect("a daemon");
-        (arrival.await.expect("one that is let in"), process)
+        let proof = arrival.await.expect("one that speaks");
+        (proof.await.expect("one that is let in"), process)
     });
     let mut group = criterion.benchmark_group(name);
     let small = [1; SMALL];

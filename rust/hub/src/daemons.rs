@@ -90,7 +90,9 @@ impl Entrance {
         let newcomer = Arc::new(newcomer);
         let mut buffer = FrameBuffer::new(FrameLimits::STRANGER);
         let greeting = async {
-            let link = Arc::new(Link::new(arrival.await?));
+            let proof = arrival.await?;
+            newcomer.has_spoken();
+            let link = Arc::new(Link::new(proof.await?));
             match read_hello(&link, &mut buffer).await {
                 Ok(hello) => Ok((link, hello)),
                 Err(error) => {
@@ -104,6 +106,7 @@ impl Entrance {
             () = newcomer.gives_way() => Err(PeerError::Crowded),
             () = tokio::time::sleep(HELLO_WITHIN) => Err(PeerError::Late),
         };
+        let was_silent = newcomer.is_silent();
         let served = match greeted {
             Ok((link, hello)) => {
                 let served = self.admit(&link, buffer, hello, newcomer).await;
@@ -113,7 +116,12 @@ impl Entrance {
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            self.turned_away(error.kind(), &error, throttle::AFTER_READING);
+            let price = if was_silent || matches!(error, PeerError::Gone) {
+                throttle::AT_ONCE
+            } else {
+                throttle::AFTER_READING
+            };
+            self.turned_away(error.kind(), &error, price);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,14 +13,18 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
     places: usize,
-    /// Time that each has before it may be dropped for another. One that a busy machine delays for longer connects again.
+    /// Time that each has to say something before it may be dropped for another.
+    silent: Duration,
+    /// The same for those that have. One that a busy machine delays for longer connects again.
     undisturbed: Duration,
 }
 
 impl Room {
-    /// For peers of which nothing is known. Daemons need a millisecond, over a network some round trips.
+    /// For peers of which nothing is known. Daemons say hello as they connect, and are known after a millisecond, over a
+    /// network after some round trips.
     pub(crate) const STRANGERS: Room = Room {
         places: 256,
+        silent: Duration::from_millis(100),
         undisturbed: Duration::from_millis(500),
     };
 
@@ -27,11 +32,13 @@ impl Room {
     /// line behind the control connections of the others.
     pub(crate) const HALVES: Room = Room {
         places: 4096,
+        silent: Duration::from_secs(10),
         undisturbed: Duration::from_secs(10),
     };
 }
 
-/// The peers that have connected and are not daemons yet. When there is no room, the oldest is dropped for the next.
+/// The peers that have connected and are not daemons yet. When there is no room, the oldest one that has said nothing is
+/// dropped for the next, or else the oldest.
 #[derive(Debug)]
 pub(crate) struct Newcomers {
     room: Room,
@@ -42,7 +49,9 @@ pub(crate) struct Newcomers {
 #[derive(Debug, Default)]
 struct Here {
     next: u64,
-    by_arrival: BTreeMap<u64, Entry>,
+    /// By arrival, as the others.
+    silent: BTreeMap<u64, Entry>,
+    spoken: BTreeMap<u64, Entry>,
 }
 
 #[derive(Debug)]
@@ -54,18 +63,25 @@ struct Entry {
 impl Here {
     /// Makes room for one more, by dropping the oldest if need be. `Err` says when that will be possible.
     fn make_room(&mut self, room: Room, now: Instant) -> Result<(), Instant> {
-        if self.by_arrival.len() < room.places {
+        if self.silent.len() + self.spoken.len() < room.places {
             return Ok(());
         }
-        let Some(oldest) = self.by_arrival.first_entry() else {
-            return Ok(());
-        };
-        let until = oldest.get().since + room.undisturbed;
-        if now < until {
-            return Err(until);
+        let mut full_until = None;
+        for (here, peace) in [
+            (&mut self.silent, room.silent),
+            (&mut self.spoken, room.undisturbed),
+        ] {
+            let Some(oldest) = here.first_entry() else {
+                continue;
+            };
+            let until = oldest.get().since + peace;
+            if until <= now {
+                oldest.remove().gives_way.notify_one();
+                return Ok(());
+            }
+            full_until = Some(full_until.map_or(until, |other| until.min(other)));
         }
-        oldest.remove().gives_way.notify_one();
-        Ok(())
+        full_until.map_or(Ok(()), Err)
     }
 
     fn enter(&mut self, now: Instant) -> (u64, Arc<Notify>) {
@@ -76,8 +92,19 @@ impl Here {
             since: now,
             gives_way: Arc::clone(&gives_way),
         };
-        self.by_arrival.insert(number, entry);
+        self.silent.insert(number, entry);
         (number, gives_way)
+    }
+
+    fn has_spoken(&mut self, number: u64) {
+        if let Some(entry) = self.silent.remove(&number) {
+            self.spoken.insert(number, entry);
+        }
+    }
+
+    /// Whether it was here.
+    fn leave(&mut self, number: u64) -> bool {
+        self.silent.remove(&number).is_some() || self.spoken.remove(&number).is_some()
     }
 }
 
@@ -103,6 +130,7 @@ impl Newcomers {
                             all: Arc::clone(self),
                             number,
                             gives_way,
+                            is_silent: AtomicBool::new(true),
                         };
                     }
                     Err(until) => until,
@@ -122,9 +150,21 @@ pub(crate) struct Newcomer {
     all: Arc<Newcomers>,
     number: u64,
     gives_way: Arc<Notify>,
+    is_silent: AtomicBool,
 }
 
 impl Newcomer {
+    /// The peer has said something.
+    pub(crate) fn has_spoken(&self) {
+        self.is_silent.store(false, Ordering::Relaxed);
+        self.all.here.lock().has_spoken(self.number);
+    }
+
+    /// Whether the peer has said nothing.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
     /// Resolves when this newcomer is to be dropped.
     pub(crate) async fn gives_way(&self) {
         self.gives_way.notified().await;
@@ -132,14 +172,7 @@ impl Newcomer {
 
     /// The peer is known: it no longer counts as a newcomer.
     pub(crate) fn is_known(&self) {
-        if self
-            .all
-            .here
-            .lock()
-            .by_arrival
-            .remove(&self.number)
-            .is_some()
-        {
+        if self.all.here.lock().leave(self.number) {
             self.all.left.notify_one();
         }
     }
@@ -181,13 +214,32 @@ mod tests {
         let all = Newcomers::new(Room::STRANGERS);
         let here = full(&all);
         make_room(&all, Duration::ZERO).expect_err("each has some time for itself");
-        make_room(&all, Room::STRANGERS.undisturbed).unwrap();
+        make_room(&all, Room::STRANGERS.silent).unwrap();
         let mut gone = here
             .iter()
             .map(|newcomer| now_or_never(newcomer.gives_way()).is_some());
         assert_eq!(gone.next(), Some(true));
         assert!(!gone.any(|gone| gone), "there is room for one");
         make_room(&all, Duration::ZERO).expect("nobody has taken it");
+    }
+
+    #[test]
+    fn the_silent_give_way_before_those_who_speak() {
+        let all = Newcomers::new(Room::STRANGERS);
+        let here = full(&all);
+        let (spoken, silent) = here.split_at(200);
+        spoken.iter().for_each(Newcomer::has_spoken);
+        for newcomer in silent {
+            make_room(&all, Room::STRANGERS.silent).unwrap();
+            assert!(now_or_never(newcomer.gives_way()).is_some());
+            let next = now_or_never(all.take_in()).expect("there is room");
+            next.has_spoken();
+            std::mem::forget(next);
+        }
+        let patience = Room::STRANGERS.undisturbed - Duration::from_millis(50);
+        make_room(&all, patience).expect_err("those who speak have more time");
+        make_room(&all, Room::STRANGERS.undisturbed).unwrap();
+        assert!(now_or_never(spoken[0].gives_way()).is_some());
     }
 
     #[test]

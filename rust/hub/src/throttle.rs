@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Price of a peer that the lane turned away at once: about fifty times what that takes of the reactor.
+/// Price of a peer that the lane turned away at once, or that said nothing: more than ten times what that takes of the reactor.
 pub(crate) const AT_ONCE: Duration = Duration::from_micros(250);
 
 /// Price of a peer whose messages were read first.

@@ -123,6 +123,11 @@ macro_rules! reads_from_tokio {
 }
 pub(crate) use reads_from_tokio;
 
-/// A connection that has just come: resolves when its peer has proved who it is, however long that takes, or with
-/// [`LaneError::is_stranger`] when it is turned away. Dropping it ends the connection. To be polled inside a tokio runtime.
-pub type Arrival = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, LaneError>> + Send>>;
+/// A connection that has just come: resolves when its peer has said something, however long that takes, or with
+/// [`LaneError::is_stranger`] when it has gone without a word. Dropping it ends the connection. To be polled inside a tokio
+/// runtime, as is the proof.
+pub type Arrival = Pin<Box<dyn Future<Output = Result<Proof, LaneError>> + Send>>;
+
+/// A connection whose peer has begun to speak: resolves when it has proved who it is, however long that takes, or with
+/// [`LaneError::is_stranger`] when it is turned away. Dropping it ends the connection.
+pub type Proof = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, LaneError>> + Send>>;

@@ -37,7 +37,7 @@ use loopback as lane;
 
 pub use address::Address;
 pub use code::ErrorCode;
-pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, SILENCE};
+pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, Proof, SILENCE};
 pub use credentials::{Access, Credentials, new_token};
 pub use descriptors::{OutOfFiles, RoomFor, check_room, check_room_for};
 pub use endpoints::{Listener, dial, listen};

@@ -1,5 +1,6 @@
 //! The local lane: Unix stream sockets.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::os::unix::net as std_net;
@@ -14,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::descriptors::move_up;
 #[cfg(target_os = "linux")]
 use crate::peer::peer;
-use crate::{Address, Arrival, Connection, LaneError, Patience};
+use crate::{Address, Arrival, Connection, LaneError, Patience, Proof};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = std_net::UnixStream;
@@ -81,7 +82,11 @@ impl LocalListener {
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0);
         let connection: Box<dyn Connection> = Box::new(LocalConnection { stream, pid });
-        Ok(Box::pin(std::future::ready(Ok(connection))))
+        Ok(Box::pin(async move {
+            // Whether it can be read from at all, who reads from it finds out.
+            let _ = poll_fn(|cx| connection.poll_readable(cx)).await;
+            Ok(Box::pin(std::future::ready(Ok(connection))) as Proof)
+        }))
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::{Address, Arrival, Connection, LaneError, Patience};
+use crate::{Address, Arrival, Connection, LaneError, Patience, Proof};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = TcpStream;
@@ -147,10 +147,16 @@ impl LocalListener {
             url: self.address.to_string(),
             source,
         })?;
-        let proof = prove(stream, self.rendezvous.clone());
-        Ok(Box::pin(async {
-            let connection = proof.await.map_err(|_| LaneError::Unproven)?;
-            Ok(Box::new(connection) as Box<dyn Connection>)
+        let rendezvous = self.rendezvous.clone();
+        Ok(Box::pin(async move {
+            if !matches!(stream.peek(&mut [0]).await, Ok(1)) {
+                return Err(LaneError::Unproven);
+            }
+            let proof = prove(stream, rendezvous);
+            Ok(Box::pin(async {
+                let connection = proof.await.map_err(|_| LaneError::Unproven)?;
+                Ok(Box::new(connection) as Box<dyn Connection>)
+            }) as Proof)
         }))
     }
 }
@@ -297,7 +303,7 @@ mod tests {
     }
 
     async fn accept(listener: &mut LocalListener) -> Result<Box<dyn Connection>, LaneError> {
-        listener.accept().await.unwrap().await
+        listener.accept().await.unwrap().await?.await
     }
 
     /// Reads until the peer has ended the connection.

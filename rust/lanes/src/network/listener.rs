@@ -1,5 +1,6 @@
 //! Listening at a network address, whatever brings its bytes.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::opening::{Refusal, take_in};
 use super::sys::TlsConfig;
 use super::tcp::{self, TcpConnection};
 use super::tls::TlsConnection;
-use crate::{Access, Address, Arrival, Connection, HubTls, LaneError};
+use crate::{Access, Address, Arrival, Connection, HubTls, LaneError, Proof};
 
 /// Listens at a network address.
 #[derive(Debug)]
@@ -36,15 +37,33 @@ enum Sockets {
 
 /// A connection whose peer has not proved anything yet.
 enum Opened {
-    Ready(Box<dyn Connection>),
+    Tcp(TcpConnection),
     /// TLS is to begin on it.
     Tls(TcpConnection, Arc<ServerConfig>),
+    Nng(Duplex),
 }
 
 impl Opened {
+    /// Waits for the peer's first word.
+    async fn is_spoken_to(&self) -> Result<(), Refusal> {
+        let has_spoken = match self {
+            Opened::Tcp(connection) | Opened::Tls(connection, _) => connection.has_spoken().await?,
+            Opened::Nng(duplex) => {
+                poll_fn(|cx| duplex.poll_readable(cx)).await?;
+                true
+            }
+        };
+        if has_spoken {
+            Ok(())
+        } else {
+            Err(Refusal::Gone)
+        }
+    }
+
     async fn secure(self) -> Result<Box<dyn Connection>, Refusal> {
         match self {
-            Opened::Ready(connection) => Ok(connection),
+            Opened::Tcp(connection) => Ok(Box::new(connection)),
+            Opened::Nng(duplex) => Ok(Box::new(duplex)),
             Opened::Tls(connection, config) => {
                 Ok(Box::new(TlsConnection::accept(connection, config).await?))
             }
@@ -126,11 +145,13 @@ impl NetworkListener {
             source,
         })?;
         let (has_tls, token) = (self.scheme.has_tls(), self.token.clone());
+        let turned_away = move |reason| LaneError::TurnedAway { peer, reason };
         Ok(Box::pin(async move {
-            let proof = async { take_in(opened.secure().await?, has_tls, token).await };
-            proof
-                .await
-                .map_err(|reason| LaneError::TurnedAway { peer, reason })
+            opened.is_spoken_to().await.map_err(turned_away)?;
+            Ok(Box::pin(async move {
+                let proof = async { take_in(opened.secure().await?, has_tls, token).await };
+                proof.await.map_err(turned_away)
+            }) as Proof)
         }))
     }
 }
@@ -174,7 +195,7 @@ impl Sockets {
         match self {
             Sockets::Tcp(listener) => {
                 let (connection, peer) = listener.accept().await?;
-                Ok((Opened::Ready(Box::new(connection)), Some(peer)))
+                Ok((Opened::Tcp(connection), Some(peer)))
             }
             Sockets::Tls(listener, config) => {
                 let (connection, peer) = listener.accept().await?;
@@ -183,7 +204,7 @@ impl Sockets {
             Sockets::Nng(listener) => {
                 let duplex = Duplex::new(listener.accept().await?, scheme)?;
                 let peer = duplex.peer();
-                Ok((Opened::Ready(Box::new(duplex)), peer))
+                Ok((Opened::Nng(duplex), peer))
             }
         }
     }

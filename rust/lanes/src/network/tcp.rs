@@ -82,6 +82,11 @@ pub(super) struct TcpConnection {
 }
 
 impl TcpConnection {
+    /// Waits until the peer has said something; `false` when it has closed the connection without a word.
+    pub(super) async fn has_spoken(&self) -> io::Result<bool> {
+        Ok(self.stream.peek(&mut [0]).await? > 0)
+    }
+
     #[cfg(unix)]
     fn new(stream: StdStream) -> io::Result<TcpConnection> {
         stream.set_nodelay(true)?;

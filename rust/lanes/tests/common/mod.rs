@@ -69,7 +69,10 @@ impl Listening {
         loop {
             tokio::select! {
                 Some(proof) = self.proofs.join_next() => return proof.unwrap(),
-                arrival = self.listener.accept() => drop(self.proofs.spawn(arrival?)),
+                arrival = self.listener.accept() => {
+                    let arrival = arrival?;
+                    self.proofs.spawn(async { arrival.await?.await });
+                },
             }
         }
     }
