@@ -132,22 +132,20 @@ test_that("a fork server that has been stopped is named, and goes on where it wa
   local_pool(1)
   server <- mirai(as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines("/proc/self/status"), value = TRUE))))[]
   skip_if(server == Sys.getpid(), "needs a fork server")
-  resume <- function(message) tools::pskill(server, tools::SIGCONT)
-  defer(resume())
   tools::pskill(server, tools::SIGSTOP)
   launch_local(1)
   # One for the daemon that is there, which it is kept busy with until the other one has come.
   first <- hold()
   first$started()
-  got <- with_warnings(mirai("from the second")[], resume)
+  got <- with_warnings(mirai("from the second")[])
   expect_identical(got$value, "from the second")
-  expect_match(got$warned, sprintf("the process %d is asked for them, and has not answered for 10 seconds. Is it stopped?", server),
+  expect_match(got$warned, sprintf("the process %d is asked for them, and has not answered for 10 seconds. It goes on if it was stopped", server),
                fixed = TRUE)
   first$open()
   expect_identical(value(first$m), "held")
 })
 
-test_that("a process that has been stopped as it starts is named, and ends as it is given up", {
+test_that("a process that has been stopped as it starts is named, and goes on", {
   skip_unless_linux()
   profile <- tempfile("profile")
   note <- tempfile("note")
@@ -163,8 +161,63 @@ test_that("a process that has been stopped as it starts is named, and ends as it
   told <- FALSE
   got <- with_warnings(await({info(); told}), function(message) told <<- TRUE)
   expect_match(got$warned[1L], sprintf("R starts for them in the process %d, and has not been up for 10 seconds", starting), fixed = TRUE)
+  expect_identical(value(mirai("started")), "started")
+})
+
+parent_of <- function(pid) as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines(sprintf("/proc/%d/status", pid)), value = TRUE)))
+
+test_that("daemons that have been stopped end with their pool", {
+  skip_unless_linux()
+  local_pool(2)
+  pids <- daemon_pids()
+  server <- parent_of(pids[1L])
+  tools::pskill(c(pids[1L], if (server != Sys.getpid()) server), tools::SIGSTOP)
   daemons(0)
-  expect_true(await(!alive(starting)))
+  expect_true(await(!any(vapply(pids, alive, NA))))
+})
+
+test_that("daemons and fork servers that have been stopped end with their host", {
+  skip_unless_linux()
+  note <- tempfile("pids")
+  for (stopped in c("daemon", "server", "both")) {
+    host <- spawn(c(
+      "library(mirai)",
+      "daemons(1)",
+      "pid <- mirai(Sys.getpid())[]",
+      sprintf("writeLines(as.character(pid), '%s.new'); file.rename('%s.new', '%s')", note, note, note),
+      "Sys.sleep(600)"
+    ))
+    await(file.exists(note))
+    daemon <- as.integer(readLines(note))
+    unlink(note)
+    server <- parent_of(daemon)
+    defer(for (pid in c(daemon, server)) tools::pskill(pid, tools::SIGKILL))
+    tools::pskill(switch(stopped, daemon = daemon, server = server, c(daemon, server)), tools::SIGSTOP)
+    if (server != host$pid) tools::pskill(host$pid, tools::SIGKILL)
+    expect_true(await(!alive(daemon) && !alive(server)))
+  }
+})
+
+test_that("forked processes of a task end with its daemon", {
+  skip_unless_linux()
+  note <- tempfile("pids")
+  dir.create(note)
+  task <- quote({
+    parallel::mclapply(1:2, function(i) { file.create(file.path(note, Sys.getpid())); Sys.sleep(600) }, mc.cores = 2)
+  })
+  for (way in c("daemons(0)", "SIGKILL")) {
+    local_pool(1)
+    daemon <- mirai(Sys.getpid())[]
+    m <- mirai(eval(task), .args = list(task = task, note = note))
+    await(length(list.files(note)) == 2L)
+    children <- as.integer(list.files(note))
+    unlink(file.path(note, children))
+    defer(for (pid in children) tools::pskill(pid, tools::SIGKILL))
+    if (way == "SIGKILL") tools::pskill(daemon, tools::SIGKILL) else daemons(0)
+    await(!any(vapply(c(daemon, children), alive, NA)))
+    expect_code(m[], 19L)
+    daemons(0)
+  }
 })
 
 test_that("the path of the temporary folder may be bytes that are no text", {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mirai_lanes::{ErrorCode, LaneError, OutOfFiles};
+use mirai_lanes::{ErrorCode, LaneError, OutOfFiles, thread_hint};
 use thiserror::Error;
 
 use crate::Task;
@@ -17,7 +17,7 @@ pub enum HubError {
     #[error(transparent)]
     Files(#[from] OutOfFiles),
     /// The hub's thread or its runtime could not be started.
-    #[error("the hub's thread could not be started: {0}")]
+    #[error("the hub's thread could not be started: {0}{hint}", hint = thread_hint(.0))]
     Thread(#[source] io::Error),
 }
 

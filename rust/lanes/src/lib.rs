@@ -48,5 +48,5 @@ pub use network::{
     interfaces,
 };
 pub use patience::Patience;
-pub use process::{HostWatch, ProcessEnd, Wake, end_this_process};
+pub use process::{HostWatch, ProcessEnd, Wake, end_this_process, thread_hint};
 pub use spin::Spin;

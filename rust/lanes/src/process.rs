@@ -68,16 +68,31 @@ impl ProcessEnd {
     }
 }
 
-/// Ends this process as `kill` would.
+/// Ends this process as `kill` would, and what it has started, where it leads a session of its own.
 pub fn end_this_process() {
     #[cfg(unix)]
     {
-        use rustix::process::{Signal, getpid, kill_process};
-        let _ = kill_process(getpid(), Signal::TERM);
+        use rustix::process::{Signal, getpid, getsid, kill_process, kill_process_group};
+        let own = getpid();
+        if getsid(None) == Ok(own) {
+            let _ = kill_process_group(own, Signal::TERM);
+        }
+        let _ = kill_process(own, Signal::TERM);
     }
     // What a shell would see after the signal of that name.
     #[cfg(not(unix))]
     std::process::exit(128 + 15);
+}
+
+/// What the system's own words do not say of the error with which a thread could not be started.
+pub fn thread_hint(error: &std::io::Error) -> &'static str {
+    // EAGAIN.
+    if error.kind() == std::io::ErrorKind::WouldBlock {
+        ": the limit of processes and threads is reached (that of the user, `ulimit -u`, or of a container or job), or there is \
+         no memory for its stack"
+    } else {
+        ""
+    }
 }
 
 /// What a daemon's control thread has waited for.

@@ -137,6 +137,7 @@ mod linux {
                 }
             })),
             "no room" => run_out_of_processes()?,
+            "stops again" => stop_when_resumed(),
             _ => {}
         }
         let loaded = std::env::var_os("NO_R_LOADED").map(Into::into);
@@ -202,6 +203,13 @@ mod linux {
                 show(rest)?;
                 daemon("sleep")
             }
+            "parent" => {
+                let child = std::process::Command::new("sleep").arg("600").spawn()?;
+                let new = format!("{rest}.new");
+                fs::write(&new, format!("child={}\n", child.id()))?;
+                fs::rename(new, rest)?;
+                daemon("sleep")
+            }
             "folder" => {
                 let (path, then) = rest.split_once(' ').ok_or("no command")?;
                 fs::create_dir_all(path)?;
@@ -210,6 +218,23 @@ mod linux {
             }
             _ => Err(format!("what is '{command}'?").into()),
         }
+    }
+
+    extern "C" fn stop_again(_: std::ffi::c_int) {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    }
+
+    /// Whoever stops this process stops it for good.
+    #[allow(unsafe_code)]
+    fn stop_when_resumed() {
+        // SAFETY: the handler does nothing but a system call.
+        unsafe {
+            libc::signal(
+                libc::SIGCONT,
+                stop_again as extern "C" fn(_) as libc::sighandler_t,
+            )
+        };
     }
 
     fn follow(pid: i32) -> Outcome {

@@ -63,8 +63,8 @@ pub enum DaemonEvent {
         /// theirs is empty.
         early: String,
     },
-    /// The fork server was asked for daemons a while ago ([`LATE`](crate::LATE)), and has not answered: it is stopped, or
-    /// the machine is busy. Reported once for each that was asked for.
+    /// The fork server was asked for daemons a while ago ([`LATE`](crate::LATE)), and has not answered: it was stopped, and
+    /// is let go on now, or the machine is busy. Reported once for each that was asked for.
     Late {
         /// Process id of the fork server.
         pid: u32,
@@ -98,7 +98,7 @@ pub struct LaunchFailure {
 pub enum FailureReason {
     /// The operating system refused a process: no such program, no permission, or no room
     /// for another process.
-    #[error("cannot start a process: {0}")]
+    #[error("cannot start a process: {0}{hint}", hint = spawn_hint(.0))]
     Spawn(#[source] Arc<io::Error>),
     /// R ended while it was starting, as with a failing start-up file.
     #[error("R ended while starting up, with {0}{hint}", hint = start_up_hint(*.0))]
@@ -106,12 +106,25 @@ pub enum FailureReason {
     /// The fork server was lost while it was to make a daemon.
     #[error("the fork server ended, with {0}")]
     ServerLost(ExitStatus),
+    /// The fork server, of this process id, did not answer for twice as long as is [late](LATE), and was ended.
+    #[error("the fork server (process {0}) has not answered for {seconds} seconds, and was ended", seconds = 2 * LATE.as_secs())]
+    Stuck(u32),
     /// The launch was withdrawn before the daemon was started.
     #[error("the launch was withdrawn")]
     Withdrawn,
     /// The launcher was closed before the daemon was started.
     #[error("the launcher was closed")]
     Closed,
+}
+
+/// What the system's own words do not say.
+fn spawn_hint(error: &io::Error) -> &'static str {
+    // EAGAIN.
+    if error.kind() == io::ErrorKind::WouldBlock {
+        ": the limit of processes and threads is reached (that of the user, `ulimit -u`, or of a container or job)"
+    } else {
+        ""
+    }
 }
 
 /// R prints no error of its own in these cases.

@@ -25,7 +25,7 @@ const TITLE_BYTES: usize = 2048;
 /// One message holds jobs of about this size together, or one that is larger.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// A server that takes no message for this long is stuck or stopped.
+/// A server that takes no message for this long is stuck.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the thread of a server reports to the launcher's thread.
@@ -54,14 +54,18 @@ pub(crate) struct ForkServer {
 
 pub(crate) struct Asked {
     batch: Batch,
-    /// When it is late; `None` once that has been reported.
-    late: Option<Instant>,
+    /// When it is late, for the first time or again.
+    late: Instant,
+    is_reported: bool,
 }
 
 impl Asked {
     fn now(batch: Batch) -> Self {
-        let late = Some(Instant::now() + LATE);
-        Self { batch, late }
+        Self {
+            batch,
+            late: Instant::now() + LATE,
+            is_reported: false,
+        }
     }
 }
 
@@ -79,6 +83,7 @@ pub(crate) enum ServerState {
 /// A running daemon. Holds what its end needs and not the launch, whose descriptors are of no
 /// more use once it runs.
 pub(crate) struct Daemon {
+    launch: LaunchId,
     handler: EventHandler,
     position: usize,
     code: String,
@@ -251,27 +256,62 @@ impl ForkServer {
     /// When the next answer will be late.
     pub(crate) fn next_late(&self) -> Option<Instant> {
         let waiting: &[Asked] = match &self.state {
+            // R's start-up may take as long as it likes.
             ServerState::Loading(waiting) | ServerState::Booting(waiting) => waiting,
             ServerState::Ready(_) | ServerState::Threaded => &[],
         };
-        let asked = waiting.iter().chain(self.batches.values());
-        asked.filter_map(|asked| asked.late).min()
+        let waiting = waiting.iter().filter(|asked| !asked.is_reported);
+        waiting
+            .chain(self.batches.values())
+            .map(|asked| asked.late)
+            .min()
     }
 
-    /// Reports requests whose answer is late now.
-    pub(crate) fn report_late(&mut self, now: Instant) {
+    /// Reports requests whose answer is late now, and lets the server go on if somebody has stopped it. Returns those that
+    /// are late again: a server that is up and does not answer then is given up.
+    pub(crate) fn report_late(&mut self, now: Instant) -> Vec<Batch> {
         let pid = self.process.id();
         let is_starting = self.waiting_mut().is_some();
         let mut late: Vec<_> = self.batches.values_mut().collect();
-        if let ServerState::Loading(waiting) | ServerState::Booting(waiting) = &mut self.state {
-            late.extend(waiting);
+        let is_stuck = late
+            .iter()
+            .any(|asked| asked.is_reported && asked.late <= now);
+        if is_stuck {
+            self.retired = true;
+            self.process.kill_group();
+            return self.take_batches();
         }
-        late.retain(|asked| asked.late.is_some_and(|late| late <= now));
+        if let ServerState::Loading(waiting) | ServerState::Booting(waiting) = &mut self.state {
+            late.extend(waiting.iter_mut().filter(|asked| !asked.is_reported));
+        }
+        late.retain(|asked| asked.late <= now);
+        if !late.is_empty() {
+            self.process.resume_group();
+        }
         for asked in late {
-            asked.late = None;
+            asked.is_reported = true;
+            asked.late = now + LATE;
             for _ in asked.batch.range.clone() {
                 asked.batch.report(DaemonEvent::Late { pid, is_starting });
             }
+        }
+        Vec::new()
+    }
+
+    /// The hub of a launch has closed: its daemons, and this server, go on if somebody has stopped them, as they do not see it
+    /// otherwise.
+    pub(crate) fn resume(&self, launch: LaunchId) {
+        let mut is_ours = false;
+        for (pid, _) in self
+            .daemons
+            .iter()
+            .filter(|(_, daemon)| daemon.launch == launch)
+        {
+            sys::resume(*pid);
+            is_ours = true;
+        }
+        if is_ours {
+            self.process.resume_group();
         }
     }
 
@@ -279,6 +319,7 @@ impl ForkServer {
     pub(crate) fn forked(&mut self, batch: &Batch, pids: &[u32], error: Option<i32>) {
         for (position, &pid) in batch.range.clone().zip(pids) {
             let daemon = Daemon {
+                launch: batch.launch.id,
                 handler: Arc::clone(&batch.launch.handler),
                 position,
                 code: without_secrets(&batch.launch.daemons[position]),
@@ -307,6 +348,10 @@ impl ForkServer {
     /// The daemons whose end nobody waits for once this server has ended.
     pub(crate) fn take_daemons(&mut self) -> HashMap<u32, Daemon> {
         std::mem::take(&mut self.daemons)
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn failure(&self, reason: FailureReason) -> LaunchFailure {

@@ -81,8 +81,8 @@ impl Launcher {
     /// Withdraws daemons of this launch that wait for R to start: they fail with
     /// [`FailureReason::Withdrawn`]. A fork server that starts for nobody else is ended, as a
     /// start-up file may keep it for ever, and so is each daemon started by `Rscript` for whose
-    /// process id `has_joined` is false. Forked daemons are not touched: these connect at once.
-    /// Returns at once.
+    /// process id `has_joined` is false. Forked daemons are not ended: these connect at once. Those that somebody has stopped
+    /// go on, so that they see the end of what they were started for. Returns at once.
     pub fn withdraw(&self, launch: LaunchId, has_joined: impl Fn(u32) -> bool + Send + 'static) {
         if self.is_forked_copy() {
             return;

@@ -110,13 +110,16 @@ impl Pool {
     pub(crate) fn report_late(&mut self) {
         let now = Instant::now();
         for server in &mut self.servers {
-            server.report_late(now);
+            for batch in server.report_late(now) {
+                batch.fail(&server.failure(FailureReason::Stuck(server.process_id())));
+            }
         }
     }
 
     pub(crate) fn withdraw(&mut self, launch: LaunchId, has_joined: &dyn Fn(u32) -> bool) {
         self.by_rscript.withdraw(launch, has_joined);
         for server in &mut self.servers {
+            server.resume(launch);
             for batch in server.withdraw(launch) {
                 batch.fail(&server.failure(FailureReason::Withdrawn));
             }

@@ -51,12 +51,15 @@ impl ByRscript {
         }
     }
 
-    /// Ends the daemons of a launch that have not joined their hub.
+    /// Ends the daemons of a launch that have not joined their hub; the others see that it has closed, even if somebody has
+    /// stopped them.
     pub(crate) fn withdraw(&self, launch: LaunchId, has_joined: &dyn Fn(u32) -> bool) {
         let launches = self.launches.iter().filter(|(id, _)| *id == launch);
         for running in launches.filter_map(|(_, running)| running.upgrade()) {
             for process in running.0.lock().iter() {
-                if !has_joined(process.id()) {
+                if has_joined(process.id()) {
+                    process.resume_group();
+                } else {
                     process.terminate_group();
                 }
             }
@@ -73,6 +76,7 @@ impl Running {
     fn end(&self, process: Process) -> ExitStatus {
         let mut running = self.0.lock();
         running.retain(|other| other.id() != process.id());
+        process.terminate_rest();
         process.wait()
     }
 }

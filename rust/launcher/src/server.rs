@@ -5,12 +5,14 @@ use crate::context::stamped;
 use crate::event::ExitStatus;
 use crate::message::{FromServer, Job, Report, ToServer};
 use crate::served::{ServeError, Served};
-use crate::sys::{early_end, linux as sys};
+use crate::sys::{early_end, linux as sys, terminate_rest};
 use crate::temporary::is_own_folder;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
+};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -114,6 +116,7 @@ impl Server {
                 self.host = None;
                 self.socket = None;
                 self.leaving = true;
+                self.resume_children();
             }
             if found.children {
                 self.collect();
@@ -123,6 +126,14 @@ impl Server {
             {
                 return Ok(Served::Child { code });
             }
+        }
+    }
+
+    /// The host is dead: those that somebody has stopped would not see it.
+    fn resume_children(&self) {
+        for child in &self.children {
+            // It has not been waited for, so that the id is its own.
+            let _ = kill_process_group(child.pid, Signal::CONT);
         }
     }
 
@@ -230,6 +241,7 @@ impl Server {
         self.take_reports();
         let mut ended = Vec::new();
         self.children.retain(|child| {
+            terminate_rest(child.pid);
             let status = match waitpid(Some(child.pid), WaitOptions::NOHANG) {
                 Ok(None) | Err(Errno::INTR) => return true,
                 Ok(Some((_, status))) => status.into(),
@@ -295,6 +307,7 @@ fn become_daemon(title: &str, out: &OwnedFd, err: &OwnedFd) -> io::Result<()> {
     // A session of its own: the terminal's Ctrl-C and hang-up are not for it.
     rustix::process::setsid()?;
     sys::unblock_signals();
+    sys::resume_when_parent_ends();
     sys::redirect(out.as_fd(), 1, false)?;
     sys::redirect(err.as_fd(), 2, false)?;
     // Only for those who look at the list of processes.

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use mirai_launcher::{
-    ExitStatus, FailureReason, LaunchError, LaunchRequest, Launcher, LauncherConfig,
+    DaemonEvent, ExitStatus, FailureReason, LaunchError, LaunchRequest, Launcher, LauncherConfig,
 };
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -419,6 +419,69 @@ fn daemons_outlive_a_killed_server_and_are_still_told_of() {
     assert_eq!(launched.exited().0, pid);
     kill(other);
     assert_eq!(second.exited().1, ExitStatus::Signal(9));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_reported_and_then_given_up() {
+    let (launcher, folder) = (launcher(), folder());
+    let file = folder.path().join("shown");
+    let command = format!("show {}", file.display());
+    let stubborn = context(&[("NO_R_START", "stops again")]);
+    let launched = launch(&launcher, stubborn.clone(), &[command]);
+    let pid = launched.started(1)[&0];
+    let server = server_of(&shown(&file));
+    stop(server);
+    let second = launch(&launcher, stubborn.clone(), &["sleep".to_owned()]);
+    let late = second.next();
+    assert!(
+        matches!(late, DaemonEvent::Late { pid, is_starting: false } if pid == server),
+        "{late:?}"
+    );
+    let (_, failure) = second.failed();
+    assert!(
+        matches!(failure.reason, FailureReason::Stuck(pid) if pid == server),
+        "{failure:?}"
+    );
+    await_end(server);
+    // The launcher goes on with another one.
+    let third = launch(&launcher, stubborn, &["sleep".to_owned()]);
+    third.started(1);
+    kill(pid);
+    assert_eq!(launched.exited().0, pid);
+}
+
+#[test]
+fn a_server_that_was_stopped_goes_on_once_it_is_late() {
+    let (launcher, folder) = (launcher(), folder());
+    let file = folder.path().join("shown");
+    let command = format!("show {}", file.display());
+    let first = launch(&launcher, context(&[]), &[command]);
+    first.started(1);
+    stop(server_of(&shown(&file)));
+    let second = launch(&launcher, context(&[]), &["sleep".to_owned()]);
+    assert!(matches!(second.next(), DaemonEvent::Late { .. }));
+    second.started(1);
+}
+
+#[test]
+fn what_a_killed_daemon_has_started_ends() {
+    let launcher = launcher();
+    for rscript in [false, true] {
+        let mut context = context(&[]);
+        if rscript {
+            // No fork server without it.
+            context.package = None;
+        }
+        let folder = folder();
+        let file = folder.path().join("pid");
+        let command = format!("parent {}", file.display());
+        let launched = launch(&launcher, context, &[command]);
+        let pid = launched.started(1)[&0];
+        let child = shown(&file)["child"].parse().expect("a process id");
+        kill(pid);
+        assert_eq!(launched.exited().1, ExitStatus::Signal(9));
+        await_end(child);
+    }
 }
 
 #[test]

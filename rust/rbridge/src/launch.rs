@@ -157,11 +157,12 @@ fn late_text(pid: u32, is_starting: bool) -> String {
     if is_starting {
         format!(
             "R starts for them in the process {pid}, and has not been up for {seconds} seconds. \
-             Is it stopped, or busy with a start-up file?"
+             It goes on if it was stopped. Is it busy with a start-up file?"
         )
     } else {
         format!(
-            "the process {pid} is asked for them, and has not answered for {seconds} seconds. Is it stopped?"
+            "the process {pid} is asked for them, and has not answered for {seconds} seconds. It goes on if it was stopped, \
+             and is given up in {seconds} seconds."
         )
     }
 }
@@ -251,7 +252,12 @@ pub(crate) fn serve_forks<'r>(
 /// Entry: in the fork server, puts a file in the place of its temporary folder: the name is not free for others to take.
 pub(crate) fn give_up_tempdir<'r>(scope: &'r Scope, path: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let path = path.path(scope, "path")?;
-    give_up(&path).map_err(|error| Failure::error(error.to_string()))?;
+    give_up(&path).map_err(|error| {
+        let path = path.display();
+        Failure::error(format!(
+            "the temporary folder {path} cannot make way for those of daemons: {error}"
+        ))
+    })?;
     Ok(scope.null())
 }
 

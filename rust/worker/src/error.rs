@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mirai_lanes::{ErrorCode, LaneError};
+use mirai_lanes::{ErrorCode, LaneError, thread_hint};
 use mirai_wire::{RefuseReason, WireError};
 use thiserror::Error;
 
@@ -36,7 +36,7 @@ pub enum WorkerError {
     #[error("the host sent a message out of turn")]
     OutOfTurn,
     /// The process may have no more threads, or there is no memory for one.
-    #[error("the daemon cannot start a thread: {0}")]
+    #[error("the daemon cannot start a thread: {0}{hint}", hint = thread_hint(.0))]
     Thread(#[source] io::Error),
     /// The operating system failed.
     #[error("the daemon's connection failed: {0}")]
@@ -57,7 +57,9 @@ impl WorkerError {
             WorkerError::Io(error) if error.raw_os_error().is_none() || is_end(error) => {
                 ErrorCode::ABORTED
             }
-            WorkerError::Thread(error) | WorkerError::Io(error) => ErrorCode::of_io(error),
+            // No room for a thread.
+            WorkerError::Thread(_) => ErrorCode::OUT_OF_MEMORY,
+            WorkerError::Io(error) => ErrorCode::of_io(error),
         }
     }
 }

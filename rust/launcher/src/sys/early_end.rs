@@ -101,9 +101,9 @@ pub(crate) fn set_tempdir(tempdir: &'static AtomicPtr<c_char>) {
 /// R is up, and the server listens by itself. That server has a copy of this library of its
 /// own: all that counts is in the kernel. Call it on the main thread.
 pub(crate) fn disarm() {
-    // SAFETY: sets an attribute of this process. A signal sent before it has been handled
-    // when the call returns, as none is blocked in a starting server.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0 as libc::c_ulong) };
+    // A signal sent before it has been handled when the call returns, as none is blocked in a
+    // starting server.
+    super::linux::resume_when_parent_ends();
     let ours = handler_of(host_death());
     // The user's start-up code may have brought its own handler for the other.
     if handler_of(libc::SIGTERM) == ours {

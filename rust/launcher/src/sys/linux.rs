@@ -64,6 +64,13 @@ impl Drop for RaisedLimit {
     }
 }
 
+/// From here on this process goes on when its parent ends, or the thread of it that has started this process, should
+/// somebody have stopped it: a stopped process does not see that its host has gone, and would stay for ever.
+pub(crate) fn resume_when_parent_ends() {
+    // SAFETY: sets an attribute of this process.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT as libc::c_ulong) };
+}
+
 /// Lets all signals through.
 pub(crate) fn unblock_signals() {
     let mut none = MaybeUninit::uninit();

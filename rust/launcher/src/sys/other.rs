@@ -79,6 +79,9 @@ impl Process {
         let _ = self.0.wait();
     }
 
+    /// What it has started is not known here.
+    pub(crate) fn terminate_rest(&self) {}
+
     /// What would end it from elsewhere.
     pub(crate) fn terminator(&self) -> Terminator {
         Terminator(self.0.id())
@@ -102,6 +105,8 @@ impl Terminator {
     }
 
     pub(crate) fn terminate_group(&self) {}
+
+    pub(crate) fn resume_group(&self) {}
 }
 
 /// Starts a thread.

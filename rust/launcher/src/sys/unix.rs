@@ -168,6 +168,11 @@ impl Process {
         while let Err(Errno::INTR) = waitid(WaitId::Pid(self.0), options) {}
     }
 
+    /// Ends what it has left in its group, if it was killed and had no chance to do that itself. Call it once it has ended.
+    pub(crate) fn terminate_rest(&self) {
+        terminate_rest(self.0);
+    }
+
     /// What ends it from elsewhere, before it is waited for.
     pub(crate) fn terminator(&self) -> Terminator {
         Terminator(self.0)
@@ -200,7 +205,36 @@ impl Terminator {
         // It may have ended just now.
         let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
         // A stopped one would not be told.
+        self.resume_group();
+    }
+
+    /// Lets it go on, with what it has started, where somebody has stopped them.
+    pub(crate) fn resume_group(&self) {
         let _ = rustix::process::kill_process_group(self.0, Signal::CONT);
+    }
+
+    /// Ends it at once, with what it has started.
+    pub(crate) fn kill_group(&self) {
+        let _ = rustix::process::kill_process_group(self.0, Signal::KILL);
+    }
+}
+
+/// Ends what a daemon, a child of this process that leads a group, has left there if a signal has ended it, also one of ours
+/// in the middle of a task: it had no chance to do so itself, and the forked processes of `parallel` wait for ever for one
+/// that is gone. Call it before the daemon is waited for: its id is not another's then.
+pub(crate) fn terminate_rest(daemon: Pid) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let ended = waitid(WaitId::Pid(daemon), options);
+    if matches!(ended, Ok(Some(status)) if status.killed() || status.dumped()) {
+        Terminator(daemon).terminate_group();
+    }
+}
+
+/// Lets a process go on that somebody has stopped. Of no consequence to one that runs, or to another that has its id by now.
+pub(crate) fn resume(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::CONT);
     }
 }
 

@@ -131,6 +131,11 @@ pub fn kill(pid: u32) {
     kill_process(raw(pid), Signal::KILL).expect("a process to kill");
 }
 
+/// Stops it, if it is there.
+pub fn stop(pid: u32) {
+    let _ = kill_process(raw(pid), Signal::STOP);
+}
+
 fn raw(pid: u32) -> Pid {
     let pid = i32::try_from(pid).expect("a process id");
     Pid::from_raw(pid).expect("a process id")
