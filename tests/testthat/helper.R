@@ -118,6 +118,8 @@ alive <- function(pid) {
   !grepl("\\) [ZX]", text[1L])
 }
 
+parent_of <- function(pid) as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines(sprintf("/proc/%d/status", pid)), value = TRUE)))
+
 skip_unless_linux <- function() testthat::skip_if_not(Sys.info()[["sysname"]] == "Linux", "needs /proc")
 
 # Processes of the daemons of this session, by their parent's parent or their command line.

@@ -164,8 +164,6 @@ test_that("a process that has been stopped as it starts is named, and goes on", 
   expect_identical(value(mirai("started")), "started")
 })
 
-parent_of <- function(pid) as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines(sprintf("/proc/%d/status", pid)), value = TRUE)))
-
 test_that("daemons that have been stopped end with their pool", {
   skip_unless_linux()
   local_pool(2)
