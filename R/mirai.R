@@ -35,8 +35,12 @@ task_object <- function(expr, frame, args, dots, call) {
 request <- function(object, timeout, .compute, wait, call) {
   if (!is.null(timeout)) timeout <- check_timeout(timeout, call)
   pool <- profiles[[if (is.null(.compute)) session$profile else profile_name(.compute, call)]]
-  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call, .compute))
-  if (is.null(pool)) submit_ephemeral(object, timeout, .compute, call) else
+  if (is.null(pool) && !is.null(.compute)) {
+    frame <- parent.frame(2L)
+    warn_of_no_daemons(.compute, frame, call)
+  }
+  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call))
+  if (is.null(pool)) submit_ephemeral(object, timeout, call) else
     submit(pool, object, NULL, timeout, 0L, wait, call)
 }
 
@@ -93,10 +97,8 @@ submit <- function(pool, object, shared, timeout, flags, wait, call) {
 }
 
 # Without daemons: a hidden hub, and one new daemon for each task.
-submit_ephemeral <- function(object, timeout, .compute, call) {
+submit_ephemeral <- function(object, timeout, call) {
   if (is_starting()) refuse_task(call)
-  if (!is.null(.compute))
-    warn(sprintf("no daemons set for the '%s' compute profile, so an ephemeral daemon is used", .compute), call)
   hub <- session$ephemeral
   if (is.null(hub)) {
     hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15)), call)
@@ -105,6 +107,17 @@ submit_ephemeral <- function(object, timeout, .compute, call) {
   task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
   launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
   task
+}
+
+# A profile that was named and has no daemons may be a misspelt one: that is said once. Packages let their users decide whether
+# there are daemons. `frame`: where mirai() was called.
+warn_of_no_daemons <- function(.compute, frame, call) {
+  if (.compute %in% session$told_unset) return()
+  caller <- topenv(frame)
+  # Tests of this package run in a copy of its own.
+  if (isNamespace(caller) && environmentName(caller) != environmentName(topenv())) return()
+  session$told_unset <- c(session$told_unset, .compute)
+  warn(sprintf("no daemons set for the '%s' compute profile, so ephemeral daemons are used", .compute), call)
 }
 
 mirai_class <- c("mirai", "recvAio")

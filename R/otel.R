@@ -93,14 +93,14 @@ task_number <- function(task) if (is.list(task)) task$number else .Call(wrap__ta
 
 # submit(), or without a pool submit_ephemeral(). The context goes along as a fourth part of a task, or beside the element
 # of a map.
-submit_traced <- function(pool, object, shared, timeout, flags, wait, call, .compute = NULL) {
+submit_traced <- function(pool, object, shared, timeout, flags, wait, call) {
   in_task_span(pool, function(context) {
     if (flags == flag_map) {
       object <- list(object, context)
       flags <- flag_map_traced
     } else object[[4L]] <- context
     list(
-      if (is.null(pool)) submit_ephemeral(object, timeout, .compute, call) else
+      if (is.null(pool)) submit_ephemeral(object, timeout, call) else
         submit(pool, object, shared, timeout, flags, wait, call)
     )
   })[[1L]]

@@ -14,16 +14,31 @@ print.mirai_map <- function(x, ...) {
   invisible(x)
 }
 
-print.unresolvedValue <- function(x, ...) {
+print_unresolved_value <- function(x, ...) {
   cat("'unresolved' logi NA\n")
   invisible(x)
 }
 
-print.errorValue <- function(x, ...) {
+print_error_value <- function(x, ...) {
   code <- unclass(x)
   if (is.numeric(code) && length(code) == 1L) cat(sprintf("'errorValue' int %s\n", coded(as.integer(code)))) else
     print.default(x)
   invisible(x)
+}
+
+# Package nanonext has methods for these classes, too, which print the same. R says so, with the names of both packages, if
+# one registers a method where there is one of the other. So if nanonext is there, its methods stay; and if it comes later, it
+# finds ones that R takes for its own, by the name of the environment around them.
+register_shared_methods <- function() {
+  if (isNamespaceLoaded("nanonext")) return()
+  methods <- list(errorValue = print_error_value, unresolvedValue = print_unresolved_value)
+  around <- new.env(parent = topenv())
+  attr(around, "name") <- "nanonext"
+  for (class in names(methods)) {
+    method <- methods[[class]]
+    environment(method) <- around
+    registerS3method("print", class, method)
+  }
 }
 
 print.miraiError <- function(x, ...) {

@@ -20,6 +20,7 @@ reset_session <- function() {
   session$to_be_daemon <- is_daemon_command(commandArgs())
   session$told_starting <- FALSE
   session$told_open <- FALSE
+  session$told_unset <- NULL
   session$on_loop <- FALSE
   session$output <- FALSE
 }

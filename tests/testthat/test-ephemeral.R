@@ -139,3 +139,25 @@ test_that("a daemon that was typed by hand says why it cannot start", {
   said <- said_by(sprintf("mirai::daemon('%s')", local_url()))
   expect_match(said, "6 | Connection refused", fixed = TRUE, all = FALSE)
 })
+
+test_that("a profile that is named and has no daemons is told of once, unless a package names it", {
+  warned <- function(expr) {
+    said <- character()
+    withCallingHandlers(expr, warning = function(w) {
+      said <<- c(said, conditionMessage(w))
+      invokeRestart("muffleWarning")
+    })
+    said
+  }
+  first <- sprintf("unset-%d", 1:2)
+  said <- warned(mirai(1, .compute = first[1L]))
+  expect_match(said, sprintf("no daemons set for the '%s' compute profile", first[1L]), fixed = TRUE)
+  expect_identical(warned(mirai(1, .compute = first[1L])), character())
+  expect_length(warned(try_mirai(1, .compute = first[2L])), 1L)
+  expect_identical(warned(mirai(1)), character())
+  # As a function of a package calls it, by whatever way.
+  within <- function(code) eval(code, new.env(parent = asNamespace("stats")))
+  expect_identical(warned(within(quote(mirai::mirai(1, .compute = "unset-3")))), character())
+  expect_identical(warned(within(quote(do.call(mirai::mirai, list(1, .compute = "unset-3"))))), character())
+  expect_length(warned(do.call(mirai, list(1, .compute = "unset-3"))), 1L)
+})
