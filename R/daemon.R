@@ -124,7 +124,7 @@ daemon_handlers <- function(url, cleanup, rs) {
 
 # Only records: the stack may be almost full.
 note_error <- function(condition) {
-  session$noted <- list(condition = condition, calls = sys.calls())
+  session$noted <- list(condition = condition, calls = sys.calls(), frames = sys.frames())
   # A task may have set so low a limit that nothing can be told or put back. In a handler there is room to raise it.
   if (getOption("expressions") < 500L) options(expressions = 500L)
 }
@@ -195,13 +195,16 @@ failed_task <- function(failure) {
   noted <- session$noted
   session$noted <- NULL
   if (is.character(failure)) return(plain_error(failure))
-  if (is.list(noted) && !inherits(noted, "condition")) return(noted_error(noted$condition, noted$calls))
+  if (is.list(noted) && !inherits(noted, "condition")) return(noted_error(noted))
   if (inherits(noted, "interrupt") || inherits(failure, "interrupt")) return(NULL)
   if (inherits(failure, "condition")) mirai_error(failure, list()) else unnoted_error()
 }
 
-noted_error <- function(condition, calls) {
-  error <- error_here(condition, calls)
+noted_error <- function(noted) {
+  condition <- noted$condition
+  hint <- emptiness(noted$calls, noted$frames)
+  if (!is.null(hint) && is.list(condition)) condition$message <- paste(c(condition$message, hint), collapse = "\n")
+  error <- error_here(condition, noted$calls)
   if (is.null(error)) plain_error(full_message(condition)) else error
 }
 
