@@ -610,6 +610,76 @@ test_that("future.apply and furrr run on a cluster", {
   expect_identical(furrr::future_map_dbl(1:10, ~ .x^2), (1:10)^2)
 })
 
+test_that("random numbers and packages of future's are the same on a cluster as in sequence", {
+  skip_if_not_installed("future.apply")
+  skip_if_not_installed("furrr")
+  draws <- function() list(
+    future.apply::future_sapply(1:4, function(i) stats::rnorm(1), future.seed = 42),
+    furrr::future_map_dbl(1:4, function(i) stats::runif(1), .options = furrr::furrr_options(seed = 1L))
+  )
+  old <- future::plan(future::sequential)
+  defer(future::plan(old))
+  expected <- draws()
+  local_futures(2)
+  expect_identical(draws(), expected)
+  attached <- furrr::future_map_lgl(1:2, function(i) "package:stats4" %in% search(), .options = furrr::furrr_options(packages = "stats4"))
+  expect_identical(attached, c(TRUE, TRUE))
+})
+
+test_that("pbapply runs on a cluster, dealt out and with load balancing", {
+  skip_if_not_installed("pbapply")
+  cl <- local_cluster(2)
+  old <- pbapply::pboptions(type = "none")
+  defer(pbapply::pboptions(old))
+  factor <- 3
+  parallel::clusterExport(cl, "factor", envir = environment())
+  times <- function(i) i * factor
+  environment(times) <- globalenv()
+  for (balanced in c(FALSE, TRUE)) {
+    pbapply::pboptions(use_lb = balanced)
+    expect_identical(pbapply::pblapply(1:10, times, cl = cl), as.list(1:10 * 3))
+    expect_identical(pbapply::pbsapply(c(a = 1, b = 2), times, cl = cl), c(a = 3, b = 6))
+    expect_identical(pbapply::pbapply(matrix(1:6, 2), 1, sum, cl = cl), c(9L, 12L))
+    expect_error(pbapply::pblapply(1:3, function(i) stop("no luck"), cl = cl), "no luck")
+  }
+})
+
+test_that("BiocParallel runs on a cluster that is registered with doParallel", {
+  skip_if_not_installed("BiocParallel")
+  skip_if_not_installed("doParallel")
+  cl <- local_cluster(2)
+  doParallel::registerDoParallel(cl)
+  defer(foreach::registerDoSEQ())
+  param <- BiocParallel::DoparParam()
+  expect_identical(BiocParallel::bplapply(1:4, function(i) i^2, BPPARAM = param), as.list(c(1, 4, 9, 16)))
+  result <- BiocParallel::bptry(BiocParallel::bplapply(1:2, function(i) if (i == 2L) stop("no luck") else i, BPPARAM = param))
+  expect_identical(BiocParallel::bpok(result), c(TRUE, FALSE))
+})
+
+test_that("a manager of its own may hand out work as results come, as BiocParallel does on sockets", {
+  cl <- local_cluster(3)
+  n <- 20L
+  work <- function(i) {
+    Sys.sleep(if (i %% 3L) 0 else 0.01)
+    c(i, Sys.getpid())
+  }
+  environment(work) <- globalenv()
+  send <- function(node, i) parallel:::postNode(cl[[node]], "EXEC", list(fun = work, args = list(i), return = TRUE, tag = i))
+  for (i in seq_along(cl)) send(i, i)
+  sent <- length(cl)
+  results <- vector("list", n)
+  for (received in seq_len(n)) {
+    result <- parallel:::recvOneData(cl)
+    results[[result$value$tag]] <- result$value$value
+    if (sent < n) {
+      sent <- sent + 1L
+      send(result$node, sent)
+    }
+  }
+  expect_identical(vapply(results, `[`, 0L, 1L), seq_len(n))
+  expect_setequal(vapply(results, `[`, 0L, 2L), pids(cl))
+})
+
 test_that("some nodes can be stopped, and the others go on", {
   cl <- local_cluster(3)
   # Before any work has told which daemon is which node.
