@@ -34,6 +34,15 @@ local_browser <- function(frame = parent.frame()) {
   list(
     end = end,
     open = function(url) driver("POST", at("/url"), list(url = url)),
+    # A further window, which is the one in use from then on; its handle.
+    new_window = function() {
+      handle <- driver("POST", at("/window/new"), list(type = "tab"))$handle
+      driver("POST", at("/window"), list(handle = handle))
+      handle
+    },
+    use_window = function(handle) driver("POST", at("/window"), list(handle = handle)),
+    # Afterwards none is in use.
+    close_window = function() driver("DELETE", at("/window")),
     # Of elements that are still to appear, it is empty.
     text = function(id) tryCatch(driver("GET", paste0(element(id), "/text")), no_such_element = function(e) ""),
     # What an element looks like.

@@ -60,3 +60,20 @@ test_that("a handler's mirai is its answer, and others are answered meanwhile", 
   expect_identical(answer("/stopped")$status, 500L)
   expect_true(any(grepl("20 | Operation canceled", api$log(), fixed = TRUE)))
 })
+
+test_that("of a hundred requests at once, some of whose clients leave, each other one has its own answer", {
+  skip_on_os("windows")
+  api <- local_api()
+  counts <- function() unlist(http_answer(http_ask(api$port, "GET", "/counts"))$json)
+  asked <- lapply(1:100, function(n) http_ask(api$port, "GET", sprintf("/number?n=%d", n)))
+  await(sum(counts()[c("awaiting", "executing")]) == 100L)
+  # Of those at work, and of those in the queue.
+  leaving <- c(1:2, seq(10L, 100L, by = 5L))
+  for (n in leaving) close(asked[[n]])
+  api$open_gate("numbers", "")
+  staying <- setdiff(1:100, leaving)
+  answers <- vapply(staying, function(n) http_answer(asked[[n]])$json, 0L)
+  expect_identical(answers, staying)
+  await(identical(counts()[c("awaiting", "executing", "completed")], c(awaiting = 0L, executing = 0L, completed = 100L)))
+  expect_identical(counts()[["connections"]], 3L)
+})

@@ -52,6 +52,40 @@ local_cancel_app <- function(frame = parent.frame()) {
   )
 }
 
+# The app of many users on four daemons: `await_counts()` waits for these counts at the same time.
+local_crowd_app <- function(frame = parent.frame()) {
+  address <- tempfile("address")
+  gate <- tempfile("gate")
+  counts <- tempfile("counts")
+  app <- spawn(c(
+    "library(mirai)",
+    "tell <- function(url) {",
+    sprintf("  writeLines(url, '%s.new')", address),
+    sprintf("  file.rename('%s.new', '%s')", address, address),
+    "}",
+    "daemons(4)",
+    "pids <- status()$workers$pid",
+    sprintf("tryCatch(shiny::runApp('%s', launch.browser = tell), interrupt = identity)", normalizePath(test_path("apps", "crowd"))),
+    "daemons(0)",
+    "end <- Sys.time() + 30",
+    "left <- function() sum(tools::pskill(pids, 0L))",
+    "while (left() && Sys.time() < end) Sys.sleep(0.05)",
+    "cat('daemons left:', left(), '\\n')"
+  ), env = c(paste0("MIRAI_APP_GATE=", gate), paste0("MIRAI_APP_STATUS=", counts)), frame = frame)
+  await(file.exists(address) || !alive(app$pid))
+  if (!file.exists(address)) stop("the app did not start: ", paste(app$log(), collapse = "\n"))
+  list(
+    url = readLines(address),
+    wait = app$wait,
+    open_gate = function() file.create(gate),
+    interrupt = function() tools::pskill(app$pid, tools::SIGINT),
+    await_counts = function(...) {
+      expected <- c(...)
+      await(all(sprintf("%s %d", names(expected), as.integer(expected)) %in% readLines(counts)))
+    }
+  )
+}
+
 # Where what a test leaves to be looked at goes: to target/ in a checkout.
 artefact <- function(name) {
   target <- test_path("..", "..", "target")
@@ -179,6 +213,43 @@ test_that("an ExtendedTask is cancelled by a button, and by its user's leaving; 
 
   app$interrupt()
   expect_match(app$wait(), "^daemons set: FALSE", all = FALSE)
+})
+
+test_that("twenty users with ten tasks each, of whom some cancel and some leave: nothing is lost, and nothing is left", {
+  skip_on_os("windows")
+  skip_without_browser()
+  app <- local_crowd_app()
+  browser <- local_browser()
+  windows <- vapply(1:20, function(i) {
+    handle <- browser$new_window()
+    browser$open(app$url)
+    await(browser$text("sum") == "sum 0, 0 cancelled")
+    browser$click("start")
+    handle
+  }, "")
+  app$await_counts(awaiting = 196, executing = 4, completed = 0, open = 20)
+
+  for (handle in windows[1:5]) {
+    browser$use_window(handle)
+    browser$click("cancel")
+    await(browser$text("sum") == "sum 0, 10 cancelled")
+  }
+  for (handle in windows[6:10]) {
+    browser$use_window(handle)
+    browser$close_window()
+  }
+  app$await_counts(cancelled = 100, open = 15, awaiting = 96, executing = 4, values = 0)
+
+  app$open_gate()
+  for (handle in windows[11:20]) {
+    browser$use_window(handle)
+    await(browser$text("sum") == "sum 55, 0 cancelled")
+  }
+  app$await_counts(values = 100, cancelled = 100, other = 0, awaiting = 0, executing = 0, completed = 200)
+  browser$end()
+  app$await_counts(open = 0)
+  app$interrupt()
+  expect_match(app$wait(), "^daemons left: 0", all = FALSE)
 })
 
 test_that("the article on promises has the app that is tested here", {

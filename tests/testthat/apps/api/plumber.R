@@ -49,3 +49,19 @@ function() {
   stop_mirai(m)
   given(m)
 }
+
+#* @get /number
+#* @serializer unboxedJSON
+function(n) {
+  given(mirai(
+    {
+      while (!file.exists(gate)) Sys.sleep(0.005)
+      n
+    },
+    gate = file.path(gates, "numbers"), n = as.integer(n)
+  ))
+}
+
+#* @get /counts
+#* @serializer unboxedJSON
+function() as.list(info())
