@@ -152,6 +152,40 @@ test_that("a pool may have daemons of this machine and of the network, which ser
   await(!alive(local) && !alive(remote$pid))
 })
 
+test_that("a worker that calls daemon() until a host listens serves it, and learns of its end", {
+  # A port that was free a moment ago.
+  local_pool(url = "tcp://127.0.0.1:0", .compute = "port")
+  url <- status("port")$daemons
+  daemons(0, .compute = "port")
+  refused <- tempfile("refused")
+  worker <- spawn(c(
+    sprintf("url <- '%s'", url),
+    "repeat {",
+    "  joined <- tryCatch({",
+    "    code <- mirai::daemon(url)",
+    "    TRUE",
+    "  }, error = function(e) {",
+    sprintf("    cat(conditionMessage(e), '\\n', file = '%s')", refused),
+    "    FALSE",
+    "  })",
+    "  if (joined) break",
+    "  Sys.sleep(0.05)",
+    "}",
+    "cat('left with', mirai::nextcode(code), '\\n')"
+  ))
+  await(any(grepl("6 | Connection refused", if (file.exists(refused)) readLines(refused), fixed = TRUE)))
+  old <- options(mirai.open = TRUE)
+  defer(options(old))
+  local_pool(url = sub("127.0.0.1", "0.0.0.0", url, fixed = TRUE))
+  await(status()$connections == 1L)
+  squares <- lapply(1:20, function(x) mirai(x^2, x = x))
+  expect_identical(unlist(collect_mirai(squares)), (1:20)^2)
+  expect_s3_class(mirai(stop("on purpose"), .timeout = 60000)[], "miraiError")
+  expect_identical(mirai(Sys.getpid())[], worker$pid)
+  daemons(0)
+  expect_identical(worker$wait(), "left with 0 | Daemon connection terminated ")
+})
+
 test_that("of several addresses of one kind the first counts", {
   for (url in list(c("tcp://127.0.0.1:0", "tcp://192.0.2.1:1"), c(local_url(), "abstract://never"))) {
     local_pool(url = url)
