@@ -299,6 +299,7 @@ nextget <- function(x, .compute = NULL) {
     stream = pool$stream,
     seed = pool$seed,
     tls = pool$tlscert,
+    cv = pool_condition(pool),
     NULL
   )
 }

@@ -28,7 +28,10 @@ check_min <- function(min, call) {
 
 hub_everywhere <- function(pool, object, min, timeout) {
   serial <- pool$serial
-  if (is.null(serial)) return(checked(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout)))
-  tasks <- checked(.Call(wrap__hub_everywhere, pool$hub, pack(object, serial), min, timeout))
-  lapply(tasks, `attr<-`, "serial", serial)
+  bridge <- pool$bridge
+  if (!is.null(serial)) object <- pack(object, serial)
+  tasks <- checked(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout))
+  if (!is.null(serial)) tasks <- lapply(tasks, `attr<-`, "serial", serial)
+  if (!is.null(bridge)) tasks <- lapply(tasks, `attr<-`, "bridge", bridge)
+  tasks
 }

@@ -93,6 +93,7 @@ submit <- function(pool, object, shared, timeout, flags, wait, call) {
   if (is.list(task)) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
   if (!is.null(serial) && !is.null(task)) attr(task, "serial") <- serial
+  if (!is.null(pool$bridge) && !is.null(task)) attr(task, "bridge") <- pool$bridge
   task
 }
 
@@ -122,13 +123,14 @@ warn_of_no_daemons <- function(.compute, frame, call) {
 
 mirai_class <- c("mirai", "recvAio")
 
-# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`. The task is an attribute until the
-# value has been read; then it goes, with the bytes that it holds.
+# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`, and so is `value`, which is NULL until that. The task is an attribute
+# until the value has been read; then it goes, with the bytes that it holds, and the value is one.
 new_mirai <- function(task) {
   if (is.list(task)) return(settled_mirai(task))
   m <- NULL
-  m <- .Call(wrap__mirai_new, task, function(value) peek(m), mirai_class)
-  # The closure above keeps this frame, which must not keep the task.
+  m <- .Call(wrap__mirai_new, task, function(value) peek(m), function(value) attr(m, "value", TRUE), mirai_class)
+  if (!is.null(bridge <- attr(task, "bridge", TRUE))) shadow(m, task, bridge)
+  # The closures above keep this frame, which must not keep the task.
   task <- NULL
   m
 }
@@ -136,9 +138,9 @@ new_mirai <- function(task) {
 # The task of a synchronous profile has its value already.
 settled_mirai <- function(task) {
   m <- new.env(hash = FALSE, parent = emptyenv())
+  makeActiveBinding("value", function(value) attr(m, "value", TRUE), m)
   makeActiveBinding("data", function(value) peek(m), m)
-  assign("value", task$value, envir = m)
-  attributes(m) <- list(id = task$number, class = mirai_class)
+  attributes(m) <- list(id = task$number, value = task$value, class = mirai_class)
   task <- NULL
   m
 }
@@ -146,7 +148,7 @@ settled_mirai <- function(task) {
 # The value, or the unresolved value.
 peek <- function(m) {
   task <- attr(m, "task", TRUE)
-  if (is.null(task)) .subset2(m, "value") else if (is_open(task)) unresolved_value else fetch_value(m, task)
+  if (is.null(task)) attr(m, "value", TRUE) else if (is_open(task)) unresolved_value else fetch_value(m, task)
 }
 
 # Whether the task has no outcome yet.
@@ -167,14 +169,15 @@ fetch_value <- function(m, task) {
   value
 }
 
-# The same, for a task with hooks for serialization or a span.
+# The same, for a task with hooks for serialization, a span or a shadow.
 fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, task), NULL)
   value <- checked(.Call(wrap__task_value, task), NULL)[[1L]]
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
-  assign("value", value, envir = m)
+  attr(m, "value") <- value
   attr(m, "task") <- NULL
+  if (!is.null(attr(task, "bridge", TRUE))) assign("value", value, envir = m)
   value
 }
 

@@ -1,5 +1,6 @@
 # The one registry of compute profiles: name -> pool, an environment with
-#   sync (evaluated in this process, see sync.R), hub (native), name, url, n, dispatcher, arguments (of daemon()), serial, seed, stream (the next RNG stream), seeded.
+#   sync (evaluated in this process, see sync.R), hub (native), name, url, n, dispatcher, arguments (of daemon()), serial, seed, stream (the next RNG stream), seeded,
+#   bridge (to nanonext, see nanonext.R, if that was asked for).
 
 profiles <- new.env()
 
@@ -21,6 +22,9 @@ reset_session <- function() {
   session$told_starting <- FALSE
   session$told_open <- FALSE
   session$told_unset <- NULL
+  session$told_no_bridge <- FALSE
+  # Those of pools that have closed, with answers under way.
+  session$bridges <- NULL
   session$on_loop <- FALSE
   session$output <- FALSE
 }
@@ -76,6 +80,7 @@ close_pool <- function(name, exit = FALSE) {
   if (is.null(pool)) return(invisible())
   rm(list = name, envir = profiles)
   if (!pool$sync) close_hub(pool$hub, exit)
+  if (!is.null(pool$bridge)) keep_bridge(pool$bridge)
   if (!is.null(pool$span)) trace_reset(pool)
   invisible()
 }

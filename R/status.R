@@ -5,17 +5,23 @@ info_names <- c("connections", "cumulative", "awaiting", "executing", "completed
 info <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(NULL)
-  counts <- if (pool$sync) integer(5L) else checked(.Call(wrap__hub_info, pool$hub))
+  counts <- pool_counts(pool)
   names(counts) <- info_names
   if (!pool$dispatcher) counts[-1L] <- NA
   counts
+}
+
+pool_counts <- function(pool) {
+  if (pool$sync) return(integer(5L))
+  if (!is.null(pool$bridge)) return(shadowed_counts(pool))
+  checked(.Call(wrap__hub_info, pool$hub))
 }
 
 status <- function(.compute = NULL) {
   pool <- find_pool(.compute, sys.call())
   if (is.null(pool)) return(list(connections = 0L, daemons = 0L))
   if (pool$sync) return(list(connections = 0L, daemons = pool$url))
-  counts <- checked(.Call(wrap__hub_info, pool$hub))
+  counts <- pool_counts(pool)
   names(counts) <- info_names
   result <- list(connections = counts[[1L]], daemons = pool_urls(pool))
   refused <- checked(.Call(wrap__hub_refused, pool$hub))

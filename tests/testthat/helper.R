@@ -120,6 +120,12 @@ alive <- function(pid) {
 
 parent_of <- function(pid) as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines(sprintf("/proc/%d/status", pid)), value = TRUE)))
 
+needs_package <- function(name, version) {
+  found <- tryCatch(utils::packageVersion(name), error = function(e) NULL)
+  if (is.null(found)) testthat::skip(paste0("no package ", name))
+  if (found < version) testthat::skip(sprintf("package %s %s is older than %s", name, found, version))
+}
+
 skip_unless_linux <- function() testthat::skip_if_not(Sys.info()[["sysname"]] == "Linux", "needs /proc")
 
 # Processes of the daemons of this session, by their parent's parent or their command line.

@@ -1,11 +1,5 @@
 # Packages that build on mirai, or live beside it. What is missing here, or too old, is skipped.
 
-needs_package <- function(name, version) {
-  found <- tryCatch(utils::packageVersion(name), error = function(e) NULL)
-  if (is.null(found)) skip(paste0("no package ", name))
-  if (found < version) skip(sprintf("package %s %s is older than %s", name, found, version))
-}
-
 # ---- purrr
 
 # purrr packs its functions with carrier. Where that is not installed, this does what purrr asks of it.

@@ -163,6 +163,11 @@ impl Hub {
         }
     }
 
+    /// Whether a task is one of this hub's.
+    pub fn has(&self, task: &TaskHandle) -> bool {
+        std::ptr::eq(task.core.as_ptr(), Arc::as_ptr(&self.core))
+    }
+
     /// Makes a part that many tasks can refer to.
     pub fn share(&self, bytes: Vec<u8>) -> SharedPart {
         self.core.share(bytes)

@@ -48,5 +48,7 @@ pub use network::{
     interfaces,
 };
 pub use patience::Patience;
+#[cfg(target_os = "linux")]
+pub use peer::peer_pid;
 pub use process::{HostWatch, ProcessEnd, Wake, end_this_process, thread_hint};
 pub use spin::Spin;

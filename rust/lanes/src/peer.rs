@@ -43,6 +43,11 @@ pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
     })
 }
 
+/// The process at the other end of a connected Unix socket, where that is known.
+pub fn peer_pid(socket: impl AsFd) -> Option<u32> {
+    peer(socket).ok().and_then(|peer| peer.pid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

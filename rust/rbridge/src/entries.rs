@@ -1,7 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, daemon, failure, flags, hub, launch, probe, promises, rapi, rng, session, tasks,
+    absent, access, daemon, failure, flags, hub, launch, probe, promises, rapi, rng, session,
+    shadows, tasks,
 };
 
 rapi::entries! {
@@ -30,7 +31,8 @@ rapi::entries! {
     tasks::task_state => task_state(task);
     tasks::task_value => task_value(task);
     tasks::task_fetch => task_fetch(task, mirai);
-    tasks::mirai_new => mirai_new(task, data, class);
+    tasks::mirai_new => mirai_new(task, data, value, class);
+    tasks::hub_open_mirai => hub_open_mirai(hub);
     tasks::task_wait => task_wait(task);
     tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);
     tasks::tasks_watch => tasks_watch(tasks);
@@ -40,6 +42,10 @@ rapi::entries! {
     tasks::task_cancel => task_cancel(task);
 
     promises::tasks_then => tasks_then(tasks, f, event_loop);
+
+    shadows::shadows_open => shadows_open(name, folder, reply);
+    shadows::shadows_url => shadows_url(shadows);
+    shadows::shadows_expect => shadows_expect(shadows, task);
 
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);

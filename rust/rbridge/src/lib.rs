@@ -25,6 +25,7 @@ mod promises;
 mod rapi;
 mod rng;
 mod session;
+mod shadows;
 mod sys;
 mod tasks;
 mod wait;

@@ -12,6 +12,7 @@ use crate::wait::interruptibly;
 
 impl Handle for TaskHandle {
     const NAME: &'static str = "task";
+    const LISTED: bool = true;
 }
 
 impl Handle for Watch {
@@ -102,28 +103,37 @@ fn value_of<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     }
 }
 
-/// Entry: the object that stands for a task: an environment with the active binding `data`, a function, and the
-/// attributes `id`, `task` and `class`. Its variable `value` is there from the start, as R code that goes through an
-/// environment counts the variables before it looks at `data`.
+/// Entry: the object that stands for a task: an environment with the active bindings `data` and `value`, functions, and the
+/// attributes `id`, `task` and `class`. Both are there from the start, as R code that goes through an environment counts the
+/// variables before it looks at them.
 pub(crate) fn mirai_new<'r>(
     scope: &'r Scope,
     task: Sexp<'r>,
     data: Sexp<'r>,
+    value: Sexp<'r>,
     class: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let id = handle(scope, task)?.id();
-    if !data.is_function() {
-        return Err(Failure::error("`data` must be a function"));
+    if !(data.is_function() && value.is_function()) {
+        return Err(Failure::error("`data` and `value` must be functions"));
     }
     let id = scope.integer(r_number(id))?;
-    let mirai = scope.active_environment(c"data", data, c"value")?;
+    let mirai = scope.active_environment(&[(c"data", data), (c"value", value)])?;
     scope.set_attr(mirai, c"id", id)?;
     scope.set_attr(mirai, c"task", task)?;
     scope.set_attr(mirai, c"class", class)?;
+    task.put_beside(mirai);
     Ok(mirai)
 }
 
-/// Entry: waits until a task has an outcome, and takes its value, which from then on is variable `value` of its mirai;
+/// Entry: the objects that stand for tasks of a hub that have no outcome yet: a list, filled up with `NULL`.
+pub(crate) fn hub_open_mirai<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let hub = SessionHub::open(scope, hub)?;
+    let is_open = |task: &TaskHandle| hub.has(task) && task.outcome().is_none();
+    Ok(scope.all_beside(is_open)?)
+}
+
+/// Entry: waits until a task has an outcome, and takes its value, which from then on is the attribute `value` of its mirai;
 /// the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
 pub(crate) fn task_fetch<'r>(
     scope: &'r Scope,
@@ -136,7 +146,7 @@ pub(crate) fn task_fetch<'r>(
     let handle = handle(scope, task)?;
     interruptibly(scope, |slice| handle.wait_for(slice).then_some(()))?;
     let value = value_of(scope, task)?;
-    scope.define(mirai, c"value", value)?;
+    scope.set_attr(mirai, c"value", value)?;
     scope.set_attr(mirai, c"task", scope.null())?;
     Ok(value)
 }

@@ -88,6 +88,8 @@ unsafe extern "C-unwind" {
     pub fn Rf_unprotect(n: c_int);
     pub fn R_ExternalPtrAddr(x: SEXP) -> *mut c_void;
     pub fn R_ExternalPtrTag(x: SEXP) -> SEXP;
+    pub fn R_ExternalPtrProtected(x: SEXP) -> SEXP;
+    pub fn R_SetExternalPtrProtected(x: SEXP, beside: SEXP);
     pub fn R_ClearExternalPtr(x: SEXP);
     pub fn R_SetExternalPtrAddr(x: SEXP, address: *mut c_void);
     pub fn Rf_NumDevices() -> c_int;
@@ -113,7 +115,6 @@ unsafe extern "C-unwind" {
     pub fn R_lsInternal3(env: SEXP, all: c_int, sorted: c_int) -> SEXP;
     pub fn R_NewEnv(parent: SEXP, hash: c_int, size: c_int) -> SEXP;
     pub fn R_MakeActiveBinding(name: SEXP, f: SEXP, env: SEXP);
-    pub fn Rf_defineVar(name: SEXP, value: SEXP, env: SEXP);
     pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();

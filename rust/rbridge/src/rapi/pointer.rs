@@ -1,6 +1,7 @@
 //! Rust values behind external pointers.
 
 use std::any::TypeId;
+use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::process;
 use std::sync::OnceLock;
@@ -17,12 +18,21 @@ pub(crate) trait Handle: 'static {
     const NAME: &'static str;
     /// Whether it is dropped when the session ends, if it has not been before.
     const DROP_AT_EXIT: bool = false;
+    /// Whether [`Scope::all_beside`] finds what is beside its pointers. For one type only.
+    const LISTED: bool = false;
+}
+
+thread_local! {
+    /// The pointers of the type that is listed, while their values are there. On R's thread only.
+    static LISTED: RefCell<Vec<SEXP>> = const { RefCell::new(Vec::new()) };
 }
 
 #[repr(C)]
 struct Content<T> {
     // First in memory, whatever `T` is.
     header: Header,
+    /// Position in `LISTED`.
+    place: Cell<usize>,
     value: T,
 }
 
@@ -57,14 +67,66 @@ impl Scope {
                 pointer
             })?
         };
-        let address = Box::into_raw(Box::new(Content { header, value }));
+        let place = Cell::new(if T::LISTED {
+            LISTED.with_borrow(Vec::len)
+        } else {
+            usize::MAX
+        });
+        let content = Content {
+            header,
+            place,
+            value,
+        };
+        let address = Box::into_raw(Box::new(content));
         // SAFETY: a fresh external pointer of ours.
         unsafe { ffi::R_SetExternalPtrAddr(pointer.raw(), address.cast()) };
+        if T::LISTED {
+            LISTED.with_borrow_mut(|listed| listed.push(pointer.raw()));
+        }
         Ok(pointer)
+    }
+
+    /// What has been [put beside](Sexp::put_beside) the pointers of a listed type whose values are `wanted`: a list, filled up
+    /// with `NULL`.
+    pub(crate) fn all_beside<T: Handle>(
+        &self,
+        wanted: impl Fn(&T) -> bool,
+    ) -> Result<Sexp<'_>, Jump> {
+        let count = LISTED.with_borrow(Vec::len);
+        // SAFETY: the closure holds a number.
+        let list =
+            unsafe { self.fresh(|| ffi::Rf_allocVector(ffi::VECSXP, count as ffi::Length))? };
+        // Nothing allocates from here on, so that the pointers stay. There may be fewer than before.
+        LISTED.with_borrow(|listed| {
+            let mut place = 0;
+            for &pointer in listed.iter().take(count) {
+                // SAFETY: listed pointers are alive, and so is the content; its type is looked at before the rest.
+                unsafe {
+                    let content = ffi::R_ExternalPtrAddr(pointer).cast::<Content<()>>();
+                    if (*content).header.kind == TypeId::of::<T>()
+                        && wanted(&(*content.cast::<Content<T>>()).value)
+                    {
+                        ffi::SET_VECTOR_ELT(
+                            list.raw(),
+                            place,
+                            ffi::R_ExternalPtrProtected(pointer),
+                        );
+                        place += 1;
+                    }
+                }
+            }
+        });
+        Ok(list)
     }
 }
 
 impl<'r> Sexp<'r> {
+    /// Keeps `beside` alive for as long as this external pointer is there, in place of what it has kept before.
+    pub(crate) fn put_beside(self, beside: Sexp<'_>) {
+        // SAFETY: on R's thread; both are protected, and nothing is allocated. Callers have taken the handle of the pointer.
+        unsafe { ffi::R_SetExternalPtrProtected(self.raw(), beside.raw()) };
+    }
+
     /// The Rust value behind an external pointer given as `argument`.
     pub(crate) fn handle<T: Handle>(self, scope: &Scope, argument: &str) -> Result<&'r T, Failure> {
         let wrong = || Failure::error(format!("`{argument}` must be a {} pointer", T::NAME));
@@ -127,11 +189,31 @@ unsafe extern "C-unwind" fn finalize<T: Handle>(pointer: SEXP) {
         }
         Box::from_raw(address)
     };
+    if T::LISTED {
+        forget_place(content.place.get());
+    }
     finally(|| {
         if content.header.process == process::id() {
             drop(content);
         } else {
             std::mem::forget(content);
+        }
+    });
+}
+
+/// Takes a pointer off the list: the last one comes in its place.
+fn forget_place(place: usize) {
+    LISTED.with_borrow_mut(|listed| {
+        if place >= listed.len() {
+            return;
+        }
+        listed.swap_remove(place);
+        if let Some(&moved) = listed.get(place) {
+            // SAFETY: listed pointers have a content until they are finalized, by this thread.
+            unsafe {
+                let content = ffi::R_ExternalPtrAddr(moved).cast::<Content<()>>();
+                (*content).place.set(place);
+            }
         }
     });
 }
