@@ -344,7 +344,7 @@ test_that("what is no task, no function or no environment makes no mirai", {
   local_pool(1)
   m <- mirai(1)
   task <- attr(m, "task")
-  expect_match(entry("mirai_new", task, identity, 1, "mirai")$message, "must be a function")
+  expect_match(entry("mirai_new", task, identity, 1, "mirai")$message, "must be functions")
   expect_match(entry("task_fetch", task, list())$message, "must be an environment")
   expect_match(entry("mirai_new", m, identity, identity, "mirai")$message, "task")
   expect_identical(m[], 1)
