@@ -46,7 +46,7 @@ impl NngDialling {
 impl Drop for NngDialling {
     fn drop(&mut self) {
         // A connection that comes at the last moment ends with the operation.
-        self.0.dialing.cancel();
+        self.0.dialer.close();
         self.0.dialing.wait();
         drop(self.0.dialing.take_stream());
     }

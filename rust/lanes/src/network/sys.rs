@@ -258,6 +258,13 @@ impl Dialer {
         }
         Ok(dialer)
     }
+
+    /// It makes no connection any more; a pending operation ends with an error. That of a WebSocket must not be cancelled in
+    /// place of this: NNG 1.12 looks at it under two locks then, and may end it twice, which ends the process.
+    pub(super) fn close(&self) {
+        // SAFETY: the dialler lives; closing twice does nothing more.
+        unsafe { nng::nng_stream_dialer_close(self.0.as_ptr()) };
+    }
 }
 
 impl Drop for Dialer {
