@@ -1,7 +1,7 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, daemon, failure, flags, hub, launch, probe, promises, rapi, rng, session,
+    absent, access, daemon, failure, flags, http, hub, launch, probe, promises, rapi, rng, session,
     shadows, tasks,
 };
 
@@ -74,6 +74,10 @@ rapi::entries! {
 
     rng::next_rng_stream => next_rng_stream(seed);
     failure::code_text => code_text(number);
+
+    http::http_request => http_request(method, url, names, values, body, seconds, trust);
+    http::json_read => json_read(text);
+    http::json_quote => json_quote(texts);
 
     probe::test_serialize => test_serialize(object);
     probe::test_unserialize => test_unserialize(bytes);

@@ -2,7 +2,7 @@
 //!
 //! Start at `entries`, the list of what R can call. `hub`, `tasks` and `launch` are the host's side over `mirai-hub` and
 //! `mirai-launcher`, with `promises` for the way into R's event loop; `daemon` is the worker's side over `mirai-worker`,
-//! with `session` for its clean-up. `payload` says what travels. `rapi` owns every call of R's interface and states the
+//! with `session` for its clean-up; `http` is for requests to services. `payload` says what travels. `rapi` owns every call of R's interface and states the
 //! rules for it.
 //!
 //! This crate decides nothing about scheduling, connections or processes, and R code decides nothing about bytes.
@@ -14,6 +14,7 @@ mod daemon;
 mod entries;
 mod failure;
 mod flags;
+mod http;
 mod hub;
 mod launch;
 mod launchers;
