@@ -80,13 +80,23 @@ start_daemons <- function(pool, n, call) {
     warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
 }
 
-# Does not wait for them. The pool goes where they cannot be launched.
+# The pool goes where none can be launched.
 start_remotely <- function(pool, n, remote, call) {
   started <- FALSE
   on.exit(if (!started) close_pool(pool$name))
-  launch_by(remote, pool, n, pool$arguments, call)
+  ticket <- attr(launch_by(remote, pool, n, pool$arguments, call, is_awaited = TRUE), "ticket")
   pool$n <- n
+  if (!is.null(ticket)) report_remotely(pool, n, ticket, call)
   started <- TRUE
+}
+
+# Waits, not for long, until each has come, has failed or is in the hands of a scheduler, and says how many came.
+report_remotely <- function(pool, n, ticket, call) {
+  outcome <- checked(.Call(wrap__errands_wait, pool$hub, ticket, 10), call)
+  if (outcome$failed >= n) abort(paste("daemons could not be started.", launch_report(outcome), sep = "\n"), call)
+  if (outcome$failed > 0L)
+    warn(sprintf("only %d of %d daemons could be launched.\n%s", n - outcome$failed, n, launch_report(outcome)), call)
+  message(sprintf("mirai: %d launched, %d connected so far", n - outcome$failed, outcome$connected))
 }
 
 # It is said every ten seconds that there is still something to wait for.

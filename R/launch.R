@@ -45,7 +45,9 @@ warn_of_absence <- function(missed, count, reason, command) {
                    count, if (count == 1L) "" else "s"),
     task = sprintf("no daemon could be started for %s, which %s lost (error 19): ",
                    if (count == 1L) "a task" else sprintf("%d tasks", count), if (count == 1L) "is" else "are"),
-    launch = sprintf("%d launched daemon%s: ", count, if (count == 1L) " is late" else "s are late")
+    launch = sprintf("%d launched daemon%s: ", count, if (count == 1L) " is late" else "s are late"),
+    lost = "daemons are lost: ",
+    elsewhere = return(message("mirai: ", reason))
   )
   text <- paste0("mirai: ", text, reason, if (nzchar(command)) paste0("\nThe command was: ", command))
   warning(text, call. = FALSE, immediate. = TRUE)
@@ -71,8 +73,8 @@ daemon_call <- function(url, arguments) {
 }
 
 call_text <- function(x) {
-  # Lines of a text stay lines, which every shell leaves as they are.
-  if (is.character(x)) x <- paste0("\"", gsub("([\"\\\\])", "\\\\\\1", x), "\"")
+  # Lines of a text stay lines. Shells, and the scripts that start R, differ in what they make of two backslashes.
+  if (is.character(x)) x <- paste0("\"", gsub("\"", "\\\"", gsub("\\", "\\x5c", x, fixed = TRUE), fixed = TRUE), "\"")
   # as.character() would write the user's decimal separator.
   if (is.double(x)) x <- vapply(x, deparse, "")
   if (length(x) == 1L) as.character(x) else paste0("c(", paste(x, collapse = ","), ")")

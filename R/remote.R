@@ -48,20 +48,46 @@ remote_count <- function(n, remote, call) {
   n
 }
 
-# The commands of `n` daemons, which are run, too, if the configuration has something to run them by.
-launch_by <- function(remote, pool, n, arguments, call) {
+# The commands of `n` daemons, which are run, too, if the configuration has something to run them by. `is_awaited`: the caller
+# waits for what comes of that, by the ticket in the attribute.
+launch_by <- function(remote, pool, n, arguments, call, is_awaited = FALSE) {
   if (n > 0L) check_command(remote$command, call)
-  commands <- daemon_commands(pool, n, arguments, remote$rscript)
-  if (!is.null(remote$command)) {
-    sets <- rep_len(word_sets(remote$args), n)
-    for (i in seq_len(n)) run_command(remote$command, words_with(sets[[i]], commands[i], remote$quote))
-  }
-  structure(commands, class = "miraiLaunchCmd")
+  port <- if (isTRUE(remote$tunnel)) tunnel_port(pool, call)
+  calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")
+  ticket <- if (n > 0L && !is.null(remote$command))
+    run_errands(pool, errands(remote, calls, port), arguments, call, is_awaited)
+  structure(daemon_commands(calls, remote$rscript), class = "miraiLaunchCmd", ticket = if (is_awaited) ticket)
 }
 
-daemon_commands <- function(pool, n, arguments, rscript) {
-  calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")
+daemon_commands <- function(calls, rscript) {
   sprintf("%s -e %s", rscript, vapply(calls, shQuote, "", USE.NAMES = FALSE))
+}
+
+# A call without the characters that some login shells take for something else between single quotes: csh ends there at the end
+# of a line, and looks for an earlier command after an exclamation mark. They are in texts only, where R has other words for them.
+portable <- function(calls) {
+  calls <- gsub("\n", "\\n", calls, fixed = TRUE)
+  gsub("'", "\\x27", gsub("!", "\\x21", calls, fixed = TRUE), fixed = TRUE)
+}
+
+# What is to be run: for each command its words, and how many daemons it starts. By a tunnel, all the daemons of a machine come
+# in one session, as a port can be forwarded by one only.
+errands <- function(remote, calls, port = NULL) {
+  commands <- daemon_commands(portable(calls), remote$rscript)
+  sets <- rep_len(word_sets(remote$args), length(commands))
+  groups <- if (is.null(port)) seq_along(sets) else match(sets, unique(sets))
+  lapply(split(seq_along(sets), groups), function(of) {
+    command <- if (length(of) > 1L) paste(c(commands[of], "wait"), collapse = " & ") else commands[of]
+    words <- words_with(sets[[of[1L]]], command, remote$quote)
+    if (!is.null(port)) words <- c(sprintf("-R %d:127.0.0.1:%d", port, port), words)
+    list(command = remote$command, words = words, count = length(of))
+  })
+}
+
+tunnel_port <- function(pool, call) {
+  if (!grepl("^[a-z+]+://127\\.0\\.0\\.1:[0-9]+(/|$)", pool$url))
+    abort("SSH tunnelling requires daemons `url` hostname to be `127.0.0.1`", call)
+  as.integer(sub("^.*:([0-9]+)(/.*)?$", "\\1", pool$url))
 }
 
 # Otherwise a shell would complain about it in the background, where nobody reads it.
@@ -70,21 +96,30 @@ check_command <- function(command, call) {
   abort(sprintf("the command `%s`, by which `remote` starts daemons, is not found on this machine.", command), call)
 }
 
-# `quote`: whether the daemon's command travels as one word, as to another shell.
+# `quote`: whether the daemon's command travels as one word, as to another shell. `NULL`: it is a part of a script, which its
+# other words make up with it.
 words_with <- function(words, command, quote) {
   words[words == "."] <- if (isTRUE(quote)) shQuote(command) else command
-  words
+  if (is.null(quote)) c("-c", shQuote(paste(words, collapse = ""))) else words
 }
 
 # In the background: the command of a daemon may last as long as the daemon. Library paths relative to the folder that R was
-# started in lead nowhere from another one, so the daemon is told those of this session.
-run_command <- function(command, words) {
+# started in lead nowhere from another one, so the daemon is told those of this session. A ticket to wait with.
+run_errands <- function(pool, errands, arguments, call, is_awaited) {
   if (has_relative_libraries()) {
     old <- Sys.getenv("R_LIBS", NA)
     on.exit(if (is.na(old)) Sys.unsetenv("R_LIBS") else Sys.setenv(R_LIBS = old))
     Sys.setenv(R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
   }
-  system2(command, words, wait = FALSE)
+  # Windows has no shell to count on.
+  if (.Platform$OS.type == "windows") {
+    for (errand in errands) system2(errand$command, errand$words, wait = FALSE)
+    return(NULL)
+  }
+  lines <- vapply(errands, function(errand) paste(c(shQuote(errand$command), errand$words), collapse = " "), "", USE.NAMES = FALSE)
+  counts <- vapply(errands, function(errand) as.numeric(errand$count), 0, USE.NAMES = FALSE)
+  is_session <- grepl("ssh", basename(errands[[1L]]$command), fixed = TRUE)
+  checked(.Call(wrap__run_errands, pool$hub, lines, counts, is_session, isTRUE(arguments$output), is_awaited), call)
 }
 
 has_relative_libraries <- function() {

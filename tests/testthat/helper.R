@@ -152,6 +152,42 @@ without_proc <- function() {
   words
 }
 
+# ---- servers
+
+# A test may be in another folder when it wants one.
+servers <- normalizePath(testthat::test_path("servers"), mustWork = FALSE)
+
+# A server of the test's own, started by a script in the folder `servers`: what that has said, and the server's folder. It is
+# stopped at the end of the test, which is skipped, with the reason, where the server cannot run.
+server <- function(name, ..., within = character(), frame = parent.frame()) {
+  skip_unless_linux()
+  script <- file.path(servers, paste0(name, ".sh"))
+  folder <- tempfile(name)
+  log <- tempfile("log")
+  run <- function(action, ...) {
+    words <- c(within, "sh", shQuote(script), action, shQuote(folder), ...)
+    suppressWarnings(system2(words[1L], words[-1L], stdout = log, stderr = log))
+  }
+  defer(run("stop"), frame)
+  status <- run("start", ...)
+  said <- readLines(log, warn = FALSE)
+  if (status == 77L) testthat::skip(paste(said, collapse = " "))
+  if (status != 0L) stop(paste(c("the server does not start:", said), collapse = "\n"))
+  list(folder = folder, said = said[length(said)])
+}
+
+# Sets environment variables, "NAME=value", until the end of the test.
+local_variables <- function(..., frame = parent.frame()) {
+  variables <- c(...)
+  names <- sub("=.*", "", variables)
+  before <- Sys.getenv(names, NA, names = TRUE)
+  defer({
+    Sys.unsetenv(names[is.na(before)])
+    if (!all(is.na(before))) do.call(Sys.setenv, as.list(before[!is.na(before)]))
+  }, frame)
+  do.call(Sys.setenv, as.list(stats::setNames(sub("^[^=]*=", "", variables), names)))
+}
+
 # ---- machines
 
 # A machine of its own for daemons, as far as a network namespace is one: a function that runs a command there, the addresses of
@@ -183,7 +219,7 @@ other_machine <- function(frame = parent.frame()) {
     ip("-n", name, "link", "set", "lo", "up")
   skip_if_not(made, "no virtual network can be made here")
   list(
-    within = c("ip", "netns", "exec", name), address = address[1L],
+    within = c("ip", "netns", "exec", name), address = address[1L], its_address = address[2L],
     # A narrow line with room for few packets: what comes faster is lost.
     narrow = function() system2("ip", c("netns", "exec", name, "tc", "qdisc", "add", "dev", there, "root", "tbf", "rate", "4mbit",
                                         "burst", "16kb", "latency", "20ms"), stdout = FALSE, stderr = FALSE) == 0L,

@@ -63,6 +63,11 @@ impl HubHandle {
     pub fn note_change(&self) {
         self.0.note_change();
     }
+
+    /// As [`Hub::counts`].
+    pub fn counts(&self) -> Counts {
+        self.0.counts()
+    }
 }
 
 impl Hub {

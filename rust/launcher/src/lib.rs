@@ -45,6 +45,11 @@
 //! Threads of the launcher run code of this library until their processes have ended, so the
 //! shared library that holds it must not be unloaded.
 //!
+//! # Elsewhere
+//!
+//! Daemons on other machines are started by commands of the user's: an [`Errand`] is one of these, and a [`Job`] what it has
+//! handed to a scheduler.
+//!
 //! # The fork server
 //!
 //! It is started as `R CMD mirai-daemon … -e <script>`, where the script is this one line (see
@@ -92,7 +97,9 @@ mod batch;
 mod child;
 mod config;
 mod context;
+mod errand;
 mod event;
+mod job;
 mod launcher;
 mod quote;
 mod rscript;
@@ -127,8 +134,10 @@ pub use child::{
 };
 pub use config::LauncherConfig;
 pub use context::Context;
+pub use errand::{Errand, ErrandEvent};
 pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, LaunchFailure};
+pub use job::{Job, JobPart, JobState, Scheduler};
 pub use launcher::{LaunchRequest, Launcher};
-pub use quote::{SERVER_FD, server_script};
+pub use quote::{SERVER_FD, server_script, without_secrets};
 pub use serve_forks::serve_forks;
 pub use served::{ServeError, Served};

@@ -82,19 +82,25 @@ pub(crate) enum For {
     Task,
     /// A launch that takes long, as its fork server does not answer.
     Launch,
+    /// The tasks of daemons that had come: what they came by has ended.
+    Lost,
+    /// Nothing yet: daemons on other machines have not come so far.
+    Elsewhere,
 }
 
 impl For {
-    const ALL: [(For, &str); 3] = [
+    const ALL: [(For, &str); 5] = [
         (For::Pool, "pool"),
         (For::Task, "task"),
         (For::Launch, "launch"),
+        (For::Lost, "lost"),
+        (For::Elsewhere, "elsewhere"),
     ];
 }
 
 /// What R has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for
 /// it: a forked child may find it locked for good.
-static UNTOLD: Mutex<[Vec<Reason>; 3]> = Mutex::new([const { Vec::new() }; 3]);
+static UNTOLD: Mutex<[Vec<Reason>; 5]> = Mutex::new([const { Vec::new() }; 5]);
 
 /// The process that has something untold; 0 for none.
 static HAS_UNTOLD: AtomicU32 = AtomicU32::new(0);

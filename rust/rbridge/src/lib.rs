@@ -1,8 +1,9 @@
 //! Everything that touches the C interface of R: the library that R loads as mirai.so.
 //!
 //! Start at `entries`, the list of what R can call. `hub`, `tasks` and `launch` are the host's side over `mirai-hub` and
-//! `mirai-launcher`, with `promises` for the way into R's event loop; `daemon` is the worker's side over `mirai-worker`,
-//! with `session` for its clean-up; `http` is for requests to services. `payload` says what travels. `rapi` owns every call of R's interface and states the
+//! `mirai-launcher`, with `errands` and `follow` for daemons that start elsewhere by commands of the user's, and `promises`
+//! for the way into R's event loop; `daemon` is the worker's side over `mirai-worker`, with `session` for its clean-up;
+//! `http` is for requests to services. `payload` says what travels. `rapi` owns every call of R's interface and states the
 //! rules for it.
 //!
 //! This crate decides nothing about scheduling, connections or processes, and R code decides nothing about bytes.
@@ -12,8 +13,10 @@ mod absent;
 mod access;
 mod daemon;
 mod entries;
+mod errands;
 mod failure;
 mod flags;
+mod follow;
 mod http;
 mod hub;
 mod launch;

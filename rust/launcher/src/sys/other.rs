@@ -26,6 +26,14 @@ impl HostOutput {
     }
 }
 
+impl HostOutput {
+    /// Writes to stdout. What that does not take is lost.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        use std::io::Write;
+        let _ = io::stdout().write_all(bytes);
+    }
+}
+
 /// Early output is not kept apart here.
 pub(crate) struct Capture;
 
@@ -66,6 +74,23 @@ impl Process {
             const CREATE_NO_WINDOW: u32 = 0x0800_0000;
             started.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
         }
+        started.spawn().map(Self)
+    }
+
+    /// Starts a program that writes to `output`.
+    pub(crate) fn errand(command: Command<'_>, output: &io::PipeWriter) -> io::Result<Self> {
+        let Some((program, arguments)) = command.words.split_first() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let mut started = std::process::Command::new(program);
+        started
+            .args(arguments)
+            .env_clear()
+            .envs(command.environment)
+            .current_dir(command.dir)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output.try_clone()?);
         started.spawn().map(Self)
     }
 

@@ -53,6 +53,16 @@ impl HostOutput {
     }
 }
 
+impl HostOutput {
+    /// Writes to stdout. What that does not take is lost.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Ok(length @ 1..) = rustix::io::write(&self.out, rest) {
+            rest = &rest[length..];
+        }
+    }
+}
+
 /// A program with no terminal may have closed them; writing then goes nowhere.
 fn duplicate(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: only duplicated here and now; if the number is not open, that fails.
@@ -147,6 +157,13 @@ impl Process {
             output.err.as_fd(),
         ];
         Self::spawn(&command, &descriptors)
+    }
+
+    /// Starts a program that writes to `output`.
+    pub(crate) fn errand(command: Command<'_>, output: &io::PipeWriter) -> io::Result<Self> {
+        let null = File::open("/dev/null")?;
+        let output = output.as_fd();
+        Self::spawn(&command, &[null.as_fd(), output, output])
     }
 
     /// Starts a program with these as its descriptors 0, 1, 2 ….

@@ -1,0 +1,208 @@
+//! Commands that carry the start of daemons to elsewhere: `ssh`, the submission of a job. Run in the background, and what
+//! they say is kept.
+
+use crate::context::Context;
+use crate::event::ExitStatus;
+use crate::quote::without_secrets;
+use crate::sys::{self, Command, HostOutput, Process};
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+use std::io::{self, PipeReader, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of what a command says the end is kept, where the error is.
+const KEPT_BYTES: usize = 8192;
+
+/// How long the end of a command's output may come after its own, if nobody else writes there.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// A command line for `/bin/sh`.
+#[derive(Debug, Clone)]
+pub struct Errand {
+    /// What to run.
+    pub line: String,
+    /// Environment and folder to run it in.
+    pub context: Context,
+    /// Whether what it says also goes to the host's stdout, as it comes.
+    pub forwards: bool,
+}
+
+/// How an errand goes on: first `Ended`, then `Silent`.
+#[derive(Debug, Clone)]
+pub enum ErrandEvent {
+    /// The command has ended. What it has started, as `ssh -f` does, may go on.
+    Ended {
+        /// Exit code or signal.
+        status: ExitStatus,
+        /// The end of what it wrote to stdout and stderr until then, without secrets.
+        output: String,
+    },
+    /// Nobody writes there any more: what it has started is gone, or writes elsewhere.
+    Silent {
+        /// All output until then, or its end.
+        output: String,
+    },
+}
+
+impl Errand {
+    /// Starts the command in a session of its own, so without a terminal that it could ask for a password. `handler` gets the
+    /// events, on a thread of its own.
+    ///
+    /// # Errors
+    /// As the system gives them, when it cannot be started.
+    pub fn run(self, handler: impl FnMut(ErrandEvent) + Send + 'static) -> io::Result<()> {
+        let (reader, writer) = io::pipe()?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (start, started) = bounded::<Process>(1);
+        let host = self.forwards.then(HostOutput::current).transpose()?;
+        let (open, closed) = bounded::<()>(0);
+        let kept = Arc::clone(&said);
+        // The threads come first: a process that nobody waits for could not be taken back.
+        sys::spawn_thread("mirai-errand-out", move || {
+            listen(reader, &kept, host.as_ref());
+            drop(open);
+        })?;
+        sys::spawn_thread("mirai-errand", move || {
+            if let Ok(process) = started.recv() {
+                attend(process, &said, &closed, handler);
+            }
+        })?;
+        let words = ["/bin/sh".to_owned(), "-c".to_owned(), self.line];
+        let command = Command {
+            words: &words,
+            environment: self.context.environment,
+            dir: &self.context.working_dir,
+        };
+        let process = Process::errand(command, &writer)?;
+        start
+            .send(process)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Runs the command to its end: how it ended, and what it said.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn finish(self) -> io::Result<(ExitStatus, String)> {
+        let (tell, told) = bounded(2);
+        self.run(move |event| {
+            let _ = tell.send(event);
+        })?;
+        match told.recv() {
+            Ok(ErrandEvent::Ended { status, output }) => Ok((status, output)),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// Keeps what comes, to the end of it.
+fn listen(mut reader: PipeReader, said: &Mutex<Vec<u8>>, host: Option<&HostOutput>) {
+    let mut part = [0; 4096];
+    loop {
+        match reader.read(&mut part) {
+            Ok(0) => return,
+            Ok(length) => {
+                let part = &part[..length];
+                if let Some(host) = host {
+                    host.write(part);
+                }
+                keep(&mut said.lock(), part);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn keep(said: &mut Vec<u8>, part: &[u8]) {
+    said.extend_from_slice(part);
+    // Not at each part.
+    if said.len() > 2 * KEPT_BYTES {
+        said.drain(..said.len() - KEPT_BYTES);
+    }
+}
+
+fn attend(
+    mut process: Process,
+    said: &Mutex<Vec<u8>>,
+    closed: &Receiver<()>,
+    mut handler: impl FnMut(ErrandEvent),
+) {
+    process.await_end();
+    let status = process.wait();
+    // By disconnection, if at all.
+    let _ = closed.recv_timeout(SETTLED);
+    let output = || {
+        let said = said.lock();
+        let last = &said[said.len().saturating_sub(KEPT_BYTES)..];
+        without_secrets(&String::from_utf8_lossy(last))
+    };
+    let output_then = output();
+    handler(ErrandEvent::Ended {
+        status,
+        output: output_then,
+    });
+    let _ = closed.recv();
+    handler(ErrandEvent::Silent { output: output() });
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn errand(line: &str) -> Errand {
+        Errand {
+            line: line.to_owned(),
+            context: Context {
+                environment: std::env::vars_os().collect(),
+                working_dir: "/".into(),
+                library_paths: Vec::new(),
+                package: None,
+            },
+            forwards: false,
+        }
+    }
+
+    #[test]
+    fn what_a_command_says_and_its_status_are_told() {
+        let (status, output) = errand("echo out; echo err >&2; exit 3")
+            .finish()
+            .expect("a shell");
+        assert_eq!(status, ExitStatus::Code(3));
+        assert_eq!(output, "out\nerr\n");
+    }
+
+    #[test]
+    fn of_a_long_output_the_end_is_kept() {
+        let (_, output) = errand("yes 0123456789 | head -n 100000; echo last")
+            .finish()
+            .expect("a shell");
+        assert!(output.len() <= KEPT_BYTES && output.ends_with("last\n"));
+    }
+
+    #[test]
+    fn what_goes_on_in_the_background_is_heard_to_its_end() {
+        let (tell, told) = crossbeam_channel::unbounded();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let gate = folder.path().join("gate");
+        let status = std::process::Command::new("mkfifo").arg(&gate).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        errand(&format!("(cat '{}') & echo started", gate.display()))
+            .run(move |event| tell.send(event).expect("a receiver"))
+            .expect("a shell");
+        let limit = Duration::from_secs(30);
+        let Ok(ErrandEvent::Ended { status, output }) = told.recv_timeout(limit) else {
+            panic!("the command has ended");
+        };
+        assert_eq!(
+            (status, output.as_str()),
+            (ExitStatus::Code(0), "started\n")
+        );
+        std::fs::write(&gate, "later\n").expect("the other one reads");
+        let Ok(ErrandEvent::Silent { output }) = told.recv_timeout(limit) else {
+            panic!("the output has ended");
+        };
+        assert_eq!(output, "started\nlater\n");
+    }
+}

@@ -1,0 +1,105 @@
+//! Daemons that commands of the user's start elsewhere: running these, and waiting for what comes of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mirai_launcher::{Context, Errand};
+
+use crate::failure::Failure;
+use crate::follow::{Follower, Launch};
+use crate::hub::SessionHub;
+use crate::rapi::{Handle, Scope, Sexp};
+use crate::wait::interruptibly;
+
+/// What has become of one launch.
+struct Ticket(Arc<Launch>);
+
+impl Handle for Ticket {
+    const NAME: &'static str = "ticket of a launch elsewhere";
+}
+
+/// Entry: runs command lines in the background, each of which starts `counts` daemons of the hub somewhere. Returns at once,
+/// with a ticket for `errands_wait`. `is_session`: a command lasts as long as its daemons, as `ssh` does, also when it has
+/// gone into the background. `forwards`: what they say also goes to stdout. `is_awaited`: the caller waits, and says itself what has become of them; else
+/// users are told as it turns out.
+pub(crate) fn run_errands<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    lines: Sexp<'r>,
+    counts: Sexp<'r>,
+    is_session: Sexp<'r>,
+    forwards: Sexp<'r>,
+    is_awaited: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let lines = lines.strings(scope, "lines")?;
+    let counts = counts.numbers(scope)?.to_vec();
+    let is_session = is_session.flag(scope, "is_session")?;
+    let forwards = forwards.flag(scope, "forwards")?;
+    let is_awaited = is_awaited.flag(scope, "is_awaited")?;
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    let hub = SessionHub::open(scope, hub)?;
+    let context = Context::capture(Vec::new(), None).map_err(|error| {
+        Failure::error(format!(
+            "commands cannot start in the working directory: {error}"
+        ))
+    })?;
+    let total = counts.iter().map(|count| *count as u64).sum();
+    let launch = Arc::new(Launch::new(
+        hub.handle(),
+        Arc::clone(&session_hub.absent),
+        total,
+        is_awaited,
+    ));
+    let mut follower = Follower::new(Arc::clone(&launch), context.clone(), is_session);
+    for (line, count) in lines.into_iter().zip(counts) {
+        let errand = Errand {
+            line,
+            context: context.clone(),
+            forwards,
+        };
+        follower.run(errand, count as u64);
+    }
+    follower
+        .start()
+        .map_err(|error| Failure::error(format!("a thread cannot be started: {error}")))?;
+    Ok(scope.pointer(Ticket(launch), None)?)
+}
+
+/// Entry: waits until each daemon of a launch has connected, or has been lost, or is in the hands of others such as a
+/// scheduler, or `patience` (in seconds) is over; from then on users are told of what goes wrong. A list: the numbers
+/// `connected` and `failed`, and why the first one was lost (`reason`) and by which `command`.
+pub(crate) fn errands_wait<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    ticket: Sexp<'r>,
+    patience: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let ticket: &Ticket = ticket.handle(scope, "ticket")?;
+    let launch = Arc::clone(&ticket.0);
+    let patience = Duration::try_from_secs_f64(patience.number(scope, "patience")?)
+        .map_err(|_| Failure::error("`patience` must be a number of seconds"))?;
+    let begun = Instant::now();
+    let mut seen = 0;
+    interruptibly(scope, |slice| {
+        // Asked for anew, as the handlers of an interrupt may have closed it.
+        let hub = match SessionHub::open(scope, hub) {
+            Ok(hub) => hub,
+            Err(closed) => return Some(Err(closed)),
+        };
+        if launch.is_settled() || begun.elapsed() >= patience {
+            return Some(Ok(()));
+        }
+        seen = hub.wait_change(seen, slice);
+        None
+    })??;
+    launch.is_awaited.store(false, Ordering::Relaxed);
+    let (failed, first) = launch.failed();
+    let values = [
+        scope.integer(launch.came().min(i32::MAX as u64) as i32)?,
+        scope.integer(failed as i32)?,
+        scope.string(&first.text)?,
+        scope.string(&first.command)?,
+    ];
+    Ok(scope.named_list(&["connected", "failed", "reason", "command"], &values)?)
+}

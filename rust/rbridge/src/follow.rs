@@ -1,0 +1,484 @@
+//! What becomes of daemons that are to come from elsewhere: their commands may fail, the jobs of a scheduler may wait or
+//! die. Daemons themselves say nothing of how they came to be, so they are counted.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use mirai_hub::HubHandle;
+use mirai_launcher::{
+    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, without_secrets,
+};
+use parking_lot::Mutex;
+
+use crate::absent::{Absent, For, Reason, note_untold};
+use crate::sys;
+
+/// After how long it is told that daemons have not come, so that nobody waits in silence.
+const LATE: Duration = Duration::from_secs(20);
+
+/// Schedulers have no events: they are asked at intervals that double, from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A scheduler that has not known a job for so many times in a row has forgotten it.
+const MOST_UNKNOWN: u32 = 8;
+
+/// Of the output of a job that has died, the last lines.
+const SHOWN_LINES: usize = 20;
+const SHOWN_BYTES: u64 = 8192;
+
+/// One launch, as its ticket and its follower see it.
+pub(crate) struct Launch {
+    hub: HubHandle,
+    /// Number of daemons that had ever joined the hub at the time.
+    before: u64,
+    total: u64,
+    /// Those that will not come, of this launch and of the hub.
+    absent: [Arc<Mutex<Absent>>; 2],
+    /// Number of daemons that others are to start: a scheduler, or a program in the background.
+    handed: AtomicU64,
+    /// The caller waits, and says what has become of them.
+    pub is_awaited: AtomicBool,
+}
+
+impl Launch {
+    pub(crate) fn new(
+        hub: HubHandle,
+        absent_of_hub: Arc<Mutex<Absent>>,
+        total: u64,
+        is_awaited: bool,
+    ) -> Launch {
+        Launch {
+            before: hub.counts().cumulative,
+            hub,
+            total,
+            absent: [Arc::default(), absent_of_hub],
+            handed: AtomicU64::new(0),
+            is_awaited: AtomicBool::new(is_awaited),
+        }
+    }
+
+    /// Daemons that have connected since. A launch of others at the same time counts, too.
+    pub(crate) fn came(&self) -> u64 {
+        self.hub.counts().cumulative.saturating_sub(self.before)
+    }
+
+    pub(crate) fn failed(&self) -> (u64, Reason) {
+        let absent = self.absent[0].lock();
+        (absent.count, absent.first())
+    }
+
+    /// Whether there is nothing left that this process could wait for.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.came() + self.failed().0 + self.handed.load(Ordering::Relaxed) >= self.total
+    }
+
+    fn hand_over(&self, count: u64) {
+        self.handed.fetch_add(count, Ordering::Relaxed);
+        self.hub.note_change();
+    }
+
+    fn note_absent(&self, count: u64, reason: &str, command: &str) {
+        for _ in 0..count {
+            for absent in &self.absent {
+                absent.lock().note(reason, command);
+            }
+            if !self.is_awaited.load(Ordering::Relaxed) && !self.hub.is_closed() {
+                note_untold(For::Pool, reason, command);
+            }
+        }
+        self.hub.note_change();
+    }
+
+    fn note(&self, missed: For, text: &str, command: &str) {
+        if !self.hub.is_closed() {
+            note_untold(missed, text, command);
+            self.hub.note_change();
+        }
+    }
+}
+
+/// Where a command is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// It has ended well, and what it has started may go on.
+    Gone,
+    Over,
+}
+
+struct Followed {
+    /// As users see it.
+    command: String,
+    count: u64,
+    stage: Stage,
+    output: String,
+}
+
+struct FollowedJob {
+    job: Job,
+    /// Number of its errand.
+    errand: usize,
+    /// Parts that have ended, as has been told or counted.
+    ended: HashSet<String>,
+    parts: Vec<JobPart>,
+    unknown: u32,
+    is_over: bool,
+}
+
+enum News {
+    Event(usize, ErrandEvent),
+    NotStarted(usize, io::Error),
+}
+
+/// Follows the errands of a launch, on a thread of its own.
+pub(crate) struct Follower {
+    launch: Arc<Launch>,
+    context: Context,
+    is_session: bool,
+    begun: Instant,
+    tell: Sender<News>,
+    news: Receiver<News>,
+    errands: Vec<Followed>,
+    jobs: Vec<FollowedJob>,
+    /// Daemons that came by commands and jobs which are over.
+    spent: u64,
+    told_late: bool,
+    /// When to ask the schedulers, and how long to wait then.
+    next: Instant,
+    pause: Duration,
+}
+
+impl Follower {
+    pub(crate) fn new(launch: Arc<Launch>, context: Context, is_session: bool) -> Follower {
+        let (tell, news) = unbounded();
+        Follower {
+            launch,
+            context,
+            is_session,
+            begun: Instant::now(),
+            tell,
+            news,
+            errands: Vec::new(),
+            jobs: Vec::new(),
+            spent: 0,
+            told_late: false,
+            next: Instant::now(),
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Runs a command that brings so many daemons.
+    pub(crate) fn run(&mut self, errand: Errand, count: u64) {
+        let at = self.errands.len();
+        self.errands.push(Followed {
+            command: without_secrets(&errand.line),
+            count,
+            stage: Stage::Running,
+            output: String::new(),
+        });
+        let tell = self.tell.clone();
+        let run = errand.run(move |event| {
+            // Nobody listens once the hub is closed.
+            let _ = tell.send(News::Event(at, event));
+        });
+        if let Err(error) = run {
+            let _ = self.tell.send(News::NotStarted(at, error));
+        }
+    }
+
+    pub(crate) fn start(self) -> io::Result<()> {
+        let follow = move || self.follow();
+        let thread = std::thread::Builder::new().name("mirai-follow".to_owned());
+        sys::with_signals_blocked(|| thread.spawn(follow)).map(drop)
+    }
+
+    fn follow(mut self) {
+        while !self.launch.hub.is_closed() {
+            let news = match self.next_deadline() {
+                Some(at) => self.news.recv_deadline(at),
+                None if self.is_over() => return,
+                // There is a sender here, so there always is one.
+                None => self.news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match news {
+                Ok(News::Event(at, event)) => self.take(at, event),
+                Ok(News::NotStarted(at, error)) => {
+                    self.fail(at, &format!("cannot be started: {error}"));
+                }
+                Err(_) => self.look(),
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.errands
+            .iter()
+            .all(|errand| errand.stage == Stage::Over)
+            && self.jobs.iter().all(|job| job.is_over)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let has_jobs = self.jobs.iter().any(|job| !job.is_over);
+        let late = (!self.told_late && self.missing() > 0).then(|| self.begun + LATE);
+        has_jobs.then_some(self.next).into_iter().chain(late).min()
+    }
+
+    /// Daemons that may still come.
+    fn missing(&self) -> u64 {
+        let total = self.launch.total;
+        total.saturating_sub(self.launch.came() + self.launch.failed().0)
+    }
+
+    fn take(&mut self, at: usize, event: ErrandEvent) {
+        match event {
+            ErrandEvent::Ended {
+                status: ExitStatus::Code(0),
+                output,
+            } => {
+                let jobs = Job::in_output(&output);
+                self.errands[at].output = output;
+                self.errands[at].stage = Stage::Gone;
+                if !jobs.is_empty() {
+                    self.follow_jobs(at, jobs);
+                }
+            }
+            ErrandEvent::Ended { status, output } => {
+                self.errands[at].output = output;
+                self.fail(at, &format!("ended with {status}"));
+            }
+            ErrandEvent::Silent { output } => {
+                let errand = &mut self.errands[at];
+                if errand.stage != Stage::Gone {
+                    return;
+                }
+                errand.output = output;
+                if self.jobs.iter().any(|job| job.errand == at) {
+                    self.errands[at].stage = Stage::Over;
+                } else if self.is_session {
+                    self.end_session(at);
+                } else {
+                    self.errands[at].stage = Stage::Over;
+                    self.launch.hand_over(self.errands[at].count);
+                }
+            }
+        }
+    }
+
+    fn follow_jobs(&mut self, errand: usize, jobs: Vec<Job>) {
+        self.pause = FIRST_PAUSE;
+        self.next = Instant::now() + self.pause;
+        for job in jobs {
+            self.jobs.push(FollowedJob {
+                job,
+                errand,
+                ended: HashSet::new(),
+                parts: Vec::new(),
+                unknown: 0,
+                is_over: false,
+            });
+        }
+        self.launch.hand_over(self.errands[errand].count);
+    }
+
+    /// How many of the daemons of an errand that is over have not come. The others that have come are taken for those of
+    /// errands that go on, as far as these have any.
+    fn settle(&mut self, at: usize) -> u64 {
+        self.errands[at].stage = Stage::Over;
+        let open = self
+            .errands
+            .iter()
+            .filter(|errand| errand.stage != Stage::Over);
+        let elsewhere = open.map(|errand| errand.count).sum::<u64>() + self.spent;
+        let came = self
+            .launch
+            .came()
+            .saturating_sub(elsewhere)
+            .min(self.errands[at].count);
+        self.spent += came;
+        self.errands[at].count - came
+    }
+
+    fn fail(&mut self, at: usize, how: &str) {
+        let absent = self.settle(at);
+        let errand = &self.errands[at];
+        let reason = with_output(
+            &format!("the command that starts {} {how}", daemons(errand.count)),
+            &errand.output,
+        );
+        if absent > 0 {
+            self.launch.note_absent(absent, &reason, &errand.command);
+        } else if !errand.output.trim().is_empty() {
+            self.launch.note(For::Lost, &reason, &errand.command);
+        }
+    }
+
+    /// The session by which daemons were started is over.
+    fn end_session(&mut self, at: usize) {
+        let absent = self.settle(at);
+        if absent > 0 {
+            let errand = &self.errands[at];
+            let reason = with_output(
+                "the session that was to start a daemon has ended",
+                &errand.output,
+            );
+            self.launch.note_absent(absent, &reason, &errand.command);
+        }
+    }
+
+    /// The time has come to ask the schedulers, or to say that daemons are late.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if self.jobs.iter().any(|job| !job.is_over) && now >= self.next {
+            for at in 0..self.jobs.len() {
+                if !self.jobs[at].is_over {
+                    self.ask(at);
+                }
+            }
+            self.pause = (self.pause * 2).min(LAST_PAUSE);
+            self.next = Instant::now() + self.pause;
+        }
+        if !self.told_late && now >= self.begun + LATE && self.missing() > 0 {
+            self.told_late = true;
+            self.launch.note(For::Elsewhere, &self.late_text(), "");
+        }
+    }
+
+    fn ask(&mut self, at: usize) {
+        let job = &self.jobs[at].job;
+        let errand = Errand {
+            line: job.question(),
+            context: self.context.clone(),
+            forwards: false,
+        };
+        let home = self
+            .context
+            .variable("HOME")
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        let parts = match errand.finish() {
+            Ok((_, output)) => job.answer(&output, &home, &self.context.working_dir),
+            Err(error) => {
+                log::debug!("a scheduler cannot be asked: {error}");
+                Vec::new()
+            }
+        };
+        if parts.is_empty() {
+            self.jobs[at].unknown += 1;
+            self.jobs[at].is_over = self.jobs[at].unknown >= MOST_UNKNOWN;
+            return;
+        }
+        self.jobs[at].unknown = 0;
+        self.jobs[at].is_over = parts.iter().all(has_ended);
+        let ended: Vec<JobPart> = parts
+            .iter()
+            .filter(|part| has_ended(part))
+            .cloned()
+            .collect();
+        self.jobs[at].parts = parts;
+        for part in ended {
+            if self.jobs[at].ended.insert(part.name.clone()) {
+                self.end_part(at, &part);
+            }
+        }
+    }
+
+    fn end_part(&mut self, at: usize, part: &JobPart) {
+        let running = self.jobs.iter().flat_map(|job| &job.parts);
+        let running = running
+            .filter(|part| part.state == JobState::Running)
+            .count() as u64;
+        let came = self.launch.came() > running + self.spent;
+        self.spent += u64::from(came);
+        let JobState::Died(how) = &part.state else {
+            return;
+        };
+        let output = part.output.iter().find_map(|file| last_lines(file));
+        let reason = match output {
+            Some(output) => with_output(&format!("{}: {how}", part.name), &output),
+            None => format!("{}: {how}", part.name),
+        };
+        let command = &self.errands[self.jobs[at].errand].command;
+        if came {
+            self.launch.note(For::Lost, &reason, command);
+        } else {
+            self.launch.note_absent(1, &reason, command);
+        }
+    }
+
+    fn late_text(&self) -> String {
+        let mut text = format!(
+            "{} of {} launched daemons",
+            self.launch.came(),
+            self.launch.total
+        );
+        text += " have connected so far.";
+        for job in self.jobs.iter().filter(|job| !job.is_over) {
+            if job.parts.is_empty() {
+                text += &format!(
+                    "\n{} job {}: nothing is said of it",
+                    job.job.scheduler, job.job.id
+                );
+            }
+            for part in &job.parts {
+                let state = match &part.state {
+                    JobState::Waiting(why) if why.is_empty() => "waiting".to_owned(),
+                    JobState::Waiting(why) => format!("waiting ({why})"),
+                    JobState::Running => "running".to_owned(),
+                    JobState::Done => "done".to_owned(),
+                    JobState::Died(how) => how.clone(),
+                };
+                text += &format!("\n{}: {state}", part.name);
+            }
+        }
+        if self.jobs.is_empty()
+            && let Some(errand) = self
+                .errands
+                .iter()
+                .find(|errand| !errand.output.trim().is_empty())
+        {
+            text += &format!("\nThe command has said: {}", errand.output.trim());
+        }
+        text
+    }
+}
+
+fn daemons(count: u64) -> String {
+    if count == 1 {
+        "a daemon".to_owned()
+    } else {
+        format!("{count} daemons")
+    }
+}
+
+fn has_ended(part: &JobPart) -> bool {
+    matches!(part.state, JobState::Done | JobState::Died(_))
+}
+
+fn with_output(reason: &str, output: &str) -> String {
+    match output.trim_end() {
+        "" => reason.to_owned(),
+        output => format!("{reason}. Its output:\n{output}"),
+    }
+}
+
+/// The end of a file, if there is anything in it.
+fn last_lines(file: &Path) -> Option<String> {
+    let mut opened = fs::File::open(file).ok()?;
+    let length = opened.metadata().ok()?.len();
+    opened
+        .seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    opened.take(SHOWN_BYTES).read_to_end(&mut bytes).ok()?;
+    let text = without_secrets(&String::from_utf8_lossy(&bytes));
+    let lines: Vec<&str> = text.trim().lines().collect();
+    let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+    (!last.is_empty()).then_some(last)
+}

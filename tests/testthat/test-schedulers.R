@@ -1,0 +1,205 @@
+# Daemons as jobs of schedulers: the scripts that these are handed, a real Slurm and a real Grid Engine, and what is told of jobs
+# that wait, die or are cancelled.
+
+# A program in the place of a scheduler's: it keeps what it is given, and says what such a program says.
+stand_in <- function(says, code = 0L, frame = parent.frame()) {
+  folder <- tempfile("standin")
+  dir.create(folder)
+  defer(unlink(folder, recursive = TRUE), frame)
+  command <- file.path(folder, "submit")
+  writeLines(c(
+    "#!/bin/sh", sprintf("cat >'%s/script.new'", folder), sprintf("printf '%%s\\n' \"$@\" >'%s/words'", folder),
+    sprintf("cat '%s/says'", folder), sprintf("mv '%s/script.new' '%s/script'", folder, folder), sprintf("exit %d", code)
+  ), command)
+  writeLines(says, file.path(folder, "says"))
+  Sys.chmod(command, "755")
+  list(command = command, script = function() {
+    await(file.exists(file.path(folder, "script")))
+    readLines(file.path(folder, "script"))
+  }, words = function() readLines(file.path(folder, "words")))
+}
+
+# Waits until it is warned, and looks at the text.
+expect_warned <- function(pattern, seconds = 120) {
+  text <- NULL
+  withCallingHandlers(await({info(); !is.null(text)}, seconds), warning = function(w) {
+    text <<- conditionMessage(w)
+    invokeRestart("muffleWarning")
+  })
+  expect_match(text, pattern)
+}
+
+test_that("a configuration makes up a script", {
+  config <- cluster_config("qsub -terse", "  #$ -cwd\n\t#$ -l mem=4G\nmodule load R", "/opt/R/bin/Rscript")
+  expect_named(config, c("command", "args", "rscript", "quote"))
+  expect_identical(config$command, "/bin/sh")
+  expect_null(config$quote)
+  expect_identical(paste(sub("^[.]$", "HERE", config$args), collapse = ""),
+                   "qsub -terse<<'EOF'\n#!/bin/sh\n#$ -cwd\n#$ -l mem=4G\nmodule load R\nHERE\nEOF\n")
+  expect_identical(cluster_config(c("sbatch", "qsub"))$args[1L], "sbatch<<'EOF'\n#!/bin/sh\n\n")
+  expect_refused(cluster_config(1), "`command` must be a string", "cluster_config")
+  expect_refused(cluster_config(options = NULL), "`options` must be lines of text", "cluster_config")
+  expect_refused(cluster_config(options = "a\n EOF"), "`options` must not have a line that is `EOF`", "cluster_config")
+  expect_refused(cluster_config(rscript = NA), "`rscript` must be a string", "cluster_config")
+})
+
+test_that("PBS and LSF are handed the exact script, each with what is said of it", {
+  local_pool(url = local_url(tcp = TRUE), idletime = 60000)
+  call <- sprintf("Rscript -e 'mirai::daemon(\"%s\",idletime=60000)'", nextget("url"))
+  pbs <- stand_in("12.server")
+  launch_remote(1, cluster_config(paste(pbs$command, "-V"), "#PBS -l select=1:ncpus=1\n  #PBS -N \"two words\""))
+  expect_identical(pbs$script(), c("#!/bin/sh", "#PBS -l select=1:ncpus=1", "#PBS -N \"two words\"", call))
+  expect_identical(pbs$words(), "-V")
+  lsf <- stand_in("Job <12> is submitted to default queue <normal>.")
+  launch_remote(1, cluster_config(lsf$command, "#BSUB -n 1\n#BSUB -W 60"))
+  expect_identical(lsf$script(), c("#!/bin/sh", "#BSUB -n 1", "#BSUB -W 60", call))
+  plain <- stand_in("Submitted batch job 12")
+  launch_remote(1, cluster_config(plain$command))
+  expect_identical(plain$script(), c("#!/bin/sh", "", call))
+})
+
+test_that("what PBS and LSF say of a job that dies is told", {
+  # Programs by which they are asked.
+  bin <- tempfile("bin")
+  dir.create(bin)
+  error <- file.path(bin, "job.e12")
+  writeLines("Rscript: not found", error)
+  writeLines(c("#!/bin/sh", "cat <<EOF", "Job Id: 12.server", "    job_state = F", sprintf("    Error_Path = node:%s", error),
+               "    Exit_status = 127", "EOF"), file.path(bin, "qstat"))
+  writeLines(c("#!/bin/sh", "echo '0|EXIT|140|-'"), file.path(bin, "bjobs"))
+  Sys.chmod(list.files(bin, "^(qstat|bjobs)$", full.names = TRUE), "755")
+  local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
+  local_pool(url = local_url(tcp = TRUE))
+  pbs <- stand_in("12.server")
+  launch_remote(1, cluster_config(pbs$command))
+  expect_warned("1 launched daemon will not come.*PBS job 12.server: exit status 127.*Rscript: not found.*The command was: ")
+  lsf <- stand_in("Job <12> is submitted to queue <normal>.")
+  launch_remote(1, cluster_config(lsf$command))
+  expect_warned("LSF job 12: exit code 140")
+  expect_identical(sum(status()$failed$count), 2L)
+})
+
+test_that("a submission that is refused is an error with what was said, or a warning where some are not", {
+  refuses <- stand_in("qsub: no such queue", code = 3L)
+  e <- tryCatch(daemons(2, url = local_url(tcp = TRUE), remote = cluster_config(refuses$command)), error = identity)
+  expect_match(conditionMessage(e), "daemons could not be started.*exit code 3.*qsub: no such queue.*The command was: ")
+  expect_false(daemons_set())
+  absent <- tryCatch(daemons(1, url = local_url(tcp = TRUE), remote = cluster_config("no-such-sbatch")), error = conditionMessage)
+  expect_match(absent, "no-such-sbatch: not found", fixed = TRUE)
+})
+
+# ---- Slurm
+
+slurm <- function(frame = parent.frame()) {
+  running <- server("slurm", frame = frame)
+  local_variables(running$said, child_env(), frame = frame)
+  old <- setwd(running$folder)
+  defer(setwd(old), frame)
+  invisible(running)
+}
+
+test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refused, die, are cancelled or wait", {
+  slurm()
+  remote <- function(options = "", ...) cluster_config(options = options, rscript = rscript, ...)
+  expect_message(local_pool(2, url = local_url(tcp = TRUE), remote = remote()), "2 launched, [012] connected so far")
+  await(info()[["connections"]] == 2L)
+  expect_length(unique(collect_mirai(mirai_map(1:2, function(i) { Sys.sleep(0.2); Sys.getenv("SLURM_JOB_ID") }), .flat)), 2L)
+
+  # An array, and a job of several tasks: any number from one command, each a worker of its own.
+  expect_length(launch_remote(1, remote("#SBATCH --array=1-3")), 1L)
+  await(info()[["connections"]] == 5L)
+  several <- remote("#SBATCH --ntasks=3\n#SBATCH --overcommit")
+  several$rscript <- paste("srun", rscript)
+  launch_remote(1, several)
+  await(info()[["connections"]] == 8L)
+  workers <- status()$workers
+  expect_false(anyDuplicated(workers$id) > 0L)
+  everywhere({})
+  where <- collect_mirai(mirai_map(1:64, function(i) { Sys.sleep(0.05); paste(Sys.getenv(c("SLURM_ARRAY_TASK_ID", "SLURM_PROCID", "SLURM_JOB_ID")), collapse = "-") }), .flat)
+  expect_length(unique(where), 8L)
+
+  # Without a script, as words of srun.
+  launch_remote(1, remote_config("srun", c("--job-name=one", "."), rscript))
+  await(info()[["connections"]] == 9L)
+
+  launch_remote(1, remote("#SBATCH --partition=nowhere"))
+  expect_warned("1 launched daemon will not come.*invalid partition specified: nowhere")
+
+  launch_remote(1, cluster_config(rscript = "no-such-R"))
+  expect_warned("1 launched daemon will not come.*Slurm job [0-9]+: FAILED, exit code 127.*no-such-R: not found")
+
+  # A job that is cancelled costs the task its daemon was at.
+  daemons(0)
+  suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote()))
+  held <- hold()
+  held$started()
+  job <- system2("squeue", c("-h", "-t", "R", "-o", "%i"), stdout = TRUE)
+  system2("scancel", utils::tail(job, 1L))
+  expect_warned("daemons are lost: Slurm job [0-9]+: (CANCELLED|FAILED)")
+  expect_code(value(held$m), 19L)
+
+  # One that waits is told of, once there has been nothing for a while.
+  launch_remote(1, remote("#SBATCH --begin=now+1hour"))
+  m <- mirai(1)
+  said <- NULL
+  withCallingHandlers(await({info(); !is.null(said)}, 60), message = function(c) {
+    said <<- conditionMessage(c)
+    invokeRestart("muffleMessage")
+  })
+  expect_match(said, "0 of 1 launched daemons have connected so far.\nSlurm job [0-9]+: waiting \\(BeginTime\\)")
+  expect_true(unresolved(m))
+})
+
+# ---- Grid Engine
+
+test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begin or are cancelled", {
+  running <- server("gridengine")
+  local_variables(strsplit(running$said, " ")[[1L]], child_env())
+  home <- tempfile("home")
+  dir.create(home)
+  old <- setwd(home)
+  defer(setwd(old))
+  remote <- function(options = "", ...) cluster_config("qsub", c("#$ -V", "#$ -cwd", options), ...)
+  expect_message(local_pool(1, url = local_url(tcp = TRUE), remote = remote(rscript = rscript)), "1 launched, [01] connected so far")
+  await(info()[["connections"]] == 1L)
+  expect_match(value(mirai(Sys.getenv("JOB_ID"))), "^[0-9]+$")
+  launch_remote(1, remote("#$ -t 1-2", rscript = rscript))
+  await(info()[["connections"]] == 3L)
+  expect_false(anyDuplicated(status()$workers$id) > 0L)
+
+  launch_remote(1, remote("#$ -q nowhere"))
+  expect_warned("1 launched daemon will not come.*unknown queue \"nowhere\"")
+
+  daemons(0)
+  local_pool(url = local_url(tcp = TRUE))
+  launch_remote(1, remote(rscript = "no-such-R"))
+  expect_warned("1 launched daemon will not come.*Grid Engine job [0-9]+: exit status 127.*no-such-R: not found")
+
+  launch_remote(1, remote("#$ -o /nowhere/at/all", rscript = rscript))
+  expect_warned("Grid Engine job [0-9]+: in error state: .*/nowhere/at/all")
+
+  launch_remote(1, remote(rscript = rscript))
+  held <- hold()
+  held$started()
+  job <- grep("^ *[0-9].* [rt] ", system2("qstat", stdout = TRUE), value = TRUE)
+  system2("qdel", sub("^ *([0-9]+) .*", "\\1", job), stdout = FALSE)
+  expect_warned("daemons are lost: Grid Engine job [0-9]+: failed 100 ")
+  expect_code(value(held$m), 19L)
+})
+
+test_that("daemons of this machine, of ssh and of Slurm serve one pool", {
+  slurm()
+  environment <- tempfile("environment")
+  writeLines(sprintf("export %s", child_env()), environment)
+  running <- server("sshd", "127.0.0.1", environment)
+  local_pool(url = local_url(tcp = TRUE))
+  launch_local(1)
+  launch_remote(1, ssh_config(paste0("ssh://127.0.0.1:", running$said), command = file.path(running$folder, "ssh"), rscript = rscript))
+  launch_remote(1, cluster_config(rscript = rscript))
+  await(info()[["connections"]] == 3L)
+  kinds <- mirai_map(1:60, function(i) {
+    Sys.sleep(0.02)
+    if (nzchar(Sys.getenv("SLURM_JOB_ID"))) "slurm" else if (nzchar(Sys.getenv("SSH_CONNECTION"))) "ssh" else "local"
+  })
+  expect_setequal(collect_mirai(kinds, .flat), c("local", "ssh", "slurm"))
+})
