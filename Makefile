@@ -34,6 +34,7 @@ test-testing:
 bench: local
 	PATH="$$(tools/find-rust.sh):$$PATH" cargo bench --workspace
 	R_LIBS="$(RLIB):$$R_LIBS" Rscript benches/peers.R
+	R_LIBS="$(RLIB):$$R_LIBS" Rscript benches/network.R
 
 setup:
 	@tools/setup.sh

@@ -78,7 +78,7 @@ impl Chain for Turn {
 #[derive(Debug, Default)]
 pub(crate) struct Daemons {
     pub(crate) slots: Slab<Daemon>,
-    /// Resting daemons that may get the next thing in the queue, longest at rest first.
+    /// Resting daemons that may get the next thing in the queue: that which was busy last comes first, new ones come last.
     pub(crate) idle: List<Rest>,
     /// Resting daemons that have passed the barrier at the head of the queue.
     pub(crate) parked: List<Rest>,
@@ -142,7 +142,7 @@ impl Daemons {
         &mut self.slots[slot]
     }
 
-    /// A reserved daemon is there, at rest and as the last in turn.
+    /// A reserved daemon is there, at rest, and the last to get something, also in turn.
     pub(crate) fn join(&mut self, slot: Slot, joined_after: u64) {
         let daemon = self.get_mut(slot);
         daemon.stage = Stage::Resting;
@@ -157,7 +157,8 @@ impl Daemons {
         daemon.sent.is_empty() && daemon.setups == 0
     }
 
-    /// A busy daemon has nothing more to do.
+    /// A busy daemon has nothing more to do. It is the next to get something: what it needs for that is still at hand, and
+    /// those that are not needed for long come to their limits of idle time.
     pub(crate) fn rest(&mut self, slot: Slot, parked: bool) {
         self.get_mut(slot).stage = Stage::Resting;
         let list = if parked {
@@ -165,7 +166,7 @@ impl Daemons {
         } else {
             &mut self.idle
         };
-        list.push_back(&mut self.slots, slot);
+        list.push_front(&mut self.slots, slot);
     }
 
     /// A resting daemon gets something to do, or goes.

@@ -79,6 +79,19 @@ impl<C: Chain> List<C> {
         self.len += 1;
     }
 
+    pub(crate) fn push_front(&mut self, entries: &mut Slab<C::Entry>, slot: Slot) {
+        *C::link(&mut entries[slot]) = Link {
+            previous: END,
+            next: self.head,
+        };
+        match self.front() {
+            Some(head) => C::link(&mut entries[head]).previous = slot,
+            None => self.tail = slot,
+        }
+        self.head = slot;
+        self.len += 1;
+    }
+
     pub(crate) fn pop_front(&mut self, entries: &mut Slab<C::Entry>) -> Option<Slot> {
         let slot = self.front()?;
         self.remove(entries, slot);

@@ -390,9 +390,9 @@ impl Model {
     fn rest(&mut self, daemon: DaemonId) {
         match self.barrier_at_head() {
             Some(barrier) if self.barriers[barrier].passed.contains(&daemon) => {
-                self.parked.push(daemon);
+                self.parked.insert(0, daemon);
             }
-            Some(_) | None => self.idle.push(daemon),
+            Some(_) | None => self.idle.insert(0, daemon),
         }
     }
 

@@ -4,14 +4,28 @@ use super::recorder::*;
 use crate::{Counts, Event, Memory, Mode, RunId, Settled, TaskOptions, Tick};
 
 #[test]
-fn a_task_goes_straight_to_the_daemon_longest_at_rest() {
+fn a_task_goes_straight_to_the_daemon_that_was_busy_last() {
     let mut pool = Recorder::with_daemons(Mode::Queue, 2);
     let a = pool.submit();
     pool.expect([send(1, a, 1)]);
     pool.end(1, 1);
     pool.expect([ended(a), release(a)]);
     let b = pool.submit();
-    pool.expect([send(2, b, 2)]);
+    pool.expect([send(1, b, 2)]);
+    let c = pool.submit();
+    pool.expect([send(2, c, 3)]);
+    pool.end(1, 2);
+    pool.expect([ended(b), release(b)]);
+    pool.end(2, 3);
+    pool.expect([ended(c), release(c)]);
+    // One that is new comes last.
+    pool.join(3);
+    let d = pool.submit();
+    pool.expect([send(2, d, 4)]);
+    let e = pool.submit();
+    pool.expect([send(1, e, 5)]);
+    let f = pool.submit();
+    pool.expect([send(3, f, 6)]);
 }
 
 #[test]
