@@ -26,6 +26,8 @@ reset_session <- function() {
   # Those of pools that have closed, with answers under way.
   session$bridges <- NULL
   session$on_loop <- FALSE
+  session$trust <- NULL
+  session$workbench_cookie <- NULL
   session$output <- FALSE
 }
 

@@ -29,17 +29,19 @@ launch_remote <- function(n = 1L, remote = remote_config(), ..., .compute = NULL
   pool <- pool_to_launch(.compute, call)
   check_remote(remote, call)
   arguments <- merged_arguments(pool, list(...), call)
-  launch_by(remote, pool, remote_count(n, remote, call), arguments, call)
+  launched <- launch_by(remote, pool, remote_count(n, remote, call), arguments, call)
+  if (is_http(remote)) invisible(launched) else launched
 }
 
 check_remote <- function(remote, call) {
-  if (!is.list(remote) || !all(c("args", "rscript") %in% names(remote)))
+  if (!is.list(remote) || !is_http(remote) && !all(c("args", "rscript") %in% names(remote)))
     abort(sprintf("`remote` must be a configuration such as `remote_config()` makes, not `%s`.", shown(remote)), call)
 }
 
 # How many daemons a launch starts. A configuration for several machines starts one on each, or, where it is for one,
 # as many as are asked for. Without a number, as many as there are machines.
 remote_count <- function(n, remote, call) {
+  if (is_http(remote)) return(if (is.null(n)) 1L else check_count(n, call))
   machines <- length(word_sets(remote$args))
   if (is.null(n)) return(machines)
   n <- check_count(n, call)
@@ -51,6 +53,7 @@ remote_count <- function(n, remote, call) {
 # The commands of `n` daemons, which are run, too, if the configuration has something to run them by. `is_awaited`: the caller
 # waits for what comes of that, by the ticket in the attribute.
 launch_by <- function(remote, pool, n, arguments, call, is_awaited = FALSE) {
+  if (is_http(remote)) return(launch_by_http(remote, pool, n, arguments, call, is_awaited))
   if (n > 0L) check_command(remote$command, call)
   port <- if (isTRUE(remote$tunnel)) tunnel_port(pool, call)
   calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")

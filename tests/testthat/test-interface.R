@@ -1,9 +1,10 @@
 # What the package shows of itself: names, signatures, methods, requirements.
 
-# Signatures as the contract has them; ours may go on with further arguments. Functions for other machines are not among
-# them, and `.compute` of nextget() and nextstream() means the current profile.
+# Signatures as the contract has them; ours may go on with further arguments. `.compute` of
+# nextget() and nextstream() means the current profile.
 signatures <- list(
   call_mirai = function(x) NULL,
+  cluster_config = function(command = "sbatch", options = "", rscript = "Rscript") NULL,
   collect_mirai = function(x, options = NULL) NULL,
   daemon = function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TRUE, cleanup = TRUE, output = FALSE,
                     idletime = Inf, walltime = Inf, maxtasks = Inf, tlscert = NULL, rs = NULL) NULL,
@@ -11,6 +12,9 @@ signatures <- list(
                      serial = NULL, tls = NULL, pass = NULL, .compute = NULL) NULL,
   daemons_set = function(.compute = NULL) NULL,
   everywhere = function(.expr, ..., .args = list(), .min = 1L, .compute = NULL) NULL,
+  host_url = function(tls = FALSE, port = 0) NULL,
+  http_config = function(url = posit_workbench_url, method = "POST", headers = posit_workbench_headers, data = posit_workbench_data, ...,
+                         cookie = NULL, token = NULL) NULL,
   info = function(.compute = NULL) NULL,
   is_error_value = function(x) NULL,
   is_mirai = function(x) NULL,
@@ -33,6 +37,7 @@ signatures <- list(
   remote_config = function(command = NULL, args = c("", "."), rscript = "Rscript", quote = FALSE) NULL,
   require_daemons = function(.compute = NULL, call = environment()) NULL,
   serial_config = function(class, sfunc, ufunc) NULL,
+  ssh_config = function(remotes, tunnel = FALSE, timeout = 10, command = "ssh", rscript = "Rscript") NULL,
   status = function(.compute = NULL) NULL,
   stop_cluster = function(cl) NULL,
   stop_mirai = function(x) NULL,

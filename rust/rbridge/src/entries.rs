@@ -1,8 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, daemon, errands, failure, flags, http, hub, launch, probe, promises, rapi, rng,
-    session, shadows, tasks,
+    absent, access, cookie, daemon, errands, failure, flags, http, hub, launch, probe, promises,
+    rapi, rng, session, shadows, tasks,
 };
 
 rapi::entries! {
@@ -50,6 +50,9 @@ rapi::entries! {
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
     errands::run_errands => run_errands(hub, lines, counts, is_session, forwards, is_awaited);
+    errands::follow_requests => follow_requests(hub, n, said, failed, command);
+    cookie::cookie_page => cookie_page(text);
+    cookie::cookie_wait => cookie_wait(page, seconds);
     errands::errands_wait => errands_wait(hub, ticket, patience);
     hub::hub_absent => hub_absent(hub);
     hub::hub_refused => hub_refused(hub);

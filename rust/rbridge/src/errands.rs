@@ -60,10 +60,47 @@ pub(crate) fn run_errands<'r>(
         };
         follower.run(errand, count as u64);
     }
-    follower
-        .start()
-        .map_err(|error| Failure::error(format!("a thread cannot be started: {error}")))?;
+    follower.start().map_err(no_thread)?;
     Ok(scope.pointer(Ticket(launch), None)?)
+}
+
+/// Entry: as `run_errands`, for daemons that a service was asked for by `command`: it has agreed to `n`, in these words, and the
+/// requests that have `failed` say why. The caller tells of those.
+pub(crate) fn follow_requests<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    n: Sexp<'r>,
+    said: Sexp<'r>,
+    failed: Sexp<'r>,
+    command: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let n = n.count(scope, "n")?;
+    let said = said.string(scope, "said")?;
+    let failed = failed.strings(scope, "failed")?;
+    let command = command.string(scope, "command")?;
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    let hub = SessionHub::open(scope, hub)?;
+    let absent = Arc::clone(&session_hub.absent);
+    let total = n + failed.len() as u64;
+    let launch = Arc::new(Launch::new(hub.handle(), absent, total, true));
+    for reason in &failed {
+        launch.note_absent(1, reason, &command);
+    }
+    launch.is_awaited.store(false, Ordering::Relaxed);
+    let context = Context {
+        environment: Vec::new(),
+        working_dir: "/".into(),
+        library_paths: Vec::new(),
+        package: None,
+    };
+    let mut follower = Follower::new(Arc::clone(&launch), context, false);
+    follower.expect(n, command, said);
+    follower.start().map_err(no_thread)?;
+    Ok(scope.pointer(Ticket(launch), None)?)
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::error(format!("a thread cannot be started: {error}"))
 }
 
 /// Entry: waits until each daemon of a launch has connected, or has been lost, or is in the hands of others such as a

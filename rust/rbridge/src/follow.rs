@@ -84,7 +84,7 @@ impl Launch {
         self.hub.note_change();
     }
 
-    fn note_absent(&self, count: u64, reason: &str, command: &str) {
+    pub(crate) fn note_absent(&self, count: u64, reason: &str, command: &str) {
         for _ in 0..count {
             for absent in &self.absent {
                 absent.lock().note(reason, command);
@@ -191,6 +191,17 @@ impl Follower {
         if let Err(error) = run {
             let _ = self.tell.send(News::NotStarted(at, error));
         }
+    }
+
+    /// Daemons that somebody else has been asked for, and has agreed to start.
+    pub(crate) fn expect(&mut self, count: u64, command: String, said: String) {
+        self.errands.push(Followed {
+            command,
+            count,
+            stage: Stage::Over,
+            output: said,
+        });
+        self.launch.hand_over(count);
     }
 
     pub(crate) fn start(self) -> io::Result<()> {

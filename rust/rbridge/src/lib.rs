@@ -11,6 +11,7 @@
 
 mod absent;
 mod access;
+mod cookie;
 mod daemon;
 mod entries;
 mod errands;
@@ -36,7 +37,9 @@ mod wait;
 
 /// Log messages go to standard error from level `MIRAI_LOG` (`debug` shows dropped connections); by default none do.
 fn start_log() {
-    let level = env_logger::Env::new().filter("MIRAI_LOG");
+    // What a library says of a certificate that it refuses is in the error, too.
+    let default = "error,rustls_platform_verifier=off";
+    let level = env_logger::Env::new().filter_or("MIRAI_LOG", default);
     // Fails when the process has a logger already, as when R loads the library again after unloading it.
     let _ = env_logger::Builder::from_env(level).try_init();
     let report = std::panic::take_hook();
