@@ -90,10 +90,7 @@ test_that("commands survive any login shell", {
     remote$use_shell(shell)
     launch_remote(1, ssh_config(remote$url, command = remote$command), tlscert = certificate)
     # It has read the file where it is, and wants no certificate.
-    await({
-      suppressWarnings(info())
-      sum(status()$failed$count) == match(shell, shells)
-    })
+    suppressWarnings(await({info(); sum(status()$failed$count) == match(shell, shells)}))
   }
   expect_match(status()$failed$reason, "26 | Cryptographic error|9 | Not supported", label = paste(status()$failed$reason, collapse = "\n"))
 })
