@@ -61,7 +61,8 @@ check_memory <- function(memory, call) {
   if (is.null(memory)) return(NULL)
   if (!is_limit(memory))
     abort(sprintf("`memory` must be a number of megabytes, or `0`, `Inf` or `NULL` for no limit, not `%s`.", shown(memory)), call)
-  if (memory > 0 && is.finite(memory)) memory * 1e6
+  # Below one byte there would never be room.
+  if (memory > 0 && is.finite(memory)) max(memory * 1e6, 1)
 }
 
 # Milliseconds; NULL for no limit.

@@ -59,11 +59,18 @@ pool_call <- function(pool, arguments, is_local = FALSE) {
   # Of no use there.
   if (within_machine) arguments$tlscert <- NULL
   daemon_call(
-    if (within_machine) pool$local_url else pool$url,
+    if (within_machine) pool$local_url else dialled_url(pool$url, is_local),
     c(if (!pool$dispatcher) list(dispatcher = FALSE), arguments,
       if (!within_machine && is.null(arguments$tlscert) && !is.null(pool$tlscert)) list(tlscert = pool$tlscert),
       if (!pool$dispatcher && !pool$seeded) list(rs = take_stream(pool)))
   )
+}
+
+# Where daemons find a pool that listens at all addresses of this machine.
+dialled_url <- function(url, is_local) {
+  if (!grepl("://:", url, fixed = TRUE)) return(url)
+  host <- if (is_local) "127.0.0.1" else host_addresses()[[1L]]
+  sub("://:", paste0("://", host, ":"), url, fixed = TRUE)
 }
 
 daemon_call <- function(url, arguments) {

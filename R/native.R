@@ -6,15 +6,24 @@ checked <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) r
 
 # An error with the number that users know it by, if there is one, as field `code`.
 raise_failure <- function(failure, call) {
-  error <- simpleError(failure$message, call)
+  error <- simpleError(failure$message, without_secrets(call))
   error$code <- failure$code
   stop(error)
 }
 
 # An error in the user's terms: its call is the user's call.
-abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, call))
+abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, without_secrets(call)))
 
 # The error for a missing argument, in R's words.
 absent <- function(name, call = sys.call(-1L)) abort(sprintf("argument \"%s\" is missing, with no default", name), call)
 
-warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(message, call))
+warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(message, without_secrets(call)))
+
+# A call for an error or a warning, which may end in a log: commands that launch a daemon have a private key and a token in
+# their text.
+without_secrets <- function(call) {
+  if (!is.call(call)) return(call)
+  for (name in intersect(c("tlscert", "tls", "pass"), names(call)))
+    if (is.character(call[[name]]) || is.call(call[[name]])) call[[name]] <- quote(...)
+  call
+}

@@ -3,11 +3,16 @@
 host_url <- function(tls = FALSE, port = 0) {
   tls <- check_flag(tls, "tls", sys.call())
   check_port(port)
-  addresses <- checked(.Call(wrap__network_addresses))
-  if (!length(addresses)) addresses <- Sys.info()[["nodename"]]
+  addresses <- host_addresses()
   urls <- sprintf("%s://%s:%d", if (tls) "tls+tcp" else "tcp", addresses, as.integer(port))
   names(urls) <- names(addresses)
   urls
+}
+
+# This machine's addresses, or its name if it has none.
+host_addresses <- function() {
+  addresses <- checked(.Call(wrap__network_addresses))
+  if (length(addresses)) addresses else Sys.info()[["nodename"]]
 }
 
 # How a pool lets daemons in, as the native side takes it.

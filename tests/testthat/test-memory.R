@@ -25,6 +25,12 @@ test_that("the queue is bounded: mirai() waits, try_mirai() refuses", {
   expect_gte(status()$memory[["peak"]], memory[["peak"]])
 })
 
+test_that("a limit of less than a byte leaves room for one task", {
+  local_pool(1, memory = 1e-9)
+  expect_false(is.null(m <- try_mirai(1)))
+  expect_identical(value(m), 1)
+})
+
 test_that("what is refused consumes neither an id nor a stream", {
   local_pool(1, memory = 0.01, seed = 123L)
   held <- hold()

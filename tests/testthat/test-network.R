@@ -50,6 +50,31 @@ test_that("secrets are shown by no list of processes, and in no error", {
   expect_false(any(grepl("BEGIN", lines)))
 })
 
+test_that("a daemon that fails shows nothing of what it was given to prove itself, nor does daemons()", {
+  local_pool(url = "tls+tcp://127.0.0.1:0")
+  command <- sub("^Rscript", shQuote(rscript), unclass(launch_remote(1)))
+  daemons(0)
+  script <- tempfile(fileext = ".sh")
+  writeLines(c(paste("export", shQuote(child_env())), command), script)
+  out <- suppressWarnings(system2("sh", shQuote(script), stdout = TRUE, stderr = TRUE))
+  expect_match(paste(out, collapse = " "), "tlscert = ....* 6 | Connection refused")
+  expect_false(any(grepl("BEGIN|PRIVATE|TOKEN", out)))
+  shown_for <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity, warning = identity)))
+  expect_identical(shown_for(daemons(url = "tls+tcp://:0", tls = c("a", "b"), pass = "secret")),
+                   "daemons(url = \"tls+tcp://:0\", tls = ..., pass = ...)")
+  expect_identical(shown_for(daemons(url = local_url(), pass = "secret")), "daemons(url = local_url(), pass = ...)")
+})
+
+test_that("a pool at all addresses of this machine is dialled at one of them", {
+  for (scheme in c("tcp", "ws", "tls+tcp")) {
+    local_pool(url = sprintf("%s://:0", scheme), token = TRUE)
+    launch_local(1)
+    expect_identical(value(mirai(1)), 1)
+    host <- sub("^tcp://(.*):0$", "\\1", host_url()[[1L]])
+    expect_match(launch_remote(1), sprintf("daemon(\"%s://%s:%s\"", scheme, host, sub(".*:", "", nextget("url"))), fixed = TRUE)
+  }
+})
+
 test_that("who has not the right certificate or token is told so, and gets nothing", {
   local_pool(url = "tls+tcp://127.0.0.1:0")
   url <- nextget("url")
