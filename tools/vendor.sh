@@ -4,6 +4,8 @@
 #   tools/vendor.sh           make the archive anew (needs the registry)
 #   tools/vendor.sh --check   fail when the archive does not match Cargo.lock (needs no registry)
 #
+# inst/AUTHORS goes with it: who wrote the crates that are compiled into the package, and under which licence.
+#
 # Crates that the package's library and binary need on the platforms below come with their source. The others
 # (for tests and benchmarks, or for other platforms) come as stubs: their manifest, so that cargo can resolve
 # Cargo.lock unchanged, and an empty library. `.stubs` in the archive lists them.
@@ -21,6 +23,7 @@ LIMIT_MB=12
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 archive=$top/rust/vendor.tar.xz
+authors=$top/inst/AUTHORS
 work=$(mktemp -d "${TMPDIR:-/tmp}/mirai-vendor.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -101,6 +104,35 @@ make_archive() {
   mv "$work/vendor.tar.xz" "$archive"
 }
 
+# Who wrote the crates in the folder $1 that come whole, as their manifests say.
+list_authors() {
+  cat <<'END'
+The compiled part of this package has the code of these crates in it, whose source comes in rust/vendor.tar.xz with their licence
+texts. nng-c-sys brings the C libraries NNG (Staysail Systems, Inc., Capitar IT Group BV and others; MIT) and Mbed TLS (The Mbed TLS
+Contributors; Apache-2.0 OR GPL-2.0-or-later), ring the parts of BoringSSL that it is made from (see its LICENSE).
+
+END
+  for crate in "$1"/*/; do
+    grep -qxF "$(basename "$crate")" "$1/.stubs" && continue
+    awk '
+      function value(line) { sub(/^[^=]*= */, "", line); gsub(/^"|"$/, "", line); return line }
+      /^\[/ { package = $0 == "[package]"; list = 0 }
+      !package { next }
+      /^name = /    { name = value($0) }
+      /^version = / { version = value($0) }
+      /^license = / { licence = value($0) }
+      /^license-file = / { licence = "see its file " value($0) }
+      /^authors = / { list = 1; people = $0; sub(/^authors = */, "", people) }
+      list && !/^authors = / { people = people " " $0 }
+      list && /\]/ { list = 0 }
+      END {
+        gsub(/ *<[^>]*>/, "", people); gsub(/[\[\]"]/, "", people); gsub(/, *$/, "", people)
+        gsub(/ +/, " ", people); sub(/^ /, "", people); sub(/,? *$/, "", people)
+        printf "%s %s (%s)%s\n", name, version, licence == "" ? "see its files" : licence, people == "" ? "" : ": " people
+      }' "$crate/Cargo.toml"
+  done
+}
+
 check_archive() {
   test -f "$archive" || fail "rust/vendor.tar.xz is missing"
   bytes=$(wc -c <"$archive")
@@ -110,6 +142,8 @@ check_archive() {
   locked >"$work/locked"
   vendored "$work/vendor" >"$work/found"
   compare "$work/locked" "$work/found" "does not hold the crates of Cargo.lock"
+  list_authors "$work/vendor" >"$work/authors"
+  compare "$work/authors" "$authors" "has other crates than inst/AUTHORS"
   set -f
   IFS='
 '
@@ -137,6 +171,10 @@ fail() {
 
 case "${1-}" in
   --check) check_archive ;;
-  '') make_archive && check_archive ;;
+  '')
+    make_archive
+    list_authors "$work/vendor" >"$authors"
+    check_archive
+    ;;
   *) fail "unknown argument '$1' (known: --check)" ;;
 esac
