@@ -105,3 +105,57 @@ test_that("what goes wrong is told at once, by the numbers that it knows", {
   expect_error(daemon(paste0("tcp://127.0.0.1:", port), dispatcher = TRUE, asyncdial = FALSE), "6 | Connection refused", fixed = TRUE)
   expect_error(daemon("tcp://no.such.host.invalid:5555", asyncdial = FALSE), "15 | Address invalid", fixed = TRUE)
 })
+
+test_that("certificates of the user's own go to workers as text", {
+  skip_if(Sys.which("openssl") == "", "needs the program openssl")
+  defer(daemons(0, .compute = profile))
+  file <- function(name) file.path(tempdir(), paste0("crew-", name))
+  made <- system2("openssl", c("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", file("key"),
+    "-out", file("cert"), "-days", "2", "-passout", "pass:secret", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+    stdout = FALSE, stderr = FALSE)
+  skip_if(made != 0L, "openssl makes no certificate")
+  text <- function(name) paste(readLines(file(name)), collapse = "\n")
+  start_pool("tls+tcp://127.0.0.1:0", tls = c(text("cert"), text("key")), pass = "secret")
+  one <- worker(tlscert = c(text("cert"), ""), maxtasks = 1L)
+  m <- mirai("over TLS", .compute = profile)
+  expect_identical(value(m), "over TLS")
+  expect_true("code 3 | Daemon task limit reached " %in% one$wait())
+})
+
+test_that("hooks for serialization are those of its controller", {
+  defer(daemons(0, .compute = profile))
+  hooks <- serial_config("counter", function(x) charToRaw(as.character(x$count)),
+                         function(bytes) structure(list2env(list(count = as.numeric(rawToChar(bytes)) + 100)), class = "counter"))
+  daemons(url = "tcp://127.0.0.1:0", dispatcher = TRUE, seed = NULL, serial = hooks, tls = NULL, pass = NULL, .compute = profile)
+  one <- worker(maxtasks = 1L)
+  counter <- structure(list2env(list(count = 1)), class = "counter")
+  code <- quote(counter$count)
+  m <- mirai(.expr = code, .args = list(counter = counter), .compute = profile)
+  expect_identical(value(m), 101)
+  one$wait()
+})
+
+test_that("the number of workers that ever came does not fall as they come and go at work", {
+  defer(daemons(0, .compute = profile))
+  start_pool("tcp://127.0.0.1:0")
+  submitted <- 0L
+  cumulative <- 0L
+  tasks <- list()
+  for (round in 1:3) {
+    tasks <- c(tasks, lapply(1:4, function(i) mirai(Sys.getpid(), .compute = profile)))
+    submitted <- submitted + 4L
+    # Each leaves two of the tasks to those that come after it.
+    one <- worker(maxtasks = 2L)
+    repeat {
+      is_last <- !alive(one$pid)
+      now <- counts_add_up(submitted)
+      expect_gte(now[["cumulative"]], cumulative)
+      cumulative <- now[["cumulative"]]
+      if (is_last) break
+      Sys.sleep(0.01)
+    }
+    expect_identical(now[["completed"]], 2L * round)
+    expect_identical(cumulative, round)
+  }
+  expect_identical(sum(!vapply(tasks, unresolved, NA)), 6L)
+})
