@@ -19,11 +19,15 @@ absent <- function(name, call = sys.call(-1L)) abort(sprintf("argument \"%s\" is
 
 warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(message, without_secrets(call)))
 
+secret_arguments <- c("tlscert", "tls", "pass", "token", "cookie", "headers")
+
 # A call for an error or a warning, which may end in a log: commands that launch a daemon have a private key and a token in
-# their text.
+# their text, and a configuration may be made within the call that it is for.
 without_secrets <- function(call) {
   if (!is.call(call)) return(call)
-  for (name in intersect(c("tlscert", "tls", "pass"), names(call)))
+  for (name in intersect(secret_arguments, names(call)))
     if (is.character(call[[name]]) || is.call(call[[name]])) call[[name]] <- quote(...)
+  nested <- vapply(as.list(call), is.call, NA)
+  if (any(nested)) call[nested] <- lapply(as.list(call)[nested], without_secrets)
   call
 }

@@ -59,10 +59,12 @@ test_that("a daemon that fails shows nothing of what it was given to prove itsel
   out <- suppressWarnings(system2("sh", shQuote(script), stdout = TRUE, stderr = TRUE))
   expect_match(paste(out, collapse = " "), "tlscert = ....* 6 | Connection refused")
   expect_false(any(grepl("BEGIN|PRIVATE|TOKEN", out)))
-  shown_for <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity, warning = identity)))
+  shown_for <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity, warning = identity)), 200L)
   expect_identical(shown_for(daemons(url = "tls+tcp://:0", tls = c("a", "b"), pass = "secret")),
                    "daemons(url = \"tls+tcp://:0\", tls = ..., pass = ...)")
   expect_identical(shown_for(daemons(url = local_url(), pass = "secret")), "daemons(url = local_url(), pass = ...)")
+  expect_identical(shown_for(daemons("a", remote = http_config("http://127.0.0.1:1", token = "secret", cookie = "secret"))),
+                   "daemons(\"a\", remote = http_config(\"http://127.0.0.1:1\", token = ..., cookie = ...))")
 })
 
 test_that("a pool at all addresses of this machine is dialled at one of them", {
