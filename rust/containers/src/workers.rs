@@ -1,0 +1,256 @@
+//! Workers: containers of one image, each with the address of the host that it is for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::Settings;
+use crate::engine::{Blueprint, Container, Engine, EngineError, Provided};
+
+/// More than this in one request is a mistake.
+pub(crate) const MAX_WORKERS: u32 = 1000;
+/// How often the number of a worker may turn out to be taken by others who start workers of the same host at the same time.
+const MAX_CONFLICTS: usize = 100;
+
+const DISPATCHER_LABEL: &str = "mirai.dispatcher";
+const PORT_LABEL: &str = "mirai.port";
+
+/// The address of a host, as its workers dial it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dispatcher {
+    host: String,
+    port: u16,
+}
+
+impl Dispatcher {
+    /// `None` if that is no name and no address of a machine, or the port is none.
+    pub(crate) fn new(host: &str, port: u16) -> Option<Dispatcher> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+        let is_host = host.len() <= 253
+            && host.chars().all(is_plain)
+            && host.contains(|c: char| c.is_ascii_alphanumeric())
+            && !host.starts_with('-');
+        (is_host && port > 0).then(|| Dispatcher {
+            host: host.to_owned(),
+            port,
+        })
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The name of its worker of this number.
+    fn worker(&self, number: usize) -> String {
+        let host = self.host.replace(['.', ':'], "-");
+        format!("mirai-worker-{host}-{}-{number}", self.port)
+    }
+
+    /// By which its workers are found. Names would not do: different hosts may have the same with their dots replaced.
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (DISPATCHER_LABEL, self.host.clone()),
+            (PORT_LABEL, self.port.to_string()),
+        ]
+    }
+
+    fn filters(&self) -> Vec<String> {
+        let labels = self.labels().into_iter();
+        labels
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
+    }
+}
+
+impl fmt::Display for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What has become of the workers that were to be started or stopped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The names of those with which it worked.
+    pub done: Vec<String>,
+    /// The names of the others, and why.
+    pub failed: Vec<(String, String)>,
+}
+
+/// A worker that runs.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub(crate) struct Worker {
+    name: String,
+    id: String,
+    state: String,
+    status: String,
+    dispatcher: String,
+    port: u16,
+}
+
+/// The workers on this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    engine: Engine,
+    settings: Settings,
+}
+
+impl Workers {
+    pub(crate) fn new(settings: Settings) -> Workers {
+        Workers {
+            engine: Engine::new(&settings.engine),
+            settings,
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Starts `n` workers beside those that the host has, after the image has been pulled if it is not here.
+    pub(crate) async fn start(
+        &self,
+        dispatcher: &Dispatcher,
+        n: u32,
+    ) -> Result<(Provided, Outcome), EngineError> {
+        let provided = self.engine.provide_image(&self.settings.image).await?;
+        let taken: BTreeSet<String> = (self.engine.list(&dispatcher.filters(), true).await?)
+            .iter()
+            .map(|container| container.name().to_owned())
+            .collect();
+        let mut names = (1..)
+            .map(|number| dispatcher.worker(number))
+            .filter(|name| !taken.contains(name));
+        let mut outcome = Outcome::default();
+        let mut conflicts = 0;
+        while outcome.done.len() + outcome.failed.len() < n as usize {
+            let Some(name) = names.next() else { break };
+            match self.start_one(&name, dispatcher).await {
+                Ok(()) => outcome.done.push(name),
+                Err(error) if error.is_name_taken() && conflicts < MAX_CONFLICTS => conflicts += 1,
+                Err(error) => outcome.failed.push((name, error.to_string())),
+            }
+        }
+        Ok((provided, outcome))
+    }
+
+    async fn start_one(&self, name: &str, dispatcher: &Dispatcher) -> Result<(), EngineError> {
+        let id = self
+            .engine
+            .create(&self.blueprint(name, dispatcher))
+            .await?;
+        let started = self.engine.start(&id).await;
+        // Only containers that have run are removed by themselves.
+        if started.is_err() {
+            let _ = self.engine.remove(&id).await;
+        }
+        started
+    }
+
+    fn blueprint<'a>(&'a self, name: &'a str, dispatcher: &Dispatcher) -> Blueprint<'a> {
+        let mut variables = vec![
+            ("MIRAI_HOST", dispatcher.host.clone()),
+            ("MIRAI_PORT", dispatcher.port.to_string()),
+        ];
+        if let Some(token) = &self.settings.worker_token {
+            variables.push(("MIRAI_TOKEN", token.clone()));
+        }
+        Blueprint {
+            name,
+            image: &self.settings.image,
+            variables,
+            labels: dispatcher.labels(),
+            network: self.settings.network.as_deref(),
+        }
+    }
+
+    /// Stops the workers of a host, all at a time, and returns when they have ended.
+    pub(crate) async fn stop(&self, dispatcher: &Dispatcher) -> Result<Outcome, EngineError> {
+        let mut stopping = JoinSet::new();
+        for container in self.engine.list(&dispatcher.filters(), false).await? {
+            let engine = self.engine.clone();
+            stopping.spawn(async move {
+                let stopped = engine.stop(&container.id).await;
+                (container.name().to_owned(), stopped)
+            });
+        }
+        let mut outcome = Outcome::default();
+        while let Some(ended) = stopping.join_next().await {
+            match ended {
+                Ok((name, Ok(()))) => outcome.done.push(name),
+                Ok((name, Err(error))) => outcome.failed.push((name, error.to_string())),
+                Err(error) => outcome.failed.push(("?".to_owned(), error.to_string())),
+            }
+        }
+        outcome.done.sort();
+        outcome.failed.sort();
+        Ok(outcome)
+    }
+
+    /// The workers that run, of all hosts.
+    pub(crate) async fn list(&self) -> Result<Vec<Worker>, EngineError> {
+        let containers = self
+            .engine
+            .list(&[DISPATCHER_LABEL.to_owned()], false)
+            .await?;
+        let mut workers: Vec<Worker> = containers.into_iter().filter_map(worker).collect();
+        workers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(workers)
+    }
+
+    /// Tries what a start takes, without starting: makes a container and removes it. Returns its id.
+    pub(crate) async fn try_create(&self) -> Result<String, EngineError> {
+        let name = format!("mirai-debug-{}", std::process::id());
+        let blueprint = Blueprint {
+            name: &name,
+            image: &self.settings.image,
+            variables: Vec::new(),
+            labels: Vec::new(),
+            network: self.settings.network.as_deref(),
+        };
+        // One that an earlier attempt could not remove.
+        self.engine.remove(&name).await?;
+        let id = self.engine.create(&blueprint).await?;
+        self.engine.remove(&id).await?;
+        Ok(id)
+    }
+}
+
+/// `None` for a container that has our label but not all that we give.
+fn worker(container: Container) -> Option<Worker> {
+    Some(Worker {
+        name: container.name().to_owned(),
+        dispatcher: container.label(DISPATCHER_LABEL)?.to_owned(),
+        port: container.label(PORT_LABEL)?.parse().ok()?,
+        id: container.id,
+        state: container.state,
+        status: container.status,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_dashes_for_the_dots_of_an_address() {
+        let name = |host, port| Dispatcher::new(host, port).unwrap().worker(3);
+        assert_eq!(name("192.0.2.4", 5555), "mirai-worker-192-0-2-4-5555-3");
+        assert_eq!(name("host.lan", 80), "mirai-worker-host-lan-80-3");
+        assert_eq!(name("fd00::1", 80), "mirai-worker-fd00--1-80-3");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for host in ["", "-x", "a b", "a/b", "a\nb", "é", "..", "a=b", "http://a"] {
+            assert_eq!(Dispatcher::new(host, 5555), None, "{host}");
+        }
+        assert_eq!(Dispatcher::new("192.0.2.4", 0), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! The program itself: what it listens to, what it writes, and how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use mirai_http::Request;
+
+struct Program {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Program {
+    fn start(variables: &[(&str, &str)]) -> Program {
+        let mut child = command(variables).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let address = line.split("listening at ").nth(1).unwrap();
+        let address = address.split(',').next().unwrap().to_owned();
+        Program {
+            child,
+            output,
+            address,
+        }
+    }
+
+    fn get(&self, path: &str) -> mirai_http::Response {
+        let url = format!("http://{}{path}", self.address);
+        Request::new("GET", url)
+            .timeout(Duration::from_secs(30))
+            .send()
+            .unwrap()
+    }
+
+    /// Its output, once it has been told to end and has.
+    fn end(mut self) -> String {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        rest
+    }
+}
+
+fn command(variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mirai-containers"));
+    command
+        .env_clear()
+        .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
+        .env("MIRAI_API_ADDRESS", "127.0.0.1")
+        // The system chooses one.
+        .env("MIRAI_API_PORT", "0")
+        .envs(variables.iter().copied());
+    command
+}
+
+#[test]
+fn every_request_is_answered_and_logged_and_sigterm_ends_it() {
+    let program = Program::start(&[]);
+    let response = program.get("/nowhere");
+    assert_eq!(response.status, 404);
+    assert!(response.text().contains("\"from\":\"127.0.0.1\""));
+    assert_eq!(program.get("/workers").status, 502);
+    let mut long = TcpStream::connect(&program.address).unwrap();
+    let head = "POST /workers/start HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    long.write_all(head.as_bytes()).unwrap();
+    let _ = long.write_all(&vec![b' '; 100_000]);
+    let mut answer = String::new();
+    BufReader::new(&long).read_line(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    drop(long);
+    let log = program.end();
+    assert!(
+        log.contains("Z] GET /nowhere from 127.0.0.1\n  refused (404): "),
+        "{log}"
+    );
+    assert!(
+        log.contains("Z] GET /workers from 127.0.0.1\n  refused (502): "),
+        "{log}"
+    );
+    assert!(
+        log.contains("Z] POST /workers/start from 127.0.0.1\n  refused (413): "),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_caller_that_says_nothing_does_not_hold_up_the_end() {
+    let program = Program::start(&[]);
+    let _silent = TcpStream::connect(&program.address).unwrap();
+    assert_eq!(program.get("/").status, 404);
+    program.end();
+}
+
+#[test]
+fn settings_that_cannot_be_used_end_it_with_a_reason() {
+    let output = command(&[("MIRAI_WORKERS", "many")]).output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("MIRAI_WORKERS must be a number of workers, not `many`"),
+        "{text}"
+    );
+}
