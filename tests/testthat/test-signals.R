@@ -169,3 +169,51 @@ test_that("a daemon that had a SIGPIPE while it was idle leaves without a word",
   ))
   expect_identical(log, "gone")
 })
+
+# Whether a process has a handler for SIGTERM.
+catches_term <- function(pid) {
+  mask <- sub("^SigCgt:[[:space:]]+", "", grep("^SigCgt:", readLines(sprintf("/proc/%d/status", pid)), value = TRUE))
+  bitwAnd(strtoi(substring(mask, nchar(mask) - 3L), 16L), bitwShiftL(1L, signals[["TERM"]] - 1L)) != 0L
+}
+
+test_that("SIGTERM has a daemon with autoexit = NA leave after its task, and a second one ends it", {
+  local_pool(url = local_url())
+  code <- sprintf("cat('code', mirai::daemon('%s', autoexit = NA), '\\n')", nextget("url"))
+  busy <- spawn(code)
+  await(info()[["connections"]] == 1L)
+  task <- hold()
+  task$started()
+  waiting <- mirai("another")
+  send(busy$pid, "TERM")
+  await(!catches_term(busy$pid))
+  task$open()
+  expect_identical(value(task$m), "held")
+  expect_match(busy$wait(), "code 0", all = FALSE)
+  expect_true(unresolved(waiting))
+
+  idle <- spawn(code)
+  expect_identical(value(waiting), "another")
+  send(idle$pid, "TERM")
+  expect_match(idle$wait(), "code 0", all = FALSE)
+
+  stuck <- spawn(code)
+  await(info()[["connections"]] == 1L)
+  task <- hold()
+  task$started()
+  send(stuck$pid, "TERM")
+  await(!catches_term(stuck$pid))
+  send(stuck$pid, "TERM")
+  expect_code(value(task$m), 19L)
+  expect_false(any(grepl("code", stuck$wait())))
+})
+
+test_that("SIGTERM is the end of other daemons at once", {
+  local_pool(url = local_url())
+  other <- spawn(sprintf("cat('code', mirai::daemon('%s'), '\\n')", nextget("url")))
+  await(info()[["connections"]] == 1L)
+  expect_false(catches_term(other$pid))
+  task <- hold()
+  task$started()
+  send(other$pid, "TERM")
+  expect_code(value(task$m), 19L)
+})

@@ -23,7 +23,7 @@ use crate::rng::Seed;
 use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
-/// hub, 0 to stay, `NA` to finish the task first. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
+/// hub, 0 to stay, `NA` to finish the task first, also at SIGTERM. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
 /// `Inf` for no limit. `attended`: someone may interrupt it while it is idle, even if this process is not in the foreground
 /// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of five R
 /// functions, the fourth of which may be `NULL`:
@@ -74,6 +74,11 @@ pub(crate) fn daemon_run<'r>(
         leave: LeaveHandle::default(),
     };
     leave_when_r_quits(&options.leave);
+    // One that finishes its task when the host goes does so, too, when it is asked to go itself.
+    let sigterm = match options.autoexit {
+        AutoExit::Finish => signals::note_sigterm(),
+        AutoExit::Yes | AutoExit::No => None,
+    };
     let interrupter = Arc::new(RInterrupter {
         thread: Interruptible::this(),
         swallowed: AtomicBool::new(false),
@@ -81,6 +86,7 @@ pub(crate) fn daemon_run<'r>(
     });
     let mut evaluator = REvaluator::new(scope, handlers, Arc::clone(&interrupter))?;
     let reason = run_worker(&options, &mut evaluator, interrupter);
+    drop(sigterm);
     // What an idle daemon has noted belongs to no task; as an error it would take the place of the code.
     signals::forget_errors();
     let reason = reason?;

@@ -118,7 +118,7 @@ fn run_session(
     };
     let end = service.run_tasks();
     if let (Some(membership), Ok(End::Left(reason))) = (membership, &end)
-        && *reason != LeaveReason::Told
+        && (*reason != LeaveReason::Told || options.leave.is_asked())
     {
         let grace = Duration::from_millis(membership.ticket.grace.into());
         data.0.deliver(Instant::now() + grace.min(DELIVERED_WITHIN));

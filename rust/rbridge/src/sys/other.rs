@@ -102,6 +102,11 @@ pub(crate) mod signals {
     /// Does nothing.
     pub(crate) fn deliver() {}
 
+    /// There is none to note.
+    pub(crate) fn note_sigterm() -> Option<()> {
+        None
+    }
+
     /// Never calls it.
     pub(crate) fn watch_quitting(_: impl Fn() + Send + 'static) {}
 

@@ -38,6 +38,9 @@ static REPLACED: AtomicBool = AtomicBool::new(false);
 /// Where a noted signal is told to the thread that waits for it; -1 for nowhere.
 static TELL: AtomicI32 = AtomicI32::new(-1);
 
+/// SIGTERM has come while a daemon was to leave by it in good order.
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
 /// R's thread.
 static THREAD: OnceLock<libc::pthread_t> = OnceLock::new();
 
@@ -213,8 +216,50 @@ pub(crate) fn deliver() {
     }
 }
 
-/// Calls `note`, on a thread of its own, whenever a signal by which R quits has been noted: for a native wait that has no
-/// end of its own. Once in a process; without a thread or a pipe to spare, a signal waits for the end of that wait.
+/// Has SIGTERM, from here on, noted as signals are by which R quits, until the guard is dropped; a second one ends the process. A
+/// signal that somebody has given another meaning keeps it: then there is no guard.
+pub(crate) fn note_sigterm() -> Option<SigtermNoted> {
+    if current(libc::SIGTERM).address != libc::SIG_DFL {
+        return None;
+    }
+    TERMINATED.store(false, Ordering::SeqCst);
+    set_sigterm(on_sigterm as *const () as libc::sighandler_t);
+    Some(SigtermNoted(()))
+}
+
+/// SIGTERM is [noted](note_sigterm).
+pub(crate) struct SigtermNoted(());
+
+impl Drop for SigtermNoted {
+    fn drop(&mut self) {
+        set_sigterm(libc::SIG_DFL);
+    }
+}
+
+fn set_sigterm(handler: libc::sighandler_t) {
+    // SAFETY: an action of zeros is valid; the handler is the default one or has the signature of a plain one, and the library
+    // that it belongs to is never unloaded.
+    unsafe {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        action.sa_sigaction = handler;
+        action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(libc::SIGTERM, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// On whatever thread the system chooses.
+extern "C" fn on_sigterm(_: libc::c_int) {
+    TERMINATED.store(true, Ordering::SeqCst);
+    tell();
+}
+
+fn is_quitting() -> bool {
+    PENDING.load(Ordering::SeqCst) & QUITTING != 0 || TERMINATED.load(Ordering::SeqCst)
+}
+
+/// Calls `note`, on a thread of its own, whenever a signal by which R quits, or SIGTERM, has been noted: for a native wait that
+/// has no end of its own. Once in a process; without a thread or a pipe to spare, a signal waits for the end of that wait.
 pub(crate) fn watch_quitting(note: impl Fn() + Send + 'static) {
     let (read, write) = match std::io::pipe() {
         Ok(ends) => ends,
@@ -231,7 +276,7 @@ pub(crate) fn watch_quitting(note: impl Fn() + Send + 'static) {
     use std::os::fd::IntoRawFd;
     TELL.store(write.into_raw_fd(), Ordering::Relaxed);
     // One that came just before.
-    if PENDING.load(Ordering::SeqCst) & QUITTING != 0 {
+    if is_quitting() {
         tell();
     }
 }
@@ -240,7 +285,7 @@ fn await_notes(mut read: std::io::PipeReader, note: impl Fn()) {
     use std::io::Read;
     let mut bytes = [0; 64];
     while let Ok(1..) = read.read(&mut bytes) {
-        if PENDING.load(Ordering::SeqCst) & QUITTING != 0 {
+        if is_quitting() {
             note();
         }
     }
