@@ -92,8 +92,8 @@ http_launch <- function(request, daemon, trust) {
   list(response = list(status = answer$status, headers = NULL, data = answer$body), failure = failure)
 }
 
-# Of a text that may be a whole page, the begin.
+# Of a text that may be a whole page, the begin; without the credentials of daemons, if the service has sent them back.
 shown_text <- function(text) {
-  text <- trimws(text)
+  text <- trimws(gsub("-----BEGIN .*-----END [A-Z ]*-----", "...", text))
   if (nchar(text, type = "bytes") > 1000L) paste0(substr(text, 1L, 1000L), "...") else text
 }

@@ -77,6 +77,19 @@ test_that("what does not start a daemon is told, with the answer", {
   expect_refused(launch_remote(1, config("/start", verify = "/no/such/file")), "12 | Entry not found", "launch_remote")
 })
 
+test_that("credentials that a service sends back are not shown", {
+  server <- http_server()
+  local_pool(url = "tls+tcp://127.0.0.1:0")
+  text <- NULL
+  withCallingHandlers(launch_remote(1, http_config(paste0(server$url, "/echo"), headers = NULL, data = "%s")), warning = function(w) {
+    text <<- conditionMessage(w)
+    invokeRestart("muffleWarning")
+  })
+  expect_match(text, "this is no mirai::daemon", fixed = TRUE)
+  expect_false(grepl("BEGIN", text), label = text)
+  expect_false(grepl("BEGIN", status()$failed$reason))
+})
+
 test_that("daemons() fails where no request is granted, and says how many were", {
   server <- http_server()
   config <- function(path) http_config(paste0(server$url, path), headers = NULL, data = "%s")

@@ -76,7 +76,9 @@ impl Launch {
 
     /// Whether there is nothing left that this process could wait for.
     pub(crate) fn is_settled(&self) -> bool {
-        self.came() + self.failed().0 + self.handed.load(Ordering::Relaxed) >= self.total
+        // One that was handed over may have come already.
+        let under_way = self.came().max(self.handed.load(Ordering::Relaxed));
+        under_way + self.failed().0 >= self.total
     }
 
     fn hand_over(&self, count: u64) {

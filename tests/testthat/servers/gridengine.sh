@@ -23,6 +23,7 @@ start() {
     command -v "$program" >/dev/null || lacking "needs $program of Grid Engine: .ci/servers installs it"
   done
   ! pgrep -x sge_qmaster >/dev/null || lacking "a Grid Engine runs here already"
+  getent hosts "$(hostname)" >/dev/null || lacking "Grid Engine has to find this machine by its name, $(hostname)"
   mkdir -p "$folder"
   echo "localhost $(hostname)" >"$cell/common/host_aliases"
   sge_qmaster

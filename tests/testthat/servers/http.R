@@ -61,6 +61,7 @@ repeat {
     "/start" = { start(text_of(request$body, "\"run\":\"(.*)\"\\}$")); answer(con, 200L, "{\"started\":1}") },
     "/agree" = answer(con, 202L, "in a while"),
     "/refuse" = answer(con, 500L, "no room for another one"),
+    "/echo" = answer(con, 400L, paste("this is no", request$body)),
     "/every-other" = if (count %% 2L) answer(con, 200L, "yes") else answer(con, 503L, "not now"),
     "/elsewhere" = answer(con, 302L, "", "Location: /start"),
     "/silent" = { silent[[count]] <- con; next },

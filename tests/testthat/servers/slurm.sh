@@ -75,12 +75,29 @@ EOF
 stop() {
   export SLURM_CONF="$folder/slurm.conf"
   test -f "$SLURM_CONF" || exit 0
+  # Before their files go.
+  servers=$(cat "$folder/slurmd.pid" "$folder/slurmctld.pid" 2>/dev/null || true)
+  scancel -f --user=root --signal=KILL --full 2>/dev/null || true
   scancel -f --user=root 2>/dev/null || true
+  for _ in $(seq 100); do
+    test -n "$(squeue -h 2>/dev/null)" || break
+    sleep 0.1
+  done
   scontrol shutdown 2>/dev/null || true
-  for file in slurmd.pid slurmctld.pid munge/pid; do
-    pid=$(cat "$folder/$file" 2>/dev/null) || continue
-    test "$file" != munge/pid || kill "$pid" 2>/dev/null || true
-    for _ in $(seq 100); do
+  end $servers
+  munge=$(cat "$folder/munge/pid" 2>/dev/null || true)
+  test -z "$munge" || kill "$munge" 2>/dev/null || true
+  end $munge
+  # What looks after a job that has not ended.
+  for pid in $(pgrep slurmstepd || true); do
+    ! grep -qzxF "SLURM_CONF=$SLURM_CONF" "/proc/$pid/environ" 2>/dev/null || kill -9 "$pid" 2>/dev/null || true
+  done
+}
+
+# Waits for the end of processes, and helps on in the end.
+end() {
+  for pid in "$@"; do
+    for _ in $(seq 50); do
       kill -0 "$pid" 2>/dev/null || break
       sleep 0.1
     done
