@@ -1,21 +1,46 @@
 //! Thousands of daemons: how long 2,000 take to join, what each costs the hub in memory, and 20,000 tasks on them beside as
-//! many on 20. The daemons are workers of the library, threads of another process (this program, started again).
+//! many on 20: a few at a time, so that most are only connected, and all at once, so that all work.
 //!
-//! Prints a line for each lane. Runs on Linux, with room for 5,000 open files in each process.
+//! The daemons are in another process (this program, started again): such as one thread simulates, and then workers of the
+//! library, with two threads each, which tells what is the hub's part and what that of 4,000 threads.
+//!
+//! Prints some lines for each lane and kind. Runs on Linux, with room for 5,000 open files in each process.
 
+mod simulated;
+
+use std::collections::VecDeque;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Access, Address, Hub, HubOptions, Task, TaskFlags};
+use mirai_hub::{Access, Address, Hub, HubOptions, Task, TaskFlags, TaskHandle};
 use mirai_lanes::Credentials;
 use mirai_worker::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 
 const URL: &str = "MIRAI_BENCH_URL";
 const SHOWN: &str = "MIRAI_BENCH_SHOWN";
 const COUNT: &str = "MIRAI_BENCH_COUNT";
+const KIND: &str = "MIRAI_BENCH_KIND";
 const TASKS: usize = 20_000;
 const ROUNDS: usize = 7;
+/// Fewer tasks than there are daemons in either fleet.
+const FEW: usize = 16;
+
+/// What the daemons are.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Workers,
+    Simulated,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Workers => "workers",
+            Kind::Simulated => "simulated daemons",
+        }
+    }
+}
 
 struct Echo;
 
@@ -46,8 +71,15 @@ struct Fleet {
     bytes: f64,
 }
 
+/// What 20,000 tasks took.
+struct Cost {
+    seconds: f64,
+    /// Of the hub's process.
+    cpu: f64,
+}
+
 impl Fleet {
-    fn of(url: &str, count: usize) -> Fleet {
+    fn of(url: &str, kind: Kind, count: usize) -> Fleet {
         let (access, shown) = match url.starts_with("tls") {
             true => Access::single_use("127.0.0.1").expect("certificates"),
             false => (Access::default(), Credentials::default()),
@@ -63,6 +95,7 @@ impl Fleet {
             .env(URL, hub.address().to_string())
             .env(SHOWN, shown.to_text())
             .env(COUNT, count.to_string())
+            .env(KIND, kind.name())
             .stdout(Stdio::null())
             .spawn()
             .expect("daemons");
@@ -77,24 +110,32 @@ impl Fleet {
         }
     }
 
-    fn seconds(&self) -> f64 {
-        let begun = Instant::now();
-        let submit = |_| {
-            self.hub
-                .submit(Task::new(vec![1; 200]))
-                .expect("it is open")
-        };
-        let tasks: Vec<_> = (0..TASKS).map(submit).collect();
-        tasks
-            .iter()
-            .for_each(|task| assert!(!task.wait().is_failure()));
-        begun.elapsed().as_secs_f64()
+    /// With so many tasks submitted and not collected at any time.
+    fn cost(&self, window: usize) -> Cost {
+        let (begun, cpu) = (Instant::now(), cpu_seconds());
+        let mut open = VecDeque::with_capacity(window);
+        for _ in 0..TASKS {
+            if open.len() == window {
+                collect(open.pop_front());
+            }
+            let task = self.hub.submit(Task::new(vec![1; 200]));
+            open.push_back(task.expect("it is open"));
+        }
+        open.into_iter().for_each(|task| collect(Some(task)));
+        Cost {
+            seconds: begun.elapsed().as_secs_f64(),
+            cpu: cpu_seconds() - cpu,
+        }
     }
 
     fn end(mut self) {
         drop(self.hub);
         self.daemons.wait().expect("our own child");
     }
+}
+
+fn collect(task: Option<TaskHandle>) {
+    assert!(task.is_some_and(|task| !task.wait().is_failure()));
 }
 
 /// Bytes of memory of this process.
@@ -104,25 +145,49 @@ fn resident() -> f64 {
     4096.0 * f64::from(pages.unwrap_or(0_u32))
 }
 
+/// Processor time of this process so far, which the system counts in hundredths of a second.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let user_and_system = after_name.split(' ').skip(12).take(2);
+    user_and_system
+        .map(|ticks| ticks.parse::<f64>().unwrap_or_default() / 100.0)
+        .sum()
+}
+
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
 }
 
-fn measure(url: &str) {
-    let many = Fleet::of(url, 2000);
-    let few = Fleet::of(url, 20);
-    let rounds: Vec<(f64, f64)> = (0..ROUNDS)
-        .map(|_| (few.seconds(), many.seconds()))
-        .collect();
-    let of_few = median(rounds.iter().map(|round| round.0).collect());
-    let ratio = median(rounds.iter().map(|(few, many)| many / few).collect());
+fn measure(url: &str, kind: Kind) {
+    let many = Fleet::of(url, kind, 2000);
+    let few = Fleet::of(url, kind, 20);
     println!(
-        "{url}: 2,000 joined in {:.2} s, {:.1} kB each; {TASKS} tasks on 20 take {:.3} s, on 2,000 {ratio:.2} times as long",
+        "{url}, {}: 2,000 joined in {:.2} s, {:.1} kB each",
+        kind.name(),
         many.joined_in.as_secs_f64(),
         many.bytes / 1000.0,
-        of_few,
     );
+    for window in [FEW, TASKS] {
+        let round = |_| (few.cost(window), many.cost(window));
+        let rounds: Vec<(Cost, Cost)> = (0..ROUNDS).map(round).collect();
+        let over = |of: fn(&Cost) -> f64| {
+            median(
+                rounds
+                    .iter()
+                    .map(|(few, many)| of(many) / of(few))
+                    .collect(),
+            )
+        };
+        println!(
+            "  {TASKS} tasks, {window} at a time: {:.3} s on 20, on 2,000 {:.2} times as long, with {:.2} times as much of the \
+             hub's processor time",
+            median(rounds.iter().map(|(few, _)| few.seconds).collect()),
+            over(|cost| cost.seconds),
+            over(|cost| cost.cpu),
+        );
+    }
     many.end();
     few.end();
 }
@@ -141,6 +206,12 @@ fn be_daemons() {
         ..WorkerOptions::new(address)
     };
     let count: usize = variable(COUNT).parse().expect("a number");
+    if variable(KIND) == Kind::Simulated.name() {
+        let hub = variable(URL).replace("tcp://", "");
+        let hub = hub.parse().expect("a numeric address");
+        simulated::serve(hub, count).expect("the hub listens");
+        return;
+    }
     let threads: Vec<_> = (0..count)
         .map(|_| {
             let options = options.clone();
@@ -160,6 +231,7 @@ fn main() {
         be_daemons();
         return;
     }
-    measure("tcp://127.0.0.1:0");
-    measure("tls+tcp://127.0.0.1:0");
+    measure("tcp://127.0.0.1:0", Kind::Simulated);
+    measure("tcp://127.0.0.1:0", Kind::Workers);
+    measure("tls+tcp://127.0.0.1:0", Kind::Workers);
 }

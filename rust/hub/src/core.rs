@@ -16,6 +16,7 @@
 //! after a daemon has come or gone, `room` after the number of queued bytes may have fallen.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ struct State {
     turned_away: HashMap<u32, OutOfFiles>,
     changes: u64,
     is_closed: bool,
+    /// How long a daemon whose connection broke may stay away.
+    grace: Duration,
 }
 
 struct Open {
@@ -219,6 +222,7 @@ impl Core {
             turned_away: HashMap::new(),
             changes: 0,
             is_closed: false,
+            grace: times.grace,
         };
         Core {
             launcher,
@@ -679,8 +683,10 @@ impl State {
             members,
             setups,
             numbers,
+            grace,
             ..
         } = self;
+        let mut loss = Loss::Died;
         for effect in scheduler.handle(timer.now(), event) {
             match effect {
                 Effect::Send { to, task, run } => {
@@ -710,6 +716,8 @@ impl State {
                     }
                 }
                 Effect::Forget { daemon } => {
+                    // What was sent to it is settled right after this.
+                    loss = Loss::StayedAway(*grace);
                     if let Some(member) = members.remove(daemon.index()) {
                         numbers.remove(&member.number);
                         work.forgotten.push(member);
@@ -718,7 +726,7 @@ impl State {
                 Effect::Settle { task, how } => {
                     if let Some(open) = tasks.get(task.index()) {
                         work.settle
-                            .push((Arc::clone(&open.cell), outcome(how, report.take())));
+                            .push((Arc::clone(&open.cell), outcome(how, report.take(), loss)));
                     }
                 }
                 Effect::Release { task } => {
@@ -761,7 +769,27 @@ fn new_ticket(times: BreakTimes) -> ReturnTicket {
     }
 }
 
-fn outcome(how: Settled, report: Option<Report>) -> Outcome {
+/// How a daemon was lost.
+#[derive(Clone, Copy)]
+enum Loss {
+    Died,
+    /// Its connection broke, and it has not returned within this time.
+    StayedAway(Duration),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::Died => f.write_str("its daemon died"),
+            Loss::StayedAway(grace) => write!(
+                f,
+                "the connection to its daemon broke, and the daemon did not return within {grace:?}"
+            ),
+        }
+    }
+}
+
+fn outcome(how: Settled, report: Option<Report>, loss: Loss) -> Outcome {
     match (how, report) {
         (
             Settled::Ended,
@@ -793,7 +821,7 @@ fn outcome(how: Settled, report: Option<Report>) -> Outcome {
         ) => Outcome::OutOfMemory,
         (Settled::TimedOut, _) => Outcome::TimedOut,
         (Settled::Cancelled, _) => Outcome::Cancelled,
-        (Settled::Lost | Settled::Ended, _) => Outcome::Lost("its daemon died".to_owned()),
+        (Settled::Lost | Settled::Ended, _) => Outcome::Lost(loss.to_string()),
         (Settled::Reset, _) => Outcome::Reset,
     }
 }

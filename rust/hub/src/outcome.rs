@@ -17,7 +17,8 @@ pub enum Outcome {
     TimedOut,
     /// The task was cancelled.
     Cancelled,
-    /// The daemon that evaluated it died, or no daemon could be started; the text says which.
+    /// The daemon that evaluated it died or stayed away for longer than its grace, or no daemon could be started; the text
+    /// says which.
     Lost(String),
     /// The hub was closed.
     Reset,

@@ -301,7 +301,10 @@ fn a_worker_that_does_not_return_in_time_is_lost_and_leaves_when_it_does() {
     worker.gate.wait_for_one();
     relay.set(Weather::Storm);
     relay.cut();
-    assert!(matches!(outcome(&task), Outcome::Lost(_)));
+    match outcome(&task) {
+        Outcome::Lost(why) => assert!(why.ends_with("did not return within 300ms"), "{why}"),
+        other => panic!("{other:?}"),
+    }
     until(|| hub.workers().is_empty());
     relay.set(Weather::Fair);
     worker.gate.open();
@@ -471,4 +474,34 @@ fn on_bad_lines_every_task_comes_to_its_end_once() {
     assert!(evaluations.values().all(|count| *count == 1));
     until(|| hub.workers().len() == 20);
     assert_eq!(hub.counts().cumulative, 30);
+}
+
+/// Lines that delay and break at random all the while, also as daemons introduce themselves.
+#[test]
+fn on_lines_that_lose_at_random_every_task_is_done_once() {
+    let (hub, first) = hub(Mode::Queue, LONG);
+    let at: SocketAddr = hub.address().to_string()[6..].parse().unwrap();
+    let hosts = [first, Relay::to(at), Relay::to(at)];
+    let workers: Vec<Worker> = (0..12)
+        .map(|n| Worker::start(&hosts[n % 3].url(), |options| options.asyncdial = true))
+        .collect();
+    connected(&hub, 12);
+    hosts.iter().for_each(|host| host.set(Weather::Rough));
+    let tasks: Vec<_> = (0..3000)
+        .map(|n| submit(&hub, &format!("task {n}")))
+        .collect();
+    for (n, task) in tasks.iter().enumerate() {
+        assert_eq!(value(task), format!("task {n}").into_bytes());
+    }
+    let breaks: u32 = hub.workers().iter().map(|worker| worker.returns).sum();
+    assert!(breaks > 0, "the weather was fair");
+    let evaluations = workers.iter().map(|worker| {
+        let ledger = worker.ledger.lock();
+        assert!(ledger.values().all(|count| *count == 1));
+        ledger.len()
+    });
+    assert_eq!(evaluations.sum::<usize>(), 3000);
+    hosts.iter().for_each(|host| host.set(Weather::Fair));
+    connected(&hub, 12);
+    assert_eq!(hub.counts().cumulative, 12);
 }

@@ -114,12 +114,16 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// Whether the process (`EMFILE`) or the system (`ENFILE`) has run out of files.
+/// Whether the process (`EMFILE`) or, where there is such a limit, the system (`ENFILE`) has run out of files.
 fn is_out_of_files(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()]
-        .map(Some)
-        .contains(&error.raw_os_error())
+    let full = [
+        Errno::MFILE,
+        #[cfg(unix)]
+        Errno::NFILE,
+    ];
+    full.iter()
+        .any(|full| error.raw_os_error() == Some(full.raw_os_error()))
 }
 
 /// The operating system's text, without the number that the standard library adds.

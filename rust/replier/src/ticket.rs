@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 
 /// What the thread that writes is told.
 #[derive(Debug)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "nobody writes there"))]
 pub(crate) enum Order {
     Reply(u32),
     End,

@@ -8,6 +8,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+/// One in so many pieces of data breaks its connection in rough weather.
+const BREAKS: u64 = 60;
+
+/// One in so many of the others is late.
+const LATE: u64 = 8;
+
 /// What the relay does with what it is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Weather {
@@ -15,6 +21,9 @@ pub enum Weather {
     Fair,
     /// Everything passes, later.
     Slow,
+    /// What passes is late by a random time, as where packets are lost and sent again, and now and then the connection
+    /// breaks in the middle of it.
+    Rough,
     /// Nothing passes, and nothing is lost.
     Still,
     /// Connections are taken and ended at once, as by a tunnel whose other end is gone.
@@ -27,6 +36,8 @@ struct State {
     connections: Vec<(TcpStream, TcpStream)>,
     /// The hub's ends of those whose other end was cut.
     forgotten: Vec<TcpStream>,
+    /// Random numbers of rough weather.
+    random: u64,
 }
 
 struct Shared {
@@ -51,6 +62,7 @@ impl Relay {
                     weather: Weather::Fair,
                     connections: Vec::new(),
                     forgotten: Vec::new(),
+                    random: u64::from(listener.local_addr().unwrap().port()),
                 }),
                 changed: Condvar::new(),
                 bytes: AtomicUsize::new(0),
@@ -123,12 +135,12 @@ fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
         while state.weather == Weather::Still {
             shared.changed.wait(&mut state);
         }
-        let is_slow = state.weather == Weather::Slow;
+        let (delay, passes) = state.fate(count);
         drop(state);
-        if is_slow {
-            std::thread::sleep(Duration::from_millis(20));
+        if delay > 0 {
+            std::thread::sleep(Duration::from_millis(delay));
         }
-        if to.write_all(&bytes[..count]).is_err() {
+        if to.write_all(&bytes[..passes]).is_err() || passes < count {
             break;
         }
         shared.bytes.fetch_add(count, Ordering::Relaxed);
@@ -141,6 +153,29 @@ fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
 }
 
 impl State {
+    /// By how many milliseconds so many bytes are late, and how many of them pass before the connection breaks.
+    fn fate(&mut self, count: usize) -> (u64, usize) {
+        match self.weather {
+            Weather::Slow => return (20, count),
+            Weather::Rough => {}
+            Weather::Fair | Weather::Still | Weather::Storm => return (0, count),
+        }
+        if self.random(BREAKS) == 0 {
+            return (0, self.random(count as u64) as usize);
+        }
+        let is_late = self.random(LATE) == 0;
+        (if is_late { self.random(30) } else { 0 }, count)
+    }
+
+    /// A number below `limit`.
+    fn random(&mut self, limit: u64) -> u64 {
+        // An odd multiplier, and an increment, give all numbers in turn; the upper half is the more random.
+        self.random = (self.random)
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % limit
+    }
+
     fn keeps(&self, stream: &TcpStream) -> bool {
         let port = |stream: &TcpStream| stream.local_addr().ok();
         let at = port(stream);

@@ -201,12 +201,9 @@ fn notice_silence<S: std::os::fd::AsFd>(stream: &S, silence: Duration) -> io::Re
     use rustix::net::sockopt;
     let interval = silence / 3;
     sockopt::set_socket_keepalive(stream, true)?;
-    #[cfg(not(any(target_os = "openbsd", target_vendor = "apple")))]
-    sockopt::set_tcp_keepidle(stream, interval)?;
-    #[cfg(target_vendor = "apple")]
-    sockopt::set_tcp_keepalive(stream, interval)?;
     #[cfg(not(target_os = "openbsd"))]
     {
+        sockopt::set_tcp_keepidle(stream, interval)?;
         sockopt::set_tcp_keepintvl(stream, interval)?;
         sockopt::set_tcp_keepcnt(stream, 2)?;
     }

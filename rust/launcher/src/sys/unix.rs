@@ -231,6 +231,7 @@ impl Terminator {
     }
 
     /// Ends it at once, with what it has started.
+    #[cfg(target_os = "linux")]
     pub(crate) fn kill_group(&self) {
         let _ = rustix::process::kill_process_group(self.0, Signal::KILL);
     }
@@ -249,6 +250,7 @@ pub(crate) fn terminate_rest(daemon: Pid) {
 }
 
 /// Lets a process go on that somebody has stopped. Of no consequence to one that runs, or to another that has its id by now.
+#[cfg(target_os = "linux")]
 pub(crate) fn resume(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, Signal::CONT);

@@ -111,5 +111,8 @@ pub(crate) mod signals {
     pub(crate) fn watch_quitting(_: impl Fn() + Send + 'static) {}
 
     /// Does nothing.
+    pub(crate) fn forget_all() {}
+
+    /// Does nothing.
     pub(crate) fn forget_errors() {}
 }
