@@ -422,7 +422,7 @@ impl Core {
         let Seat { daemon, .. } = seat;
         let bytes = payload.len();
         self.with_state(|state, timer, work| {
-            let current = state.scheduler.daemon_task(daemon);
+            let is_there = state.scheduler.has_run(daemon, RunId(run));
             let Some(member) = state.seated(seat) else {
                 return;
             };
@@ -435,7 +435,7 @@ impl Core {
                 state.handle(timer, work, Event::SetUpEnded { daemon, last }, None);
                 return;
             }
-            if current.is_some_and(|(_, at)| at == run) {
+            if is_there {
                 member.workload.ended();
             }
             let event = Event::TaskEnded { daemon, run, last };

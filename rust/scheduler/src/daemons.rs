@@ -29,9 +29,9 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) stage: Stage,
-    /// Number of the last barrier submitted before it joined: it is a member of those above.
-    pub(crate) joined_after: u64,
-    /// Number of the last barrier it is done with: has an evaluation of, or has none to get from.
+    /// Epoch in which it joined: it is a member of the barriers above.
+    pub(crate) joined_in: u64,
+    /// Epoch of the last barrier it is done with: has an evaluation of, or has none to get from.
     pub(crate) passed: u64,
     pub(crate) sent: List<InLine>,
     /// What it has to do before its first task, and has not reported on.
@@ -51,7 +51,6 @@ impl Chain for Rest {
         &mut daemon.rest
     }
 
-    #[cfg(test)]
     fn look(daemon: &Daemon) -> &Link {
         &daemon.rest
     }
@@ -68,7 +67,6 @@ impl Chain for Turn {
         &mut daemon.turn
     }
 
-    #[cfg(test)]
     fn look(daemon: &Daemon) -> &Link {
         &daemon.turn
     }
@@ -96,7 +94,7 @@ impl Daemons {
     pub(crate) fn reserve(&mut self) -> DaemonId {
         let slot = self.slots.insert(Daemon {
             stage: Stage::Reserved,
-            joined_after: 0,
+            joined_in: 0,
             passed: 0,
             sent: List::default(),
             setups: 0,
@@ -143,10 +141,10 @@ impl Daemons {
     }
 
     /// A reserved daemon is there, at rest, and the last to get something, also in turn.
-    pub(crate) fn join(&mut self, slot: Slot, joined_after: u64) {
+    pub(crate) fn join(&mut self, slot: Slot, joined_in: u64) {
         let daemon = self.get_mut(slot);
         daemon.stage = Stage::Resting;
-        daemon.joined_after = joined_after;
+        daemon.joined_in = joined_in;
         self.idle.push_back(&mut self.slots, slot);
         self.turns.push_back(&mut self.slots, slot);
     }

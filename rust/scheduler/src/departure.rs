@@ -13,7 +13,7 @@ impl Scheduler {
             return;
         };
         self.tally.cumulative += 1;
-        self.daemons.join(daemon, self.queue.last_barrier());
+        self.daemons.join(daemon, self.queue.epoch);
         if self.setups > 0 {
             self.wake(daemon);
             self.daemons.get_mut(daemon).setups = self.setups;
@@ -29,6 +29,7 @@ impl Scheduler {
             return;
         };
         self.daemons.get_mut(daemon).setups -= 1;
+        self.note_turn(daemon);
         self.note_done(daemon, last);
     }
 
@@ -107,7 +108,7 @@ impl Scheduler {
     /// A task that was sent and not begun waits again, unless nobody waits for it.
     fn put_back(&mut self, task: Slot, disposition: Disposition) {
         let entry = &self.tasks[task];
-        let for_members = entry.barrier != 0 && disposition == Disposition::Dropped;
+        let for_members = entry.is_evaluation && disposition == Disposition::Dropped;
         if entry.settled() == Some(true) || for_members {
             self.finish(task, Settled::Lost);
             return;
@@ -121,7 +122,7 @@ impl Scheduler {
     /// Barriers do not wait for a daemon that is gone.
     fn settle_membership(&mut self, daemon: Slot, disposition: Disposition) {
         let entry = self.daemons.get(daemon);
-        let passed = entry.passed.max(entry.joined_after);
+        let passed = entry.passed.max(entry.joined_in);
         for barrier in self.queue.barriers_above(passed) {
             let over = self
                 .queue

@@ -1,8 +1,8 @@
 //! Bringing waiting tasks and resting daemons together.
 
-use crate::daemons::Stage;
+use crate::daemons::{Daemon, Stage};
 use crate::slab::Slot;
-use crate::tasks::Phase;
+use crate::tasks::{Phase, Progress};
 use crate::{Effect, RunId, Scheduler};
 
 impl Scheduler {
@@ -35,7 +35,7 @@ impl Scheduler {
 
     /// Whether a resting daemon is among the parked: it is done with the barrier that holds the queue.
     pub(crate) fn is_parked(&self, daemon: Slot) -> bool {
-        self.queue.barrier() == Some(self.daemons.get(daemon).passed)
+        self.queue.barrier(&self.tasks) == Some(self.daemons.get(daemon).passed)
     }
 
     /// Takes a daemon off the resting ones, as it gets something to do or leaves.
@@ -52,7 +52,7 @@ impl Scheduler {
 
     /// To be called when evaluations have left the queue: the end of the barrier at its head frees the parked.
     pub(crate) fn note_barrier(&mut self) {
-        if self.queue.barrier().is_none() {
+        if self.queue.barrier(&self.tasks).is_none() {
             self.daemons.unpark();
         }
     }
@@ -66,7 +66,7 @@ impl Scheduler {
         let Some(daemon) = parked.or(self.daemons.idle.front()) else {
             return false;
         };
-        let Some(task) = self.queue.pop_returned() else {
+        let Some(task) = self.queue.pop_returned(&mut self.tasks) else {
             return false;
         };
         self.wake(daemon);
@@ -78,7 +78,7 @@ impl Scheduler {
         let Some(daemon) = self.daemons.idle.front() else {
             return false;
         };
-        if let Some(barrier) = self.queue.barrier() {
+        if let Some(barrier) = self.queue.barrier(&self.tasks) {
             self.dispatch_evaluation(daemon, barrier);
             return true;
         }
@@ -92,7 +92,7 @@ impl Scheduler {
 
     /// Hands an idle daemon its evaluation or, if there is none for it, parks it.
     fn dispatch_evaluation(&mut self, daemon: Slot, barrier: u64) {
-        let member = self.daemons.get(daemon).joined_after < barrier;
+        let member = self.daemons.get(daemon).joined_in < barrier;
         match self.queue.pop_evaluation(&mut self.tasks, member) {
             Some(task) => {
                 self.daemons.wake(daemon, false);
@@ -100,6 +100,22 @@ impl Scheduler {
                 self.note_barrier();
             }
             None => self.daemons.park(daemon, barrier),
+        }
+    }
+
+    /// A daemon that is set up has begun the first of its tasks.
+    pub(crate) fn note_turn(&mut self, daemon: Slot) {
+        let Daemon {
+            sent, setups: 0, ..
+        } = self.daemons.get(daemon)
+        else {
+            return;
+        };
+        let Some(first) = sent.front() else { return };
+        if let Phase::Sent { progress, .. } = &mut self.tasks[first].phase
+            && *progress == Progress::Assigned
+        {
+            *progress = Progress::Begun;
         }
     }
 
@@ -117,12 +133,15 @@ impl Scheduler {
         task.phase = Phase::Sent {
             daemon,
             run,
+            progress: Progress::Assigned,
             settled,
         };
-        let barrier = task.barrier;
         let entry = self.daemons.get_mut(daemon);
-        entry.passed = entry.passed.max(barrier);
+        if task.is_evaluation {
+            entry.passed = entry.passed.max(task.epoch);
+        }
         entry.sent.push_back(&mut self.tasks, slot);
+        self.note_turn(daemon);
         let to = self.daemons.id(daemon);
         self.outbox.push_back(Effect::Send {
             to,

@@ -2,12 +2,12 @@
 
 use crate::scheduler::Due;
 use crate::slab::Slot;
-use crate::tasks::{Phase, Place};
+use crate::tasks::{Phase, Place, Progress};
 use crate::{DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
 
 impl Scheduler {
     pub(crate) fn on_task_ended(&mut self, id: DaemonId, run: RunId, last: bool) {
-        let Some((daemon, task)) = self.current(id, run) else {
+        let Some((daemon, task)) = self.find_run(id, run) else {
             self.ignored += 1;
             return;
         };
@@ -16,6 +16,7 @@ impl Scheduler {
             .sent
             .remove(&mut self.tasks, task);
         self.finish(task, Settled::Ended);
+        self.note_turn(daemon);
         self.note_done(daemon, last);
     }
 
@@ -50,8 +51,7 @@ impl Scheduler {
 
     /// Each launch answers for one task, so the oldest goes even if it has its outcome: others have their own launch.
     pub(crate) fn on_launch_failed(&mut self) {
-        let oldest = self.queue.returned.values().next().copied();
-        match oldest.or(self.queue.front().tasks.front()) {
+        match self.queue.oldest() {
             Some(slot) if self.mode == Mode::Single => self.drop_waiting(slot, Settled::Lost),
             Some(_) | None => self.ignored += 1,
         }
@@ -64,7 +64,7 @@ impl Scheduler {
         };
         self.queue.remove(&mut self.tasks, slot, place);
         self.end_waiting(slot, how);
-        if let Place::Evaluation { .. } = place {
+        if place == Place::Evaluation {
             self.note_barrier();
         }
     }
@@ -85,8 +85,7 @@ impl Scheduler {
             (Mode::Queue, Phase::Waiting { .. }) => self.drop_waiting(slot, how),
             (Mode::Queue, Phase::Sent { daemon, run, .. }) => {
                 self.settle(slot, how);
-                let daemon = self.daemons.id(daemon);
-                self.outbox.push_back(Effect::Interrupt { daemon, run });
+                self.recall(slot, daemon, run);
             }
             (Mode::Direct | Mode::Single, Phase::Waiting { .. } | Phase::Sent { .. }) => {
                 self.settle(slot, how);
@@ -95,10 +94,22 @@ impl Scheduler {
         }
     }
 
-    /// The daemon of this name and the task it evaluates, if that is this run.
-    fn current(&self, id: DaemonId, run: RunId) -> Option<(Slot, Slot)> {
+    /// Asks a daemon to give up a task that it was sent.
+    fn recall(&mut self, task: Slot, daemon: Slot, run: RunId) {
+        if let Phase::Sent { progress, .. } = &mut self.tasks[task].phase {
+            *progress = Progress::Recalled;
+        }
+        let daemon = self.daemons.id(daemon);
+        self.outbox.push_back(Effect::Interrupt { daemon, run });
+    }
+
+    /// The daemon of this id, and the task it was sent as this run: the first, unless it works in another order than
+    /// that of sending.
+    pub(crate) fn find_run(&self, id: DaemonId, run: RunId) -> Option<(Slot, Slot)> {
         let daemon = self.daemons.find_reachable(id)?;
-        let task = self.daemons.get(daemon).sent.front()?;
+        let sent = self.daemons.get(daemon).sent.iter(&self.tasks);
+        let mut from_there = sent.skip_while(|task| self.run_of(*task) < Some(run));
+        let task = from_there.next()?;
         (self.run_of(task) == Some(run)).then_some((daemon, task))
     }
 }

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::daemons::{Daemon, Stage};
-use crate::queue::Segment;
 use crate::scheduler::Due;
 use crate::slab::Slot;
-use crate::tasks::{Phase, Place};
+use crate::tasks::{Phase, Place, Progress};
 use crate::{Mode, Scheduler};
 
 /// Where the lists say a task is.
@@ -22,7 +21,8 @@ impl Scheduler {
         self.check_sums();
         self.check_timers();
         self.check_daemons();
-        self.check_segments();
+        self.check_barriers();
+        self.check_progress();
         self.check_nothing_left_to_do();
         if self.mode != Mode::Direct {
             self.check_order();
@@ -34,7 +34,7 @@ impl Scheduler {
         self.check_invariants();
         assert_eq!(self.tasks.len(), 0, "no task is left");
         assert_eq!(self.memory.sum.used, 0, "no bytes are left");
-        assert_eq!(self.queue.segments.len(), 1, "no barrier is left");
+        assert_eq!(self.queue.barriers.len(), 0, "no barrier is left");
     }
 
     /// Each task is in the one list its phase says, and in no other.
@@ -44,17 +44,16 @@ impl Scheduler {
             assert_eq!(found.insert(slot, place), None, "a task is in one list");
         };
         let entries = &self.tasks;
-        self.queue
-            .returned
-            .values()
-            .for_each(|&slot| note(slot, Found::Waiting(Place::Returned)));
-        for segment in &self.queue.segments {
-            let number = segment.number;
-            for slot in segment.evaluations.slots(entries) {
-                note(slot, Found::Waiting(Place::Evaluation { segment: number }));
-            }
-            for slot in segment.tasks.slots(entries) {
-                note(slot, Found::Waiting(Place::Task { segment: number }));
+        for slot in self.queue.returned.slots(entries) {
+            note(slot, Found::Waiting(Place::Returned));
+        }
+        for slot in self.queue.tasks.slots(entries) {
+            note(slot, Found::Waiting(Place::Task));
+        }
+        for (epoch, barrier) in (self.queue.first_epoch()..).zip(&self.queue.barriers) {
+            for slot in barrier.evaluations.slots(entries) {
+                note(slot, Found::Waiting(Place::Evaluation));
+                assert_eq!(entries[slot].epoch, epoch, "evaluations know their barrier");
             }
         }
         for daemon in self.daemons.slots.slots() {
@@ -166,7 +165,7 @@ impl Scheduler {
                 assert!(daemon.sent.len() <= 1, "one task at a time");
             }
         }
-        let barrier = self.queue.barrier();
+        let barrier = self.queue.barrier(&self.tasks);
         let passed = |slot: &Slot| Some(self.daemons.get(*slot).passed) == barrier;
         assert!(
             parked.iter().all(passed),
@@ -175,18 +174,15 @@ impl Scheduler {
         assert!(!idle.iter().any(passed), "the idle have not");
     }
 
-    fn check_segments(&self) {
-        for (index, segment) in self.queue.segments.iter().enumerate() {
-            let Segment {
-                number, waiting, ..
-            } = segment;
-            assert_eq!(
-                *number,
-                self.queue.front().number + index as u64,
-                "numbers have no gap"
-            );
+    fn check_barriers(&self) {
+        let first = self.queue.barriers.front();
+        assert!(
+            first.is_none_or(|barrier| !barrier.evaluations.is_empty()),
+            "barriers that are over at the head are dropped"
+        );
+        for (epoch, barrier) in (self.queue.first_epoch()..).zip(&self.queue.barriers) {
             let waits = |daemon: &&Daemon| {
-                connected(daemon) && daemon.joined_after < *number && daemon.passed < *number
+                connected(daemon) && daemon.joined_in < epoch && daemon.passed < epoch
             };
             let daemons = self
                 .daemons
@@ -194,16 +190,37 @@ impl Scheduler {
                 .slots()
                 .map(|slot| self.daemons.get(slot));
             let members = daemons.filter(waits).count();
-            assert_eq!(*waiting as usize, members, "members that wait are counted");
+            assert_eq!(barrier.waiting as usize, members, "members are counted");
+        }
+    }
+
+    /// What a daemon evaluates is the first it has.
+    fn check_progress(&self) {
+        for daemon in self
+            .daemons
+            .slots
+            .slots()
+            .map(|slot| self.daemons.get(slot))
+        {
+            for (place, slot) in daemon.sent.slots(&self.tasks).into_iter().enumerate() {
+                let Phase::Sent { progress, .. } = self.tasks[slot].phase else {
+                    panic!("what a daemon has was sent");
+                };
+                let expected = match place {
+                    0 if daemon.setups == 0 => Progress::Begun,
+                    _ => Progress::Assigned,
+                };
+                let recalled = progress == Progress::Recalled;
+                assert!(recalled || progress == expected, "{:?}", self.tasks[slot]);
+            }
         }
     }
 
     /// Nothing waits that could be sent.
     fn check_nothing_left_to_do(&self) {
-        let front = self.queue.front();
-        let ready = !front.evaluations.is_empty() || !front.tasks.is_empty();
         assert!(
-            !ready || self.daemons.idle.is_empty(),
+            (self.queue.tasks.is_empty() && self.queue.barriers.is_empty())
+                || self.daemons.idle.is_empty(),
             "no daemon idles while tasks wait"
         );
         let resting = !self.daemons.idle.is_empty() || !self.daemons.parked.is_empty();
@@ -216,20 +233,17 @@ impl Scheduler {
     /// The queue is in order of submission.
     fn check_order(&self) {
         let entries = &self.tasks;
-        let mut last = 0;
-        let mut next = |slot: Slot| {
-            assert!(last < self.tasks[slot].order, "the queue is in order");
-            last = self.tasks[slot].order;
-        };
-        self.queue.returned.values().for_each(|&slot| next(slot));
-        for segment in &self.queue.segments {
-            segment
-                .evaluations
-                .slots(entries)
-                .into_iter()
-                .for_each(&mut next);
-            segment.tasks.slots(entries).into_iter().for_each(&mut next);
-        }
+        let evaluations = self.queue.barriers.iter();
+        let evaluations = evaluations.flat_map(|barrier| barrier.evaluations.slots(entries));
+        let mut line: Vec<Slot> = self.queue.tasks.slots(entries);
+        line.extend(evaluations);
+        line.sort_by_key(|slot| (entries[*slot].epoch, !entries[*slot].is_evaluation));
+        let line = self.queue.returned.slots(entries).into_iter().chain(line);
+        let orders: Vec<u64> = line.map(|slot| entries[slot].order).collect();
+        assert!(
+            orders.is_sorted_by(|before, after| before < after),
+            "the queue is in order: {orders:?}"
+        );
     }
 }
 

@@ -18,8 +18,9 @@
 //! Tasks and daemons live in slabs and are chained through their slots, deadlines in a hierarchical wheel, so each
 //! operation takes constant time, cancellation included; slabs shrink after a burst, at a cost that is constant when spread over
 //! the tasks of the burst. The exceptions: a daemon that goes takes time in proportion to what was sent to it and to the
-//! pending barriers it had not passed, each of which may lose an evaluation with it; and putting back a task that crossed with
-//! its daemon's goodbye is logarithmic in the number of tasks so put back and not yet sent again.
+//! pending barriers it had not passed, each of which may lose an evaluation with it; a daemon that reports in another order
+//! than that of sending is charged for what it has of earlier runs; and a task that is put back has to pass those that were put
+//! back before it and submitted after it: none, if daemons give back in the order in which they were sent to.
 //!
 //! Start reading at `scheduler.rs`, then `dispatch.rs`.
 #![forbid(unsafe_code)]

@@ -25,7 +25,6 @@ impl Link {
 pub(crate) trait Chain {
     type Entry;
     fn link(entry: &mut Self::Entry) -> &mut Link;
-    #[cfg(test)]
     fn look(entry: &Self::Entry) -> &Link;
 }
 
@@ -66,6 +65,20 @@ impl<C: Chain> List<C> {
         (self.tail != END).then_some(self.tail)
     }
 
+    /// The entry before one of this list.
+    pub(crate) fn before(entries: &Slab<C::Entry>, slot: Slot) -> Option<Slot> {
+        let Link { previous, .. } = *C::look(&entries[slot]);
+        (previous != END).then_some(previous)
+    }
+
+    /// All entries, from the front.
+    pub(crate) fn iter(&self, entries: &Slab<C::Entry>) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self.front(), |slot| {
+            let Link { next, .. } = *C::look(&entries[*slot]);
+            (next != END).then_some(next)
+        })
+    }
+
     pub(crate) fn push_back(&mut self, entries: &mut Slab<C::Entry>, slot: Slot) {
         *C::link(&mut entries[slot]) = Link {
             previous: self.tail,
@@ -89,6 +102,26 @@ impl<C: Chain> List<C> {
             None => self.tail = slot,
         }
         self.head = slot;
+        self.len += 1;
+    }
+
+    /// Puts an entry behind another of this list, or at the front.
+    pub(crate) fn insert_after(
+        &mut self,
+        entries: &mut Slab<C::Entry>,
+        previous: Option<Slot>,
+        slot: Slot,
+    ) {
+        let Some(previous) = previous else {
+            return self.push_front(entries, slot);
+        };
+        let next = C::look(&entries[previous]).next;
+        if next == END {
+            return self.push_back(entries, slot);
+        }
+        *C::link(&mut entries[slot]) = Link { previous, next };
+        C::link(&mut entries[previous]).next = slot;
+        C::link(&mut entries[next]).previous = slot;
         self.len += 1;
     }
 

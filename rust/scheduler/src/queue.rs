@@ -1,29 +1,19 @@
-//! The queue: tasks in FIFO order, cut into segments by the barriers of `everywhere()`.
+//! The queue: tasks in FIFO order, among them the barriers of `everywhere()`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::list::List;
 use crate::slab::Slot;
 use crate::tasks::{InLine, Phase, Place, Tasks};
 
-/// A barrier with what was submitted after it. Those of the front segment with evaluations left make the head of the
-/// queue; the segment numbered 0 has none.
+/// A barrier: tasks of its epoch or a later one wait until all of its evaluations have been handed to daemons.
 #[derive(Debug, Default)]
-pub(crate) struct Segment {
-    pub(crate) number: u64,
+pub(crate) struct Barrier {
     /// Evaluations not yet handed to a daemon.
     pub(crate) evaluations: List<InLine>,
     /// Members, daemons that were connected at submission, that still are and have not got theirs. What evaluations there
     /// are beyond this number is for daemons that join later.
     pub(crate) waiting: u32,
-    /// Tasks behind the barrier.
-    pub(crate) tasks: List<InLine>,
-}
-
-impl Segment {
-    fn is_over(&self) -> bool {
-        self.evaluations.is_empty() && self.tasks.is_empty()
-    }
 }
 
 /// What becomes of the evaluation of a member that leaves before it has passed the barrier.
@@ -36,87 +26,79 @@ pub(crate) enum Disposition {
 }
 
 /// All waiting tasks.
-#[derive(Debug)]
+///
+/// Time is cut into *epochs* by the barriers: each task has the number of those that were submitted before it, so that
+/// tasks are in one list, whatever barriers are between them. A further list of tasks, of another priority or for some
+/// daemons only, is held by the same barriers.
+#[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Never empty: the front one is being worked off, the back one takes new tasks.
-    pub(crate) segments: VecDeque<Segment>,
-    /// Tasks put back by daemons that left, by order of submission. All were at the head of the queue once, so they
-    /// precede what is in the segments, barriers included.
-    pub(crate) returned: BTreeMap<u64, Slot>,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            segments: VecDeque::from([Segment::default()]),
-            returned: BTreeMap::new(),
-        }
-    }
+    /// Tasks put back by daemons that left, in order of submission. All were at the head of the queue once, so they
+    /// precede all else, barriers included.
+    pub(crate) returned: List<InLine>,
+    /// Tasks in order of submission, and so of their epochs.
+    pub(crate) tasks: List<InLine>,
+    /// The barriers of the last epochs, from the first that has evaluations left.
+    pub(crate) barriers: VecDeque<Barrier>,
+    /// How many barriers there have been.
+    pub(crate) epoch: u64,
 }
 
 impl Queue {
-    /// Whether nothing waits; without barriers there is a single segment.
+    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.returned.is_empty() && self.segments.len() == 1 && self.front().is_over()
+        self.returned.is_empty() && self.tasks.is_empty() && self.barriers.is_empty()
     }
 
-    pub(crate) fn front(&self) -> &Segment {
-        &self.segments[0]
+    /// Epoch of the first barrier that is kept.
+    pub(crate) fn first_epoch(&self) -> u64 {
+        self.epoch + 1 - self.barriers.len() as u64
     }
 
-    pub(crate) fn front_mut(&mut self) -> &mut Segment {
-        &mut self.segments[0]
+    /// Epoch of the barrier that holds the queue, if one is at its head.
+    pub(crate) fn barrier(&self, tasks: &Tasks) -> Option<u64> {
+        let barrier = self.barriers.front()?;
+        let epoch = self.first_epoch();
+        let before = |task: Slot| tasks[task].epoch < epoch;
+        let holds = !barrier.evaluations.is_empty() && !self.tasks.front().is_some_and(before);
+        holds.then_some(epoch)
     }
 
-    /// Number of the last barrier submitted.
-    pub(crate) fn last_barrier(&self) -> u64 {
-        self.front().number + self.segments.len() as u64 - 1
-    }
-
-    /// Number of the barrier that holds the queue, if one is at its head.
-    pub(crate) fn barrier(&self) -> Option<u64> {
-        let front = self.front();
-        (!front.evaluations.is_empty()).then_some(front.number)
-    }
-
-    /// Drops segments that are worked off.
+    /// Drops barriers that hold nothing any more.
     pub(crate) fn advance(&mut self) {
-        while self.segments.len() > 1 && self.front().is_over() {
-            self.segments.pop_front();
+        let is_over = |barrier: &Barrier| barrier.evaluations.is_empty();
+        while self.barriers.front().is_some_and(is_over) {
+            self.barriers.pop_front();
         }
     }
 
     pub(crate) fn push_task(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let number = self.last_barrier();
-        let back = self.segments.len() - 1;
-        self.segments[back].tasks.push_back(tasks, slot);
-        wait(tasks, slot, Place::Task { segment: number });
+        self.tasks.push_back(tasks, slot);
+        tasks[slot].epoch = self.epoch;
+        wait(tasks, slot, Place::Task);
     }
 
-    /// Opens a segment whose barrier has no evaluations yet.
+    /// Begins an epoch, by a barrier that has no evaluations yet.
     pub(crate) fn push_barrier(&mut self, members: u32) {
-        let number = self.last_barrier() + 1;
-        self.segments.push_back(Segment {
-            number,
+        self.epoch += 1;
+        self.barriers.push_back(Barrier {
+            evaluations: List::default(),
             waiting: members,
-            ..Segment::default()
         });
     }
 
     /// Adds an evaluation to the last barrier.
     pub(crate) fn push_evaluation(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let number = self.last_barrier();
-        let back = self.segments.len() - 1;
-        let segment = &mut self.segments[back];
-        segment.evaluations.push_back(tasks, slot);
-        tasks[slot].barrier = number;
-        wait(tasks, slot, Place::Evaluation { segment: number });
+        let barrier = self.barrier_of(self.epoch);
+        barrier.evaluations.push_back(tasks, slot);
+        tasks[slot].epoch = self.epoch;
+        tasks[slot].is_evaluation = true;
+        wait(tasks, slot, Place::Evaluation);
     }
 
-    /// Puts back a task that was sent and not begun.
+    /// Puts back a task that was sent and not begun. That is the last in order where daemons give back in the order in
+    /// which they were sent to.
     pub(crate) fn push_returned(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let before = self.returned.insert(tasks[slot].order, slot);
-        debug_assert!(before.is_none(), "orders of submission differ");
+        self.returned.insert_in_order(tasks, slot);
         if let Phase::Sent { settled, .. } = tasks[slot].phase {
             tasks[slot].phase = Phase::Waiting {
                 place: Place::Returned,
@@ -125,67 +107,69 @@ impl Queue {
         }
     }
 
-    pub(crate) fn pop_returned(&mut self) -> Option<Slot> {
-        self.returned.pop_first().map(|(_, slot)| slot)
+    pub(crate) fn pop_returned(&mut self, tasks: &mut Tasks) -> Option<Slot> {
+        self.returned.pop_front(tasks)
     }
 
-    /// Takes the first evaluation of the front barrier, for a member or for a daemon that joined later.
+    /// Takes the first evaluation of the barrier at the head, for a member or for a daemon that joined later.
     pub(crate) fn pop_evaluation(&mut self, tasks: &mut Tasks, member: bool) -> Option<Slot> {
-        let front = self.front_mut();
+        let barrier = self.barriers.front_mut()?;
         if member {
-            front.waiting -= 1;
-        } else if front.evaluations.len() <= front.waiting {
+            barrier.waiting -= 1;
+        } else if barrier.evaluations.len() <= barrier.waiting {
             return None;
         }
-        front.evaluations.pop_front(tasks)
+        barrier.evaluations.pop_front(tasks)
     }
 
+    /// Takes the first task, whatever barrier is before it.
     pub(crate) fn pop_task(&mut self, tasks: &mut Tasks) -> Option<Slot> {
-        self.front_mut().tasks.pop_front(tasks)
+        self.tasks.pop_front(tasks)
+    }
+
+    /// The task that is first in line where there are no barriers.
+    pub(crate) fn oldest(&self) -> Option<Slot> {
+        self.returned.front().or(self.tasks.front())
     }
 
     /// Takes out a task from wherever it waits.
     pub(crate) fn remove(&mut self, tasks: &mut Tasks, slot: Slot, place: Place) {
-        match place {
-            Place::Returned => {
-                self.returned.remove(&tasks[slot].order);
-            }
-            Place::Task { segment } => self.segment(segment).tasks.remove(tasks, slot),
-            Place::Evaluation { segment } => {
-                self.segment(segment).evaluations.remove(tasks, slot);
-            }
-        }
+        let list = match place {
+            Place::Returned => &mut self.returned,
+            Place::Task => &mut self.tasks,
+            Place::Evaluation => &mut self.barrier_of(tasks[slot].epoch).evaluations,
+        };
+        list.remove(tasks, slot);
     }
 
-    /// Numbers of the waiting barriers above `passed`.
+    /// Epochs of the waiting barriers above `passed`.
     pub(crate) fn barriers_above(&self, passed: u64) -> std::ops::RangeInclusive<u64> {
-        let first = (passed + 1).max(self.front().number).max(1);
-        first..=self.last_barrier()
+        (passed + 1).max(self.first_epoch())..=self.epoch
     }
 
     /// A member has gone that had not passed this barrier. Returns the evaluation that is over with it, if any.
     pub(crate) fn member_gone(
         &mut self,
         tasks: &mut Tasks,
-        barrier: u64,
+        epoch: u64,
         disposition: Disposition,
     ) -> Option<Slot> {
-        let segment = self.segment(barrier);
-        let had_one = segment.evaluations.len() >= segment.waiting;
-        segment.waiting -= 1;
+        let barrier = self.barrier_of(epoch);
+        let had_one = barrier.evaluations.len() >= barrier.waiting;
+        barrier.waiting -= 1;
         match disposition {
             Disposition::Dropped if had_one => {
-                let slot = segment.evaluations.back()?;
-                segment.evaluations.remove(tasks, slot);
+                let slot = barrier.evaluations.back()?;
+                barrier.evaluations.remove(tasks, slot);
                 Some(slot)
             }
             Disposition::Dropped | Disposition::Open => None,
         }
     }
 
-    fn segment(&mut self, number: u64) -> &mut Segment {
-        let index = number - self.front().number;
-        &mut self.segments[index as usize]
+    fn barrier_of(&mut self, epoch: u64) -> &mut Barrier {
+        let index = epoch - self.first_epoch();
+        &mut self.barriers[index as usize]
     }
 }
 

@@ -181,12 +181,18 @@ impl Scheduler {
         open && self.mode == Mode::Queue
     }
 
-    /// What a daemon evaluates: the first of the tasks sent to it.
+    /// What a daemon evaluates: the first of the tasks sent to it, once it is set up.
     pub fn daemon_task(&self, daemon: DaemonId) -> Option<(TaskId, RunId)> {
         let slot = self.daemons.find(daemon)?;
-        let task = self.daemons.get(slot).sent.front()?;
+        let daemon = self.daemons.get(slot);
+        let task = daemon.sent.front().filter(|_| daemon.setups == 0)?;
         let run = self.run_of(task)?;
         Some((self.tasks.id(task), run))
+    }
+
+    /// Whether a report on this run of a daemon would end a task.
+    pub fn has_run(&self, daemon: DaemonId, run: RunId) -> bool {
+        self.find_run(daemon, run).is_some()
     }
 
     /// How many reports were ignored as they named a run, a daemon or a task that is not, or no longer, there.

@@ -73,7 +73,6 @@ impl Scheduler {
         entry.order = self.tally.submitted;
         entry.bytes = options.bytes;
         entry.part = options.part;
-        entry.barrier = 0;
         if let Some(timeout) = options.timeout {
             let deadline = Tick(self.now.0.saturating_add(timeout));
             self.tasks[slot].timer = Some(self.wheel.insert(self.now, deadline, Due::Task(slot)));

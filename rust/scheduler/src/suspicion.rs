@@ -3,7 +3,8 @@
 use crate::daemons::Stage;
 use crate::scheduler::Due;
 use crate::slab::Slot;
-use crate::{DaemonId, Effect, Mode, Scheduler, Tick};
+use crate::tasks::{Phase, Progress};
+use crate::{DaemonId, Effect, Scheduler, Tick};
 
 /// Milliseconds by which a late timer shows that the whole process stood still, so that daemons had no chance to
 /// return.
@@ -39,9 +40,7 @@ impl Scheduler {
                 self.rest(daemon);
             }
         }
-        if self.mode == Mode::Queue {
-            self.interrupt_unwanted(daemon);
-        }
+        self.recall_again(daemon);
     }
 
     pub(crate) fn on_grace_over(&mut self, daemon: Slot) {
@@ -66,14 +65,18 @@ impl Scheduler {
         self.daemons.suspect(daemon, until, timer);
     }
 
-    /// Interrupts a task of the daemon that nobody waits for any more: an earlier interrupt may have been lost.
-    fn interrupt_unwanted(&mut self, daemon: Slot) {
+    /// Asks once more for what is recalled: that may have been lost with the connection.
+    fn recall_again(&mut self, daemon: Slot) {
         let id = self.daemons.id(daemon);
-        // A queue sends one task at a time.
-        let task = self.daemons.get(daemon).sent.front();
-        let unwanted = task.filter(|task| self.tasks[*task].settled() == Some(true));
-        if let Some(run) = unwanted.and_then(|task| self.run_of(task)) {
-            self.outbox.push_back(Effect::Interrupt { daemon: id, run });
+        for task in self.daemons.get(daemon).sent.iter(&self.tasks) {
+            if let Phase::Sent {
+                run,
+                progress: Progress::Recalled,
+                ..
+            } = self.tasks[task].phase
+            {
+                self.outbox.push_back(Effect::Interrupt { daemon: id, run });
+            }
         }
     }
 }

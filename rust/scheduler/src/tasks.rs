@@ -1,6 +1,6 @@
 //! The slab of tasks.
 
-use crate::list::{Chain, Link};
+use crate::list::{Chain, Link, List};
 use crate::slab::{Slab, Slot};
 use crate::{PartId, RunId, TaskId};
 
@@ -16,16 +16,29 @@ pub(crate) enum Phase {
     Sent {
         daemon: Slot,
         run: RunId,
+        progress: Progress,
         settled: bool,
     },
 }
 
-/// Which part of the queue a waiting task is in. Segments go by number.
+/// Which list of the queue a waiting task is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     Returned,
-    Task { segment: u64 },
-    Evaluation { segment: u64 },
+    Task,
+    Evaluation,
+}
+
+/// How far a task is that was sent. Daemons tell of ends only, so that a beginning follows from the order in which they
+/// work; one that says goodbye has not begun what it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    /// Behind other tasks of its daemon, or behind the set-ups of that.
+    Assigned,
+    /// The first that its daemon has.
+    Begun,
+    /// Its daemon was asked to give it up, and has not answered yet.
+    Recalled,
 }
 
 /// A task that has not been released.
@@ -38,8 +51,10 @@ pub(crate) struct Task {
     pub(crate) order: u64,
     pub(crate) bytes: u64,
     pub(crate) part: Option<PartId>,
-    /// Number of the barrier this is an evaluation of; 0 for an ordinary task.
-    pub(crate) barrier: u64,
+    /// How many barriers were submitted before it; an evaluation comes with the last of these.
+    pub(crate) epoch: u64,
+    /// Whether it is one of the evaluations that are its barrier.
+    pub(crate) is_evaluation: bool,
     link: Link,
 }
 
@@ -64,9 +79,21 @@ impl Chain for InLine {
         &mut task.link
     }
 
-    #[cfg(test)]
     fn look(task: &Task) -> &Link {
         &task.link
+    }
+}
+
+impl List<InLine> {
+    /// Puts a task where it belongs in a list that is in order of submission. Takes time in proportion to the tasks of
+    /// the list that were submitted after it.
+    pub(crate) fn insert_in_order(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let order = tasks[slot].order;
+        let mut previous = self.back();
+        while let Some(later) = previous.filter(|other| tasks[*other].order > order) {
+            previous = Self::before(tasks, later);
+        }
+        self.insert_after(tasks, previous, slot);
     }
 }
 
@@ -81,7 +108,8 @@ impl Tasks {
             order: 0,
             bytes: 0,
             part: None,
-            barrier: 0,
+            epoch: 0,
+            is_evaluation: false,
             link: Link::LOOSE,
         });
         self.id(slot)

@@ -36,7 +36,6 @@ impl<W> Chain for Spot<W> {
         &mut timer.link
     }
 
-    #[cfg(test)]
     fn look(timer: &Timer<W>) -> &Link {
         &timer.link
     }

@@ -1,7 +1,7 @@
 //! Dealing in turn, without a queue of the pool's own.
 
 use super::recorder::*;
-use crate::Mode;
+use crate::{Mode, RunId};
 
 #[test]
 fn tasks_are_dealt_in_turn_whoever_is_busy() {
@@ -23,15 +23,25 @@ fn tasks_are_dealt_in_turn_whoever_is_busy() {
 }
 
 #[test]
-fn reports_come_in_the_order_of_sending() {
-    let mut pool = Recorder::with_daemons(Mode::Direct, 1);
-    let a = pool.submit();
-    pool.expect([send(1, a, 1)]);
-    let b = pool.submit();
-    pool.expect([send(1, b, 2)]);
+fn a_report_may_name_any_run_of_its_daemon() {
+    let mut pool = Recorder::with_daemons(Mode::Direct, 2);
+    let [a, b, c] = [(1, 1), (2, 2), (1, 3)].map(|(daemon, run)| {
+        let task = pool.submit();
+        pool.expect([send(daemon, task, run)]);
+        task
+    });
+    let of_first = pool.daemon(1);
+    pool.end(1, 3);
+    pool.expect([ended(c), release(c)]);
+    assert_eq!(pool.scheduler.daemon_task(of_first), Some((a, RunId(1))));
     pool.end(1, 2);
+    pool.end(1, 3);
     pool.expect_nothing();
-    assert_eq!(pool.scheduler.ignored(), 1);
+    assert_eq!(pool.scheduler.ignored(), 2, "of another daemon, and over");
+    pool.end(1, 1);
+    pool.expect([ended(a), release(a)]);
+    pool.end(2, 2);
+    pool.expect([ended(b), release(b)]);
 }
 
 #[test]

@@ -373,9 +373,9 @@ impl Model {
     }
 
     fn end(&mut self, daemon: DaemonId, run: RunId, last: bool) {
-        match self.runs(daemon).first() {
+        match self.runs(daemon).iter().find(|sent| sent.0 == run) {
             _ if self.suspects.contains_key(&daemon) => self.ignored += 1,
-            Some(&(current, task)) if current == run => {
+            Some(&(_, task)) => {
                 self.finish(task, Settled::Ended);
                 if last {
                     self.leave(daemon);
@@ -383,7 +383,7 @@ impl Model {
                     self.rest(daemon);
                 }
             }
-            Some(_) | None => self.ignored += 1,
+            None => self.ignored += 1,
         }
     }
 

@@ -246,21 +246,26 @@ impl Stage {
         self.happen(Event::DaemonJoined { daemon });
     }
 
-    /// Ends the task of a busy daemon.
+    /// Ends a task of a busy daemon, in one of two cases the first that it has.
     fn end(&mut self, n: usize, last: bool) {
-        let busy: Vec<_> = self
-            .model
-            .connected()
-            .iter()
-            .filter_map(|&daemon| Some((daemon, self.model.runs(daemon).first()?.0)))
-            .collect();
-        if let Some(&(daemon, run)) = choose(&busy, n) {
-            assert_eq!(
-                self.scheduler.daemon_task(daemon).map(|(_, run)| run),
-                Some(run)
-            );
-            self.happen(Event::TaskEnded { daemon, run, last });
-        }
+        let is_busy = |daemon: &DaemonId| !self.model.runs(*daemon).is_empty();
+        let busy = self.model.connected().iter().copied().filter(is_busy);
+        let busy: Vec<_> = busy.collect();
+        let Some(&daemon) = choose(&busy, n) else {
+            return;
+        };
+        let runs = self.model.runs(daemon);
+        let first = (!self.model.setting_up().contains(&daemon)).then_some(runs[0].0);
+        let task = self.scheduler.daemon_task(daemon);
+        assert_eq!(task.map(|(_, run)| run), first);
+        let place = if n.is_multiple_of(2) {
+            0
+        } else {
+            n % runs.len()
+        };
+        let (run, _) = runs[place];
+        assert!(self.scheduler.has_run(daemon, run));
+        self.happen(Event::TaskEnded { daemon, run, last });
     }
 
     fn end_setup(&mut self, n: usize, last: bool) {

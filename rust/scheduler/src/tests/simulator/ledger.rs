@@ -314,12 +314,12 @@ impl Ledger {
     fn report(&mut self, daemon: DaemonId, run: RunId, last: bool) -> Cause {
         let sent = self.connected.get_mut(&daemon);
         let sent = sent.filter(|_| !self.suspects.contains(&daemon));
-        let Some(sent) = sent.filter(|sent| sent.front().is_some_and(|first| first.0 == run))
-        else {
+        let place = |sent: &VecDeque<(RunId, TaskId)>| sent.iter().position(|sent| sent.0 == run);
+        let sent = sent.and_then(|sent| Some((place(sent)?, sent)));
+        let Some((_, task)) = sent.and_then(|(place, sent)| sent.remove(place)) else {
             self.ignored += 1;
             return Cause::Other;
         };
-        let (_, task) = sent.pop_front().expect("just seen");
         if last {
             self.depart(daemon);
         }
