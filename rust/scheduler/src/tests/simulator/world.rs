@@ -386,7 +386,8 @@ impl World {
         let Some(entry) = self.daemons.get_mut(&daemon) else {
             return;
         };
-        if entry.running.is_some() {
+        let leaves = (entry.partition.as_ref()).is_some_and(|partition| partition.leaves);
+        if entry.running.is_some() || leaves {
             return;
         }
         let Some((run, task)) = entry.inbox.pop_front() else {
