@@ -34,7 +34,8 @@ test_that("what is no remote is refused", {
 })
 
 test_that("a tunnel leads to the address of this machine, and nowhere else", {
-  config <- ssh_config("ssh://nowhere.invalid", tunnel = TRUE)
+  # Any command that is there.
+  config <- ssh_config("ssh://nowhere.invalid", tunnel = TRUE, command = "sh")
   for (url in c(local_url(), "tcp://localhost:0")) {
     local_pool(url = url)
     expect_refused(launch_remote(1, config), "SSH tunnelling requires daemons `url` hostname to be `127.0.0.1`", "launch_remote")

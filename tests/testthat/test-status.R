@@ -78,7 +78,6 @@ test_that("nextget() gives items of the pool", {
   expect_identical(nextget("stream"), parallel::nextRNGStream(peeked))
   expect_null(nextget("tls"))
   expect_null(nextget("nonsense"))
-  expect_null(nextget("cv"))
   expect_visible(nextget("nonsense"))
   expect_visible(nextget("url", "nowhere"))
   expect_visible(nextstream("nowhere"))
