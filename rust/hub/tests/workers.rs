@@ -1,5 +1,6 @@
 //! A hub with real worker processes: this test program, started again as the test `worker_process`.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -146,8 +147,16 @@ struct Workers(Vec<Child>);
 
 impl Workers {
     fn start(hub: &Hub, count: usize, settings: &[(&str, &str)]) -> Workers {
+        Workers::start_by(&[], hub, count, settings)
+    }
+
+    /// By the program and the arguments of `wrapper`, which runs what follows.
+    fn start_by(wrapper: &[&str], hub: &Hub, count: usize, settings: &[(&str, &str)]) -> Workers {
         let start = |_| {
-            Command::new(std::env::current_exe().unwrap())
+            let exe = std::env::current_exe().unwrap();
+            let mut words = wrapper.iter().map(OsStr::new).chain([exe.as_os_str()]);
+            Command::new(words.next().unwrap())
+                .args(words)
                 .args(["--exact", "worker_process", "--nocapture"])
                 .env("MIRAI_TEST_WORKER", hub.address().to_string())
                 .envs(settings.iter().copied())
@@ -477,6 +486,33 @@ fn closing_resolves_everything_and_workers_leave() {
         codes.contains(&Some(0)) && codes.contains(&None),
         "{codes:?}"
     );
+}
+
+/// In a namespace of process ids the leader of its session may be outside, and its first process is spared by signals of
+/// its own.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_busy_worker_in_a_container_leaves_when_the_hub_has_gone() {
+    let own_ids = ["unshare", "--user", "--pid", "--fork"];
+    let works = Command::new(own_ids[0])
+        .args(&own_ids[1..])
+        .arg("true")
+        .status();
+    if !works.is_ok_and(|status| status.success()) {
+        println!("skipped: needs the program unshare and the right to make namespaces");
+        return;
+    }
+    let hub = open();
+    let mut workers = Workers::start_by(&own_ids, &hub, 1, &[]);
+    wait_connected(&hub, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let running = submit(&hub, format!("touch-and-hang {}", begun.display()));
+    wait_for_file(&begun);
+    hub.close(false);
+    assert_eq!(outcome(&running), Outcome::Reset);
+    // What unshare passes on: the worker was not ended by a signal.
+    assert_eq!(workers.exit_code(0), Some(143));
 }
 
 #[test]

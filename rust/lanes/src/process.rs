@@ -68,20 +68,49 @@ impl ProcessEnd {
     }
 }
 
-/// Ends this process as `kill` would, and what it has started, where it leads a session of its own.
-pub fn end_this_process() {
+/// How long a process that was sent SIGTERM may take to end.
+#[cfg(unix)]
+const AFTER_SIGTERM: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Ends this process as `kill` would, and what it has started, where it leads a session of its own; as `kill -9` would,
+/// where that has not ended it within two seconds. Not to be called on the thread that takes the signals.
+pub fn end_this_process() -> ! {
     #[cfg(unix)]
     {
-        use rustix::process::{Signal, getpid, getsid, kill_process, kill_process_group};
+        use rustix::process::{Signal, getpid, kill_process, kill_process_group};
         let own = getpid();
-        if getsid(None) == Ok(own) {
+        let leads = leads_session();
+        if leads {
             let _ = kill_process_group(own, Signal::TERM);
         }
         let _ = kill_process(own, Signal::TERM);
+        // Still here where the signal is ignored or handled, or as the first process of a container, which the kernel
+        // spares whatever signals it sends itself.
+        std::thread::sleep(AFTER_SIGTERM);
+        if leads {
+            let _ = kill_process_group(own, Signal::KILL);
+        }
+        // SAFETY: no preconditions. Unlike `exit()` it runs no handlers, which could wait for a thread that is stuck.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::_exit(ENDED_BY_SIGTERM)
+        }
     }
-    // What a shell would see after the signal of that name.
     #[cfg(not(unix))]
-    std::process::exit(128 + 15);
+    std::process::exit(ENDED_BY_SIGTERM);
+}
+
+/// What a shell sees after that signal.
+const ENDED_BY_SIGTERM: i32 = 128 + 15;
+
+/// Whether this process leads a session. In a container that session may have been begun outside, which the system
+/// answers by 0: not a process id, so that rustix's `getsid()` does not take it.
+#[cfg(unix)]
+fn leads_session() -> bool {
+    // SAFETY: takes no pointers, and is always possible for the calling process.
+    #[allow(unsafe_code)]
+    let leader = unsafe { libc::getsid(0) };
+    leader == rustix::process::getpid().as_raw_pid()
 }
 
 /// What the system's own words do not say of the error with which a thread could not be started.
