@@ -89,6 +89,8 @@ check_certificates <- function(x, name, call) {
   if (is.null(x)) return()
   if (!is.character(x) || !length(x) %in% 1:2 || anyNA(x) || !nzchar(x[1L])) {
     second <- if (name == "tls") "its private key" else "a revocation list, or `\"\"`"
-    abort(sprintf("`%s` must be the path of a PEM file, or two texts in the form of PEM, the certificate and %s.", name, second), call)
+    abort(sprintf(
+      "`%s` must be the path of a PEM file, or two texts in the form of PEM, the certificate and %s.", name, second
+    ), call)
   }
 }

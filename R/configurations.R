@@ -19,9 +19,13 @@ ssh_config <- function(remotes, tunnel = FALSE, timeout = 10, command = "ssh", r
 
 # Host and port of a URL. They go into a command line, so there is nothing in them that would mean something to a shell.
 ssh_remote <- function(url, call) {
-  pattern <- "^[A-Za-z][A-Za-z0-9+.-]*://(([A-Za-z0-9_.][A-Za-z0-9_.+-]*@)?)(\\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(:([0-9]{1,5}))?/?$"
+  user <- "(([A-Za-z0-9_.][A-Za-z0-9_.+-]*@)?)"
+  host <- "(\\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+  pattern <- paste0("^[A-Za-z][A-Za-z0-9+.-]*://", user, host, "(:([0-9]{1,5}))?/?$")
   if (is.na(url) || !grepl(pattern, url))
-    abort(sprintf("%s: `remotes` must be URLs like \"ssh://host\" or \"ssh://user@host:22\", not `%s`.", coded(3L), shown(url)), call)
+    abort(sprintf(
+      "%s: `remotes` must be URLs like \"ssh://host\" or \"ssh://user@host:22\", not `%s`.", coded(3L), shown(url)
+    ), call)
   port <- sub(pattern, "\\6", url)
   host <- gsub("[][]", "", sub(pattern, "\\3", url))
   list(host = paste0(sub(pattern, "\\1", url), host), port = if (nzchar(port)) port else "22")

@@ -1,10 +1,10 @@
 # Daemons that a service starts, asked by HTTP: any service, and by default Posit Workbench.
 
 # Nothing is evaluated here: functions are called at each launch, so that what they give is fresh.
-http_config <- function(url = posit_workbench_url, method = "POST", headers = posit_workbench_headers, data = posit_workbench_data, ...,
-                        cookie = NULL, token = NULL, verify = TRUE) {
-  list(type = "http", url = url, method = method, headers = headers, data = data, dots = list(...), cookie = cookie, token = token,
-       verify = verify)
+http_config <- function(url = posit_workbench_url, method = "POST", headers = posit_workbench_headers,
+                        data = posit_workbench_data, ..., cookie = NULL, token = NULL, verify = TRUE) {
+  list(type = "http", url = url, method = method, headers = headers, data = data, dots = list(...), cookie = cookie,
+       token = token, verify = verify)
 }
 
 is_http <- function(remote) identical(remote$type, "http")
@@ -12,8 +12,8 @@ is_http <- function(remote) identical(remote$type, "http")
 # Seconds for each request.
 http_patience <- 5
 
-# One request for each daemon, one after the other. The answers, in a list as launch_remote() returns it. Failures are warned of, or
-# with `is_awaited` left to the caller, who waits by the ticket in the attribute.
+# One request for each daemon, one after the other. The answers, in a list as launch_remote() returns it. Failures are warned
+# of, or with `is_awaited` left to the caller, who waits by the ticket in the attribute.
 launch_by_http <- function(remote, pool, n, arguments, call, is_awaited) {
   if (n == 0L) return(list())
   calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")
@@ -48,7 +48,11 @@ http_request <- function(remote, trust, call) {
   token <- http_text(remote$token, "token", call, optional = TRUE)
   list(
     url = url, method = http_text(remote$method, "method", call),
-    headers = c(headers, if (!is.null(cookie)) c(Cookie = cookie), if (!is.null(token)) c(Authorization = paste("Bearer", token))),
+    headers = c(
+      headers,
+      if (!is.null(cookie)) c(Cookie = cookie),
+      if (!is.null(token)) c(Authorization = paste("Bearer", token))
+    ),
     data = if (length(data)) paste(data, collapse = "\n")
   )
 }
@@ -72,7 +76,8 @@ http_headers <- function(x, call) {
 check_trust <- function(verify, call) {
   if (is.null(verify)) return(TRUE)
   if (!is_string(verify)) return(check_flag(verify, "verify", call))
-  if (!file.exists(verify)) abort(sprintf("%s: there is no file \"%s\" of certificates, as `verify` has it.", coded(12L), verify), call)
+  if (!file.exists(verify))
+    abort(sprintf("%s: there is no file \"%s\" of certificates, as `verify` has it.", coded(12L), verify), call)
   paste(readLines(verify, warn = FALSE), collapse = "\n")
 }
 
@@ -85,7 +90,8 @@ http_launch <- function(request, daemon, trust) {
   answer <- tryCatch(send_request(request$method, request$url, request$headers, body, http_patience, trust), error = identity)
   if (inherits(answer, "error")) {
     value <- error_value(answer$code %or% 1L)
-    return(list(response = list(status = value, headers = value, data = value), failure = paste0(where, ": ", conditionMessage(answer))))
+    failure <- paste0(where, ": ", conditionMessage(answer))
+    return(list(response = list(status = value, headers = value, data = value), failure = failure))
   }
   failure <- if (answer$status < 200L || answer$status > 299L)
     paste0(where, " was answered with status ", answer$status, if (nzchar(answer$body)) ": ", shown_text(answer$body))

@@ -47,8 +47,10 @@ shown_by_daemons <- function(hub, given, call) {
   if (is.null(given)) return(c(wanted, ""))
   if (length(given) == 1L) {
     if (nzchar(Sys.getenv("MIRAI_TOKEN"))) return(given)
-    abort(paste0("with `token = TRUE`, `tlscert` must be the texts of certificate and revocation list, `c(<PEM>, \"\")`, to which ",
-                 "the token is added; or set the environment variable MIRAI_TOKEN here and for the daemons."), call)
+    abort(paste0(
+      "with `token = TRUE`, `tlscert` must be the texts of certificate and revocation list, `c(<PEM>, \"\")`, to which ",
+      "the token is added; or set the environment variable MIRAI_TOKEN here and for the daemons."
+    ), call)
   }
   c(paste0(given[1L], wanted), given[2L])
 }
@@ -57,9 +59,11 @@ shown_by_daemons <- function(hub, given, call) {
 warn_of_open_pool <- function(pool) {
   if (session$told_open || !is.null(pool$tlscert) || isTRUE(getOption("mirai.open")) || !is_open_address(pool$url)) return()
   session$told_open <- TRUE
-  message("mirai: whoever reaches `", pool$url, "` over the network can become a daemon of this session, and get its data. To ask ",
-          "for a token, set `token = TRUE`; to keep what is sent secret as well, use a URL like \"", sub("^(ws|tcp)", "tls+tcp", pool$url),
-          "\". This message is not shown with options(mirai.open = TRUE).")
+  message(
+    "mirai: whoever reaches `", pool$url, "` over the network can become a daemon of this session, and get its data. To ask ",
+    "for a token, set `token = TRUE`; to keep what is sent secret as well, use a URL like \"",
+    sub("^(ws|tcp)", "tls+tcp", pool$url), "\". This message is not shown with options(mirai.open = TRUE)."
+  )
 }
 
 is_open_address <- function(url) {

@@ -124,8 +124,8 @@ hub_everywhere_traced <- function(pool, object, min, timeout) {
   })
 }
 
-# The span of a task has ended with its submission, and the daemon's tells nothing when time is up, memory is not there or the daemon is lost.
-# So this has a span of its own, as soon as the host looks at the outcome.
+# The span of a task has ended with its submission, and the daemon's tells nothing when time is up, memory is not there or
+# the daemon is lost. So this has a span of its own, as soon as the host looks at the outcome.
 trace_outcome <- function(span, task, value) {
   if (!is_error_value(value) || !is.numeric(value) || !(unclass(value) %in% c(2L, 5L, 19L))) return()
   failure <- start_span("mirai failed", attributes = list(mirai.id = task_number(task)), parent = span)

@@ -43,8 +43,8 @@ promise_of_nothing <- function() {
 }
 
 # A promise of what `outcome(failed)` returns or raises, called when all tasks have an outcome (`failed` is 0) or the
-# first of them has failed (its position), in the event loop that is current now. It is called as a callback of a promise, where Shiny keeps track of how an error
-# came about. Until then the native side holds on to the promise.
+# first of them has failed (its position), in the event loop that is current now. It is called as a callback of a promise,
+# where Shiny keeps track of how an error came about. Until then the native side holds on to the promise.
 promise_after <- function(tasks, outcome) {
   settled <- promises::promise(function(resolve, reject) {
     # Half a promise would be kept for ever, so no Ctrl-C in between.

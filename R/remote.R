@@ -119,7 +119,8 @@ run_errands <- function(pool, errands, arguments, call, is_awaited) {
     for (errand in errands) system2(errand$command, errand$words, wait = FALSE)
     return(NULL)
   }
-  lines <- vapply(errands, function(errand) paste(c(shQuote(errand$command), errand$words), collapse = " "), "", USE.NAMES = FALSE)
+  line <- function(errand) paste(c(shQuote(errand$command), errand$words), collapse = " ")
+  lines <- vapply(errands, line, "", USE.NAMES = FALSE)
   counts <- vapply(errands, function(errand) as.numeric(errand$count), 0, USE.NAMES = FALSE)
   is_session <- grepl("ssh", basename(errands[[1L]]$command), fixed = TRUE)
   checked(.Call(wrap__run_errands, pool$hub, lines, counts, is_session, isTRUE(arguments$output), is_awaited), call)

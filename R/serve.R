@@ -27,7 +27,8 @@ run_child <- function(code) {
     0L
   }, error = function(e) {
     call <- conditionCall(e)
-    if (!is_host_gone(e)) message(if (is.null(call)) "Error: " else sprintf("Error in %s : ", first_line(call)), conditionMessage(e))
+    where <- if (is.null(call)) "Error: " else sprintf("Error in %s : ", first_line(call))
+    if (!is_host_gone(e)) message(where, conditionMessage(e))
     1L
   })
 }

@@ -8,7 +8,8 @@ is_daemon_command <- function(arguments) {
   # R passes spaces in another guise.
   code <- gsub("~+~", " ", code[grepl("mirai", code, fixed = TRUE)], fixed = TRUE)
   expressions <- tryCatch(as.list(parse(text = code, keep.source = FALSE)), error = function(e) list())
-  steps <- unlist(lapply(expressions, function(expr) if (is.call(expr) && identical(expr[[1L]], quote(`{`))) as.list(expr)[-1L] else expr))
+  is_block <- function(expr) is.call(expr) && identical(expr[[1L]], quote(`{`))
+  steps <- unlist(lapply(expressions, function(expr) if (is_block(expr)) as.list(expr)[-1L] else expr))
   any(vapply(steps, is_daemon_call, NA))
 }
 
@@ -34,5 +35,6 @@ refuse_daemons <- function() {
 }
 
 refuse_task <- function(call) {
-  abort("a daemon that reads start-up files, like .Rprofile, cannot submit tasks: they would start daemons that read them, too", call)
+  why <- "they would start daemons that read them, too"
+  abort(paste("a daemon that reads start-up files, like .Rprofile, cannot submit tasks:", why), call)
 }

@@ -43,7 +43,8 @@ told_emptiness <- function(given) {
 remedy_for <- function(x) {
   known <- names(remedies)[inherits(x, names(remedies), which = TRUE) > 0L]
   if (length(known)) return(remedies[[known[1L]]])
-  sprintf("give the pool hooks, `daemons(serial = serial_config(\"%s\", ...))`; see vignette(\"serialization\", \"mirai\")", class(x)[1L])
+  hooks <- sprintf("`daemons(serial = serial_config(\"%s\", ...))`", class(x)[1L])
+  paste0("give the pool hooks, ", hooks, "; see vignette(\"serialization\", \"mirai\")")
 }
 
 # Is this, or does it consist of, a pointer that points nowhere?

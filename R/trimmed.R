@@ -66,7 +66,8 @@ library_call <- function() {
 level_calls <- function() {
   c(
     inner_call(compiler::enableJIT, level = -1L),
-    if (exists("mem.maxVSize", baseenv(), inherits = FALSE)) list(inner_call(mem.maxVSize, vsize = 0), inner_call(mem.maxNSize, nsize = 0))
+    if (exists("mem.maxVSize", baseenv(), inherits = FALSE))
+      list(inner_call(mem.maxVSize, vsize = 0), inner_call(mem.maxNSize, nsize = 0))
   )
 }
 

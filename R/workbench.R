@@ -8,8 +8,8 @@ posit_workbench_headers <- function() {
 }
 
 # The job. The daemon's call takes the place of the one `%s`.
-posit_workbench_data <- function(rscript = "Rscript", job_name = "mirai_daemon", cluster = NULL, resource_profile = NULL, cpus = NULL,
-                                 memory = NULL) {
+posit_workbench_data <- function(rscript = "Rscript", job_name = "mirai_daemon", cluster = NULL, resource_profile = NULL,
+                                 cpus = NULL, memory = NULL) {
   chosen <- workbench_cluster(workbench_environments(), cluster)
   paths <- paste(vapply(.libPaths(), call_text, "", USE.NAMES = FALSE), collapse = ",")
   code <- sub("HERE", "%s", workbench_text(sprintf("{.libPaths(c(%s));HERE}", paths)), fixed = TRUE)
@@ -40,7 +40,8 @@ workbench_environments <- function() {
   answer <- workbench_ask(posit_workbench_headers())
   if (answer$status != 200L) {
     cookie <- cookie_of_browser()
-    if (is.null(cookie)) workbench_error(sprintf("it answers with status %d, and the browser has no cookie for it", answer$status))
+    if (is.null(cookie))
+      workbench_error(sprintf("it answers with status %d, and the browser has no cookie for it", answer$status))
     answer <- workbench_ask(c(Cookie = cookie))
     if (answer$status != 200L) workbench_error(sprintf("it answers with status %d", answer$status))
     session$workbench_cookie <- cookie

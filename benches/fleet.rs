@@ -13,9 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Access, Address, Hub, HubOptions, Task, TaskFlags, TaskHandle};
+use mirai_benches::Echo;
+use mirai_hub::{Access, Address, Hub, HubOptions, Task, TaskHandle};
 use mirai_lanes::Credentials;
-use mirai_worker::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
+use mirai_worker::{AutoExit, WorkerOptions};
 
 const URL: &str = "MIRAI_BENCH_URL";
 const SHOWN: &str = "MIRAI_BENCH_SHOWN";
@@ -40,26 +41,6 @@ impl Kind {
             Kind::Simulated => "simulated daemons",
         }
     }
-}
-
-struct Echo;
-
-impl Evaluator for Echo {
-    fn welcome(&mut self, _settings: &[u8]) {}
-    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
-        Evaluation {
-            end: RunEnd::Value,
-            payload: task.body.to_vec(),
-        }
-    }
-    fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
-    fn forget_part(&mut self, _id: u64) {}
-}
-
-impl Interrupter for Echo {
-    fn interrupt(&self) {}
-    fn clear_interrupt(&self) {}
 }
 
 /// A hub with daemons.

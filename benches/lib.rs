@@ -1,1 +1,25 @@
-//! Nothing of its own: this crate holds the benchmark programs beside it.
+//! What the benchmark programs beside it share.
+
+use mirai_worker::{Evaluation, Evaluator, Interrupter, RunEnd, Task, TaskFlags};
+
+/// A daemon's evaluator that answers with what it gets.
+#[derive(Debug)]
+pub struct Echo;
+
+impl Evaluator for Echo {
+    fn welcome(&mut self, _settings: &[u8]) {}
+    fn evaluate(&mut self, task: Task<'_>) -> Evaluation {
+        Evaluation {
+            end: RunEnd::Value,
+            payload: task.body.to_vec(),
+        }
+    }
+    fn after(&mut self, _flags: TaskFlags) {}
+    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+    fn forget_part(&mut self, _id: u64) {}
+}
+
+impl Interrupter for Echo {
+    fn interrupt(&self) {}
+    fn clear_interrupt(&self) {}
+}

@@ -7,31 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use mirai_hub::{Address, Hub, HubOptions, Task, TaskFlags};
-use mirai_worker::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
+use mirai_benches::Echo;
+use mirai_hub::{Address, Hub, HubOptions, Task};
+use mirai_worker::WorkerOptions;
 
 const VARIABLE: &str = "MIRAI_BENCH_DAEMON";
 const TASKS: usize = 20_000;
-
-struct Echo;
-
-impl Evaluator for Echo {
-    fn welcome(&mut self, _settings: &[u8]) {}
-    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
-        Evaluation {
-            end: RunEnd::Value,
-            payload: task.body.to_vec(),
-        }
-    }
-    fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
-    fn forget_part(&mut self, _id: u64) {}
-}
-
-impl Interrupter for Echo {
-    fn interrupt(&self) {}
-    fn clear_interrupt(&self) {}
-}
 
 fn start_daemon(hub: &Hub) -> Child {
     Command::new(std::env::current_exe().expect("our own path"))

@@ -1,84 +1,71 @@
 skip_if_not_installed("shiny")
 
-# The app in a process of its own, its address, and a function to open a task's gate.
+# A process that runs these lines, in which `tell(url)` says where the app is, `replace(text, path)` writes a file in one step,
+# and `%s` stands for the app's folder. Returns once the app is up.
+app_process <- function(app, lines, env = character(), frame = parent.frame()) {
+  address <- tempfile("address")
+  process <- spawn(c(
+    "library(mirai)",
+    "replace <- function(text, path) {",
+    "  writeLines(as.character(text), paste0(path, '.new'))",
+    "  file.rename(paste0(path, '.new'), path)",
+    "}",
+    sprintf("tell <- function(url) replace(url, '%s')", address),
+    sub("%s", normalizePath(test_path("apps", app)), lines, fixed = TRUE)
+  ), env = env, frame = frame)
+  await(file.exists(address) || !alive(process$pid))
+  if (!file.exists(address)) stop("the app did not start: ", paste(process$log(), collapse = "\n"))
+  c(process, url = readLines(address), interrupt = function() tools::pskill(process$pid, tools::SIGINT))
+}
+
+# The app in a process of its own, and a function to open a task's gate.
 local_app <- function(style, frame = parent.frame()) {
   gates <- tempfile("gates")
   dir.create(gates)
-  address <- tempfile("address")
-  app <- spawn(c(
-    "library(mirai)",
-    "tell <- function(url) {",
-    sprintf("  writeLines(url, '%s.new')", address),
-    sprintf("  file.rename('%s.new', '%s')", address, address),
-    "}",
-    sprintf("with(daemons(4), shiny::runApp('%s', launch.browser = tell))", test_path("apps", "tasks") |> normalizePath())
-  ), env = c(paste0("MIRAI_APP_GATES=", gates), paste0("MIRAI_APP_STYLE=", style)), frame = frame)
-  await(file.exists(address) || !alive(app$pid))
-  if (!file.exists(address)) stop("the app did not start: ", paste(app$log(), collapse = "\n"))
+  app <- app_process(
+    "tasks", "with(daemons(4), shiny::runApp('%s', launch.browser = tell))",
+    c(paste0("MIRAI_APP_GATES=", gates), paste0("MIRAI_APP_STYLE=", style)), frame
+  )
   open_gate <- function(name, code) {
     file <- file.path(gates, name)
     writeLines(code, paste0(file, ".new"))
     file.rename(paste0(file, ".new"), file)
   }
-  list(url = readLines(address), log = app$log, open_gate = open_gate)
+  c(app, open_gate = open_gate)
 }
 
 # The app of the article on promises, with a file that has the number of tasks its daemons are at.
 local_cancel_app <- function(frame = parent.frame()) {
-  address <- tempfile("address")
   executing <- tempfile("executing")
-  app <- spawn(c(
-    "replace <- function(text, path) {",
-    "  writeLines(as.character(text), paste0(path, '.new'))",
-    "  file.rename(paste0(path, '.new'), path)",
-    "}",
+  app <- app_process("cancel", c(
     "look <- function() {",
-    sprintf("  if (mirai::daemons_set()) replace(mirai::info()[['executing']], '%s')", executing),
+    sprintf("  if (daemons_set()) replace(info()[['executing']], '%s')", executing),
     "  later::later(look, 0.02)",
     "}",
     "look()",
-    sprintf("tell <- function(url) replace(url, '%s')", address),
-    sprintf("tryCatch(shiny::runApp('%s', launch.browser = tell),", normalizePath(test_path("apps", "cancel"))),
-    "  interrupt = function(e) cat('daemons set:', mirai::daemons_set(), '\\n'))"
+    "tryCatch(shiny::runApp('%s', launch.browser = tell),",
+    "  interrupt = function(e) cat('daemons set:', daemons_set(), '\\n'))"
   ), frame = frame)
-  await(file.exists(address) || !alive(app$pid))
-  if (!file.exists(address)) stop("the app did not start: ", paste(app$log(), collapse = "\n"))
-  list(
-    url = readLines(address),
-    wait = app$wait,
-    log = app$log,
-    interrupt = function() tools::pskill(app$pid, tools::SIGINT),
-    await_executing = function(n) await(identical(readLines(executing), as.character(n)))
-  )
+  c(app, await_executing = function(n) await(identical(readLines(executing), as.character(n))))
 }
 
 # The app of many users on four daemons: `await_counts()` waits for these counts at the same time.
 local_crowd_app <- function(frame = parent.frame()) {
-  address <- tempfile("address")
   gate <- tempfile("gate")
   counts <- tempfile("counts")
-  app <- spawn(c(
-    "library(mirai)",
-    "tell <- function(url) {",
-    sprintf("  writeLines(url, '%s.new')", address),
-    sprintf("  file.rename('%s.new', '%s')", address, address),
-    "}",
+  app <- app_process("crowd", c(
     "daemons(4)",
     "pids <- status()$workers$pid",
-    sprintf("tryCatch(shiny::runApp('%s', launch.browser = tell), interrupt = identity)", normalizePath(test_path("apps", "crowd"))),
+    "tryCatch(shiny::runApp('%s', launch.browser = tell), interrupt = identity)",
     "daemons(0)",
     "end <- Sys.time() + 30",
     "left <- function() sum(tools::pskill(pids, 0L))",
     "while (left() && Sys.time() < end) Sys.sleep(0.05)",
     "cat('daemons left:', left(), '\\n')"
-  ), env = c(paste0("MIRAI_APP_GATE=", gate), paste0("MIRAI_APP_STATUS=", counts)), frame = frame)
-  await(file.exists(address) || !alive(app$pid))
-  if (!file.exists(address)) stop("the app did not start: ", paste(app$log(), collapse = "\n"))
-  list(
-    url = readLines(address),
-    wait = app$wait,
+  ), c(paste0("MIRAI_APP_GATE=", gate), paste0("MIRAI_APP_STATUS=", counts)), frame)
+  c(
+    app,
     open_gate = function() file.create(gate),
-    interrupt = function() tools::pskill(app$pid, tools::SIGINT),
     await_counts = function(...) {
       expected <- c(...)
       await(all(sprintf("%s %d", names(expected), as.integer(expected)) %in% readLines(counts)))

@@ -22,14 +22,14 @@ pub(crate) struct Absent {
     reasons: Vec<Reason>,
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct Reason {
+#[derive(Clone)]
+struct Reason {
     /// Why, as text for users.
-    pub text: String,
+    text: String,
     /// The command that shows the same failure.
-    pub command: String,
+    command: String,
     /// Number of daemons with this reason.
-    pub count: u32,
+    count: u32,
 }
 
 impl Absent {
@@ -55,9 +55,22 @@ impl Absent {
         Ok(scope.named_list(&["count", "reason", "command"], &values)?)
     }
 
-    /// The first reason.
-    pub(crate) fn first(&self) -> Reason {
-        self.reasons.first().cloned().unwrap_or_default()
+    /// What has come of a launch, for R: a list of the numbers `connected` and `failed`, and why the first one was lost
+    /// (`reason`) and by which `command`.
+    pub(crate) fn outcome<'r>(
+        &self,
+        scope: &'r Scope,
+        connected: u64,
+    ) -> Result<Sexp<'r>, Failure> {
+        let integer = |number: u64| scope.integer(number.try_into().unwrap_or(i32::MAX));
+        let first = self.reasons.first();
+        let values = [
+            integer(connected)?,
+            integer(self.count)?,
+            scope.string(first.map_or("", |reason| &reason.text))?,
+            scope.string(first.map_or("", |reason| &reason.command))?,
+        ];
+        Ok(scope.named_list(&["connected", "failed", "reason", "command"], &values)?)
     }
 }
 
@@ -70,6 +83,14 @@ fn note(reasons: &mut Vec<Reason>, text: &str, command: &str) {
             command: command.to_owned(),
             count: 1,
         });
+    }
+}
+
+/// A reason, with what the process has said.
+pub(crate) fn with_output(reason: &str, output: &str) -> String {
+    match output.trim_end() {
+        "" => reason.to_owned(),
+        output => format!("{reason}. Its output:\n{output}"),
     }
 }
 

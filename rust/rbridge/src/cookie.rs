@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::failure::Failure;
 use crate::rapi::{Handle, Scope, Sexp};
-use crate::sys::with_signals_blocked;
+use crate::sys::start_thread;
 use crate::wait::interruptibly;
 
 /// A request has no longer head than this.
@@ -60,11 +60,7 @@ pub(crate) fn cookie_page<'r>(scope: &'r Scope, text: Sexp<'r>) -> Result<Sexp<'
             }
         }
     };
-    let started = with_signals_blocked(|| {
-        let thread = std::thread::Builder::new().name("mirai-page".to_owned());
-        thread.spawn(serve)
-    });
-    started.map_err(failed)?;
+    start_thread("mirai-page", serve).map_err(failed)?;
     let page = Page {
         address,
         is_over,
@@ -110,8 +106,7 @@ pub(crate) fn cookie_wait<'r>(
     seconds: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let page: &Page = page.handle(scope, "page")?;
-    let limit = Duration::try_from_secs_f64(seconds.number(scope, "seconds")?)
-        .map_err(|_| Failure::error("`seconds` must be a time"))?;
+    let limit = seconds.seconds(scope, "seconds")?;
     let begun = Instant::now();
     let cookie = interruptibly(scope, |slice| {
         match page.cookies.lock().recv_timeout(slice) {

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use mirai_launcher::{Context, Errand};
 
 use crate::failure::Failure;
 use crate::follow::{Follower, Launch};
-use crate::hub::SessionHub;
+use crate::hub::{SessionHub, wait_until};
 use crate::rapi::{Handle, Scope, Sexp};
-use crate::wait::interruptibly;
 
 /// What has become of one launch.
 struct Ticket(Arc<Launch>);
@@ -114,29 +112,8 @@ pub(crate) fn errands_wait<'r>(
 ) -> Result<Sexp<'r>, Failure> {
     let ticket: &Ticket = ticket.handle(scope, "ticket")?;
     let launch = Arc::clone(&ticket.0);
-    let patience = Duration::try_from_secs_f64(patience.number(scope, "patience")?)
-        .map_err(|_| Failure::error("`patience` must be a number of seconds"))?;
-    let begun = Instant::now();
-    let mut seen = 0;
-    interruptibly(scope, |slice| {
-        // Asked for anew, as the handlers of an interrupt may have closed it.
-        let hub = match SessionHub::open(scope, hub) {
-            Ok(hub) => hub,
-            Err(closed) => return Some(Err(closed)),
-        };
-        if launch.is_settled() || begun.elapsed() >= patience {
-            return Some(Ok(()));
-        }
-        seen = hub.wait_change(seen, slice);
-        None
-    })??;
+    let patience = patience.seconds(scope, "patience")?;
+    wait_until(scope, hub, Some(patience), |_| launch.is_settled())?;
     launch.is_awaited.store(false, Ordering::Relaxed);
-    let (failed, first) = launch.failed();
-    let values = [
-        scope.integer(launch.came().min(i32::MAX as u64) as i32)?,
-        scope.integer(failed as i32)?,
-        scope.string(&first.text)?,
-        scope.string(&first.command)?,
-    ];
-    Ok(scope.named_list(&["connected", "failed", "reason", "command"], &values)?)
+    launch.absent().outcome(scope, launch.came())
 }

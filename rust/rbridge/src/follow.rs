@@ -16,8 +16,8 @@ use mirai_launcher::{
 };
 use parking_lot::Mutex;
 
-use crate::absent::{Absent, For, Reason, note_untold};
-use crate::sys;
+use crate::absent::{Absent, For, note_untold, with_output};
+use crate::sys::start_thread;
 
 /// After how long it is told that daemons have not come, so that nobody waits in silence.
 const LATE: Duration = Duration::from_secs(20);
@@ -69,16 +69,20 @@ impl Launch {
         self.hub.counts().cumulative.saturating_sub(self.before)
     }
 
-    pub(crate) fn failed(&self) -> (u64, Reason) {
-        let absent = self.absent[0].lock();
-        (absent.count, absent.first())
+    /// Those that will not come.
+    pub(crate) fn absent(&self) -> Absent {
+        self.absent[0].lock().clone()
+    }
+
+    fn failed(&self) -> u64 {
+        self.absent[0].lock().count
     }
 
     /// Whether there is nothing left that this process could wait for.
     pub(crate) fn is_settled(&self) -> bool {
         // One that was handed over may have come already.
         let under_way = self.came().max(self.handed.load(Ordering::Relaxed));
-        under_way + self.failed().0 >= self.total
+        under_way + self.failed() >= self.total
     }
 
     fn hand_over(&self, count: u64) {
@@ -207,9 +211,7 @@ impl Follower {
     }
 
     pub(crate) fn start(self) -> io::Result<()> {
-        let follow = move || self.follow();
-        let thread = std::thread::Builder::new().name("mirai-follow".to_owned());
-        sys::with_signals_blocked(|| thread.spawn(follow)).map(drop)
+        start_thread("mirai-follow", move || self.follow())
     }
 
     fn follow(mut self) {
@@ -246,7 +248,7 @@ impl Follower {
     /// Daemons that may still come.
     fn missing(&self) -> u64 {
         let total = self.launch.total;
-        total.saturating_sub(self.launch.came() + self.launch.failed().0)
+        total.saturating_sub(self.launch.came() + self.launch.failed())
     }
 
     fn take(&mut self, at: usize, event: ErrandEvent) {
@@ -472,13 +474,6 @@ fn daemons(count: u64) -> String {
 
 fn has_ended(part: &JobPart) -> bool {
     matches!(part.state, JobState::Done | JobState::Died(_))
-}
-
-fn with_output(reason: &str, output: &str) -> String {
-    match output.trim_end() {
-        "" => reason.to_owned(),
-        output => format!("{reason}. Its output:\n{output}"),
-    }
 }
 
 /// The end of a file, if there is anything in it.

@@ -1,7 +1,6 @@
 //! HTTP requests of R's: sent from a thread, so that R can be interrupted meanwhile; and JSON, the language of what is sent.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
 
 use mirai_http::{HttpError, Request, Trust};
 use mirai_hub::ErrorCode;
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::rapi::{Scope, Sexp};
-use crate::sys::with_signals_blocked;
+use crate::sys::start_thread;
 use crate::wait::interruptibly;
 
 /// Lists within lists beyond this are no answer that anything here asks for.
@@ -29,9 +28,7 @@ pub(crate) fn http_request<'r>(
     seconds: Sexp<'r>,
     trust: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let seconds = seconds.number(scope, "seconds")?;
-    let timeout = Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Failure::error("`seconds` must be a time"))?;
+    let timeout = seconds.seconds(scope, "seconds")?;
     let trust = match trust.logical(scope, "trust") {
         Ok(Some(false)) => Trust::Anyone,
         Ok(_) => Trust::System,
@@ -65,11 +62,7 @@ pub(crate) fn http_request<'r>(
 /// After an interrupt the thread comes to its end by itself, within the time of the request.
 fn send(scope: &Scope, request: Request) -> Result<mirai_http::Response, Failure> {
     let (sender, answer) = sync_channel(1);
-    let started = with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("mirai-http".to_owned())
-            .spawn(move || drop(sender.send(request.send())))
-    });
+    let started = start_thread("mirai-http", move || drop(sender.send(request.send())));
     started.map_err(|error| Failure::error(format!("no thread for a request: {error}")))?;
     let result = interruptibly(scope, |slice| match answer.recv_timeout(slice) {
         Ok(result) => Some(Some(result)),

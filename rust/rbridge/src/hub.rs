@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirai_hub::{
     Address, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags,
@@ -72,11 +72,7 @@ impl Drop for SessionHub {
             withdraw(&self.launches.take(), &hub);
             // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
             let close = move || drop(hub);
-            let _ = sys::with_signals_blocked(|| {
-                std::thread::Builder::new()
-                    .name("mirai-close".to_owned())
-                    .spawn(close)
-            });
+            let _ = sys::start_thread("mirai-close", close);
         }
     }
 }
@@ -275,6 +271,30 @@ fn submit<'r>(
         }
         await_admission(scope, &hub)?;
     }
+}
+
+/// Waits until the hub is as `is_reached` has it, or `patience` is over (`None`: without end). Each change of the hub is a reason
+/// to look again.
+pub(crate) fn wait_until(
+    scope: &Scope,
+    hub: Sexp<'_>,
+    patience: Option<Duration>,
+    mut is_reached: impl FnMut(&Hub) -> bool,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut seen = 0;
+    interruptibly(scope, |slice| {
+        // Asked for anew, as the handlers of an interrupt may have closed it.
+        let hub = match SessionHub::open(scope, hub) {
+            Ok(hub) => hub,
+            Err(closed) => return Some(Err(closed)),
+        };
+        if is_reached(&hub) || patience.is_some_and(|patience| begun.elapsed() >= patience) {
+            return Some(Ok(()));
+        }
+        seen = hub.wait_change(seen, slice);
+        None
+    })?
 }
 
 /// Waits until the queue is below its capacity.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
@@ -11,13 +10,12 @@ use mirai_launcher::{
 };
 use parking_lot::Mutex;
 
-use crate::absent::{Absent, For, note_untold};
+use crate::absent::{Absent, For, note_untold, with_output};
 use crate::failure::{Failure, coded_text};
-use crate::hub::SessionHub;
+use crate::hub::{SessionHub, wait_until};
 use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::sys::signals;
-use crate::wait::interruptibly;
 
 /// What has become of the daemons of one launch.
 struct Ticket {
@@ -122,12 +120,12 @@ impl Watcher {
                     self.note(coded_text(ErrorCode::OUT_OF_FILES, &full), &command);
                 } else if !self.hub.take_joined(pid) {
                     let reason = format!("R ended before it connected, with {status}");
-                    self.note(with_output(reason, &early), &command);
+                    self.note(with_output(&reason, &early), &command);
                 }
             }
             DaemonEvent::Failed { failure, .. } => {
                 self.note(
-                    with_output(failure.to_string(), &failure.output),
+                    with_output(&failure.to_string(), &failure.output),
                     &failure.command,
                 );
             }
@@ -167,13 +165,6 @@ fn late_text(pid: u32, is_starting: bool) -> String {
     }
 }
 
-fn with_output(reason: String, output: &str) -> String {
-    match output.trim_end() {
-        "" => reason,
-        output => format!("{reason}. Its output:\n{output}"),
-    }
-}
-
 /// Entry: waits until `n` daemons have connected since a launch, or as many have connected or been lost, or `patience` (in
 /// seconds, `NULL` without end) is over. A list: their numbers, `connected` at most `n` and `failed`, and why the first one
 /// was lost (`reason`) and how to see it (`command`).
@@ -186,42 +177,17 @@ pub(crate) fn hub_wait_connected<'r>(
 ) -> Result<Sexp<'r>, Failure> {
     let n = n.count(scope, "n")?;
     let ticket: &Ticket = ticket.handle(scope, "ticket")?;
-    let patience = match patience.optional_number(scope, "patience")? {
-        Some(seconds) => Some(
-            Duration::try_from_secs_f64(seconds)
-                .map_err(|_| Failure::error("`patience` must be a number of seconds"))?,
-        ),
-        None => None,
+    let patience = match patience.is_null() {
+        true => None,
+        false => Some(patience.seconds(scope, "patience")?),
     };
-    let begun = Instant::now();
-    let mut seen = 0;
-    let connected = interruptibly(scope, |slice| {
-        // Asked for anew, as the handlers of an interrupt may have closed it.
-        let hub = match SessionHub::open(scope, hub) {
-            Ok(hub) => hub,
-            Err(closed) => return Some(Err(closed)),
-        };
-        let connected = hub.counts().cumulative.saturating_sub(ticket.before);
-        if connected + ticket.absent.lock().count >= n {
-            return Some(Ok(connected.min(n)));
-        }
-        if patience.is_some_and(|patience| begun.elapsed() >= patience) {
-            return Some(Ok(connected));
-        }
-        seen = hub.wait_change(seen, slice);
-        None
-    })??;
-    let (count, first) = {
-        let absent = ticket.absent.lock();
-        (absent.count, absent.first())
-    };
-    let values = [
-        scope.integer(connected as i32)?,
-        scope.integer(count as i32)?,
-        scope.string(&first.text)?,
-        scope.string(&first.command)?,
-    ];
-    Ok(scope.named_list(&["connected", "failed", "reason", "command"], &values)?)
+    let mut connected = 0;
+    wait_until(scope, hub, patience, |hub| {
+        connected = hub.counts().cumulative.saturating_sub(ticket.before);
+        connected + ticket.absent.lock().count >= n
+    })?;
+    let absent = ticket.absent.lock().clone();
+    absent.outcome(scope, connected.min(n))
 }
 
 /// Entry: runs the fork server at descriptor `fd` until it is over: `NULL`. Returns in each forked child too, with a list

@@ -9,12 +9,7 @@ use crate::rapi::{Jump, Listener, Scope};
 use crate::sys;
 
 static MEMORY: MemoryReturn = MemoryReturn::new(sys::give_back_memory, |work| {
-    sys::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("mirai-memory".to_owned())
-            .spawn(work)
-            .map(drop)
-    })
+    sys::start_thread("mirai-memory", work)
 });
 
 /// Receives hubs' reports of freed memory; `None` where the C library returns memory by itself.

@@ -6,10 +6,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mirai_hub::TaskHandle;
+#[cfg(unix)]
+use mirai_replier::Replier;
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
 use crate::rapi::{Handle, Scope, Sexp};
+#[cfg(unix)]
+use crate::sys::with_signals_blocked;
 
 /// The tasks whose requests are still to come, by number. Locked for as long as it takes to put one in or out.
 type Expected = Arc<Mutex<HashMap<u64, TaskHandle>>>;
@@ -17,7 +21,7 @@ type Expected = Arc<Mutex<HashMap<u64, TaskHandle>>>;
 /// The end of the bridge that answers.
 pub(crate) struct Shadows {
     #[cfg(unix)]
-    replier: mirai_replier::Replier,
+    replier: Replier,
     expected: Expected,
 }
 
@@ -39,23 +43,16 @@ pub(crate) fn shadows_open<'r>(
     let reply = reply.bytes(scope, "reply")?;
     let expected = Expected::default();
     let asked = Arc::clone(&expected);
-    let replier = mirai_replier::Replier::listen(
-        &name,
-        &folder,
-        reply,
-        || {
-            let _ = crate::sys::block_signals();
-        },
-        move |number, ticket| {
-            let task = asked.lock().remove(&number);
-            match task {
-                Some(task) => task.on_settle(move || ticket.reply()),
-                // Nobody else's.
-                None => ticket.reply(),
-            }
-        },
-    )
-    .map_err(|error| Failure::error(error.to_string()))?;
+    let on_request = move |number, ticket: mirai_replier::Ticket| {
+        let task = asked.lock().remove(&number);
+        match task {
+            Some(task) => task.on_settle(move || ticket.reply()),
+            // Nobody else's.
+            None => ticket.reply(),
+        }
+    };
+    let replier = with_signals_blocked(|| Replier::listen(&name, &folder, reply, on_request))
+        .map_err(|error| Failure::error(error.to_string()))?;
     Ok(scope.pointer(Shadows { replier, expected }, None)?)
 }
 

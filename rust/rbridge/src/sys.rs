@@ -1,6 +1,8 @@
 //! The process: its environment variables, its signals, its errors. No R in here.
 #![allow(unsafe_code)]
 
+use std::io;
+
 #[cfg_attr(unix, path = "sys/unix.rs")]
 #[cfg_attr(not(unix), path = "sys/other.rs")]
 mod os;
@@ -21,6 +23,12 @@ pub(crate) struct Differences {
     pub locale: bool,
     /// Whether Rprof() samples.
     pub profiler: bool,
+}
+
+/// Starts a thread that leaves all signals to R's.
+pub(crate) fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    with_signals_blocked(|| thread.spawn(body)).map(drop)
 }
 
 #[cfg(unix)]

@@ -53,9 +53,9 @@ impl Shared {
 }
 
 impl Replier {
-    /// Listens for one connection of this process, in threads of its own, which begin with `on_thread`. Each request comes to
-    /// `on_request` with the number of the task that it asks for; each reply has this `body`. On other systems than Linux the
-    /// socket is a file in `folder`, which other users must not be able to enter.
+    /// Listens for one connection of this process, in threads of its own, which inherit the caller's mask of signals. Each
+    /// request comes to `on_request` with the number of the task that it asks for; each reply has this `body`. On other systems
+    /// than Linux the socket is a file in `folder`, which other users must not be able to enter.
     ///
     /// # Errors
     /// [`ReplierError::Io`] as the system gives it.
@@ -63,7 +63,6 @@ impl Replier {
         name: &str,
         folder: &Path,
         body: Vec<u8>,
-        on_thread: impl Fn() + Clone + Send + 'static,
         on_request: impl FnMut(u64, Ticket) + Send + 'static,
     ) -> Result<Replier, ReplierError> {
         let entrance = Entrance::open(name, folder)?;
@@ -75,7 +74,6 @@ impl Replier {
             shared: Arc::clone(&shared),
             orders: orders.clone(),
             replies: Replies { body, received },
-            on_thread,
             on_request,
         };
         std::thread::Builder::new()
@@ -109,22 +107,16 @@ impl Drop for Replier {
     }
 }
 
-struct Reader<T, R> {
+struct Reader<R> {
     entrance: Entrance,
     shared: Arc<Shared>,
     orders: Sender<Order>,
     replies: Replies,
-    on_thread: T,
     on_request: R,
 }
 
-impl<T, R> Reader<T, R>
-where
-    T: Fn() + Clone + Send + 'static,
-    R: FnMut(u64, Ticket) + Send + 'static,
-{
+impl<R: FnMut(u64, Ticket)> Reader<R> {
     fn run(mut self) -> Result<(), ReplierError> {
-        (self.on_thread)();
         let stream = self.entrance.accept()?;
         if !self.shared.connected(&stream) {
             return Ok(());
@@ -133,13 +125,10 @@ where
         let mut reading = BufReader::new(stream.try_clone()?);
         (&stream).write_all(&greeting())?;
         read_greeting(&mut reading)?;
-        let (on_thread, replies) = (self.on_thread.clone(), self.replies);
+        let replies = self.replies;
         std::thread::Builder::new()
             .name("mirai-replies".to_owned())
-            .spawn(move || {
-                on_thread();
-                replies.write_to(stream);
-            })?;
+            .spawn(move || replies.write_to(stream))?;
         let ended = loop {
             match read_request(&mut reading) {
                 Ok(Some(frame::Request { id, task })) => {
@@ -210,7 +199,6 @@ mod tests {
             &name,
             folder.path(),
             b"done".to_vec(),
-            || {},
             move |task, ticket| drop(sender.send((task, ticket))),
         );
         Asked {

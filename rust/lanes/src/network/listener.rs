@@ -45,7 +45,7 @@ enum Opened {
 
 impl Opened {
     /// Waits for the peer's first word.
-    async fn is_spoken_to(&self) -> Result<(), Refusal> {
+    async fn await_first_word(&self) -> Result<(), Refusal> {
         let has_spoken = match self {
             Opened::Tcp(connection) | Opened::Tls(connection, _) => connection.has_spoken().await?,
             Opened::Nng(duplex) => {
@@ -147,7 +147,7 @@ impl NetworkListener {
         let (has_tls, token) = (self.scheme.has_tls(), self.token.clone());
         let turned_away = move |reason| LaneError::TurnedAway { peer, reason };
         Ok(Box::pin(async move {
-            opened.is_spoken_to().await.map_err(turned_away)?;
+            opened.await_first_word().await.map_err(turned_away)?;
             Ok(Box::pin(async move {
                 let proof = async { take_in(opened.secure().await?, has_tls, token).await };
                 proof.await.map_err(turned_away)

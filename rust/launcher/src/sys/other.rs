@@ -57,16 +57,7 @@ impl Process {
         _early: &Capture,
         _output: &HostOutput,
     ) -> io::Result<Self> {
-        let Some((program, arguments)) = command.words.split_first() else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let mut started = std::process::Command::new(program);
-        started
-            .args(arguments)
-            .env_clear()
-            .envs(command.environment)
-            .current_dir(command.dir)
-            .stdin(Stdio::null());
+        let mut started = prepared(command)?;
         #[cfg(windows)]
         {
             use std::os::windows::process::CommandExt;
@@ -79,16 +70,8 @@ impl Process {
 
     /// Starts a program that writes to `output`.
     pub(crate) fn errand(command: Command<'_>, output: &io::PipeWriter) -> io::Result<Self> {
-        let Some((program, arguments)) = command.words.split_first() else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let mut started = std::process::Command::new(program);
+        let mut started = prepared(command)?;
         started
-            .args(arguments)
-            .env_clear()
-            .envs(command.environment)
-            .current_dir(command.dir)
-            .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output.try_clone()?);
         started.spawn().map(Self)
@@ -118,6 +101,21 @@ impl Process {
             Err(_) => ExitStatus::Unknown,
         }
     }
+}
+
+/// A command with its arguments, environment and folder, and nothing to read.
+fn prepared(command: Command<'_>) -> io::Result<std::process::Command> {
+    let Some((program, arguments)) = command.words.split_first() else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let mut prepared = std::process::Command::new(program);
+    prepared
+        .args(arguments)
+        .env_clear()
+        .envs(command.environment)
+        .current_dir(command.dir)
+        .stdin(Stdio::null());
+    Ok(prepared)
 }
 
 /// Ends nothing here: there is no way to end a process with all that it has started.

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 #[cfg(unix)]
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::ffi;
 use super::{Jump, Scope, Sexp};
@@ -68,6 +69,12 @@ impl<'r> Sexp<'r> {
         } else {
             self.number(scope, argument).map(Some)
         }
+    }
+
+    /// One number of seconds from 0 that a clock reaches.
+    pub(crate) fn seconds(self, scope: &Scope, argument: &str) -> Result<Duration, Failure> {
+        Duration::try_from_secs_f64(self.number(scope, argument)?)
+            .map_err(|_| Failure::error(format!("`{argument}` must be a number of seconds")))
     }
 
     /// One whole number from 0.

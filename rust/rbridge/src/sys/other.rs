@@ -103,9 +103,12 @@ pub(crate) mod signals {
     pub(crate) fn deliver() {}
 
     /// There is none to note.
-    pub(crate) fn note_sigterm() -> Option<()> {
+    pub(crate) fn note_sigterm() -> Option<SigtermNoted> {
         None
     }
+
+    /// Never made.
+    pub(crate) enum SigtermNoted {}
 
     /// Never calls it.
     pub(crate) fn watch_quitting(_: impl Fn() + Send + 'static) {}

@@ -265,11 +265,7 @@ pub(crate) fn watch_quitting(note: impl Fn() + Send + 'static) {
         Ok(ends) => ends,
         Err(error) => return log::debug!("signals wait for a task to come: {error}"),
     };
-    let started = super::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("mirai-signals".to_owned())
-            .spawn(move || await_notes(read, note))
-    });
+    let started = super::start_thread("mirai-signals", move || await_notes(read, note));
     if let Err(error) = started {
         return log::debug!("signals wait for a task to come: {error}");
     }
