@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirai_lanes::OutOfFiles;
 use mirai_scheduler::{
@@ -422,6 +422,7 @@ impl Core {
         let Seat { daemon, .. } = seat;
         let bytes = payload.len();
         self.with_state(|state, timer, work| {
+            let now = Instant::now();
             let is_there = state.scheduler.has_run(daemon, RunId(run));
             let Some(member) = state.seated(seat) else {
                 return;
@@ -436,14 +437,14 @@ impl Core {
                 return;
             }
             if is_there {
-                member.workload.ended();
+                member.workload.ended(now);
             }
             let event = Event::TaskEnded { daemon, run, last };
             state.handle(timer, work, event, Some(Report { end, payload }));
             if let Some(member) = state.members.get_mut(daemon.index())
                 && state.scheduler.daemon_task(daemon).is_some()
             {
-                member.workload.begins();
+                member.workload.begins(now);
             }
         });
         if let Some(reactor) = self.reactor.upgrade() {
@@ -600,13 +601,14 @@ impl Core {
     }
 
     pub(crate) fn workers(&self) -> Vec<Worker> {
+        let now = Instant::now();
         let state = self.state.lock();
         let worker = |daemon: &DaemonId| {
             let member = state.members.get(daemon.index())?;
             let task = state.scheduler.daemon_task(*daemon);
             let open = task.and_then(|(task, _)| state.tasks.get(task.index()));
             let cell = open.map(|open| &*open.cell);
-            Some(member.describe(cell))
+            Some(member.describe(cell, now))
         };
         state.numbers.values().filter_map(worker).collect()
     }
@@ -687,13 +689,14 @@ impl State {
             ..
         } = self;
         let mut loss = Loss::Died;
-        for effect in scheduler.handle(timer.now(), event) {
+        let now = Instant::now();
+        for effect in scheduler.handle(timer.tick(now), event) {
             match effect {
                 Effect::Send { to, task, run } => {
                     if let (Some(member), Some(open)) =
                         (members.get_mut(to.index()), tasks.get(task.index()))
                     {
-                        member.workload.begins();
+                        member.workload.begins(now);
                         send(member, &open.parts, run);
                         work.flush.push(Arc::clone(&member.links.data));
                     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mirai_scheduler::DaemonId;
 use mirai_wire::{Return, ReturnKey, ReturnTicket, ToDaemon};
@@ -152,16 +153,16 @@ impl Member {
     }
 
     /// Describes the daemon and its task for users.
-    pub(crate) fn describe(&self, task: Option<&Cell>) -> Worker {
+    pub(crate) fn describe(&self, task: Option<&Cell>, now: Instant) -> Worker {
         Worker {
             id: self.number,
             pid: self.links.pid,
             peer: self.links.peer,
             done: self.workload.done(),
-            busy: self.workload.busy(),
+            busy: self.workload.busy(now),
             returns: self.connection,
             is_away: self.is_away,
-            task: task.map(|task| self.workload.running(task)),
+            task: task.map(|task| self.workload.running(task, now)),
             is_set_up: self.workload.is_set_up(),
         }
     }

@@ -117,24 +117,25 @@ impl Newcomers {
         })
     }
 
+    /// Admits one more if there is room, or if one who is here can be dropped for it. `Err` says when that will be possible.
+    fn admit(self: &Arc<Self>, now: Instant) -> Result<Newcomer, Instant> {
+        let mut here = self.here.lock();
+        here.make_room(self.room, now)?;
+        let (number, gives_way) = here.enter(now);
+        Ok(Newcomer {
+            all: Arc::clone(self),
+            number,
+            gives_way,
+            is_silent: AtomicBool::new(true),
+        })
+    }
+
     /// Admits one more, when there is room.
     pub(crate) async fn take_in(self: &Arc<Self>) -> Newcomer {
         loop {
-            let full_until = {
-                let mut here = self.here.lock();
-                let now = Instant::now();
-                match here.make_room(self.room, now) {
-                    Ok(()) => {
-                        let (number, gives_way) = here.enter(now);
-                        return Newcomer {
-                            all: Arc::clone(self),
-                            number,
-                            gives_way,
-                            is_silent: AtomicBool::new(true),
-                        };
-                    }
-                    Err(until) => until,
-                }
+            let full_until = match self.admit(Instant::now()) {
+                Ok(newcomer) => return newcomer,
+                Err(until) => until,
             };
             tokio::select! {
                 () = self.left.notified() => {}
@@ -198,61 +199,86 @@ mod tests {
         }
     }
 
-    fn full(all: &Arc<Newcomers>) -> Vec<Newcomer> {
-        (0..Room::STRANGERS.places)
-            .map(|_| now_or_never(all.take_in()).expect("there is room"))
+    fn full(all: &Arc<Newcomers>, now: Instant) -> Vec<Newcomer> {
+        (0..all.room.places)
+            .map(|_| all.admit(now).expect("there is room"))
             .collect()
     }
 
-    fn make_room(all: &Newcomers, after: Duration) -> Result<(), Instant> {
-        let now = Instant::now();
-        all.here.lock().make_room(all.room, now + after)
+    fn is_dropped(newcomer: &Newcomer) -> bool {
+        now_or_never(newcomer.gives_way()).is_some()
     }
 
     #[test]
     fn the_one_that_has_been_here_longest_gives_way() {
         let all = Newcomers::new(Room::STRANGERS);
-        let here = full(&all);
-        make_room(&all, Duration::ZERO).expect_err("each has some time for itself");
-        make_room(&all, Room::STRANGERS.silent).unwrap();
-        let mut gone = here
-            .iter()
-            .map(|newcomer| now_or_never(newcomer.gives_way()).is_some());
-        assert_eq!(gone.next(), Some(true));
-        assert!(!gone.any(|gone| gone), "there is room for one");
-        make_room(&all, Duration::ZERO).expect("nobody has taken it");
+        let now = Instant::now();
+        let here = full(&all, now);
+        let until = all.admit(now).expect_err("each has some time for itself");
+        assert_eq!(until, now + Room::STRANGERS.silent);
+        let next = all.admit(until).unwrap();
+        assert!(is_dropped(&here[0]));
+        assert!(!here[1..].iter().any(is_dropped), "there is room for one");
+        let _next = (next, all.admit(until).unwrap());
+        assert!(is_dropped(&here[1]));
     }
 
     #[test]
     fn the_silent_give_way_before_those_who_speak() {
         let all = Newcomers::new(Room::STRANGERS);
-        let here = full(&all);
-        let (spoken, silent) = here.split_at(200);
-        spoken.iter().for_each(Newcomer::has_spoken);
-        for newcomer in silent {
-            make_room(&all, Room::STRANGERS.silent).unwrap();
-            assert!(now_or_never(newcomer.gives_way()).is_some());
-            let next = now_or_never(all.take_in()).expect("there is room");
+        let now = Instant::now();
+        let mut here = full(&all, now);
+        let silent = here.split_off(200);
+        here.iter().for_each(Newcomer::has_spoken);
+        let later = now + Room::STRANGERS.silent;
+        for newcomer in &silent {
+            let next = all.admit(later).unwrap();
+            assert!(is_dropped(newcomer));
             next.has_spoken();
             std::mem::forget(next);
         }
-        let patience = Room::STRANGERS.undisturbed - Duration::from_millis(50);
-        make_room(&all, patience).expect_err("those who speak have more time");
-        make_room(&all, Room::STRANGERS.undisturbed).unwrap();
-        assert!(now_or_never(spoken[0].gives_way()).is_some());
+        let until = all
+            .admit(later)
+            .expect_err("those who speak have more time");
+        assert_eq!(until, now + Room::STRANGERS.undisturbed);
+        all.admit(until).unwrap();
+        assert!(is_dropped(&here[0]));
     }
 
     #[test]
     fn those_who_are_known_or_gone_leave_room() {
         let all = Newcomers::new(Room::STRANGERS);
-        let mut here = full(&all);
+        let now = Instant::now();
+        let mut here = full(&all, now);
         here[3].is_known();
-        here.push(now_or_never(all.take_in()).unwrap());
-        make_room(&all, Duration::ZERO).unwrap_err();
+        here.push(all.admit(now).unwrap());
+        all.admit(now).unwrap_err();
         drop(here.swap_remove(5));
-        here.push(now_or_never(all.take_in()).unwrap());
+        here.push(all.admit(now).unwrap());
         here[3].is_known();
-        make_room(&all, Room::STRANGERS.undisturbed).unwrap();
-        assert!(now_or_never(here[0].gives_way()).is_some());
+        all.admit(now + Room::STRANGERS.undisturbed).unwrap();
+        assert!(is_dropped(&here[0]));
+    }
+
+    #[test]
+    fn who_waits_is_taken_in_as_another_leaves() {
+        let all = Newcomers::new(Room {
+            silent: Duration::from_secs(3600),
+            ..Room::STRANGERS
+        });
+        let mut here = full(&all, Instant::now());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut waiting = pin!(all.take_in());
+            let polled = waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            here.pop();
+            waiting.await;
+        });
     }
 }

@@ -26,8 +26,9 @@ impl Timer {
         }
     }
 
-    pub(crate) fn now(&self) -> Tick {
-        Tick(self.start.elapsed().as_millis() as u64)
+    /// The time of the scheduler's events.
+    pub(crate) fn tick(&self, now: Instant) -> Tick {
+        Tick(now.saturating_duration_since(self.start).as_millis() as u64)
     }
 
     pub(crate) fn arm(&self, at: Tick) {

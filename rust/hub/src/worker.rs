@@ -55,20 +55,18 @@ impl Workload {
     }
 
     /// Records that a task begins, unless one is under way.
-    pub(crate) fn begins(&mut self) {
-        self.turn.get_or_insert_with(Instant::now);
+    pub(crate) fn begins(&mut self, now: Instant) {
+        self.turn.get_or_insert(now);
     }
 
-    pub(crate) fn ended(&mut self) {
+    pub(crate) fn ended(&mut self, now: Instant) {
         self.done += 1;
-        self.busy += self
-            .turn
-            .take()
-            .map_or(Duration::ZERO, |turn| turn.elapsed());
+        self.busy += self.age(now);
+        self.turn = None;
     }
 
-    pub(crate) fn busy(&self) -> Duration {
-        self.busy + self.age()
+    pub(crate) fn busy(&self, now: Instant) -> Duration {
+        self.busy + self.age(now)
     }
 
     pub(crate) fn done(&self) -> u64 {
@@ -80,16 +78,39 @@ impl Workload {
     }
 
     /// What the daemon is at, if that is this.
-    pub(crate) fn running(&self, task: &Cell) -> Running {
+    pub(crate) fn running(&self, task: &Cell, now: Instant) -> Running {
         Running {
             number: task.number(),
-            age: self.age(),
+            age: self.age(now),
             is_over: task.is_settled(),
         }
     }
 
     /// Since it is at its task.
-    fn age(&self) -> Duration {
-        self.turn.map_or(Duration::ZERO, |turn| turn.elapsed())
+    fn age(&self, now: Instant) -> Duration {
+        self.turn
+            .map_or(Duration::ZERO, |turn| now.saturating_duration_since(turn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_busy_while_it_has_tasks() {
+        let second = Duration::from_secs(1);
+        let begun = Instant::now();
+        let mut workload = Workload::default();
+        assert_eq!(workload.busy(begun), Duration::ZERO);
+        workload.begins(begun);
+        // One that it is sent meanwhile begins when it gets to it.
+        workload.begins(begun + second);
+        assert_eq!(workload.busy(begun + 2 * second), 2 * second);
+        workload.ended(begun + 3 * second);
+        workload.begins(begun + 3 * second);
+        workload.ended(begun + 4 * second);
+        assert_eq!(workload.busy(begun + 9 * second), 4 * second);
+        assert_eq!(workload.done(), 2);
     }
 }

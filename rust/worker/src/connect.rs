@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mirai_lanes::{Address, ErrorCode, HOST_SILENCE};
 use mirai_wire::Return;
 
+use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::limits::WorkerLimits;
 use crate::options::LOOK;
@@ -40,13 +41,14 @@ pub(crate) fn connect(
     limits: &WorkerLimits,
     evaluator: &mut dyn Evaluator,
     patiently: bool,
+    clock: &dyn Clock,
 ) -> Result<Result<Session, ExitReason>, WorkerError> {
     let mut pauses = Pauses::new(&options.address);
     let mut returns = 0;
     loop {
         let mut left = None;
         let mut gives_up = || {
-            left = reason_to_leave(options, limits, evaluator);
+            left = reason_to_leave(options, limits, evaluator, clock.now());
             left.is_some()
         };
         let opened = Session::open(options, &mut gives_up);
@@ -61,19 +63,20 @@ pub(crate) fn connect(
             Err(WorkerError::Io(error)) if is_let_go(&error) && returns < RETURNS => returns += 1,
             Err(error) => return Err(error),
         }
-        let until = Instant::now() + pauses.next(random());
+        let until = clock.now() + pauses.next(random());
         loop {
-            if let Some(reason) = reason_to_leave(options, limits, evaluator) {
+            let now = clock.now();
+            if let Some(reason) = reason_to_leave(options, limits, evaluator, now) {
                 return Ok(Err(reason));
             }
-            let rest = until.saturating_duration_since(Instant::now());
+            let rest = until.saturating_duration_since(now);
             if rest.is_zero() {
                 break;
             }
-            let limit = limits.deadline().map_or(rest, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            std::thread::sleep(rest.min(limit).min(LOOK));
+            let limit = limits
+                .deadline()
+                .map_or(rest, |deadline| deadline.saturating_duration_since(now));
+            clock.sleep(rest.min(limit).min(LOOK));
         }
     }
 }
@@ -84,21 +87,22 @@ pub(crate) fn reconnect(
     options: &WorkerOptions,
     membership: &Membership,
     connections: &Connections,
+    clock: &dyn Clock,
 ) -> Option<Reopened> {
     let Membership { daemon, ticket } = *membership;
-    let gives_up_at = Instant::now() + HOST_SILENCE;
+    let gives_up_at = clock.now() + HOST_SILENCE;
     let attempt = Duration::from_millis(ticket.grace.into()) / 2;
     let attempt = attempt.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT);
     let mut pauses = Pauses::new(&options.address);
     let is_over = || connections.is_over() || options.leave.is_asked();
-    while !is_over() && Instant::now() < gives_up_at {
+    while !is_over() && clock.now() < gives_up_at {
         let returning = Return {
             daemon,
             key: ticket.key,
             received: connections.break_off()?,
         };
-        let until = Instant::now() + attempt;
-        let mut gives_up = || is_over() || Instant::now() >= until;
+        let until = clock.now() + attempt;
+        let mut gives_up = || is_over() || clock.now() >= until;
         match Session::reopen(options, returning, &mut gives_up) {
             Ok(reopened) => return Some(reopened),
             Err(error) if is_final(&error) => return None,
@@ -121,8 +125,9 @@ fn reason_to_leave(
     options: &WorkerOptions,
     limits: &WorkerLimits,
     evaluator: &mut dyn Evaluator,
+    now: Instant,
 ) -> Option<ExitReason> {
-    if let Some(reason) = limits.reached_idle() {
+    if let Some(reason) = limits.reached_idle(now) {
         return Some(reason.into());
     }
     if options.attended && evaluator.wants_to_leave() {
@@ -172,6 +177,7 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::HandClock;
 
     #[test]
     fn pauses_grow_over_a_network_and_differ() {
@@ -183,6 +189,56 @@ mod tests {
         assert_eq!(pauses.next(u32::MAX), FIRST_PAUSE / 2);
         let between = pauses.next(u32::MAX / 3);
         assert!(between > FIRST_PAUSE && between < 2 * FIRST_PAUSE);
+    }
+
+    struct Idle;
+
+    impl Evaluator for Idle {
+        fn welcome(&mut self, _settings: &[u8]) {}
+        fn evaluate(&mut self, _task: crate::Task<'_>) -> crate::Evaluation {
+            panic!("there is no hub");
+        }
+        fn after(&mut self, _flags: crate::TaskFlags) {}
+        fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+        fn forget_part(&mut self, _id: u64) {}
+    }
+
+    /// Dials where nobody listens; why the daemon leaves, and after how long.
+    fn dial_nobody(
+        patiently: bool,
+        limited: impl FnOnce(&mut WorkerOptions),
+    ) -> (Result<ExitReason, WorkerError>, Duration) {
+        let folder = std::env::temp_dir();
+        let mut options = WorkerOptions::new(Address::unique(&folder).unwrap());
+        limited(&mut options);
+        let begun = Instant::now();
+        let clock = HandClock::at(begun);
+        let limits = WorkerLimits::new(&options, begun);
+        let left = match connect(&options, &limits, &mut Idle, patiently, &clock) {
+            Ok(Ok(_)) => panic!("nobody listens"),
+            Ok(Err(reason)) => Ok(reason),
+            Err(error) => Err(error),
+        };
+        (left, clock.now() - begun)
+    }
+
+    #[test]
+    fn limits_end_a_daemon_that_waits_for_a_host() {
+        let limit = Duration::from_millis(123_456);
+        let (left, after) = dial_nobody(true, |options| options.idletime = Some(limit));
+        assert_eq!((left.unwrap(), after), (ExitReason::IdleTime, limit));
+        let (left, after) = dial_nobody(true, |options| {
+            options.idletime = Some(2 * limit);
+            options.walltime = Some(limit);
+        });
+        assert_eq!((left.unwrap(), after), (ExitReason::WallTime, limit));
+    }
+
+    #[test]
+    fn without_patience_there_is_one_attempt() {
+        let (left, after) = dial_nobody(false, |_| {});
+        assert!(matches!(left, Err(WorkerError::Dial(error)) if error.is_absence()));
+        assert_eq!(after, Duration::ZERO);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mirai_lanes::{Dialled, HOST_SILENCE, HostWatch, Wake};
 use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
+use crate::clock::{Clock, SystemClock};
 use crate::connect::reconnect;
 use crate::connections::Connections;
 use crate::current::Current;
@@ -128,7 +129,10 @@ impl Watcher {
         let asks = !self.channel.connection.notices_silence();
         while let Wake::Readable = self.channel.connection.wait(&self.host) {
             // The buffer may hold several messages of one read.
-            match self.channel.next(asks.then(|| self.deadline())) {
+            match self
+                .channel
+                .next(asks.then(|| self.deadline()), &SystemClock)
+            {
                 Ok(Next::Message(frame)) => self.handle_message(frame),
                 // A hub that has not pinged in time is gone.
                 Ok(Next::Late | Next::End) | Err(_) => return,
@@ -147,7 +151,7 @@ impl Watcher {
             Some((membership, _)) => membership.silence().max(HOST_SILENCE),
             None => HOST_SILENCE,
         };
-        Instant::now() + silence
+        SystemClock.now() + silence
     }
 
     /// Connects again after a break. Returns whether there is a connection.
@@ -160,7 +164,7 @@ impl Watcher {
         }
         // The evaluating thread reads from it, or is stuck in writing.
         self.data.shutdown();
-        let Some(reopened) = reconnect(options, membership, &self.connections) else {
+        let Some(reopened) = reconnect(options, membership, &self.connections, &SystemClock) else {
             self.connections.end();
             return false;
         };

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
+use crate::clock::{Clock, SystemClock};
 use crate::connections::{Connections, Verdict};
 use crate::session::{Channel, Next};
 use crate::{LeaveHandle, WorkerError};
@@ -56,9 +57,13 @@ impl Data {
     }
 
     /// Reads the next message, until `deadline`, on a new connection if this one breaks.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, WorkerError> {
+    pub(crate) fn next(
+        &mut self,
+        deadline: Option<Instant>,
+        clock: &dyn Clock,
+    ) -> Result<Next, WorkerError> {
         if self.kept.is_none() {
-            return self.channel.next(deadline);
+            return self.channel.next(deadline, clock);
         }
         loop {
             if !self.connections.is_whole()
@@ -66,7 +71,7 @@ impl Data {
             {
                 return Ok(next);
             }
-            match self.channel.next(deadline)? {
+            match self.channel.next(deadline, clock)? {
                 Next::Message(Frame {
                     message: ToDaemon::Received { count },
                     ..
@@ -110,7 +115,7 @@ impl Data {
             .as_ref()
             .is_some_and(|kept| !kept.messages.is_empty())
         {
-            match self.next(Some(deadline)) {
+            match self.next(Some(deadline), &SystemClock) {
                 // Nothing is begun any more.
                 Ok(Next::Message(_)) => {}
                 Ok(Next::Late | Next::End) | Err(_) => return,

@@ -8,6 +8,7 @@
 //! hitting the next task, `control.rs` the second thread, `session.rs` the handshake.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod connect;
 mod connections;
 mod control;

@@ -10,6 +10,7 @@ use mirai_wire::{
     Role, ToDaemon, Want, encode_head,
 };
 
+use crate::clock::{Clock, SystemClock};
 use crate::{WorkerError, WorkerOptions};
 
 /// Time after which a host that does not answer is taken for unreachable.
@@ -154,17 +155,21 @@ pub(crate) enum Next {
 }
 
 impl Channel {
+    pub(crate) fn new(connection: Arc<dyn Dialled>) -> Channel {
+        Channel {
+            connection,
+            buffer: FrameBuffer::new(FrameLimits::PEER),
+            spin: Spin::default(),
+        }
+    }
+
     fn open(
         options: &WorkerOptions,
         hello: Hello,
         gives_up: &mut dyn FnMut() -> bool,
     ) -> Result<Channel, WorkerError> {
         let patience = &mut Patience::new(DIALLED_WITHIN, gives_up);
-        let channel = Channel {
-            connection: dial(&options.address, &options.credentials, patience)?,
-            buffer: FrameBuffer::new(FrameLimits::PEER),
-            spin: Spin::default(),
-        };
+        let channel = Channel::new(dial(&options.address, &options.credentials, patience)?);
         let hello = encode_head(&FromDaemon::Hello(hello), 0);
         channel.write(&mut [IoSlice::new(&Preamble::OURS.encode()), IoSlice::new(&hello)])?;
         Ok(channel)
@@ -176,7 +181,7 @@ impl Channel {
     ) -> Result<Frame<ToDaemon>, WorkerError> {
         let mut patience = Patience::new(GREETED_WITHIN, gives_up);
         loop {
-            match self.next(Some(patience.moment()?))? {
+            match self.next(Some(patience.moment()?), &SystemClock)? {
                 Next::Message(frame) => return Ok(frame),
                 Next::Late => {}
                 Next::End => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
@@ -185,12 +190,16 @@ impl Channel {
     }
 
     /// Reads the next message, until `deadline`.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, WorkerError> {
+    pub(crate) fn next(
+        &mut self,
+        deadline: Option<Instant>,
+        clock: &dyn Clock,
+    ) -> Result<Next, WorkerError> {
         loop {
             if let Some(frame) = self.buffer.next_frame()? {
                 return Ok(Next::Message(frame));
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if deadline.is_some_and(|deadline| deadline <= clock.now()) {
                 return Ok(Next::Late);
             }
             let connection = &*self.connection;

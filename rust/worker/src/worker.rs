@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mirai_lanes::HostWatch;
 use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
 
+use crate::clock::{Clock, SystemClock};
 use crate::connect::connect;
 use crate::connections::Connections;
 use crate::control::{Control, Prepared, Watcher};
@@ -27,11 +28,12 @@ pub fn run_worker(
     evaluator: &mut dyn Evaluator,
     interrupter: Arc<dyn Interrupter>,
 ) -> Result<ExitReason, WorkerError> {
-    let mut limits = WorkerLimits::new(options);
+    let clock = SystemClock;
+    let mut limits = WorkerLimits::new(options, clock.now());
     let mut patiently = options.asyncdial;
     loop {
         let prepared = Prepared::new(&interrupter)?;
-        let connected = match connect(options, &limits, evaluator, patiently)? {
+        let connected = match connect(options, &limits, evaluator, patiently, &clock)? {
             Ok(session) => session,
             Err(reason) => return Ok(reason),
         };
@@ -114,6 +116,7 @@ fn run_session(
         interrupter: &**interrupter,
         current: &current,
         options,
+        clock: &SystemClock,
         lost_parts: Vec::new(),
     };
     let end = service.run_tasks();
@@ -121,7 +124,8 @@ fn run_session(
         && (*reason != LeaveReason::Told || options.leave.is_asked())
     {
         let grace = Duration::from_millis(membership.ticket.grace.into());
-        data.0.deliver(Instant::now() + grace.min(DELIVERED_WITHIN));
+        data.0
+            .deliver(SystemClock.now() + grace.min(DELIVERED_WITHIN));
     }
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
     match end {
@@ -157,6 +161,7 @@ struct Service<'a> {
     interrupter: &'a dyn Interrupter,
     current: &'a Current,
     options: &'a WorkerOptions,
+    clock: &'a dyn Clock,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
 }
@@ -164,10 +169,11 @@ struct Service<'a> {
 impl Service<'_> {
     fn run_tasks(&mut self) -> Result<End, WorkerError> {
         loop {
-            if let Some(reason) = self.limits.reached_idle() {
+            let now = self.clock.now();
+            if let Some(reason) = self.limits.reached_idle(now) {
                 return Ok(self.leave(reason));
             }
-            let next = self.data.next(self.deadline())?;
+            let next = self.data.next(self.deadline(now), self.clock)?;
             // Also where a task came: it has not been begun, so another daemon gets it.
             if self.options.leave.is_asked() {
                 return Ok(self.leave(LeaveReason::Told));
@@ -215,8 +221,8 @@ impl Service<'_> {
     }
 
     /// Until when to wait for a message.
-    fn deadline(&self) -> Option<Instant> {
-        let look = self.options.attended.then(|| Instant::now() + LOOK);
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let look = self.options.attended.then(|| now + LOOK);
         [self.limits.deadline(), look].into_iter().flatten().min()
     }
 
@@ -246,10 +252,10 @@ impl Service<'_> {
             }
         }
         let last = if run == SETUP_RUN {
-            self.limits.setup_ended();
+            self.limits.setup_ended(self.clock.now());
             None
         } else {
-            self.limits.task_ended()
+            self.limits.task_ended(self.clock.now())
         };
         let Evaluation { end, payload } = evaluation;
         let payload = match end {
@@ -267,3 +273,6 @@ impl Service<'_> {
         End::Left(reason)
     }
 }
+
+#[cfg(test)]
+mod tests;
