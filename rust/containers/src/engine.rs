@@ -79,6 +79,11 @@ impl Container {
         name.strip_prefix('/').unwrap_or(name)
     }
 
+    /// Whether it has run and does so no more. One that was made and not started yet has not.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&*self.state, "exited" | "dead" | "stopped")
+    }
+
     pub(crate) fn label(&self, label: &str) -> Option<&str> {
         self.labels.as_ref()?.get(label).map(|value| &**value)
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use crate::Settings;
@@ -99,6 +101,9 @@ pub(crate) struct Worker {
 pub(crate) struct Workers {
     engine: Engine,
     settings: Settings,
+    /// Held by whoever makes, starts or removes containers: one at a time, as an engine may lose its way where containers come and
+    /// go at once, and no request takes a container for ended that another one is about to start.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Workers {
@@ -106,6 +111,7 @@ impl Workers {
         Workers {
             engine: Engine::new(&settings.engine),
             settings,
+            turn: Arc::default(),
         }
     }
 
@@ -119,7 +125,9 @@ impl Workers {
         dispatcher: &Dispatcher,
         n: u32,
     ) -> Result<(Provided, Outcome), EngineError> {
+        // Others need not wait for a pull.
         let provided = self.engine.provide_image(&self.settings.image).await?;
+        let _turn = self.tidy_turn().await?;
         let taken: BTreeSet<String> = (self.engine.list(&dispatcher.filters(), true).await?)
             .iter()
             .map(|container| container.name().to_owned())
@@ -138,6 +146,20 @@ impl Workers {
             }
         }
         Ok((provided, outcome))
+    }
+
+    /// A turn at the containers, with no ended worker among them. Engines are asked to remove a container as it ends, but not all
+    /// versions of podman do, and nobody does while the engine restarts.
+    async fn tidy_turn(&self) -> Result<MutexGuard<'_, ()>, EngineError> {
+        let turn = self.turn.lock().await;
+        let labels = [DISPATCHER_LABEL.to_owned()];
+        for container in self.engine.list(&labels, true).await? {
+            if container.has_ended() {
+                // The engine may be at it already. One that stays is no reason not to serve.
+                let _ = self.engine.remove(&container.id).await;
+            }
+        }
+        Ok(turn)
     }
 
     async fn start_one(&self, name: &str, dispatcher: &Dispatcher) -> Result<(), EngineError> {
@@ -170,7 +192,7 @@ impl Workers {
         }
     }
 
-    /// Stops the workers of a host, all at a time, and returns when they have ended.
+    /// Stops the workers of a host, all at a time, and returns when they have ended and are gone.
     pub(crate) async fn stop(&self, dispatcher: &Dispatcher) -> Result<Outcome, EngineError> {
         let mut stopping = JoinSet::new();
         for container in self.engine.list(&dispatcher.filters(), false).await? {
@@ -188,6 +210,7 @@ impl Workers {
                 Err(error) => outcome.failed.push(("?".to_owned(), error.to_string())),
             }
         }
+        drop(self.tidy_turn().await?);
         outcome.done.sort();
         outcome.failed.sort();
         Ok(outcome)
@@ -195,6 +218,7 @@ impl Workers {
 
     /// The workers that run, of all hosts.
     pub(crate) async fn list(&self) -> Result<Vec<Worker>, EngineError> {
+        drop(self.tidy_turn().await?);
         let containers = self
             .engine
             .list(&[DISPATCHER_LABEL.to_owned()], false)
@@ -214,6 +238,7 @@ impl Workers {
             labels: Vec::new(),
             network: self.settings.network.as_deref(),
         };
+        let _turn = self.turn.lock().await;
         // One that an earlier attempt could not remove.
         self.engine.remove(&name).await?;
         let id = self.engine.create(&blueprint).await?;

@@ -21,8 +21,12 @@ struct State {
     /// What a start is refused with.
     start_error: Option<&'static str>,
     pulls: usize,
-    /// By name: what it was made from, and whether it runs.
-    containers: BTreeMap<String, (Value, bool)>,
+    /// By name: what it was made from, and its state.
+    containers: BTreeMap<String, (Value, &'static str)>,
+    /// Whether a stopped container stays, as with some versions of podman.
+    keeps_ended: bool,
+    /// Whether it does not remove any.
+    removal_fails: bool,
 }
 
 struct Engine {
@@ -128,21 +132,29 @@ fn act(state: &mut State, method: &str, path: &str, query: &str, body: Value) ->
             if state.containers.contains_key(&name) {
                 return (409, json!({ "message": "in use" }).to_string());
             }
-            state.containers.insert(name.clone(), (body, false));
+            state.containers.insert(name.clone(), (body, "created"));
             (201, json!({ "Id": name }).to_string())
         }
         ("POST", ["containers", id, "start"]) => match state.start_error {
             Some(error) => (500, json!({ "message": error }).to_string()),
             None => {
-                state.containers.get_mut(&id.replace("%2D", "-")).unwrap().1 = true;
+                state.containers.get_mut(&id.replace("%2D", "-")).unwrap().1 = "running";
                 (204, String::new())
             }
         },
         ("POST", ["containers", id, "stop"]) => {
-            match state.containers.remove(&id.replace("%2D", "-")) {
-                Some(_) => (204, String::new()),
-                None => missing(),
+            let id = id.replace("%2D", "-");
+            let Some((_, runs)) = state.containers.get_mut(&id) else {
+                return missing();
+            };
+            *runs = "exited";
+            if !state.keeps_ended {
+                state.containers.remove(&id);
             }
+            (204, String::new())
+        }
+        ("DELETE", ["containers", _]) if state.removal_fails => {
+            (409, json!({ "message": "in progress" }).to_string())
         }
         ("DELETE", ["containers", id]) => match state.containers.remove(&id.replace("%2D", "-")) {
             Some(_) => (204, String::new()),
@@ -161,7 +173,7 @@ fn listing(state: &State, query: &str) -> String {
     let filters: Value = serde_json::from_str(&filters).unwrap();
     let wanted = filters["label"].as_array().unwrap();
     let listed = state.containers.iter().filter(|(_, (made, runs))| {
-        (*runs || all == "all=true")
+        (*runs == "running" || all == "all=true")
             && wanted.iter().all(|label| {
                 let (name, value) = match label.as_str().unwrap().split_once('=') {
                     Some((name, value)) => (name, Some(value)),
@@ -171,8 +183,8 @@ fn listing(state: &State, query: &str) -> String {
                 has.is_some() && (value.is_none() || has == value)
             })
     });
-    let listed = listed.map(|(name, (made, _))| {
-        json!({ "Id": name, "Names": [format!("/{name}")], "State": "running", "Status": "Up",
+    let listed = listed.map(|(name, (made, runs))| {
+        json!({ "Id": name, "Names": [format!("/{name}")], "State": runs, "Status": "Up",
                 "Labels": made["Labels"] })
     });
     Value::Array(listed.collect()).to_string()
@@ -353,6 +365,60 @@ fn what_the_engine_refuses_is_told_and_leaves_nothing() {
         (reply.status, &reply.body["engine"]["ok"]),
         (200, &json!(false))
     );
+}
+
+#[test]
+fn ended_workers_are_removed_whoever_they_were_for() {
+    let engine = Engine::new(State {
+        has_image: true,
+        keeps_ended: true,
+        ..State::default()
+    });
+    let api = engine.api(&[IMAGE]);
+    let start = |host: &str| {
+        let body = json!({ "dispatcher": host, "n": 2 }).to_string();
+        ask(&api, &asked("POST", "/workers/start", &body))
+    };
+    let end = |name: &str, state| {
+        engine
+            .state
+            .lock()
+            .unwrap()
+            .containers
+            .get_mut(name)
+            .unwrap()
+            .1 = state;
+    };
+    start("192.0.2.4");
+    start("192.0.2.5");
+    ask(
+        &api,
+        &asked("POST", "/workers/stop", r#"{"dispatcher":"192.0.2.4"}"#),
+    );
+    let others = [1, 2].map(|number| format!("mirai-worker-192-0-2-5-5555-{number}"));
+    assert_eq!(engine.names(), others);
+    // One that somebody else has made is none of ours.
+    engine.state.lock().unwrap().containers.insert(
+        "else".to_owned(),
+        (json!({ "Labels": { "a": "b" } }), "exited"),
+    );
+    end(&others[0], "exited");
+    let listed = ask(&api, &asked("GET", "/workers", ""));
+    assert_eq!(listed.body["workers"].as_array().unwrap().len(), 1);
+    assert_eq!(engine.names(), ["else", &others[1]]);
+    // Its number is free again.
+    end(&others[1], "dead");
+    assert_eq!(start("192.0.2.5").body["started"], json!(others));
+    assert_eq!(engine.names().len(), 3);
+
+    // What another process is about to start stays, and what cannot be removed is left.
+    end(&others[0], "created");
+    ask(&api, &asked("GET", "/workers", ""));
+    assert_eq!(engine.names().len(), 3);
+    end(&others[0], "exited");
+    engine.state.lock().unwrap().removal_fails = true;
+    let listed = ask(&api, &asked("GET", "/workers", ""));
+    assert_eq!(listed.body["workers"].as_array().unwrap().len(), 1);
 }
 
 #[test]
