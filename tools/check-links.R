@@ -109,7 +109,7 @@ check_installed <- function(library) {
   }
 }
 
-documents <- c(grep("^[^/]*[.]md$|^benches/.*[.]md$", tracked, value = TRUE), Sys.glob("vignettes/*.Rmd"))
+documents <- c(grep("^[^/]*[.]md$|^(benches|inst/containers)/.*[.]md$", tracked, value = TRUE), Sys.glob("vignettes/*.Rmd"))
 for (file in names(pages)) check_page(file)
 for (file in documents) check_markdown(file)
 # The way to the articles begins in README.

@@ -24,3 +24,19 @@ http_answer <- function(con) {
   while (length(body) < size && length(part <- readBin(con, "raw", size - length(body)))) body <- c(body, part)
   list(status = status, json = jsonlite::fromJSON(rawToChar(body), simplifyVector = FALSE))
 }
+
+# A server as `servers/http.R` has it: its URL, and the requests that it has had.
+http_server <- function(frame = parent.frame()) {
+  folder <- tempfile("http")
+  dir.create(folder)
+  writeLines("good", file.path(folder, "cookies"))
+  script <- readLines(file.path(servers, "http.R"))
+  script[grepl("^arguments <- ", script)] <- sprintf("arguments <- c(%s, %s)", deparse(folder), deparse(rscript))
+  process <- spawn(script, frame = frame)
+  await(file.exists(file.path(folder, "port")))
+  url <- paste0("http://127.0.0.1:", readLines(file.path(folder, "port")))
+  list(url = url, pid = process$pid, folder = folder, requests = function() {
+    files <- list.files(folder, "^request-[0-9]+$")
+    lapply(file.path(folder, files[order(as.integer(sub("request-", "", files)))]), readLines)
+  })
+}

@@ -64,7 +64,12 @@ repeat {
     "/echo" = answer(con, 400L, paste("this is no", request$body)),
     "/every-other" = if (count %% 2L) answer(con, 200L, "yes") else answer(con, 503L, "not now"),
     "/elsewhere" = answer(con, 302L, "", "Location: /start"),
-    "/silent" = { silent[[count]] <- con; next },
+    "/silent" = , "/silent/workers" = , "/silent/workers/start" = { silent[[count]] <- con; next },
+    # What the test has left to be said: the status, and the body.
+    "/workers" = , "/workers/start" = , "/workers/stop" = {
+      said <- readLines(file.path(folder, "reply"))
+      answer(con, as.integer(said[1L]), paste(said[-1L], collapse = "\n"))
+    },
     "/apis/batch/v1/namespaces/team/jobs" = if (identical(header(request, "authorization"), "Bearer of-the-account")) {
       start(text_of(request$body, "\"command\": \\[\"Rscript\", \"-e\", \"(.*?[^\\\\])\"\\]"))
       answer(con, 201L, "{\"kind\":\"Job\",\"metadata\":{\"name\":\"mirai-x7\"}}")

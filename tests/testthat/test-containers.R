@@ -1,0 +1,146 @@
+# start_workers(), stop_workers(), list_workers(): what they ask the API of a machine with containers, and what they say of its replies.
+# The replies are those that the tests of the crate mirai-containers assert; tools/containers.sh has the API and containers themselves.
+
+# An API that says what it is told to, by the environment of the session.
+local_api <- function(frame = parent.frame()) {
+  server <- http_server(frame)
+  host <- strsplit(sub("http://", "", server$url), ":")[[1L]]
+  local_variables(paste0("MIRAI_API_HOST=", host[1L]), paste0("MIRAI_API_PORT=", host[2L]), "MIRAI_API_TOKEN=", "MIRAI_PORT=", frame = frame)
+  server$reply <- function(status, ...) writeLines(c(as.character(status), ...), file.path(server$folder, "reply"))
+  server$last <- function() {
+    requests <- server$requests()
+    requests[[length(requests)]]
+  }
+  server
+}
+
+worker_names <- function(n) sprintf("mirai-worker-192-0-2-4-5555-%d", n)
+
+started <- '{"started":["mirai-worker-192-0-2-4-5555-1","mirai-worker-192-0-2-4-5555-2"],"failed":[],"errors":{},"dispatcher":"192.0.2.4","port":5555}'
+
+test_that("workers are started, with what is given and what the environment says", {
+  api <- local_api()
+  api$reply(200, started)
+  expect_message(names <- expect_invisible(start_workers("192.0.2.4", 2)), "^Started 2 worker\\(s\\) -> 192\\.0\\.2\\.4:5555\n$")
+  expect_identical(names, worker_names(1:2))
+  request <- api$last()
+  expect_identical(request[1L], "POST /workers/start HTTP/1.1")
+  expect_true("content-type: application/json" %in% tolower(request))
+  expect_false(any(grepl("^authorization", request, ignore.case = TRUE)))
+  expect_identical(request[length(request)], '{"dispatcher":"192.0.2.4","port":5555,"n":2}')
+
+  local_variables("MIRAI_API_TOKEN=secret", "MIRAI_PORT=5556")
+  expect_message(start_workers("192.0.2.4"), "-> 192.0.2.4:5556", fixed = TRUE)
+  request <- api$last()
+  expect_true("authorization: bearer secret" %in% tolower(request))
+  expect_identical(request[length(request)], '{"dispatcher":"192.0.2.4","port":5556}')
+
+  local_variables("MIRAI_API_HOST=nowhere.invalid")
+  expect_message(start_workers("192.0.2.4", 0, 80, api = api$url, token = function() "other"), "-> 192.0.2.4:80", fixed = TRUE)
+  request <- api$last()
+  expect_true("authorization: bearer other" %in% tolower(request))
+  expect_identical(request[length(request)], '{"dispatcher":"192.0.2.4","port":80,"n":0}')
+})
+
+test_that("workers are stopped", {
+  api <- local_api()
+  api$reply(200, '{"stopped":1,"workers":["mirai-worker-192-0-2-4-5555-1"],"failed":[],"errors":{},"dispatcher":"192.0.2.4","port":5555}')
+  expect_message(names <- expect_invisible(stop_workers("192.0.2.4")), "^Stopped 1 worker\\(s\\) -> 192\\.0\\.2\\.4:5555\n$")
+  expect_identical(names, worker_names(1))
+  request <- api$last()
+  expect_identical(request[c(1L, length(request))], c("POST /workers/stop HTTP/1.1", '{"dispatcher":"192.0.2.4","port":5555}'))
+  api$reply(200, '{"stopped":0,"workers":[],"failed":[],"errors":{}}')
+  expect_message(expect_identical(stop_workers("192.0.2.4", 5556), character()), "Stopped 0 worker(s) -> 192.0.2.4:5556", fixed = TRUE)
+})
+
+test_that("workers are listed, a row for each", {
+  api <- local_api()
+  api$reply(200, '{"workers":[{"name":"mirai-worker-a-80-1","id":"0a","state":"running","status":"Up 3 seconds","dispatcher":"a","port":80}]}')
+  expect_identical(
+    list_workers(),
+    data.frame(name = "mirai-worker-a-80-1", dispatcher = "a", port = 80L, state = "running", status = "Up 3 seconds", id = "0a")
+  )
+  expect_identical(api$last()[1L], "GET /workers HTTP/1.1")
+  api$reply(200, '{"workers":[]}')
+  none <- list_workers(api$url)
+  expect_identical(dim(none), c(0L, 6L))
+  expect_type(none$port, "integer")
+})
+
+test_that("some workers that fail are a warning, all an error, each reason told once", {
+  api <- local_api()
+  api$reply(200, '{"started":["mirai-worker-192-0-2-4-5555-1"],"failed":["b","c","d","e","f"],',
+            '"errors":{"b":"no room","c":"no room","d":"no room","e":"no room","f":"too hot"}}')
+  w <- NULL
+  expect_message(
+    withCallingHandlers(names <- start_workers("192.0.2.4", 6), warning = function(condition) {
+      w <<- condition
+      invokeRestart("muffleWarning")
+    }),
+    "Started 1 worker(s)", fixed = TRUE
+  )
+  expect_identical(names, worker_names(1))
+  expect_identical(conditionMessage(w), paste0("5 of 6 workers could not be started by the API at ", api$url,
+                                               ".\nb, c, 2 more: no room\nf: too hot"))
+  api$reply(200, '{"started":[],"failed":["b"],"errors":{"b":"no room"}}')
+  expect_no_message(expect_refused(start_workers("192.0.2.4", 1), "1 of 1 workers could not be started", "start_workers"))
+  api$reply(200, '{"stopped":0,"workers":[],"failed":["b"],"errors":{"b":"it clings"}}')
+  expect_no_message(expect_refused(stop_workers("192.0.2.4"), "\nb: it clings", "stop_workers"))
+})
+
+test_that("what the API refuses is told in its words", {
+  api <- local_api()
+  api$reply(401, '{"error":"a bearer token is asked for, and none or another one was shown"}')
+  e <- tryCatch(list_workers(token = "guess"), error = identity)
+  expect_match(conditionMessage(e), "has refused (status 401): a bearer token is asked for", fixed = TRUE)
+  expect_match(conditionMessage(e), "MIRAI_API_TOKEN", fixed = TRUE)
+  expect_false(any(grepl("guess", c(conditionMessage(e), deparse(conditionCall(e))))))
+  api$reply(502, '{"error":"the engine says 500: no such image anywhere"}')
+  expect_refused(start_workers("192.0.2.4"), paste0("the API at ", api$url, " has refused (status 502): the engine says 500: no such image"),
+                 "start_workers")
+  api$reply(503, "<p>later</p>")
+  expect_refused(list_workers(), "(status 503): <p>later</p>", "list_workers")
+  for (body in c("hello", "{}", "[]", "\"workers\"")) {
+    api$reply(200, body)
+    expect_refused(list_workers(), sprintf("what answers at %s/workers is not the API: %s", api$url, body), "list_workers")
+  }
+})
+
+test_that("an API that does not answer is named, and is not waited for beyond the limit", {
+  api <- local_api()
+  expect_refused(start_workers("192.0.2.4", api = "127.0.0.1:1"), "the API at http://127.0.0.1:1 cannot be asked: 6 | Connection refused",
+                 "start_workers")
+  silent <- paste0(api$url, "/silent/")
+  expect_refused(start_workers("192.0.2.4", api = silent, timeout = 0.2), "may still happen", "start_workers")
+  e <- tryCatch(list_workers(silent, timeout = 0.2), error = conditionMessage)
+  expect_match(e, "has not answered within 0.2 seconds (5 | Timed out", fixed = TRUE)
+  expect_no_match(e, "may still happen")
+})
+
+test_that("arguments are checked before anything is sent", {
+  local_variables("MIRAI_API_HOST=127.0.0.1", "MIRAI_API_PORT=1")
+  expect_refused(start_workers(), "argument \"dispatcher\" is missing", "start_workers")
+  expect_refused(start_workers("tcp://192.0.2.4:5555"), "by which workers reach this session", "start_workers")
+  expect_refused(start_workers("a", 1.5), "`n` must be a number of workers", "start_workers")
+  expect_refused(start_workers("a", -1), "not `-1`", "start_workers")
+  expect_refused(stop_workers("a", 0), "`port` must be a whole number between 1 and 65535", "stop_workers")
+  expect_refused(list_workers(""), "`api` must be the address of the API, not `\"\"`", "list_workers")
+  expect_refused(list_workers(1), "`api` must be the address", "list_workers")
+  expect_refused(list_workers(token = 1), "`token` must be a string", "list_workers")
+  expect_refused(list_workers(timeout = 0), "`timeout` must be a number of seconds", "list_workers")
+  local_variables("MIRAI_API_HOST=", "MIRAI_PORT=many")
+  expect_refused(stop_workers("a"), "the environment variable MIRAI_PORT must be a port, not `\"many\"`", "stop_workers")
+  expect_refused(list_workers(), "give `api`, or set the environment variable MIRAI_API_HOST", "list_workers")
+})
+
+test_that("the address of the API may be a machine, with a port, or a URL", {
+  local_variables("MIRAI_API_HOST=box", "MIRAI_API_PORT=")
+  url <- function(api) mirai:::workers_url(api, NULL)
+  expect_identical(url(NULL), "http://box:8080")
+  local_variables("MIRAI_API_PORT=8089")
+  expect_identical(url("192.0.2.66"), "http://192.0.2.66:8089")
+  expect_identical(url("192.0.2.66:80"), "http://192.0.2.66:80")
+  expect_identical(url("fd00::1"), "http://[fd00::1]:8089")
+  expect_identical(url("[fd00::1]:80"), "http://[fd00::1]:80")
+  expect_identical(url("https://box.example.org/mirai/"), "https://box.example.org/mirai")
+})
