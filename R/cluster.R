@@ -1,13 +1,6 @@
 # Clusters for package parallel: make_cluster(), and the methods by which parallel sends work and takes results.
 #
-# A cluster is a profile of its own without dispatcher. Its pool has besides
-#   members    its nodes, which never change: other packages know a node by its digest
-#   work       for each node, what was sent to it and has not been taken back, the oldest first
-#   own_stream for each node, whether it has been given a random stream as clusterSetRNGStream() does
-#   nodes      for each node, the number of the daemon that it is, 0 before it has one
-#   stopped    for each node, whether it has been stopped, while others go on
-#   expected   how many daemons are to have connected until none is expected any more
-#   launches   what launch_local() has started and nobody has waited for
+# A cluster is a profile of its own without dispatcher.
 
 # Numbers clusters over the session.
 clusters <- new.env(parent = emptyenv())
@@ -25,16 +18,28 @@ make_cluster <- function(n, url = NULL, remote = NULL, ...) {
   clusters$made <- clusters$made + 1L
   pool <- profiles[[id]]
   if (is.null(url)) n <- checked(.Call(wrap__hub_info, pool$hub))[2L]
-  pool$n <- n
-  pool$nodes <- integer(n)
-  pool$stopped <- logical(n)
-  pool$expected <- if (is.null(url)) 0L else n
-  pool$members <- lapply(seq_len(n), new_node, id)
-  pool$work <- vector("list", n)
-  pool$own_stream <- logical(n)
+  list2env(cluster_state(n, id, expected = if (is.null(url)) 0L else n), pool)
   if (!is.null(url) && is.null(remote)) show_commands(pool, n)
   new_cluster(pool$members, id)
 }
+
+# What the pool of a cluster has besides.
+cluster_state <- function(n, id, expected) list(
+  n = n,
+  # The nodes, which never change: other packages know a node by its digest.
+  members = lapply(seq_len(n), new_node, id),
+  # For each node: what was sent to it and has not been taken back, the oldest first; whether it has been given a random stream
+  # as clusterSetRNGStream() does; the number of the daemon that it is, 0 before it has one; whether it has been stopped, while
+  # others go on.
+  work = vector("list", n),
+  own_stream = logical(n),
+  nodes = integer(n),
+  stopped = logical(n),
+  # How many daemons are to have connected until none is expected any more.
+  expected = expected,
+  # What launch_local() has started and nobody has waited for.
+  launches = NULL
+)
 
 # As many nodes as daemons are launched, or by default as the configuration has machines.
 cluster_size <- function(n, remote, call) {
@@ -124,7 +129,7 @@ sendData.miraiNode <- function(node, data) {
   if (pool$stopped[i]) abort(sprintf("node %d of the cluster has been stopped", i), NULL)
   if (sets_stream(work)) pool$own_stream[i] <- TRUE
   stream <- if (pool$seeded && !pool$own_stream[i]) pool$stream
-  object <- list(node_call, list(.fun = work$fun, .args = work$args), NULL)
+  object <- new_task(node_call, list(.fun = work$fun, .args = work$args), NULL)
   to <- node_daemon(pool, i)
   send <- if (is.null(session$tracer)) submit_to else submit_to_traced
   task <- send(pool, object, stream, to)

@@ -61,9 +61,8 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
   tlscert <- shown_by_daemons(hub, arguments$tlscert, call)
   arguments$tlscert <- NULL
   close_pool(name)
-  pool <- new_pool(hub, name, if (n > 0L) n else 1L, dispatcher, arguments, seed, stream)
-  pool$serial <- serial
-  pool$tlscert <- tlscert
+  urls <- checked(.Call(wrap__hub_urls, hub))
+  pool <- new_pool(name, urls, if (n > 0L) n else 1L, dispatcher, seed, stream, hub, arguments, serial, tlscert)
   add_pool(name, pool)
   pool
 }

@@ -15,11 +15,10 @@ evaluate <- function(object, shared, flags, stream) {
   if (!is.null(session$serial)) return(evaluate_packed(object, shared, flags, stream, session$serial))
   if (!is.null(session$tracer)) trace_evaluation(object, flags, environment())
   session$seed <- .subset2(.GlobalEnv, ".Random.seed")
-  .__task_env__. <- if (flags >= flag_map) map_env(if (flags == flag_map) object else object[[1L]], shared) else
-    task_env(object)
+  .__task_env__. <- task_env(object, shared, flags)
   # After the globals, which may hold a seed.
   if (!is.null(stream)) use_stream(stream)
-  .__task_expr__. <- if (flags >= flag_map) shared[[1L]] else object[[1L]]
+  .__task_expr__. <- task_expr(object, shared, flags)
   value <- eval(.__task_expr__., .__task_env__.)
   if (is.null(session$beside)) value else with_beside(value, .__task_expr__.)
 }
@@ -54,14 +53,6 @@ use_stream <- function(stream) {
   assign(".Random.seed", stream, envir = .GlobalEnv)
 }
 
-# `object`: the expression, the local variables, the global ones.
-task_env <- function(object) {
-  if (length(object[[3L]])) list2env(object[[3L]], .GlobalEnv)
-  env <- new.env(parent = .GlobalEnv)
-  if (length(object[[2L]])) list2env(object[[2L]], env)
-  env
-}
-
 # ---- maps
 
 # The call of a mapped function refers to its arguments by name, so that they are values to it, never evaluated, and an
@@ -75,17 +66,6 @@ item_calls <- function(list, n, names) {
   items <- lapply(seq_len(n), function(i) call("[[", list, i))
   names(items) <- names
   items
-}
-
-# `shared`: the call, the function, its constants, the globals.
-map_env <- function(element, shared) {
-  session$in_map <- TRUE
-  if (length(shared[[4L]])) list2env(shared[[4L]], .GlobalEnv)
-  env <- new.env(parent = .GlobalEnv)
-  env$.f <- shared[[2L]]
-  env$.args <- shared[[3L]]
-  assign(".x", element, envir = env)
-  env
 }
 
 # How the call of a mapped function is shown.

@@ -25,7 +25,7 @@ try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NU
 # What a daemon gets: the expression, the local variables and the global ones. `call`, here and below, is the user's
 # call, looked at only if there is something to complain about.
 task_object <- function(expr, frame, args, dots, call) {
-  list(
+  new_task(
     if (is.call(expr)) plain_block(expr) else expression_of(expr, frame, call),
     if (length(args)) local_part(args, call),
     if (!is.null(dots)) global_part(dots, call)
@@ -113,12 +113,11 @@ submit_ephemeral <- function(object, timeout, call) {
 # A profile that was named and has no daemons may be a misspelt one: that is said once. Packages let their users decide whether
 # there are daemons. `frame`: where mirai() was called.
 warn_of_no_daemons <- function(.compute, frame, call) {
-  if (.compute %in% session$told_unset) return()
   caller <- topenv(frame)
   # Tests of this package run in a copy of its own.
   if (isNamespace(caller) && environmentName(caller) != environmentName(topenv())) return()
-  session$told_unset <- c(session$told_unset, .compute)
-  warn(sprintf("no daemons set for the '%s' compute profile, so ephemeral daemons are used", .compute), call)
+  if (is_first(paste("no daemons in", .compute)))
+    warn(sprintf("no daemons set for the '%s' compute profile, so ephemeral daemons are used", .compute), call)
 }
 
 mirai_class <- c("mirai", "recvAio")

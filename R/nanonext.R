@@ -20,8 +20,7 @@ pool_condition <- function(pool) {
 
 # Once in a session.
 tell_no_bridge <- function(e) {
-  if (!session$told_no_bridge) message("mirai: nanonext cannot be told of tasks that end: ", conditionMessage(e))
-  session$told_no_bridge <- TRUE
+  if (is_first("no bridge")) message("mirai: nanonext cannot be told of tasks that end: ", conditionMessage(e))
   NULL
 }
 

@@ -57,8 +57,7 @@ shown_by_daemons <- function(hub, given, call) {
 
 # Once in a session, of a pool that strangers may reach and get into.
 warn_of_open_pool <- function(pool) {
-  if (session$told_open || !is.null(pool$tlscert) || isTRUE(getOption("mirai.open")) || !is_open_address(pool$url)) return()
-  session$told_open <- TRUE
+  if (!is.null(pool$tlscert) || isTRUE(getOption("mirai.open")) || !is_open_address(pool$url) || !is_first("open")) return()
   message(
     "mirai: whoever reaches `", pool$url, "` over the network can become a daemon of this session, and get its data. To ask ",
     "for a token, set `token = TRUE`; to keep what is sent secret as well, use a URL like \"",

@@ -8,8 +8,6 @@
 otel_tracer_name <- "org.r-lib.mirai"
 
 set_up_tracing <- function() {
-  session$tracer <- NULL
-  session$connection <- NULL
   if (has_exporter() && requireNamespace("otel", quietly = TRUE) && numeric_version(getNamespaceVersion("otel")) >= "0.2")
     delayedAssign("tracer", find_tracer(), assign.env = session)
 }
@@ -95,10 +93,8 @@ task_number <- function(task) if (is.list(task)) task$number else .Call(wrap__ta
 # of a map.
 submit_traced <- function(pool, object, shared, timeout, flags, wait, call) {
   in_task_span(pool, function(context) {
-    if (flags == flag_map) {
-      object <- list(object, context)
-      flags <- flag_map_traced
-    } else object[[4L]] <- context
+    object <- with_context(object, flags, context)
+    flags <- flags_with_context(flags)
     list(
       if (is.null(pool)) submit_ephemeral(object, timeout, call) else
         submit(pool, object, shared, timeout, flags, wait, call)
@@ -111,16 +107,14 @@ submitter <- function() if (is.null(session$tracer)) submit else submit_traced
 
 submit_to_traced <- function(pool, object, stream, to) {
   in_task_span(pool, function(context) {
-    object[[4L]] <- context
-    list(submit_to(pool, object, stream, to))
+    list(submit_to(pool, with_context(object, 0L, context), stream, to))
   })[[1L]]
 }
 
 # One span for all of its tasks, which are one message to all daemons.
 hub_everywhere_traced <- function(pool, object, min, timeout) {
   in_task_span(pool, function(context) {
-    object[[4L]] <- context
-    hub_everywhere(pool, object, min, timeout)
+    hub_everywhere(pool, with_context(object, flag_everywhere, context), min, timeout)
   })
 }
 
@@ -176,8 +170,7 @@ as_connected <- function(url, task) {
 # Active until evaluate(), whose frame this is, has ended. The span of what has returned stays open, as `evaluated` in
 # `session`, until its value is serialized or cannot be.
 trace_evaluation <- function(object, flags, frame) {
-  context <- if (flags == flag_map_traced) object[[2L]] else
-    if (flags != flag_map && length(object) > 3L) object[[4L]]
+  context <- task_context(object, flags)
   parent <- if (length(context)) otel::extract_http_context(context)
   span <- start_span("daemon eval", "server", link = session$connection$span, parent = parent)
   otel::local_active_span(span, activation_scope = frame)

@@ -1,35 +1,7 @@
-# The one registry of compute profiles: name -> pool, an environment with
-#   sync (evaluated in this process, see sync.R), hub (native), name, url, n, dispatcher, arguments (of daemon()), serial, seed, stream (the next RNG stream), seeded,
-#   bridge (to nanonext, see nanonext.R, if that was asked for).
+# Compute profiles: which one is meant, and their pools.
 
+# Name -> pool.
 profiles <- new.env()
-
-# State of this session: the current profile, the hub of ephemeral daemons, its state as a daemon.
-session <- new.env()
-
-reset_session <- function() {
-  session$profile <- "default"
-  # How often pools, the current profile and what is registered for serialization have been set.
-  session$changes <- 0L
-  session$ephemeral <- NULL
-  session$on_daemon <- FALSE
-  session$in_map <- FALSE
-  session$in_sync <- FALSE
-  session$registered <- NULL
-  session$serial <- NULL
-  session$streamed <- FALSE
-  session$to_be_daemon <- is_daemon_command(commandArgs())
-  session$told_starting <- FALSE
-  session$told_open <- FALSE
-  session$told_unset <- NULL
-  session$told_no_bridge <- FALSE
-  # Those of pools that have closed, with answers under way.
-  session$bridges <- NULL
-  session$on_loop <- FALSE
-  session$trust <- NULL
-  session$workbench_cookie <- NULL
-  session$output <- FALSE
-}
 
 # The name of a profile; NULL is the current one.
 profile_name <- function(.compute, call = sys.call(-1L)) {
@@ -45,21 +17,34 @@ profile_name <- function(.compute, call = sys.call(-1L)) {
 # The pool of a profile, or NULL if it has none.
 find_pool <- function(.compute, call = sys.call(-1L)) profiles[[profile_name(.compute, call)]]
 
-new_pool <- function(hub, name, n, dispatcher, arguments, seed, stream) {
-  pool <- new.env(parent = emptyenv())
-  pool$sync <- FALSE
-  pool$hub <- hub
-  pool$name <- name
-  urls <- checked(.Call(wrap__hub_urls, hub))
-  pool$url <- urls[1L]
-  pool$local_url <- if (length(urls) > 1L) urls[2L]
-  pool$n <- n
-  pool$dispatcher <- dispatcher
-  pool$arguments <- arguments
-  pool$seed <- seed
-  pool$seeded <- !is.null(seed)
-  pool$stream <- stream
-  pool
+# A pool: an environment with all that is known of it. `hub` is native, and NULL where tasks are evaluated in this process (see
+# sync.R); `n` the number of daemons asked for; `stream` the next random stream of tasks.
+new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, arguments = list(), serial = NULL, tlscert = NULL) {
+  list2env(list(
+    name = name,
+    hub = hub,
+    sync = is.null(hub),
+    url = urls[1L],
+    # The other address of one that listens at two.
+    local_url = if (length(urls) > 1L) urls[2L],
+    n = n,
+    dispatcher = dispatcher,
+    # Of daemon(), and what daemons show besides.
+    arguments = arguments,
+    tlscert = tlscert,
+    serial = serial,
+    seed = seed,
+    seeded = !is.null(seed),
+    stream = stream,
+    # To nanonext, see nanonext.R, and the span of daemons(), see otel.R; if these were asked for.
+    bridge = NULL,
+    span = NULL,
+    # The global variables of tasks in this process.
+    globals = list(),
+    # Of a cluster, see cluster.R.
+    nodes = NULL,
+    launches = NULL
+  ), parent = emptyenv())
 }
 
 # All the addresses that it listens at.
@@ -67,7 +52,7 @@ pool_urls <- function(pool) c(pool$url, pool$local_url)
 
 add_pool <- function(name, pool) {
   profiles[[name]] <- pool
-  session$changes <- session$changes + 1L
+  note_change()
 }
 
 # The next unused stream of a pool, which moves on.
@@ -118,9 +103,8 @@ with_daemons <- function(.compute, expr) {
   if (missing(.compute)) absent(".compute")
   name <- profile_name(.compute)
   if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
-  previous <- session$profile
-  on.exit(session$profile <- previous)
-  session$profile <- name
+  previous <- use_profile(name)
+  on.exit(use_profile(previous))
   expr
 }
 
@@ -128,12 +112,11 @@ local_daemons <- function(.compute, frame = parent.frame()) {
   if (missing(.compute)) absent(".compute")
   name <- profile_name(.compute)
   if (is.null(profiles[[name]])) raise_no_daemons(.compute, environment())
-  previous <- session$profile
-  session$profile <- name
-  session$changes <- session$changes + 1L
+  previous <- use_profile(name)
+  note_change()
   # There is no exit from top level, so there it stays.
   if (!identical(frame, globalenv())) {
-    restore <- function() session$profile <- previous
+    restore <- function() use_profile(previous)
     do.call(base::on.exit, list(as.call(list(restore)), TRUE, FALSE), envir = frame)
   }
   invisible()
@@ -142,11 +125,10 @@ local_daemons <- function(.compute, frame = parent.frame()) {
 with.miraiDaemons <- function(data, expr, ...) {
   name <- class(data)[2L]
   if (is.null(profiles[[name]])) raise_no_daemons(name, environment())
-  previous <- session$profile
+  previous <- use_profile(name)
   on.exit({
-    session$profile <- previous
+    use_profile(previous)
     close_pool(name)
   })
-  session$profile <- name
   expr
 }

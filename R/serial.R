@@ -6,7 +6,7 @@ serial_config <- function(class, sfunc, ufunc) make_serial(class, sfunc, ufunc, 
 register_serial <- function(class, sfunc, ufunc) {
   config <- make_serial(class, sfunc, ufunc, sys.call())
   session$registered <- if (is.null(session$registered)) config else unname(Map(c, session$registered, config))
-  session$changes <- session$changes + 1L
+  note_change()
   invisible()
 }
 

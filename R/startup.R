@@ -27,10 +27,9 @@ is_starting <- function() {
 
 # What daemons() does in that case.
 refuse_daemons <- function() {
-  if (!session$told_starting)
+  if (is_first("starting"))
     message("mirai: daemons() does nothing here, as this is a daemon that reads start-up files like .Rprofile. ",
             "Write there: if (interactive()) mirai::daemons(n)")
-  session$told_starting <- TRUE
   invisible(FALSE)
 }
 

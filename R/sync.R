@@ -2,17 +2,8 @@
 # be on a daemon: after serialization, in a global environment of its own, with everything put back afterwards.
 
 new_sync_pool <- function(name, seed, call) {
-  pool <- new.env(parent = emptyenv())
-  pool$sync <- TRUE
-  pool$name <- name
-  pool$url <- paste0("inproc://", checked(.Call(wrap__local_url_name), call))
-  pool$n <- 1L
-  pool$dispatcher <- FALSE
-  pool$seed <- seed
-  pool$seeded <- !is.null(seed)
-  pool$stream <- base_stream(seed)
-  pool$globals <- list()
-  pool
+  url <- paste0("inproc://", checked(.Call(wrap__local_url_name), call))
+  new_pool(name, url, n = 1L, dispatcher = FALSE, seed, base_stream(seed))
 }
 
 # The outcome of a task as new_mirai() takes it.
@@ -21,18 +12,13 @@ evaluate_here <- function(pool, object, shared, timeout, flags) {
   # The timeout does not apply during the evaluation, so that it can be debugged.
   value <- if (identical(timeout, 0)) error_value(5L) else
     as_connected(pool$url, in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags))
-  list(number = checked(.Call(wrap__task_number)), value = value)
+  settled_task(checked(.Call(wrap__task_number)), value)
 }
 
 # The value of a task, or its error value. Both ways it goes through serialization.
 as_on_daemon <- function(object, shared, flags, stream) {
-  was <- list(session$on_daemon, session$in_map, session$noted, session$signalled)
-  on.exit({
-    session$on_daemon <- was[[1L]]
-    session$in_map <- was[[2L]]
-    session$noted <- was[[3L]]
-    session$signalled <- was[[4L]]
-  })
+  was <- saved_state(c("on_daemon", "in_map", "noted", "signalled"))
+  on.exit(restore_state(was))
   session$on_daemon <- TRUE
   session$noted <- NULL
   session$signalled <- NULL

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What readers are sent to is there: every Rust file begins with a line that says what it is, and every file and function
-# that ARCHITECTURE.md and CONTRIBUTING.md name in backticks exists, in the file that the page says. Prints what is wrong, and fails then.
+# that ARCHITECTURE.md and CONTRIBUTING.md name in backticks exists, in the file that the page says; and what R code reads of the
+# session's state, or of a pool, is made by their constructors. Prints what is wrong, and fails then.
 #
 # A file is named by its path, or by the end of it that begins at a folder; a function as `name()` or `Type::name()`.
 set -eu
@@ -42,6 +43,15 @@ for page in ARCHITECTURE.md CONTRIBUTING.md; do
     test -n "$in" && grep -qE "fn $name\b|^[[:space:]]*$name (<-|=) function" "$in" || echo "$page: no function \`$name()\` in \`$file\`"
   done >>"$work/wrong"
 done
+
+# Each part of the session's and of a pool's state is made, with all others, where it says what it is for.
+made_by() { git grep -hoE '^ +[a-z_]+ = ' -- "$@" | tr -d ' =' | sort -u; }
+parts() { git grep -hoE "(^|[^A-Za-z_.])$1[$][a-z_]+" -- 'R/*.R' | sed 's/.*[$]//' | sort -u; }
+made_by R/session.R >"$work/session"
+made_by R/profiles.R R/cluster.R >"$work/pool"
+for state in session pool; do
+  parts "$state" | comm -23 - "$work/$state" | sed "s/.*/R: no constructor makes \`$state\$&\`/"
+done >>"$work/wrong"
 
 if test -s "$work/wrong"; then
   cat "$work/wrong"
