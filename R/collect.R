@@ -68,9 +68,8 @@ described <- function(x) {
 call_mirai <- function(x) {
   if (missing(x)) absent("x")
   if (inherits(x, "mirai")) {
-    task <- attr(x, "task", TRUE)
-    if (!is.null(task)) checked(.Call(wrap__task_wait, task))
-  } else if (is.list(x) && length(tasks <- open_tasks(unclass(x)))) checked(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE))
+    if (has_task(x)) checked(.Call(wrap__task_wait, x))
+  } else if (is.list(x)) checked(.Call(wrap__mirai_wait, unclass(x)))
   invisible(x)
 }
 
@@ -107,8 +106,9 @@ collect_values <- function(x, options, call) {
     show <- progress(options$progress, length(mirai))
     on.exit(show$end())
     await(mirai, options$flat || options$stop, options$flat, show, call)
-  } else if (length(tasks <- open_tasks(mirai))) checked(.Call(wrap__tasks_wait, tasks, length(tasks), FALSE), call)
-  values <- lapply(mirai, peek)
+  }
+  values <- checked(.Call(wrap__mirai_collect, mirai), call)
+  if (is.null(values)) values <- lapply(mirai, peek) else names(values) <- names(mirai)
   if (options$flat) unlist(values, recursive = FALSE) else values
 }
 
@@ -116,19 +116,19 @@ collect_values <- function(x, options, call) {
 # order as they come; `seen` is up to where. Those behind may be done as well.
 await <- function(mirai, failing, flat, show, call) {
   n <- length(mirai)
-  open <- which(vapply(unname(mirai), function(m) !is.null(attr(m, "task", TRUE)), NA))
+  open <- which(vapply(unname(mirai), has_task, NA))
   if (failing) for (i in setdiff(seq_len(n), open)) stop_at_error(mirai, i, show)
-  watch <- checked(.Call(wrap__tasks_watch, lapply(mirai[open], attr, "task", TRUE)), call)
+  watch <- checked(.Call(wrap__tasks_watch, mirai[open]), call)
   stepwise <- flat || show$active
   seen <- 0L
   state <- integer(3L)
-  type <- NULL
   repeat {
-    while (seen < n && !is_pending(mirai[[seen + 1L]])) {
+    # Many at a time, but for those that something has to be done about.
+    while ((seen <- checked(.Call(wrap__mirai_take, mirai, seen, failing, flat), call)) < n && !is_pending(mirai[[seen + 1L]])) {
       seen <- seen + 1L
-      if (failing) value <- stop_at_error(mirai, seen, show)
+      value <- if (failing) stop_at_error(mirai, seen, show) else peek(mirai[[seen]])
       if (!flat) next
-      if (is.null(type)) type <- typeof(value)
+      type <- if (seen > 1L) typeof(peek(mirai[[1L]])) else typeof(value)
       if (typeof(value) != type) stop_flat(mirai, seen, type, typeof(value), show)
     }
     done <- max(n - length(open) + state[1L], seen)

@@ -46,6 +46,8 @@ check_globals <- function(names, f, supplied, call) {
 
 # If that fails, or is interrupted, nobody has a hold on those already submitted, so they are stopped.
 submit_units <- function(pool, units, shared, timeout, call) {
+  if (!is.null(units$bulk) && !pool$sync && is.null(pool$serial) && is.null(pool$bridge) && is.null(session$tracer))
+    return(submit_together(pool, units, shared, timeout, call))
   mirai <- vector("list", units$n)
   i <- 0L
   on.exit(if (i < units$n) stop_all(mirai[seq_len(i)]))
@@ -58,8 +60,20 @@ submit_units <- function(pool, units, shared, timeout, call) {
   mirai
 }
 
+# By one native call, which sees to failures and interrupts itself.
+submit_together <- function(pool, units, shared, timeout, call) {
+  stream <- if (pool$seeded) pool$stream
+  rows <- if (!is.null(units$cells)) units$n
+  submitted <- .Call(
+    wrap__hub_submit_map, pool$hub, units$bulk, rows, units$cell_names, shared, timeout, flag_map, stream, mirai_form
+  )
+  checked(submitted, call)
+  if (!is.null(stream)) pool$stream <- submitted[[2L]]
+  submitted[[1L]]
+}
+
 # What is mapped over: `n` units, `unit(i)` to get one, their names. Rows are lists of cells (how many, and their names),
-# elements have NULL there.
+# elements have NULL there. `bulk` is, if there is that, what the native side takes them from: a vector, or a list of columns.
 map_units <- function(x, call) {
   if (is.data.frame(x)) return(frame_units(x))
   size <- dim(x)
@@ -71,7 +85,19 @@ map_units <- function(x, call) {
 
 element_units <- function(x) {
   if (!is.vector(x) || is.object(x)) x <- as.list(x)
-  list(n = length(x), unit = function(i) x[[i]], names = names(x))
+  list(n = length(x), unit = function(i) x[[i]], names = names(x), bulk = plain_elements(x))
+}
+
+plain_types <- c("logical", "integer", "double", "character", "raw", "list")
+
+# A vector whose elements come without a method, of a type that the native side takes them from; NULL if there is no such.
+plain_elements <- function(x) {
+  if (is.object(x)) NULL else if (typeof(x) %in% plain_types) x else as.list(x)
+}
+
+plain_columns <- function(columns, n) {
+  columns <- lapply(unname(columns), plain_elements)
+  if (all(lengths(columns) == n) && !any(vapply(columns, is.null, NA))) columns
 }
 
 frame_units <- function(x) {
@@ -84,7 +110,8 @@ frame_units <- function(x) {
     unit = function(i) lapply(cells, function(column) column[[i]]),
     names = if (is.character(names)) names,
     cells = length(columns),
-    cell_names = names(columns)
+    cell_names = names(columns),
+    bulk = plain_columns(cells, n)
   )
 }
 
@@ -109,7 +136,14 @@ column_row <- function(column, i) {
 }
 
 matrix_units <- function(x) {
-  list(n = nrow(x), unit = function(i) as.list(x[i, ]), names = rownames(x), cells = ncol(x), cell_names = colnames(x))
+  list(
+    n = nrow(x),
+    unit = function(i) as.list(x[i, ]),
+    names = rownames(x),
+    cells = ncol(x),
+    cell_names = colnames(x),
+    bulk = if (!is.object(x)) plain_columns(lapply(seq_len(ncol(x)), function(j) as.vector(x[, j])), nrow(x))
+  )
 }
 
 # Other tables, whose rows come by the same index.

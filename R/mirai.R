@@ -123,16 +123,25 @@ warn_of_no_daemons <- function(.compute, frame, call) {
 mirai_class <- c("mirai", "recvAio")
 
 # `data` is an active binding, as dependants also read it by `.subset2(m, "data")`, and so is `value`, which is NULL until that. The task is an attribute
-# until the value has been read; then it goes, with the bytes that it holds, and the value is one.
+# until the value has been read; then it goes, with the bytes that it holds, and the value is one. The tasks of a map share
+# theirs, where the attribute `id` says which one is meant; so native calls are given the mirai.
 new_mirai <- function(task) {
   if (is.list(task)) return(settled_mirai(task))
-  m <- NULL
-  m <- .Call(wrap__mirai_new, task, function(value) peek(m), function(value) attr(m, "value", TRUE), mirai_class)
-  if (!is.null(bridge <- attr(task, "bridge", TRUE))) shadow(m, task, bridge)
-  # The closures above keep this frame, which must not keep the task.
-  task <- NULL
+  m <- .Call(wrap__mirai_new, task, mirai_form)
+  if (!is.null(bridge <- attr(task, "bridge", TRUE))) shadow(m, bridge)
   m
 }
+
+# How the native side makes a mirai: these calls make the functions of its bindings, in the mirai as their environment, where
+# they find it without a frame of their own for each; its class; what is around it.
+binding_maker <- function(body) as.call(list(get("function", baseenv()), as.pairlist(alist(value = )), body, NULL))
+
+mirai_form <- list(
+  binding_maker(quote(peek(parent.env(environment())))),
+  binding_maker(quote(attr(parent.env(environment()), "value", TRUE))),
+  mirai_class,
+  topenv()
+)
 
 # The task of a synchronous profile has its value already.
 settled_mirai <- function(task) {
@@ -147,12 +156,12 @@ settled_mirai <- function(task) {
 # The value, or the unresolved value.
 peek <- function(m) {
   task <- attr(m, "task", TRUE)
-  if (is.null(task)) attr(m, "value", TRUE) else if (is_open(task)) unresolved_value else fetch_value(m, task)
+  if (is.null(task)) attr(m, "value", TRUE) else if (is_open(m)) unresolved_value else fetch_value(m, task)
 }
 
-# Whether the task has no outcome yet.
-is_open <- function(task) {
-  state <- .Call(wrap__task_state, task)
+# Whether the task of a mirai without a value has no outcome yet.
+is_open <- function(m) {
+  state <- .Call(wrap__task_state, m)
   # Anything else says that the task is not this session's.
   if (!is.integer(state)) raise_failure(state, NULL)
   state == 0L
@@ -162,7 +171,7 @@ is_open <- function(task) {
 # time.
 fetch_value <- function(m, task) {
   if (!is.null(attributes(task))) return(fetch_marked(m, task))
-  value <- .Call(wrap__task_fetch, task, m)
+  value <- .Call(wrap__task_fetch, m)
   # A value may look like a failure; with it the task has gone.
   if (is.object(value) && inherits(value, "mirai_failure") && !is.null(attr(m, "task", TRUE))) raise_failure(value, NULL)
   value
@@ -170,31 +179,26 @@ fetch_value <- function(m, task) {
 
 # The same, for a task with hooks for serialization, a span or a shadow.
 fetch_marked <- function(m, task) {
-  checked(.Call(wrap__task_wait, task), NULL)
-  value <- checked(.Call(wrap__task_value, task), NULL)[[1L]]
+  checked(.Call(wrap__task_wait, m), NULL)
+  value <- checked(.Call(wrap__task_value, m), NULL)[[1L]]
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
-  attr(m, "value") <- value
-  attr(m, "task") <- NULL
+  checked(.Call(wrap__mirai_settle, m, value), NULL)
   if (!is.null(attr(task, "bridge", TRUE))) assign("value", value, envir = m)
   value
 }
 
-is_pending <- function(m) {
-  task <- attr(m, "task", TRUE)
-  !is.null(task) && is_open(task)
-}
+is_pending <- function(m) !is.null(attr(m, "task", TRUE)) && is_open(m)
 
-# The tasks of those elements of a list that are mirai without a value so far.
-open_tasks <- function(x) {
-  tasks <- lapply(x, function(m) if (inherits(m, "mirai")) attr(m, "task", TRUE))
-  tasks[!vapply(tasks, is.null, NA)]
-}
+has_task <- function(m) inherits(m, "mirai") && !is.null(attr(m, "task", TRUE))
+
+# Those elements of a list that are mirai without a value so far.
+open_mirai <- function(x) x[vapply(x, has_task, NA)]
 
 unresolved <- function(x) {
   if (missing(x)) absent("x")
   if (inherits(x, "mirai")) is_pending(x) else
-    if (is.list(x)) length(x) > 0L && checked(.Call(wrap__tasks_pending, open_tasks(unclass(x)))) > 0L else
+    if (is.list(x)) length(x) > 0L && checked(.Call(wrap__mirai_pending, unclass(x))) > 0L else
       inherits(x, "unresolvedValue") && checked(.Call(wrap__is_unresolved, x))
 }
 

@@ -58,8 +58,8 @@ ask <- function(bridge, body, timeout = NULL) {
 }
 
 # `value` is nanonext's to define: it takes an object that has one for resolved.
-shadow <- function(m, task, bridge) {
-  request <- ask(bridge, checked(.Call(wrap__shadows_expect, bridge$answers, task)))
+shadow <- function(m, bridge) {
+  request <- ask(bridge, checked(.Call(wrap__shadows_expect, bridge$answers, m)))
   rm("value", envir = m)
   assign("aio", .subset2(request, "aio"), envir = m)
   if (length(bridge$requests) >= bridge$limit) {
@@ -72,11 +72,12 @@ shadow <- function(m, task, bridge) {
 # The tasks that were there before the bridge. None is submitted meanwhile, but some may end.
 catch_up <- function(pool) {
   submitted <- sum(checked(.Call(wrap__hub_info, pool$hub))[3:5])
-  open <- Filter(Negate(is.null), checked(.Call(wrap__hub_open_mirai, pool$hub)))
+  open <- Filter(Negate(is.null), unlist(checked(.Call(wrap__hub_open_mirai, pool$hub)), recursive = FALSE))
   for (m in open) {
     task <- attr(m, "task", TRUE)
+    # An external pointer is not copied for that.
     attr(task, "bridge") <- pool$bridge
-    shadow(m, task, pool$bridge)
+    shadow(m, pool$bridge)
   }
   for (i in seq_len(submitted - length(open))) nanonext::cv_signal(pool$bridge$cv)
 }

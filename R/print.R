@@ -8,7 +8,7 @@ print.mirai <- function(x, ...) {
 }
 
 print.mirai_map <- function(x, ...) {
-  pending <- tryCatch(checked(.Call(wrap__tasks_pending, open_tasks(unclass(x)))), error = function(e) NA)
+  pending <- tryCatch(checked(.Call(wrap__mirai_pending, unclass(x))), error = function(e) NA)
   cat(if (is.na(pending)) sprintf("< mirai map [%d, of another session] >\n", length(x)) else
     sprintf("< mirai map [%d/%d] >\n", length(x) - pending, length(x)))
   invisible(x)

@@ -7,7 +7,7 @@ is.promising.mirai_map <- is.promising.mirai
 as.promise.mirai <- function(x) {
   promise <- attr(x, "promise", TRUE)
   if (is.null(promise)) {
-    promise <- promise_after(open_tasks(list(x)), function(failed) promised(peek(x)))
+    promise <- promise_after(open_mirai(list(x)), function(failed) promised(peek(x)))
     attr(x, "promise") <- promise
   }
   promise
@@ -27,8 +27,8 @@ as.promise.mirai_map <- function(x) {
 }
 
 promise_of_all <- function(mirai) {
-  open <- which(vapply(unname(mirai), function(m) !is.null(attr(m, "task", TRUE)), NA))
-  tasks <- unname(open_tasks(mirai))
+  open <- which(vapply(unname(mirai), has_task, NA))
+  tasks <- unname(mirai[open])
   # With an error value that has been read already there is nothing to wait for.
   if (any(vapply(mirai[setdiff(seq_along(mirai), open)], function(m) is_error_value(peek(m)), NA))) tasks <- list()
   promise_after(tasks, function(failed) {

@@ -51,6 +51,32 @@ test_that("objects travel as base R serializes them", {
   }
 })
 
+test_that("elements of a map travel as base R serializes them", {
+  vectors <- list(
+    c(TRUE, NA, FALSE), c(1L, NA, -5L), c(0.5, NA, NaN, -Inf), as.raw(c(0, 255)),
+    c("a", NA, "", "NA", "\u00e9\u4e2d", `Encoding<-`("\xe9", "latin1"), `Encoding<-`("\xff", "bytes"), strrep("x", 5000)),
+    c(a = 1, b = 2), 1:3, as.character(1:3), list(1, NULL, "x", iris, list(2), sum), logical(), list()
+  )
+  for (x in vectors) {
+    by_base <- lapply(unname(x), serialize, NULL, xdr = FALSE, version = 3L)
+    expect_identical(entry("test_serialize_elements", x), by_base)
+    for (i in seq_along(x)) expect_identical(entry("test_unserialize", by_base[[i]]), x[[i]])
+  }
+  expect_failure_kind(entry("test_serialize_elements", quote(a)), "error")
+})
+
+test_that("small values that are cut short, or are too long, are R's errors or no values", {
+  for (x in list(1L, 0.5, TRUE, "a", "\u00e9", as.raw(1), NA_character_, NULL)) {
+    bytes <- entry("test_serialize", x)[[1L]]
+    for (n in seq_along(bytes)[-length(bytes)]) {
+      back <- tryCatch(entry("test_unserialize", bytes[seq_len(n)]), error = identity)
+      expect_true(inherits(back, "error") || inherits(back, "mirai_failure"))
+    }
+    # What follows an object is not read.
+    expect_identical(entry("test_unserialize", c(bytes, as.raw(0))), x)
+  }
+})
+
 test_that("objects come back identical", {
   objects <- kinds_of_objects()
   for (object in objects[setdiff(names(objects), c("closure", "model", "formula"))])
@@ -192,10 +218,10 @@ test_that("a forked child of the host is told so, and its end disturbs nothing",
   local_pool(1)
   hub <- mirai:::profiles$default$hub
   m <- mirai("before")
-  task <- attr(m, "task")
+  map <- mirai_map("before", identity)
   job <- parallel::mcparallel({
-    kinds <- list(entry("hub_info", hub), entry("task_state", task), entry("hub_close", hub, FALSE))
-    rm(hub, task, m)
+    kinds <- list(entry("hub_info", hub), entry("task_state", m), entry("task_state", map[[1L]]), entry("hub_close", hub, FALSE))
+    rm(hub, m, map)
     gc()
     kinds
   })
@@ -203,7 +229,7 @@ test_that("a forked child of the host is told so, and its end disturbs nothing",
     expect_failure_kind(failure, "forked")
     expect_match(failure$message, "forked from", fixed = TRUE)
   }
-  expect_identical(value(m), "before")
+  expect_identical(list(value(m), value(map)), list("before", list("before")))
   expect_identical(value(mirai("after")), "after")
 })
 
@@ -340,12 +366,66 @@ test_that("a mirai is made, and takes its value, under gctorture", {
   expect_identical(result, list(c("mirai", "recvAio"), TRUE, list(1:3, "x"), list(1:3, "x"), NULL))
 })
 
-test_that("what is no task, no function or no environment makes no mirai", {
+test_that("maps are made, and collected, under gctorture", {
+  local_pool(1, seed = 1)
+  list <- list(1:3, "x", c(a = 1))
+  frame <- data.frame(a = 1:2, b = c("x", "y"))
+  matrix <- matrix(1:4, 2, dimnames = list(NULL, c("p", "q")))
+  gctorture(TRUE)
+  result <- tryCatch(
+    {
+      maps <- list(mirai_map(c(a = 1, b = 2), identity), mirai_map(list, identity), mirai_map(c("x", NA), identity))
+      rows <- list(mirai_map(frame, function(a, b) list(a, b)), mirai_map(matrix, function(p, q) c(p, q)))
+      first <- maps[[1L]][[2L]]$data
+      c(list(first), lapply(maps, collect_mirai), lapply(rows, collect_mirai))
+    },
+    finally = gctorture(FALSE)
+  )
+  expect_identical(result, list(
+    2, list(a = 1, b = 2), list, list("x", NA_character_), list(list(1L, "x"), list(2L, "y")), list(c(1L, 3L), c(2L, 4L))
+  ))
+})
+
+test_that("what is no task, or not made as one is, makes no mirai", {
   local_pool(1)
   m <- mirai(1)
   task <- attr(m, "task")
-  expect_match(entry("mirai_new", task, identity, 1, "mirai")$message, "must be functions")
-  expect_match(entry("task_fetch", task, list())$message, "must be an environment")
-  expect_match(entry("mirai_new", m, identity, identity, "mirai")$message, "task")
+  form <- mirai:::mirai_form
+  for (i in seq_along(form)) expect_match(entry("mirai_new", task, replace(form, i, list(1)))$message, "`form` must be")
+  expect_match(entry("mirai_new", m, form)$message, "task")
+  expect_match(entry("task_fetch", list())$message, "must be a mirai")
+  expect_match(entry("mirai_settle", list(), 1)$message, "must be an environment")
   expect_identical(m[], 1)
+})
+
+test_that("an interrupted map leaves no task behind", {
+  skip_on_os("windows")
+  local_pool(url = local_url())
+  pool <- mirai:::profiles$default
+  shared <- mirai:::share(pool, list(), NULL)
+  submit <- getNamespace("mirai")$wrap__hub_submit_map
+  # The signal is there before the native call, which is the next to look for it.
+  form <- function() {
+    tools::pskill(Sys.getpid(), tools::SIGINT)
+    mirai:::mirai_form
+  }
+  outcome <- tryCatch(
+    .Call(submit, pool$hub, seq_len(10000), NULL, NULL, shared, NULL, 2L, NULL, form()),
+    interrupt = function(e) "interrupted"
+  )
+  expect_identical(outcome, "interrupted")
+  expect_identical(info()[c("awaiting", "executing")], c(awaiting = 0L, executing = 0L))
+})
+
+test_that("a map of columns that don't fit is refused, and nothing is submitted", {
+  local_pool(1)
+  pool <- mirai:::profiles$default
+  shared <- mirai:::share(pool, list(), NULL)
+  map <- function(x, rows, names, form = mirai:::mirai_form)
+    entry("hub_submit_map", pool$hub, x, rows, names, shared, NULL, 2L, NULL, form)$message
+  expect_match(map(list(1:2, 1), 2L, NULL), "too short")
+  expect_match(map(list(1:2), 2L, c("a", "b")), "`names` must be")
+  expect_match(map(list(1:2, quote(a)), 2L, NULL), "`x` must be")
+  expect_match(map(1:2, NULL, NULL, list()), "`form` must be")
+  expect_identical(sum(info()[3:5]), 0L)
 })

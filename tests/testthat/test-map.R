@@ -199,6 +199,29 @@ test_that("a submission that fails on the way leaves no task behind", {
   expect_identical(value(mirai("usable", .compute = "hooks")), "usable")
 })
 
+test_that("mirai of a map go each their own way", {
+  held <- list(hold(), hold())
+  for (h in held) h$started()
+  x <- mirai_map(c(a = 1, b = 2, c = 3), function(x) x * 10)
+  y <- mirai_map(4:5, identity)
+  # One alone does not take the others along.
+  expect_identical(length(serialize(x[[1]], NULL)), length(serialize(y[[1]], NULL)))
+  expect_identical(unname(c(stop_mirai(x[2]), stop_mirai(x$b), stop_mirai(list(1, x$b)))), c(TRUE, FALSE, FALSE, FALSE))
+  expect_identical(race_mirai(x), 2L)
+  expect_identical(c(unresolved(x), unresolved(x$b), unresolved(x$c)), c(TRUE, FALSE, TRUE))
+  expect_identical(printed(x), "< mirai map [1/3] >")
+  expect_identical(sort(vapply(c(x, y), attr, 0L, "id")), vapply(c(x, y), attr, 0L, "id"))
+  for (h in held) h$open()
+  expect_identical(list(value(x$c), x$c$data, y[[2]][]), list(30, 30, 5L))
+  one <- x[[1]]
+  values <- x[]
+  rm(x)
+  gc()
+  expect_identical(list(one$data, values$a, values$c), list(10, 10, 30))
+  expect_code(values$b, 20L)
+  expect_identical(y[], list(4L, 5L))
+})
+
 test_that("maps may be made within maps", {
   inner <- function(x) {
     mirai::daemons(sync = TRUE)

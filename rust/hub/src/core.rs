@@ -15,7 +15,7 @@
 //! `presence` and `room` are waited for under `state` by threads that submit or start daemons, and signalled without it: `presence`
 //! after a daemon has come or gone, `room` after the number of queued bytes may have fallen.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -273,17 +273,36 @@ impl Core {
             if !state.scheduler.admits() {
                 return Err(SubmitError::Full(Box::new(task)));
             }
-            let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
-            let id = state.scheduler.reserve();
-            let cell = state.open(id, task.into(), self.memory_return);
-            state.handle(
-                timer,
-                work,
-                Event::TaskSubmitted { task: id, options },
-                None,
-            );
-            Ok(cell)
+            Ok(self.take_in(state, timer, work, task))
         })
+    }
+
+    /// Takes tasks from the front until there is none left or the queue is at its capacity, and adds their cells.
+    pub(crate) fn submit_many(
+        self: &Arc<Self>,
+        tasks: &mut VecDeque<Task>,
+        mut opened: impl FnMut(Arc<Cell>),
+    ) -> Result<(), SubmitError> {
+        self.with_state(|state, timer, work| {
+            if state.is_closed {
+                return Err(SubmitError::Closed);
+            }
+            while state.scheduler.admits()
+                && let Some(task) = tasks.pop_front()
+            {
+                opened(self.take_in(state, timer, work, task));
+            }
+            Ok(())
+        })
+    }
+
+    fn take_in(&self, state: &mut State, timer: &Timer, work: &mut Work, task: Task) -> Arc<Cell> {
+        let options = options_of(&task, self, &state.numbers);
+        let id = state.scheduler.reserve();
+        let cell = state.open(id, task.into(), self.memory_return);
+        let event = Event::TaskSubmitted { task: id, options };
+        state.handle(timer, work, event, None);
+        cell
     }
 
     /// Without `min`, on the daemons that are connected now and on all that come later.

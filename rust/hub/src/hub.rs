@@ -1,5 +1,6 @@
 //! The public interface: opening a hub, submitting to it, asking it, closing it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -138,6 +139,20 @@ impl Hub {
     /// [`SubmitError::Full`] gives the task back; [`SubmitError::Closed`].
     pub fn submit(&self, task: Task) -> Result<TaskHandle, SubmitError> {
         self.core.submit(task).map(|cell| self.task(cell))
+    }
+
+    /// Submits tasks from the front in one step, until there is none left or the queue is at its capacity, and adds their
+    /// handles to `submitted`. Never blocks.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`], with all tasks left where they are.
+    pub fn submit_many(
+        &self,
+        tasks: &mut VecDeque<Task>,
+        submitted: &mut Vec<TaskHandle>,
+    ) -> Result<(), SubmitError> {
+        submitted.reserve(tasks.len());
+        (self.core).submit_many(tasks, |cell| submitted.push(self.task(cell)))
     }
 
     /// Submits one evaluation for each connected daemon, at least `min` of them, which later tasks wait for.

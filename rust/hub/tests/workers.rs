@@ -1,5 +1,6 @@
 //! A hub with real worker processes: this test program, started again as the test `worker_process`.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -633,6 +634,41 @@ fn a_full_queue_refuses_tasks_until_it_has_room() {
     assert!(first.cancel());
     assert!(hub.wait_admission(HANG));
     assert_eq!(hub.memory().used, 0);
+}
+
+#[test]
+fn many_tasks_are_taken_in_order_until_the_queue_is_full() {
+    let hub = Hub::open(HubOptions {
+        capacity: Some(100_000),
+        ..options(Mode::Queue)
+    })
+    .unwrap();
+    let mut tasks: VecDeque<Task> = (0..5_000)
+        .map(|i| Task::new(format!("echo {i}").into_bytes()))
+        .collect();
+    let mut submitted = Vec::new();
+    hub.submit_many(&mut tasks, &mut submitted).unwrap();
+    let first = submitted.len();
+    assert!((10..1_000).contains(&first), "{first}");
+    assert_eq!(first + tasks.len(), 5_000);
+    hub.submit_many(&mut tasks, &mut submitted).unwrap();
+    assert_eq!(submitted.len(), first);
+
+    let _workers = Workers::start(&hub, 2, &[]);
+    while !tasks.is_empty() {
+        assert!(hub.wait_admission(HANG));
+        hub.submit_many(&mut tasks, &mut submitted).unwrap();
+    }
+    for (i, task) in submitted.iter().enumerate() {
+        assert_eq!(text(task), i.to_string());
+    }
+    assert!(submitted.is_sorted_by_key(TaskHandle::id));
+
+    tasks.push_back(Task::new(Vec::new()));
+    hub.close(false);
+    let closed = hub.submit_many(&mut tasks, &mut submitted);
+    assert!(matches!(closed, Err(mirai_hub::SubmitError::Closed)));
+    assert_eq!((tasks.len(), submitted.len()), (1, 5_000));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, cookie, daemon, errands, failure, flags, http, hub, launch, probe, promises,
-    rapi, rng, session, shadows, tasks,
+    absent, access, collecting, cookie, daemon, errands, failure, flags, http, hub, launch, map,
+    probe, promises, rapi, rng, session, shadows, tasks,
 };
 
 rapi::entries! {
@@ -12,6 +12,9 @@ rapi::entries! {
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);
     hub::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
+    map::hub_submit_map => hub_submit_map(
+        hub, x, rows, names, shared, timeout, flags, stream, form
+    );
     hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout);
     hub::hub_share => hub_share(hub, object);
@@ -30,16 +33,21 @@ rapi::entries! {
     tasks::task_number => task_number();
     tasks::task_state => task_state(task);
     tasks::task_value => task_value(task);
-    tasks::task_fetch => task_fetch(task, mirai);
-    tasks::mirai_new => mirai_new(task, data, value, class);
+    tasks::task_fetch => task_fetch(mirai);
+    tasks::mirai_settle => mirai_settle(mirai, value);
+    tasks::mirai_new => mirai_new(task, form);
     tasks::hub_open_mirai => hub_open_mirai(hub);
     tasks::task_wait => task_wait(task);
-    tasks::tasks_wait => tasks_wait(tasks, at_least, stop_on_failure);
     tasks::tasks_watch => tasks_watch(tasks);
     tasks::watch_wait => watch_wait(watch, at_least, stop_on_failure);
     tasks::tasks_wait_served => tasks_wait_served(hub, tasks, expected);
-    tasks::tasks_pending => tasks_pending(tasks);
+    collecting::mirai_pending => mirai_pending(x);
+    collecting::mirai_wait => mirai_wait(x);
+    collecting::mirai_take => mirai_take(x, seen, failing, flat);
+    collecting::mirai_race => mirai_race(x);
+    collecting::mirai_collect => mirai_collect(x);
     tasks::task_cancel => task_cancel(task);
+    collecting::mirai_cancel => mirai_cancel(x);
 
     promises::tasks_then => tasks_then(tasks, f, event_loop);
 
@@ -85,6 +93,7 @@ rapi::entries! {
     http::json_quote => json_quote(texts);
 
     probe::test_serialize => test_serialize(object);
+    probe::test_serialize_elements => test_serialize_elements(x);
     probe::test_unserialize => test_unserialize(bytes);
     probe::test_boundary => test_boundary(what, f);
 }

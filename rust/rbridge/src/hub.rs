@@ -50,8 +50,12 @@ impl SessionHub {
     /// The hub behind an argument. R code that runs before the caller is done, as a handler of an interrupt does, may
     /// close it meanwhile.
     pub(crate) fn open(scope: &Scope, hub: Sexp<'_>) -> Result<Rc<Hub>, Failure> {
-        let session_hub: &SessionHub = hub.handle(scope, "hub")?;
-        let hub = session_hub.hub.borrow();
+        hub.handle::<SessionHub>(scope, "hub")?.get()
+    }
+
+    /// The hub, unless it has been closed.
+    pub(crate) fn get(&self) -> Result<Rc<Hub>, Failure> {
+        let hub = self.hub.borrow();
         hub.as_ref()
             .map(Rc::clone)
             .ok_or_else(|| Failure::coded(ErrorCode::CLOSED))
@@ -262,12 +266,9 @@ fn submit<'r>(
     loop {
         match hub.submit(task) {
             Ok(handle) => return Ok(scope.pointer(handle, None)?),
-            Err(SubmitError::Closed) => return Err(Failure::coded(ErrorCode::CLOSED)),
-            Err(error @ SubmitError::TooMany { .. }) => {
-                return Err(Failure::error(error.to_string()));
-            }
             Err(SubmitError::Full(_)) if !wait => return Ok(scope.null()),
             Err(SubmitError::Full(refused)) => task = *refused,
+            Err(error) => return Err(refusal(&error)),
         }
         await_admission(scope, &hub)?;
     }
@@ -297,12 +298,20 @@ pub(crate) fn wait_until(
     })?
 }
 
+/// Why nothing more is taken.
+pub(crate) fn refusal(error: &SubmitError) -> Failure {
+    match error {
+        SubmitError::TooMany { .. } => Failure::error(error.to_string()),
+        SubmitError::Full(_) | SubmitError::Closed => Failure::coded(ErrorCode::CLOSED),
+    }
+}
+
 /// Waits until the queue is below its capacity.
-fn await_admission(scope: &Scope, hub: &Hub) -> Result<(), Failure> {
+pub(crate) fn await_admission(scope: &Scope, hub: &Hub) -> Result<(), Failure> {
     interruptibly(scope, |slice| hub.wait_admission(slice).then_some(()))
 }
 
-fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Failure> {
+pub(crate) fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Failure> {
     let millis = timeout.optional_number(scope, "timeout")?;
     Ok(millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()))
 }
@@ -337,10 +346,7 @@ pub(crate) fn hub_everywhere<'r>(
         Some(min) => hub.everywhere(task, min),
         None => hub.set_up(task),
     };
-    let tasks = submitted.map_err(|error| match error {
-        SubmitError::TooMany { .. } => Failure::error(error.to_string()),
-        SubmitError::Full(_) | SubmitError::Closed => Failure::coded(ErrorCode::CLOSED),
-    })?;
+    let tasks = submitted.map_err(|error| refusal(&error))?;
     let tasks = tasks
         .into_iter()
         .map(|task| scope.pointer(task, None))

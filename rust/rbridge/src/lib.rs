@@ -11,6 +11,8 @@
 
 mod absent;
 mod access;
+mod batch;
+mod collecting;
 mod cookie;
 mod daemon;
 mod entries;
@@ -22,6 +24,7 @@ mod http;
 mod hub;
 mod launch;
 mod launchers;
+mod map;
 mod memory;
 mod payload;
 mod probe;

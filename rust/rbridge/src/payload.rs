@@ -16,7 +16,7 @@ use crate::rng::Seed;
 const SEED_LEN: usize = size_of::<Seed>();
 
 /// Room for a small task, so that it takes one allocation.
-const SMALL: usize = 1024;
+pub(crate) const SMALL: usize = 1024;
 
 /// The bytes of a task.
 pub(crate) fn encode_task(
@@ -32,7 +32,8 @@ pub(crate) fn encode_task(
     Ok(bytes)
 }
 
-fn push_seed(bytes: &mut Vec<u8>, seed: Option<Seed>) {
+/// Begins a task, or the settings of a daemon.
+pub(crate) fn push_seed(bytes: &mut Vec<u8>, seed: Option<Seed>) {
     bytes.push(seed.is_some().into());
     bytes.extend(
         seed.iter()

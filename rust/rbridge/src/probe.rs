@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::failure::Failure;
-use crate::rapi::{Handle, Kept, Scope, Sexp, pickle, unpickle};
+use crate::rapi::{Elements, Handle, Kept, Preface, Scope, Sexp, pickle, unpickle};
 
 /// Entry: the bytes of an object, and whether it holds references.
 pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
@@ -19,6 +19,22 @@ pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<S
 pub(crate) fn test_unserialize<'r>(scope: &'r Scope, bytes: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let bytes = bytes.bytes(scope, "bytes")?;
     unpickle(scope, &bytes)
+}
+
+/// Entry: the bytes of each element of a vector, as a map sends it.
+pub(crate) fn test_serialize_elements<'r>(
+    scope: &'r Scope,
+    x: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let elements = Elements::new(scope, x, "x")?;
+    let preface = Preface::new(scope)?;
+    let result = scope.empty_list(elements.len)?;
+    for i in 0..elements.len {
+        let scope = scope.inner();
+        let bytes = elements.pickle(&scope, i, &preface, Vec::new())?;
+        result.put(i, scope.raw(&bytes)?);
+    }
+    Ok(result)
 }
 
 /// Number of [`Counted`] values alive.

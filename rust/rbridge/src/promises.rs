@@ -10,7 +10,7 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use mirai_hub::{Outcome, TaskHandle};
+use mirai_hub::Outcome;
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
@@ -64,7 +64,7 @@ pub(crate) fn tasks_then<'r>(
     f: Sexp<'r>,
     event_loop: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let tasks = tasks::handles(scope, tasks)?;
+    let tasks = tasks::tasks_of(scope, tasks)?;
     if !f.is_function() {
         return Err(Failure::error("`f` must be a function"));
     }
@@ -90,7 +90,7 @@ pub(crate) fn tasks_then<'r>(
     });
     for (index, task) in tasks.into_iter().enumerate() {
         let group = Arc::clone(&group);
-        let handle: TaskHandle = task.clone();
+        let handle = task.clone();
         task.on_settle(move || group.settled(index + 1, handle.outcome()));
     }
     Ok(scope.null())

@@ -10,6 +10,7 @@ use mirai_hub::TaskHandle;
 use mirai_replier::Replier;
 use parking_lot::Mutex;
 
+use crate::batch::task_of;
 use crate::failure::Failure;
 use crate::rapi::{Handle, Scope, Sexp};
 #[cfg(unix)]
@@ -85,8 +86,8 @@ pub(crate) fn shadows_expect<'r>(
     task: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let shadows: &Shadows = shadows.handle(scope, "shadows")?;
-    let task: &TaskHandle = task.handle(scope, "task")?;
+    let task = task_of(scope, task)?;
     let request = scope.raw(&task.id().to_be_bytes())?;
-    shadows.expected.lock().insert(task.id(), task.clone());
+    shadows.expected.lock().insert(task.id(), task);
     Ok(request)
 }

@@ -1,19 +1,17 @@
-//! The host's tasks: looking at them, waiting for them, cancelling them.
+//! The host's tasks: looking at them, waiting for them, cancelling them. An argument `task` is a mirai without a value, or a
+//! pointer; so are the elements of `tasks`.
 
 use std::cell::Cell;
 
 use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
+use crate::batch::{Batch, r_number, settle, task_of};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
+use crate::map::read_form;
 use crate::memory::note_object;
 use crate::rapi::{Handle, Kept, Scope, Sexp, unpickle};
 use crate::wait::interruptibly;
-
-impl Handle for TaskHandle {
-    const NAME: &'static str = "task";
-    const LISTED: bool = true;
-}
 
 impl Handle for Watch {
     const NAME: &'static str = "watch";
@@ -49,7 +47,7 @@ pub(crate) fn is_unresolved<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r
 
 /// Entry: the number of a task; rises over the life of the process.
 pub(crate) fn task_id<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let id = handle(scope, task)?.id();
+    let id = task_of(scope, task)?.id();
     Ok(scope.integer(r_number(id))?)
 }
 
@@ -58,14 +56,9 @@ pub(crate) fn task_number<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
     Ok(scope.integer(r_number(mirai_hub::take_task_number()))?)
 }
 
-/// Beyond two thousand million R has no integer for it: numbers start again.
-fn r_number(id: u64) -> i32 {
-    (id % i32::MAX as u64) as i32
-}
-
 /// Entry: 0 pending, 1 value, 2 error, 3 interrupt, 4 error code.
 pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let state = match handle(scope, task)?.outcome() {
+    let state = match task_of(scope, task)?.outcome() {
         None => state::PENDING,
         Some(Outcome::Value(_)) => state::VALUE,
         Some(Outcome::Failed(_)) => state::ERROR,
@@ -78,12 +71,13 @@ pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
 /// Entry: a list of the value of a task, made anew at each call; of one that is pending, of the unresolved value. By itself a
 /// value could be taken for a failure, as it may have any class. An R error in unserializing it is R's.
 pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let value = value_of(scope, task)?;
+    let value = value_of(scope, &task_of(scope, task)?)?;
     Ok(scope.list(&[value])?)
 }
 
-fn value_of<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    match handle(scope, task)?.outcome() {
+/// The value that a task has now.
+pub(crate) fn value_of<'r>(scope: &'r Scope, task: &TaskHandle) -> Result<Sexp<'r>, Failure> {
+    match task.outcome() {
         None => Ok(UNRESOLVED.get().map_or(scope.null(), Kept::get)),
         Some(Outcome::Value(bytes) | Outcome::Failed(bytes)) => {
             let value = unpickle(scope, bytes)?;
@@ -103,97 +97,77 @@ fn value_of<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     }
 }
 
-/// Entry: the object that stands for a task: an environment with the active bindings `data` and `value`, functions, and the
-/// attributes `id`, `task` and `class`. Both are there from the start, as R code that goes through an environment counts the
-/// variables before it looks at them.
+/// Entry: the object that stands for a task: an environment with the active bindings `data` and `value`, and the attributes
+/// `id`, `task` and `class`. `form` is what all of them have in common, see [`read_form`].
 pub(crate) fn mirai_new<'r>(
     scope: &'r Scope,
     task: Sexp<'r>,
-    data: Sexp<'r>,
-    value: Sexp<'r>,
-    class: Sexp<'r>,
+    form: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let id = handle(scope, task)?.id();
-    if !(data.is_function() && value.is_function()) {
-        return Err(Failure::error("`data` and `value` must be functions"));
-    }
-    let id = scope.integer(r_number(id))?;
-    let mirai = scope.active_environment(&[(c"data", data), (c"value", value)])?;
-    scope.set_attr(mirai, c"id", id)?;
-    scope.set_attr(mirai, c"task", task)?;
-    scope.set_attr(mirai, c"class", class)?;
+    let handle: &TaskHandle = task.handle(scope, "task")?;
+    let mirai = scope.environment(&read_form(scope, form)?, r_number(handle.id()), task)?;
     task.put_beside(mirai);
     Ok(mirai)
 }
 
-/// Entry: the objects that stand for tasks of a hub that have no outcome yet: a list, filled up with `NULL`.
+/// Entry: the objects that stand for tasks of a hub that have no outcome yet: a list of two lists, each filled up with `NULL`.
 pub(crate) fn hub_open_mirai<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let hub = SessionHub::open(scope, hub)?;
     let is_open = |task: &TaskHandle| hub.has(task) && task.outcome().is_none();
-    Ok(scope.all_beside(is_open)?)
+    let single = scope.all_beside(is_open)?;
+    let together = scope.all_of(Batch::mirai, |batch| batch.places(is_open))?;
+    Ok(scope.list(&[single, together])?)
 }
 
-/// Entry: waits until a task has an outcome, and takes its value, which from then on is the attribute `value` of its mirai;
-/// the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
-pub(crate) fn task_fetch<'r>(
+/// Entry: waits until the task of a mirai has an outcome, and takes its value, which from then on is the attribute `value` of
+/// the mirai; the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
+pub(crate) fn task_fetch<'r>(scope: &'r Scope, mirai: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    if !mirai.is_environment() {
+        return Err(Failure::error("`task` must be a mirai without a value"));
+    }
+    let task = task_of(scope, mirai)?;
+    interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
+    let value = value_of(scope, &task)?;
+    settle(scope, mirai, value)?;
+    Ok(value)
+}
+
+/// Entry: gives a mirai its value, and has it let go of the task.
+pub(crate) fn mirai_settle<'r>(
     scope: &'r Scope,
-    task: Sexp<'r>,
     mirai: Sexp<'r>,
+    value: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     if !mirai.is_environment() {
         return Err(Failure::error("`mirai` must be an environment"));
     }
-    let handle = handle(scope, task)?;
-    interruptibly(scope, |slice| handle.wait_for(slice).then_some(()))?;
-    let value = value_of(scope, task)?;
-    scope.set_attr(mirai, c"value", value)?;
-    scope.set_attr(mirai, c"task", scope.null())?;
-    Ok(value)
+    settle(scope, mirai, value)?;
+    Ok(scope.null())
 }
 
 /// Entry: waits until a task has an outcome; `TRUE`.
 pub(crate) fn task_wait<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let task = handle(scope, task)?;
+    let task = task_of(scope, task)?;
     interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
     Ok(scope.logical(true)?)
 }
 
-/// Entry: waits until `at_least` of the tasks have an outcome or, with `stop_on_failure`, one has failed. Three integers:
-/// the number of tasks that have an outcome, and the positions, from 1, of the first to fail and of the first to get an
-/// outcome at all, 0 for none. First in time while this waits, lowest among those before.
-pub(crate) fn tasks_wait<'r>(
-    scope: &'r Scope,
-    tasks: Sexp<'r>,
-    at_least: Sexp<'r>,
-    stop_on_failure: Sexp<'r>,
-) -> Result<Sexp<'r>, Failure> {
-    let tasks = owned_handles(scope, tasks)?;
-    wait_for_some(scope, &Watch::new(&tasks), at_least, stop_on_failure)
-}
-
-/// Entry: for a row of waits for the same tasks: watches them from now on.
+/// Entry: watches tasks from now on, for a row of waits.
 pub(crate) fn tasks_watch<'r>(scope: &'r Scope, tasks: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let watch = Watch::new(&owned_handles(scope, tasks)?);
+    let watch = Watch::new(&tasks_of(scope, tasks)?);
     Ok(scope.pointer(watch, None)?)
 }
 
-/// Entry: as `tasks_wait`, for the tasks of a watch.
+/// Entry: waits until `at_least` of the tasks of a watch have an outcome or, with `stop_on_failure`, one has failed. Three integers:
+/// the number of tasks that have an outcome, and the positions, from 1, of the first to fail and of the first to get an
+/// outcome at all, 0 for none. First in time while they are watched, lowest among those before.
 pub(crate) fn watch_wait<'r>(
     scope: &'r Scope,
     watch: Sexp<'r>,
     at_least: Sexp<'r>,
     stop_on_failure: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let watch = watch.handle(scope, "watch")?;
-    wait_for_some(scope, watch, at_least, stop_on_failure)
-}
-
-fn wait_for_some<'r>(
-    scope: &'r Scope,
-    watch: &Watch,
-    at_least: Sexp<'r>,
-    stop_on_failure: Sexp<'r>,
-) -> Result<Sexp<'r>, Failure> {
+    let watch: &Watch = watch.handle(scope, "watch")?;
     let at_least = (at_least.count(scope, "at_least")? as usize).min(watch.len());
     let stop_on_failure = stop_on_failure.flag(scope, "stop_on_failure")?;
     let progress = interruptibly(scope, |slice| {
@@ -218,7 +192,7 @@ pub(crate) fn tasks_wait_served<'r>(
     tasks: Sexp<'r>,
     expected: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let tasks = owned_handles(scope, tasks)?;
+    let tasks = tasks_of(scope, tasks)?;
     let expected = expected.count(scope, "expected")?;
     let watch = Watch::new(&tasks);
     let is_done = interruptibly(scope, |slice| {
@@ -236,30 +210,15 @@ pub(crate) fn tasks_wait_served<'r>(
     Ok(scope.integer(position)?)
 }
 
-/// Entry: number of tasks without an outcome.
-pub(crate) fn tasks_pending<'r>(scope: &'r Scope, tasks: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let tasks = handles(scope, tasks)?;
-    let pending = tasks.iter().filter(|task| task.outcome().is_none()).count();
-    Ok(scope.integer(pending as i32)?)
-}
-
 /// Entry: cancels a task; whether it has been taken out of the queue or its daemon told to stop.
 pub(crate) fn task_cancel<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    Ok(scope.logical(handle(scope, task)?.cancel())?)
-}
-
-fn handle<'r>(scope: &Scope, task: Sexp<'r>) -> Result<&'r TaskHandle, Failure> {
-    task.handle(scope, "task")
-}
-
-fn owned_handles<'r>(scope: &Scope, tasks: Sexp<'r>) -> Result<Vec<TaskHandle>, Failure> {
-    Ok(handles(scope, tasks)?.into_iter().cloned().collect())
+    Ok(scope.logical(task_of(scope, task)?.cancel())?)
 }
 
 /// The tasks of a list.
-pub(crate) fn handles<'r>(scope: &Scope, tasks: Sexp<'r>) -> Result<Vec<&'r TaskHandle>, Failure> {
+pub(crate) fn tasks_of(scope: &Scope, tasks: Sexp<'_>) -> Result<Vec<TaskHandle>, Failure> {
     tasks
         .elements(scope, "tasks")?
-        .map(|task| handle(scope, task))
+        .map(|task| task_of(scope, task))
         .collect()
 }

@@ -34,6 +34,21 @@ impl Scope {
         }
     }
 
+    /// A logical vector.
+    pub(crate) fn logicals(&self, values: &[bool]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a borrowed slice; the vector has its length.
+        unsafe {
+            self.fresh(|| {
+                let x = ffi::Rf_allocVector(ffi::LGLSXP, values.len() as ffi::Length);
+                let start = ffi::LOGICAL(x);
+                for (i, value) in values.iter().enumerate() {
+                    *start.add(i) = (*value).into();
+                }
+                x
+            })
+        }
+    }
+
     /// An integer scalar.
     pub(crate) fn integer(&self, value: i32) -> Result<Sexp<'_>, Jump> {
         self.integers(&[value])
@@ -100,6 +115,27 @@ impl Scope {
         }
     }
 
+    /// A list of `len` times `NULL`, to be filled by [`put`](Sexp::put).
+    pub(crate) fn empty_list(&self, len: usize) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a number.
+        unsafe { self.fresh(|| ffi::Rf_allocVector(ffi::VECSXP, len as ffi::Length)) }
+    }
+
+    /// A list of the same elements.
+    pub(crate) fn same_list(&self, list: Sexp<'_>) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a pointer; both are lists of one length.
+        unsafe {
+            self.fresh(|| {
+                let len = ffi::Rf_xlength(list.raw());
+                let copy = ffi::Rf_allocVector(ffi::VECSXP, len);
+                for i in 0..len {
+                    ffi::SET_VECTOR_ELT(copy, i, ffi::VECTOR_ELT(list.raw(), i));
+                }
+                copy
+            })
+        }
+    }
+
     /// A list with names.
     pub(crate) fn named_list(&self, names: &[&str], values: &[Sexp<'_>]) -> Result<Sexp<'_>, Jump> {
         let list = self.list(values)?;
@@ -146,6 +182,20 @@ impl Scope {
                 ffi::Rf_unprotect(2);
                 result
             })
+        }
+    }
+}
+
+impl Sexp<'_> {
+    /// Sets an element of a list that nobody else has seen yet.
+    pub(crate) fn put(self, i: usize, value: Sexp<'_>) {
+        // SAFETY: on R's thread; it is a list with that element.
+        unsafe {
+            assert!(
+                ffi::TYPEOF(self.raw()) == ffi::VECSXP && i < ffi::Rf_xlength(self.raw()) as usize,
+                "invariant: within the list"
+            );
+            ffi::SET_VECTOR_ELT(self.raw(), i as ffi::Length, value.raw());
         }
     }
 }

@@ -2,24 +2,62 @@
 
 use std::ffi::CStr;
 
-use super::ffi;
+use super::ffi::{self, Length, SEXP};
 use super::{Jump, Scope, Sexp};
 
+/// How many objects are made between two looks for an interrupt.
+const AT_A_TIME: usize = 1 << 10;
+
+/// What environments have in common that are made alike: their parent, two active bindings, and a class.
+pub(crate) struct Form<'r> {
+    pub parent: Sexp<'r>,
+    /// Calls, each of which makes a function in the environment that it is evaluated in: of the bindings `data` and `value`.
+    pub data: Sexp<'r>,
+    pub value: Sexp<'r>,
+    pub class: Sexp<'r>,
+}
+
 impl Scope {
-    /// A new environment without a parent, with these active bindings of functions.
-    pub(crate) fn active_environment(
+    /// A list of environments of this form, one for each number, which it has as the attribute `id`; `task` is an attribute of
+    /// all. Both bindings are there from the start, as R code that goes through an environment counts the variables before it
+    /// looks at them.
+    pub(crate) fn environments(
         &self,
-        bindings: &[(&CStr, Sexp<'_>)],
+        form: &Form<'_>,
+        ids: &[i32],
+        task: Sexp<'_>,
     ) -> Result<Sexp<'_>, Jump> {
-        // SAFETY: the closure holds pointers to protected functions and borrowed names; the fresh environment is protected
-        // while it is filled.
+        // SAFETY: the closure holds protected objects and a borrowed slice; each fresh object is protected, or part of one that
+        // is, before the next one is made.
         unsafe {
             self.fresh(|| {
-                let env = ffi::Rf_protect(ffi::R_NewEnv(ffi::R_EmptyEnv, 0, 0));
-                // Each one is put before those that are there.
-                for (name, f) in bindings.iter().rev() {
-                    ffi::R_MakeActiveBinding(ffi::Rf_install(name.as_ptr()), f.raw(), env);
+                let list = ffi::Rf_protect(ffi::Rf_allocVector(ffi::VECSXP, ids.len() as Length));
+                for (i, id) in ids.iter().enumerate() {
+                    if i % AT_A_TIME == AT_A_TIME - 1 {
+                        ffi::R_CheckUserInterrupt();
+                    }
+                    let env = ffi::R_NewEnv(form.parent.raw(), 0, 0);
+                    ffi::SET_VECTOR_ELT(list, i as Length, env);
+                    fill(env, form, *id, task.raw());
                 }
+                ffi::Rf_unprotect(1);
+                list
+            })
+        }
+    }
+
+    /// One such environment.
+    pub(crate) fn environment(
+        &self,
+        form: &Form<'_>,
+        id: i32,
+        task: Sexp<'_>,
+    ) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: as for `environments`.
+        unsafe {
+            self.fresh(|| {
+                let env = ffi::Rf_protect(ffi::R_NewEnv(form.parent.raw(), 0, 0));
+                fill(env, form, id, task.raw());
                 ffi::Rf_unprotect(1);
                 env
             })
@@ -37,10 +75,42 @@ impl Scope {
     }
 }
 
+/// # Safety
+/// Where R may jump, with a protected environment.
+unsafe fn fill(env: SEXP, form: &Form<'_>, id: i32, task: SEXP) {
+    // SAFETY: the caller's promise; what is fresh is protected until it is part of the environment.
+    unsafe {
+        // Each binding is put before those that are there.
+        for (name, make) in [(c"value", form.value), (c"data", form.data)] {
+            let f = ffi::Rf_protect(ffi::Rf_eval(make.raw(), env));
+            ffi::R_MakeActiveBinding(ffi::Rf_install(name.as_ptr()), f, env);
+            ffi::Rf_unprotect(1);
+        }
+        let number = ffi::Rf_protect(ffi::Rf_allocVector(ffi::INTSXP, 1));
+        *ffi::INTEGER(number) = id;
+        ffi::Rf_setAttrib(env, ffi::Rf_install(c"id".as_ptr()), number);
+        ffi::Rf_setAttrib(env, ffi::Rf_install(c"task".as_ptr()), task);
+        ffi::Rf_setAttrib(env, ffi::R_ClassSymbol, form.class.raw());
+        ffi::Rf_unprotect(1);
+    }
+}
+
 impl Sexp<'_> {
     /// Whether this is an environment.
     pub(crate) fn is_environment(self) -> bool {
         // SAFETY: on R's thread.
         unsafe { ffi::TYPEOF(self.raw()) == ffi::ENVSXP }
+    }
+
+    /// Whether this is a call.
+    pub(crate) fn is_call(self) -> bool {
+        // SAFETY: on R's thread.
+        unsafe { ffi::TYPEOF(self.raw()) == ffi::LANGSXP }
+    }
+
+    /// An attribute, of a name that is none of R's own; `NULL` where there is none.
+    pub(crate) fn attr<'s>(self, scope: &'s Scope, name: &CStr) -> Result<Sexp<'s>, Jump> {
+        // SAFETY: the closure holds a pointer to a protected object and a borrowed name.
+        unsafe { scope.fresh(|| ffi::Rf_getAttrib(self.raw(), ffi::Rf_install(name.as_ptr()))) }
     }
 }

@@ -26,7 +26,10 @@ pub const BCODESXP: c_int = 21;
 pub const EXTPTRSXP: c_int = 22;
 pub const RAWSXP: c_int = 24;
 
+pub const CE_NATIVE: c_int = 0;
 pub const CE_UTF8: c_int = 1;
+pub const CE_LATIN1: c_int = 2;
+pub const CE_BYTES: c_int = 3;
 
 /// `R_pstream_any_format`.
 pub const STREAM_ANY: c_int = 0;
@@ -64,7 +67,6 @@ pub struct InStream {
 unsafe extern "C-unwind" {
     pub static R_NilValue: SEXP;
     pub static R_GlobalEnv: SEXP;
-    pub static R_EmptyEnv: SEXP;
     pub static R_NaString: SEXP;
     pub static R_NaReal: f64;
     pub static R_ClassSymbol: SEXP;
@@ -84,6 +86,9 @@ unsafe extern "C-unwind" {
     pub fn SET_VECTOR_ELT(x: SEXP, i: Length, value: SEXP) -> SEXP;
     pub fn SET_STRING_ELT(x: SEXP, i: Length, value: SEXP);
     pub fn PRINTNAME(x: SEXP) -> SEXP;
+    pub fn Rf_inherits(x: SEXP, class: *const c_char) -> c_int;
+    pub fn R_CHAR(x: SEXP) -> *const c_char;
+    pub fn Rf_getCharCE(x: SEXP) -> c_int;
     pub fn Rf_protect(x: SEXP) -> SEXP;
     pub fn Rf_unprotect(n: c_int);
     pub fn R_ExternalPtrAddr(x: SEXP) -> *mut c_void;
@@ -92,6 +97,7 @@ unsafe extern "C-unwind" {
     pub fn R_SetExternalPtrProtected(x: SEXP, beside: SEXP);
     pub fn R_ClearExternalPtr(x: SEXP);
     pub fn R_SetExternalPtrAddr(x: SEXP, address: *mut c_void);
+    pub fn R_WeakRefValue(x: SEXP) -> SEXP;
     pub fn Rf_NumDevices() -> c_int;
 
     // These allocate, evaluate or check, so they can jump. Element access of strings and numbers is among them: an
@@ -100,6 +106,7 @@ unsafe extern "C-unwind" {
     pub fn INTEGER_ELT(x: SEXP, i: Length) -> c_int;
     pub fn LOGICAL_ELT(x: SEXP, i: Length) -> c_int;
     pub fn REAL_ELT(x: SEXP, i: Length) -> f64;
+    pub fn RAW_ELT(x: SEXP, i: Length) -> u8;
     pub fn INTEGER(x: SEXP) -> *mut c_int;
     pub fn REAL(x: SEXP) -> *mut f64;
     pub fn LOGICAL(x: SEXP) -> *mut c_int;
@@ -115,10 +122,12 @@ unsafe extern "C-unwind" {
     pub fn R_lsInternal3(env: SEXP, all: c_int, sorted: c_int) -> SEXP;
     pub fn R_NewEnv(parent: SEXP, hash: c_int, size: c_int) -> SEXP;
     pub fn R_MakeActiveBinding(name: SEXP, f: SEXP, env: SEXP);
+    pub fn Rf_getAttrib(x: SEXP, name: SEXP) -> SEXP;
     pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();
     pub fn R_MakeExternalPtr(address: *mut c_void, tag: SEXP, kept: SEXP) -> SEXP;
+    pub fn R_MakeWeakRef(key: SEXP, value: SEXP, finalizer: SEXP, on_exit: c_int) -> SEXP;
     pub fn R_RegisterCFinalizerEx(
         x: SEXP,
         finalizer: Option<unsafe extern "C-unwind" fn(SEXP)>,

@@ -50,6 +50,54 @@ impl Drop for Kept {
     }
 }
 
+/// A list of R's that is there as long as another object, which its elements may refer to.
+pub(crate) struct Beside(Kept);
+
+impl Beside {
+    /// `list`, for as long as `object` is there.
+    pub(crate) fn new(scope: &Scope, object: Sexp<'_>, list: Sexp<'_>) -> Result<Beside, Jump> {
+        // SAFETY: the closure holds protected objects.
+        let reference = unsafe {
+            scope.fresh(|| ffi::R_MakeWeakRef(object.raw(), list.raw(), ffi::R_NilValue, 0))?
+        };
+        Kept::new(scope, reference).map(Beside)
+    }
+
+    /// The elements at these places, for as long as nothing is allocated.
+    pub(super) fn elements(&self, places: &[usize]) -> impl Iterator<Item = SEXP> {
+        let list = self.list();
+        places.iter().filter_map(move |place| {
+            let list = list?;
+            // SAFETY: on R's thread, and within the list.
+            unsafe {
+                let is_within = *place < ffi::Rf_xlength(list) as usize;
+                is_within.then(|| ffi::VECTOR_ELT(list, *place as ffi::Length))
+            }
+        })
+    }
+
+    /// Lets go of the element at this place.
+    pub(crate) fn clear(&self, place: usize) {
+        if let Some(list) = self.list() {
+            // SAFETY: on R's thread; within the list.
+            unsafe {
+                if place < ffi::Rf_xlength(list) as usize {
+                    ffi::SET_VECTOR_ELT(list, place as ffi::Length, ffi::R_NilValue);
+                }
+            }
+        }
+    }
+
+    /// It is gone once the object is.
+    fn list(&self) -> Option<SEXP> {
+        // SAFETY: on R's thread, with a weak reference; a list is there as long as it is what that refers to.
+        unsafe {
+            let list = ffi::R_WeakRefValue(self.0.get().raw());
+            (ffi::TYPEOF(list) == ffi::VECSXP).then_some(list)
+        }
+    }
+}
+
 struct List(SEXP);
 // SAFETY: only an entry, on R's thread, leads to the functions that use it.
 unsafe impl Send for List {}

@@ -43,12 +43,15 @@ mod look;
 mod pointer;
 mod protect;
 mod read;
+mod scalars;
 mod stream;
 
 pub(crate) use collections::Listener;
 pub(crate) use entry::{entries, is_main_thread, run_entry};
-pub(crate) use kept::Kept;
+pub(crate) use env::Form;
+pub(crate) use kept::{Beside, Kept};
 pub(crate) use later::{EventLoop, Turn};
 pub(crate) use pointer::Handle;
 pub(crate) use protect::{Jump, Scope, Sexp};
+pub(crate) use scalars::{Elements, Preface};
 pub(crate) use stream::{Pickled, pickle, unpickle};

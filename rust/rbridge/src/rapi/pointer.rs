@@ -7,7 +7,7 @@ use std::process;
 use std::sync::OnceLock;
 
 use super::ffi::{self, SEXP};
-use super::{Jump, Scope, Sexp};
+use super::{Beside, Jump, Scope, Sexp};
 use crate::failure::Failure;
 use crate::sys::signals;
 
@@ -18,12 +18,12 @@ pub(crate) trait Handle: 'static {
     const NAME: &'static str;
     /// Whether it is dropped when the session ends, if it has not been before.
     const DROP_AT_EXIT: bool = false;
-    /// Whether [`Scope::all_beside`] finds what is beside its pointers. For one type only.
+    /// Whether [`Scope::all_beside`] or [`Scope::all_of`] finds what is beside its pointers.
     const LISTED: bool = false;
 }
 
 thread_local! {
-    /// The pointers of the type that is listed, while their values are there. On R's thread only.
+    /// The pointers of the types that are listed, while their values are there. On R's thread only.
     static LISTED: RefCell<Vec<SEXP>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -120,7 +120,69 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// The elements of what is kept [beside](Beside) values of a listed type, at the places that `wanted` names: a list, filled up
+    /// with `NULL`.
+    pub(crate) fn all_of<T: Handle>(
+        &self,
+        beside: impl Fn(&T) -> Option<&Beside>,
+        wanted: impl Fn(&T) -> Vec<usize>,
+    ) -> Result<Sexp<'_>, Jump> {
+        let mut count = 0;
+        each_listed::<T>(|value| count += wanted(value).len());
+        // SAFETY: the closure holds a number.
+        let list =
+            unsafe { self.fresh(|| ffi::Rf_allocVector(ffi::VECSXP, count as ffi::Length))? };
+        // Nothing allocates from here on. There may be fewer than before.
+        let mut place = 0;
+        each_listed::<T>(|value| {
+            let places = wanted(value);
+            for element in beside(value)
+                .iter()
+                .flat_map(|beside| beside.elements(&places))
+            {
+                if place < count {
+                    // SAFETY: within the list; the element is alive.
+                    unsafe { ffi::SET_VECTOR_ELT(list.raw(), place as ffi::Length, element) };
+                    place += 1;
+                }
+            }
+        });
+        Ok(list)
+    }
+}
+
+/// Looks at all values of a listed type. `look` allocates nothing of R's.
+fn each_listed<T: Handle>(mut look: impl FnMut(&T)) {
+    LISTED.with_borrow(|listed| {
+        for &pointer in listed {
+            // SAFETY: listed pointers are alive, and so is the content; its type is looked at before the rest.
+            unsafe {
+                let content = ffi::R_ExternalPtrAddr(pointer).cast::<Content<()>>();
+                if (*content).header.kind == TypeId::of::<T>() {
+                    look(&(*content.cast::<Content<T>>()).value);
+                }
+            }
+        }
+    });
+}
+
 impl<'r> Sexp<'r> {
+    /// Whether this is an external pointer to a value of this type that is there.
+    pub(crate) fn holds<T: Handle>(self, scope: &Scope) -> Result<bool, Jump> {
+        // SAFETY: on R's thread; the type is looked at before the rest. With our tag, the address is that of a `Content` of some
+        // type, or null.
+        unsafe {
+            if ffi::TYPEOF(self.raw()) != ffi::EXTPTRSXP
+                || ffi::R_ExternalPtrTag(self.raw()) != tag(scope)?
+            {
+                return Ok(false);
+            }
+            let content = ffi::R_ExternalPtrAddr(self.raw()).cast::<Content<()>>();
+            Ok(!content.is_null() && (*content).header.kind == TypeId::of::<T>())
+        }
+    }
+
     /// Keeps `beside` alive for as long as this external pointer is there, in place of what it has kept before.
     pub(crate) fn put_beside(self, beside: Sexp<'_>) {
         // SAFETY: on R's thread; both are protected, and nothing is allocated. Callers have taken the handle of the pointer.

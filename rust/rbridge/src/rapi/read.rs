@@ -11,7 +11,8 @@ use super::{Jump, Scope, Sexp};
 use crate::failure::Failure;
 
 impl<'r> Sexp<'r> {
-    fn kind(self) -> i32 {
+    /// The number of its type.
+    pub(crate) fn kind(self) -> i32 {
         // SAFETY: on R's thread; any object has a type.
         unsafe { ffi::TYPEOF(self.raw()) }
     }
@@ -30,6 +31,17 @@ impl<'r> Sexp<'r> {
     /// Whether this is a function.
     pub(crate) fn is_function(self) -> bool {
         matches!(self.kind(), ffi::CLOSXP | ffi::BUILTINSXP)
+    }
+
+    /// Whether this is an external pointer.
+    pub(crate) fn is_pointer(self) -> bool {
+        self.kind() == ffi::EXTPTRSXP
+    }
+
+    /// Whether this has a class, in the sense of R's `inherits()`.
+    pub(crate) fn inherits(self, scope: &Scope, class: &CStr) -> Result<bool, Jump> {
+        // SAFETY: the closure holds a pointer and a borrowed name.
+        unsafe { scope.protected(|| ffi::Rf_inherits(self.raw(), class.as_ptr()) != 0) }
     }
 
     /// Whether both are the same object.
@@ -151,6 +163,14 @@ impl<'r> Sexp<'r> {
             strings.push(text.to_string_lossy().into_owned());
         }
         Ok(strings)
+    }
+
+    /// Number of strings of a character vector; `None` for what is none.
+    pub(crate) fn strings_len(self, scope: &Scope) -> Result<Option<usize>, Jump> {
+        if self.kind() != ffi::STRSXP {
+            return Ok(None);
+        }
+        self.len(scope).map(Some)
     }
 
     /// The path of a file, which may be bytes that are no text.

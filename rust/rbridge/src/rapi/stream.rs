@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
 use super::ffi::{self, InStream, OutStream, SEXP};
+use super::scalars::read_plain;
 use super::{Scope, Sexp};
 use crate::failure::Failure;
 
@@ -87,6 +88,9 @@ struct Source {
 
 /// Unserializes an object.
 pub(crate) fn unpickle<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Sexp<'r>, Failure> {
+    if let Some(plain) = read_plain(scope, bytes)? {
+        return Ok(plain);
+    }
     let mut source = Source {
         bytes: bytes.as_ptr(),
         length: bytes.len(),

@@ -1,0 +1,165 @@
+//! Lists of mirai: looking at them, waiting for them, collecting their values, cancelling them, in one call for all.
+//!
+//! Elements of a list may be anything. What is no mirai, or has its value, has no task.
+
+use mirai_hub::{TaskHandle, Watch};
+
+use crate::batch::{is_marked, open_task, settle};
+use crate::failure::Failure;
+use crate::rapi::{Scope, Sexp};
+use crate::tasks::value_of;
+use crate::wait::interruptibly;
+
+/// Entry: number of those elements of a list that are mirai whose task has no outcome.
+pub(crate) fn mirai_pending<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let mut pending = 0;
+    for element in x.elements(scope, "x")? {
+        let task = open_task(scope, element)?;
+        pending += i32::from(task.is_some_and(|task| task.outcome().is_none()));
+    }
+    Ok(scope.integer(pending)?)
+}
+
+/// Entry: waits until all those elements of a list that are mirai have an outcome; `TRUE`.
+pub(crate) fn mirai_wait<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    wait_for_all(scope, x)?;
+    Ok(scope.logical(true)?)
+}
+
+fn wait_for_all(scope: &Scope, x: Sexp<'_>) -> Result<(), Failure> {
+    let mut open = Vec::new();
+    for element in x.elements(scope, "x")? {
+        open.extend(open_task(scope, element)?.filter(|task| task.outcome().is_none()));
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    let watch = Watch::new(&open);
+    interruptibly(scope, |slice| {
+        let progress = watch.wait(open.len(), false, slice);
+        (progress.done >= open.len()).then_some(())
+    })
+}
+
+/// How many values are taken between two looks for an interrupt.
+const AT_A_TIME: usize = 1 << 10;
+
+/// Entry: waits until all of a list of mirai have an outcome, and takes their values, as `task_fetch` does: a list of these.
+/// `NULL` if the value of some needs more than that.
+pub(crate) fn mirai_collect<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    wait_for_all(scope, x)?;
+    let elements = x.elements(scope, "x")?;
+    let values = scope.empty_list(elements.len())?;
+    let mut known = None;
+    let nothing = scope.null();
+    for (i, mirai) in elements.enumerate() {
+        if i % AT_A_TIME == AT_A_TIME - 1 {
+            scope.deliver_signals()?;
+            scope.check_interrupt()?;
+        }
+        let scope = scope.inner();
+        let value = match open_task(&scope, mirai)? {
+            Some(_) if is_marked(&scope, mirai, &mut known)? => return Ok(nothing),
+            Some(task) => {
+                let value = value_of(&scope, &task)?;
+                settle(&scope, mirai, value)?;
+                value
+            }
+            None => mirai.attr(&scope, c"value")?,
+        };
+        values.put(i, value);
+    }
+    Ok(values)
+}
+
+/// Entry: takes the values of a list of mirai that are there, as `task_fetch` does, in the order of the list and after the first
+/// `seen`. Ends before one that has no outcome yet, or that is R code's to look at: its value needs more than that, or, with
+/// `failing`, is an error value, or, with `flat`, is not of the type of the first one's. The number of those seen now.
+pub(crate) fn mirai_take<'r>(
+    scope: &'r Scope,
+    x: Sexp<'r>,
+    seen: Sexp<'r>,
+    failing: Sexp<'r>,
+    flat: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let seen = seen.count(scope, "seen")? as usize;
+    let failing = failing.flag(scope, "failing")?;
+    let flat = flat.flag(scope, "flat")?;
+    let elements = x.elements(scope, "x")?;
+    let mut first = None;
+    if flat && let Some(mirai) = x.elements(scope, "x")?.next().filter(|_| seen > 0) {
+        first = Some(mirai.attr(&scope.inner(), c"value")?.kind());
+    }
+    let mut known = None;
+    let mut reached = seen;
+    for (i, mirai) in elements.enumerate().skip(seen) {
+        if i % AT_A_TIME == AT_A_TIME - 1 {
+            scope.deliver_signals()?;
+            scope.check_interrupt()?;
+        }
+        let scope = scope.inner();
+        let value = match open_task(&scope, mirai)? {
+            Some(task) if task.outcome().is_none() => break,
+            Some(_) if is_marked(&scope, mirai, &mut known)? => break,
+            Some(task) => {
+                let value = value_of(&scope, &task)?;
+                settle(&scope, mirai, value)?;
+                value
+            }
+            None => mirai.attr(&scope, c"value")?,
+        };
+        if (failing && value.inherits(&scope, c"errorValue")?)
+            || (flat && *first.get_or_insert(value.kind()) != value.kind())
+        {
+            break;
+        }
+        reached = i + 1;
+    }
+    Ok(scope.integer(i32::try_from(reached).unwrap_or(i32::MAX))?)
+}
+
+/// Entry: the position of a mirai in a list that has an outcome, from 1: of several the lowest. Waits if there is none; 0 for a
+/// list without a mirai.
+pub(crate) fn mirai_race<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let mut open = Vec::new();
+    let mut places = Vec::new();
+    for (i, element) in x.elements(scope, "x")?.enumerate() {
+        let is_settled = match open_task(scope, element)? {
+            Some(task) if task.outcome().is_none() => {
+                open.push(task);
+                places.push(i);
+                false
+            }
+            Some(_) => true,
+            None => element.is_environment() && element.inherits(scope, c"mirai")?,
+        };
+        if is_settled {
+            return Ok(scope.integer(position(i))?);
+        }
+    }
+    if open.is_empty() {
+        return Ok(scope.integer(0)?);
+    }
+    let watch = Watch::new(&open);
+    let first = interruptibly(scope, |slice| watch.wait(1, false, slice).first_done)?;
+    Ok(scope.integer(places.get(first).map_or(0, |i| position(*i)))?)
+}
+
+fn position(i: usize) -> i32 {
+    i32::try_from(i + 1).unwrap_or(i32::MAX)
+}
+
+/// Entry: cancels the tasks of a list of mirai: whether each has been taken out of the queue or its daemon told to stop, `FALSE` for
+/// what is no mirai or has a value. From the last to the first, so that tasks in the queue go before those that would make room for them.
+pub(crate) fn mirai_cancel<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let elements: Vec<_> = x.elements(scope, "x")?.collect();
+    let mut tasks = Vec::with_capacity(elements.len());
+    for element in elements {
+        tasks.push(open_task(scope, element)?);
+    }
+    let mut stopped = vec![false; tasks.len()];
+    for (task, stopped) in tasks.iter().zip(&mut stopped).rev() {
+        *stopped = task.as_ref().is_some_and(TaskHandle::cancel);
+    }
+    Ok(scope.logicals(&stopped)?)
+}

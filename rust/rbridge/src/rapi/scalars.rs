@@ -1,0 +1,307 @@
+//! The serialized form of small plain values, written and read without R's serializer: it takes a microsecond for each.
+//!
+//! ```text
+//! object := "B\n" version:i32 writer:i32 reader:i32 length:i32 encoding:u8*length item
+//! item   := flags:i32 length:i32 data
+//! ```
+//!
+//! Flags of a vector without attributes are its type. Those of a string say in which encoding it is.
+
+use std::ffi::c_int;
+
+use super::ffi::{self, Length, SEXP};
+use super::{Jump, Scope, Sexp, pickle};
+use crate::failure::Failure;
+
+/// Flags of `NULL`.
+const NULL: i32 = 254;
+/// Type of a string in a character vector.
+const STRING: i32 = 9;
+
+const LEVELS: u32 = 12;
+const BYTES: i32 = 1 << (1 + LEVELS);
+const LATIN1: i32 = 1 << (2 + LEVELS);
+const UTF8: i32 = 1 << (3 + LEVELS);
+const ASCII: i32 = 1 << (6 + LEVELS);
+
+/// Length of a missing string.
+const MISSING: i32 = -1;
+
+/// Longest vector that is read here: a longer one is not read faster.
+const LONGEST: usize = 1 << 10;
+
+/// What every object begins with that this session serializes.
+pub(crate) struct Preface(Vec<u8>);
+
+impl Preface {
+    /// As it is now: it has the encoding of the locale.
+    pub(crate) fn new(scope: &Scope) -> Result<Preface, Failure> {
+        let mut bytes = pickle(scope, scope.null(), Vec::new())?.bytes;
+        bytes.truncate(bytes.len() - size_of::<i32>());
+        Ok(Preface(bytes))
+    }
+}
+
+/// A list, or a vector of a type whose elements are plain, without a class.
+#[derive(Clone, Copy)]
+pub(crate) struct Elements<'r> {
+    x: Sexp<'r>,
+    kind: c_int,
+    pub len: usize,
+}
+
+/// A string of R's, before anything else of R's runs.
+#[derive(Clone, Copy)]
+struct Text {
+    start: *const u8,
+    len: usize,
+    encoding: c_int,
+    is_missing: bool,
+}
+
+impl<'r> Elements<'r> {
+    pub(crate) fn new(scope: &Scope, x: Sexp<'r>, argument: &str) -> Result<Self, Failure> {
+        // SAFETY: on R's thread; any object has a type.
+        let kind = unsafe { ffi::TYPEOF(x.raw()) };
+        match kind {
+            ffi::LGLSXP | ffi::INTSXP | ffi::REALSXP | ffi::STRSXP | ffi::RAWSXP | ffi::VECSXP => {
+                Ok(Elements {
+                    x,
+                    kind,
+                    len: x.len(scope)?,
+                })
+            }
+            _ => Err(Failure::error(format!(
+                "`{argument}` must be a list or a plain vector"
+            ))),
+        }
+    }
+
+    /// Appends to `bytes` the serialized form of `x[[i]]`, as R's serializer writes it. `i` is below the length.
+    pub(crate) fn pickle(
+        &self,
+        scope: &Scope,
+        i: usize,
+        preface: &Preface,
+        mut bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, Failure> {
+        let at = self.position(i);
+        let x = self.x.raw();
+        // SAFETY: the closures hold plain data; `at` is within the vector, which has the type.
+        unsafe {
+            match self.kind {
+                ffi::VECSXP => {
+                    let element = Sexp::new(ffi::VECTOR_ELT(x, at));
+                    return Ok(pickle(scope, element, bytes)?.bytes);
+                }
+                ffi::STRSXP => {
+                    let text = scope.protected(|| text_of(ffi::STRING_ELT(x, at)))?;
+                    preface.begin(&mut bytes, self.kind, 8 + text.len);
+                    push_text(&mut bytes, text);
+                }
+                ffi::REALSXP => {
+                    let value = scope.protected(|| ffi::REAL_ELT(x, at))?;
+                    preface.begin(&mut bytes, self.kind, 8);
+                    bytes.extend(value.to_ne_bytes());
+                }
+                ffi::RAWSXP => {
+                    let value = scope.protected(|| ffi::RAW_ELT(x, at))?;
+                    preface.begin(&mut bytes, self.kind, 1);
+                    bytes.push(value);
+                }
+                kind => {
+                    let value = scope.protected(|| {
+                        if kind == ffi::LGLSXP {
+                            ffi::LOGICAL_ELT(x, at)
+                        } else {
+                            ffi::INTEGER_ELT(x, at)
+                        }
+                    })?;
+                    preface.begin(&mut bytes, kind, 4);
+                    bytes.extend(value.to_ne_bytes());
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// `x[[i]]`. `i` is below the length.
+    pub(crate) fn element<'s>(&self, scope: &'s Scope, i: usize) -> Result<Sexp<'s>, Jump> {
+        let at = self.position(i);
+        let (x, kind) = (self.x.raw(), self.kind);
+        // SAFETY: the closure holds plain data; `at` is within the vector, which has the type. A string is protected while
+        // its vector is made.
+        unsafe {
+            scope.fresh(|| {
+                if kind == ffi::VECSXP {
+                    return ffi::VECTOR_ELT(x, at);
+                }
+                if kind == ffi::STRSXP {
+                    let string = ffi::Rf_protect(ffi::STRING_ELT(x, at));
+                    let one = ffi::Rf_allocVector(kind, 1);
+                    ffi::SET_STRING_ELT(one, 0, string);
+                    ffi::Rf_unprotect(1);
+                    return one;
+                }
+                let one = ffi::Rf_allocVector(kind, 1);
+                match kind {
+                    ffi::REALSXP => *ffi::REAL(one) = ffi::REAL_ELT(x, at),
+                    ffi::RAWSXP => *ffi::RAW(one) = ffi::RAW_ELT(x, at),
+                    ffi::LGLSXP => *ffi::LOGICAL(one) = ffi::LOGICAL_ELT(x, at),
+                    _ => *ffi::INTEGER(one) = ffi::INTEGER_ELT(x, at),
+                }
+                one
+            })
+        }
+    }
+
+    fn position(&self, i: usize) -> Length {
+        assert!(i < self.len, "invariant: within the vector");
+        i as Length
+    }
+}
+
+impl Preface {
+    /// Begins an object: a vector of one element that takes `rest` bytes.
+    fn begin(&self, bytes: &mut Vec<u8>, kind: c_int, rest: usize) {
+        bytes.reserve_exact(self.0.len() + 2 * size_of::<i32>() + rest);
+        bytes.extend_from_slice(&self.0);
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(1_i32.to_ne_bytes());
+    }
+}
+
+/// # Safety
+/// On R's thread, with a string of R's.
+unsafe fn text_of(string: SEXP) -> Text {
+    // SAFETY: the caller's promise.
+    unsafe {
+        Text {
+            start: ffi::R_CHAR(string).cast(),
+            len: ffi::Rf_xlength(string) as usize,
+            encoding: ffi::Rf_getCharCE(string),
+            is_missing: string == ffi::R_NaString,
+        }
+    }
+}
+
+/// # Safety
+/// The string that `text` is of is still there.
+unsafe fn push_text(bytes: &mut Vec<u8>, text: Text) {
+    if text.is_missing {
+        bytes.extend(STRING.to_ne_bytes());
+        bytes.extend(MISSING.to_ne_bytes());
+        return;
+    }
+    // SAFETY: the caller's promise.
+    let characters = unsafe { std::slice::from_raw_parts(text.start, text.len) };
+    let levels = match text.encoding {
+        ffi::CE_UTF8 => UTF8,
+        ffi::CE_LATIN1 => LATIN1,
+        ffi::CE_BYTES => BYTES,
+        _ if characters.is_ascii() => ASCII,
+        _ => 0,
+    };
+    bytes.extend((STRING | levels).to_ne_bytes());
+    // R has no longer strings.
+    bytes.extend((text.len as i32).to_ne_bytes());
+    bytes.extend_from_slice(characters);
+}
+
+/// Reads an object that is `NULL`, or a short vector without attributes: of numbers, or of one string. `None` for any
+/// other, and for what R may have to say something of.
+pub(crate) fn read_plain<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Option<Sexp<'r>>, Jump> {
+    let Some((kind, rest)) = plain_item(bytes) else {
+        return Ok(None);
+    };
+    if kind == NULL {
+        return Ok(rest.is_empty().then(|| scope.null()));
+    }
+    let Some((length, data)) = take(rest) else {
+        return Ok(None);
+    };
+    let Ok(length) = usize::try_from(length) else {
+        return Ok(None);
+    };
+    if kind == ffi::STRSXP {
+        return if length == 1 {
+            read_string(scope, data)
+        } else {
+            Ok(None)
+        };
+    }
+    let size = match kind {
+        ffi::LGLSXP | ffi::INTSXP => size_of::<i32>(),
+        ffi::REALSXP => size_of::<f64>(),
+        ffi::RAWSXP => 1,
+        _ => return Ok(None),
+    };
+    if length > LONGEST || data.len() != length * size {
+        return Ok(None);
+    }
+    // SAFETY: the closure holds plain data and a borrowed slice; the vector takes as many bytes as there are, and is of one
+    // of the types above.
+    let vector = unsafe {
+        scope.fresh(|| {
+            let x = ffi::Rf_allocVector(kind, length as Length);
+            let to: *mut u8 = match kind {
+                ffi::REALSXP => ffi::REAL(x).cast(),
+                ffi::RAWSXP => ffi::RAW(x),
+                ffi::LGLSXP => ffi::LOGICAL(x).cast(),
+                _ => ffi::INTEGER(x).cast(),
+            };
+            to.copy_from_nonoverlapping(data.as_ptr(), data.len());
+            x
+        })?
+    };
+    Ok(Some(vector))
+}
+
+/// Flags and rest of what is after the preface.
+fn plain_item(bytes: &[u8]) -> Option<(i32, &[u8])> {
+    let rest = bytes.strip_prefix(b"B\n")?;
+    let (version, rest) = take(rest)?;
+    let (_, rest) = take(rest)?;
+    let (_, rest) = take(rest)?;
+    let (length, rest) = take(rest)?;
+    if version != 3 {
+        return None;
+    }
+    take(rest.get(usize::try_from(length).ok()?..)?)
+}
+
+fn read_string<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Option<Sexp<'r>>, Jump> {
+    let Some((flags, rest)) = take(bytes) else {
+        return Ok(None);
+    };
+    let Some((length, text)) = take(rest) else {
+        return Ok(None);
+    };
+    let encoding = match flags {
+        _ if flags == STRING | ASCII => ffi::CE_NATIVE,
+        _ if flags == STRING | UTF8 => ffi::CE_UTF8,
+        // What is in the encoding of the other side's locale R may have to translate.
+        _ => return Ok(None),
+    };
+    if usize::try_from(length) != Ok(text.len()) || (encoding == ffi::CE_NATIVE && !text.is_ascii())
+    {
+        return Ok(None);
+    }
+    // SAFETY: the closure holds a borrowed slice; the string is protected while its vector is made.
+    let vector = unsafe {
+        scope.fresh(|| {
+            let string = ffi::Rf_mkCharLenCE(text.as_ptr().cast(), length, encoding);
+            ffi::Rf_protect(string);
+            let x = ffi::Rf_allocVector(ffi::STRSXP, 1);
+            ffi::SET_STRING_ELT(x, 0, string);
+            ffi::Rf_unprotect(1);
+            x
+        })?
+    };
+    Ok(Some(vector))
+}
+
+fn take(bytes: &[u8]) -> Option<(i32, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((i32::from_ne_bytes(*number), rest))
+}
