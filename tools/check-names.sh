@@ -54,7 +54,7 @@ for state in session pool; do
 done >>"$work/wrong"
 
 if test -s "$work/wrong"; then
-  cat "$work/wrong"
+  cat "$work/wrong" >&2
   exit 1
 fi
 echo "$(git ls-files '*.rs' | wc -l) Rust files, $(wc -l <"$work/functions") functions: all that is named is there"
