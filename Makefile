@@ -7,12 +7,13 @@ EXPORT := $(CURDIR)/target/export
 # One cargo target folder for every build of the package: install, vignettes, check.
 export MIRAI_CARGO_TARGET_DIR ?= $(CURDIR)/target/package
 
-.PHONY: demo test test-testing bench install check build vendor setup local clean help
+.PHONY: demo test test-testing test-containers bench install check build vendor setup local clean help
 
 help:
 	@echo "make demo     set up, then a bootstrap of regression models: sequential against daemons"
 	@echo "make test     set up, then all tests, Rust and R"
 	@echo "make test-testing  the R tests under the R and the packages of Debian's testing suite (as root)"
+	@echo "make test-containers  workers in real containers, by podman (as root)"
 	@echo "make bench    all benchmarks, Rust and R"
 	@echo "make install  install the package and its articles into your R library"
 	@echo "make build    the source package, target/mirai_<version>.tar.gz"
@@ -30,6 +31,10 @@ test: local
 # Status 77: this machine cannot make that folder, and the reason has been printed.
 test-testing:
 	@tools/testing-suite.sh test || test $$? -eq 77
+
+# Status 77: podman cannot run here.
+test-containers: local
+	@R_LIBS="$(RLIB):$$R_LIBS" tools/containers.sh test || test $$? -eq 77
 
 bench: local
 	PATH="$$(tools/find-rust.sh):$$PATH" cargo bench --workspace

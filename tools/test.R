@@ -1,9 +1,11 @@
 # Runs the R tests against the installed package and writes "<passed> <failed> <skipped>", counted in test_that()
-# blocks, to the file named by the first argument.
+# blocks, to the file named by the first argument. A second one is a pattern for the names of test files, in place of all.
 
-counts <- commandArgs(TRUE)[1L]
+arguments <- commandArgs(TRUE)
+counts <- arguments[1L]
 results <- testthat::test_dir(
   "tests/testthat",
+  filter = if (length(arguments) > 1L) arguments[2L],
   package = "mirai",
   load_package = "installed",
   reporter = testthat::SummaryReporter$new(max_reports = Inf),
