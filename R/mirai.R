@@ -180,6 +180,8 @@ fetch_value <- function(m, task) {
 # The same, for a task with hooks for serialization, a span or a shadow.
 fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, m), NULL)
+  # A handler that ran meanwhile may have read it.
+  if (is.null(attr(m, "task", TRUE))) return(attr(m, "value", TRUE))
   value <- checked(.Call(wrap__task_value, m), NULL)[[1L]]
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)

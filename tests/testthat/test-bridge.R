@@ -398,6 +398,23 @@ test_that("what is no task, or not made as one is, makes no mirai", {
   expect_identical(m[], 1)
 })
 
+test_that("mirai that are open are found, of a map and single ones, and those that nobody holds are not", {
+  local_pool(url = local_url())
+  hub <- mirai:::profiles$default$hub
+  found <- function() Filter(Negate(is.null), unlist(entry("hub_open_mirai", hub), recursive = FALSE))
+  single <- mirai(1)
+  map <- mirai_map(1:4, identity)
+  other <- mirai_map(c(a = 1), identity)
+  stop_mirai(map[2:3])
+  map[[2]]$data
+  ids <- function(x) sort(vapply(x, attr, 0L, "id"))
+  expect_identical(ids(found()), ids(list(single, map[[1]], map[[4]], other[[1]])))
+  expect_identical(Filter(function(m) identical(m, map[[4]]), found()), list(map[[4]]))
+  rm(other)
+  gc()
+  expect_identical(ids(found()), ids(list(single, map[[1]], map[[4]])))
+})
+
 test_that("an interrupted map leaves no task behind", {
   skip_on_os("windows")
   local_pool(url = local_url())

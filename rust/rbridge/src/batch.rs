@@ -128,56 +128,71 @@ pub(crate) fn task_of(scope: &Scope, x: Sexp<'_>) -> Result<TaskHandle, Failure>
 /// The task of an element of a list: `None` for what is no mirai, or one with a value.
 pub(crate) fn open_task(scope: &Scope, x: Sexp<'_>) -> Result<Option<TaskHandle>, Failure> {
     let scope = scope.inner();
-    let pointer = if x.is_environment() {
-        x.attr(&scope, c"task")?
-    } else {
-        return Ok(None);
-    };
-    if !pointer.is_pointer() {
-        return Ok(None);
-    }
-    if !pointer.holds::<Batch>(&scope)? {
-        return Ok(Some(pointer.handle::<TaskHandle>(&scope, "task")?.clone()));
-    }
-    let batch: &Batch = pointer.handle(&scope, "task")?;
-    let id = x.attr(&scope, c"id")?.first_integer(&scope)?;
-    Ok(id.and_then(|id| batch.task(id)))
+    Ok(Open::find(&scope, x)?.map(|open| open.task))
 }
 
-/// Whether R code has something to do as the value of a mirai is read: its task's pointer has attributes that say so. For many
-/// of one list, one after another: the answer for the last pointer is kept in `known`.
-pub(crate) fn is_marked(
-    scope: &Scope,
-    mirai: Sexp<'_>,
-    known: &mut Option<(usize, bool)>,
-) -> Result<bool, Jump> {
-    let scope = scope.inner();
-    let pointer = mirai.attr(&scope, c"task")?;
-    if let Some((identity, is_marked)) = *known
-        && identity == pointer.identity()
-    {
-        return Ok(is_marked);
-    }
-    let mut is_marked = false;
-    for mark in [c"serial", c"span", c"bridge"] {
-        is_marked = is_marked || !pointer.attr(&scope, mark)?.is_null();
-    }
-    *known = Some((pointer.identity(), is_marked));
-    Ok(is_marked)
+/// What a mirai without a value has.
+pub(crate) struct Open<'s> {
+    pub task: TaskHandle,
+    pointer: Sexp<'s>,
+    /// Its number, where the pointer is that of a batch.
+    id: Option<i32>,
 }
 
-/// A mirai gets its value, and lets go of its task.
-pub(crate) fn settle(scope: &Scope, mirai: Sexp<'_>, value: Sexp<'_>) -> Result<(), Jump> {
-    let scope = scope.inner();
-    let pointer = mirai.attr(&scope, c"task")?;
-    let id = mirai.attr(&scope, c"id")?.first_integer(&scope)?;
-    scope.set_attr(mirai, c"value", value)?;
-    scope.set_attr(mirai, c"task", scope.null())?;
-    if let Some(id) = id
-        && pointer.holds::<Batch>(&scope)?
-        && let Ok(batch) = pointer.handle::<Batch>(&scope, "task")
-    {
-        batch.let_go(id);
+impl<'s> Open<'s> {
+    /// `None` for what is no mirai, or one with a value.
+    pub(crate) fn find(scope: &'s Scope, x: Sexp<'_>) -> Result<Option<Open<'s>>, Failure> {
+        if !x.is_environment() {
+            return Ok(None);
+        }
+        let pointer = x.attr(scope, c"task")?;
+        if !pointer.is_pointer() {
+            return Ok(None);
+        }
+        if !pointer.holds::<Batch>(scope)? {
+            let task = pointer.handle::<TaskHandle>(scope, "task")?.clone();
+            let id = None;
+            return Ok(Some(Open { task, pointer, id }));
+        }
+        let batch: &Batch = pointer.handle(scope, "task")?;
+        let id = x.attr(scope, c"id")?.first_integer(scope)?;
+        let task = id.and_then(|id| batch.task(id));
+        Ok(task.map(|task| Open { task, pointer, id }))
     }
-    Ok(())
+
+    /// Whether R code has something to do as the value is read: the pointer has attributes that say so. For many of one list,
+    /// one after another: the answer for the last pointer is kept in `known`.
+    pub(crate) fn is_marked(
+        &self,
+        scope: &Scope,
+        known: &mut Option<(usize, bool)>,
+    ) -> Result<bool, Jump> {
+        let identity = self.pointer.identity();
+        if let Some((last, is_marked)) = *known
+            && last == identity
+        {
+            return Ok(is_marked);
+        }
+        let mut is_marked = false;
+        for mark in [c"serial", c"span", c"bridge"] {
+            is_marked = is_marked || !self.pointer.attr(scope, mark)?.is_null();
+        }
+        *known = Some((identity, is_marked));
+        Ok(is_marked)
+    }
+
+    /// The mirai gets its value, and lets go of the task.
+    pub(crate) fn settle(
+        &self,
+        scope: &Scope,
+        mirai: Sexp<'_>,
+        value: Sexp<'_>,
+    ) -> Result<(), Failure> {
+        scope.set_attr(mirai, c"value", value)?;
+        scope.set_attr(mirai, c"task", scope.null())?;
+        if let Some(id) = self.id {
+            self.pointer.handle::<Batch>(scope, "task")?.let_go(id);
+        }
+        Ok(())
+    }
 }

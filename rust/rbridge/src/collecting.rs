@@ -2,9 +2,11 @@
 //!
 //! Elements of a list may be anything. What is no mirai, or has its value, has no task.
 
+use std::time::Instant;
+
 use mirai_hub::{TaskHandle, Watch};
 
-use crate::batch::{is_marked, open_task, settle};
+use crate::batch::{Open, open_task};
 use crate::failure::Failure;
 use crate::rapi::{Scope, Sexp};
 use crate::tasks::value_of;
@@ -31,13 +33,16 @@ fn wait_for_all(scope: &Scope, x: Sexp<'_>) -> Result<(), Failure> {
     for element in x.elements(scope, "x")? {
         open.extend(open_task(scope, element)?.filter(|task| task.outcome().is_none()));
     }
-    if open.is_empty() {
-        return Ok(());
-    }
-    let watch = Watch::new(&open);
+    // Mostly the last one is also the last to end: one wait, and no registration of the others.
     interruptibly(scope, |slice| {
-        let progress = watch.wait(open.len(), false, slice);
-        (progress.done >= open.len()).then_some(())
+        let begun = Instant::now();
+        while let Some(task) = open.last() {
+            if !task.wait_for(slice.saturating_sub(begun.elapsed())) {
+                return None;
+            }
+            open.pop();
+        }
+        Some(())
     })
 }
 
@@ -58,11 +63,11 @@ pub(crate) fn mirai_collect<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r
             scope.check_interrupt()?;
         }
         let scope = scope.inner();
-        let value = match open_task(&scope, mirai)? {
-            Some(_) if is_marked(&scope, mirai, &mut known)? => return Ok(nothing),
-            Some(task) => {
-                let value = value_of(&scope, &task)?;
-                settle(&scope, mirai, value)?;
+        let value = match Open::find(&scope, mirai)? {
+            Some(open) if open.is_marked(&scope, &mut known)? => return Ok(nothing),
+            Some(open) => {
+                let value = value_of(&scope, &open.task)?;
+                open.settle(&scope, mirai, value)?;
                 value
             }
             None => mirai.attr(&scope, c"value")?,
@@ -98,12 +103,12 @@ pub(crate) fn mirai_take<'r>(
             scope.check_interrupt()?;
         }
         let scope = scope.inner();
-        let value = match open_task(&scope, mirai)? {
-            Some(task) if task.outcome().is_none() => break,
-            Some(_) if is_marked(&scope, mirai, &mut known)? => break,
-            Some(task) => {
-                let value = value_of(&scope, &task)?;
-                settle(&scope, mirai, value)?;
+        let value = match Open::find(&scope, mirai)? {
+            Some(open) if open.task.outcome().is_none() => break,
+            Some(open) if open.is_marked(&scope, &mut known)? => break,
+            Some(open) => {
+                let value = value_of(&scope, &open.task)?;
+                open.settle(&scope, mirai, value)?;
                 value
             }
             None => mirai.attr(&scope, c"value")?,

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
-use crate::batch::{Batch, r_number, settle, task_of};
+use crate::batch::{Batch, Open, r_number, task_of};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
 use crate::map::read_form;
@@ -122,17 +122,15 @@ pub(crate) fn hub_open_mirai<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp
 /// Entry: waits until the task of a mirai has an outcome, and takes its value, which from then on is the attribute `value` of
 /// the mirai; the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
 pub(crate) fn task_fetch<'r>(scope: &'r Scope, mirai: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    if !mirai.is_environment() {
-        return Err(Failure::error("`task` must be a mirai without a value"));
-    }
-    let task = task_of(scope, mirai)?;
-    interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
-    let value = value_of(scope, &task)?;
-    settle(scope, mirai, value)?;
+    let open = Open::find(scope, mirai)?
+        .ok_or_else(|| Failure::error("`task` must be a mirai without a value"))?;
+    interruptibly(scope, |slice| open.task.wait_for(slice).then_some(()))?;
+    let value = value_of(scope, &open.task)?;
+    open.settle(scope, mirai, value)?;
     Ok(value)
 }
 
-/// Entry: gives a mirai its value, and has it let go of the task.
+/// Entry: gives a mirai its value, and has it let go of the task. Does nothing if it has one.
 pub(crate) fn mirai_settle<'r>(
     scope: &'r Scope,
     mirai: Sexp<'r>,
@@ -141,7 +139,9 @@ pub(crate) fn mirai_settle<'r>(
     if !mirai.is_environment() {
         return Err(Failure::error("`mirai` must be an environment"));
     }
-    settle(scope, mirai, value)?;
+    if let Some(open) = Open::find(scope, mirai)? {
+        open.settle(scope, mirai, value)?;
+    }
     Ok(scope.null())
 }
 
