@@ -3,7 +3,7 @@
 use crate::daemons::Stage;
 use crate::queue::{Disposition, Queue};
 use crate::slab::Slot;
-use crate::tasks::Phase;
+use crate::tasks::{Phase, Progress};
 use crate::{DaemonId, Effect, Scheduler, Settled};
 
 impl Scheduler {
@@ -41,11 +41,38 @@ impl Scheduler {
         if self.daemons.get(daemon).stage != Stage::Leaving {
             self.disconnect(daemon);
             while let Some(task) = self.take_sent(daemon) {
-                self.finish(task, Settled::Lost);
+                self.retry_or_lose(task);
             }
             self.settle_membership(daemon, Disposition::Dropped);
         }
         self.daemons.forget(daemon);
+    }
+
+    /// A task whose daemon died. Only one that had begun is to blame; others of its daemon are lost with it unless they
+    /// may be retried, too.
+    fn retry_or_lose(&mut self, slot: Slot) {
+        if !self.may_be_retried(slot) {
+            return self.finish(slot, Settled::Lost);
+        }
+        let task = &mut self.tasks[slot];
+        if let Phase::Sent {
+            progress: Progress::Begun,
+            ..
+        } = task.phase
+        {
+            task.deaths += 1;
+        }
+        self.put_back(slot, Disposition::Dropped);
+    }
+
+    /// What waits is lost: there is no daemon, and none will come.
+    pub(crate) fn abandon_waiting(&mut self) {
+        let waits = |slot: &Slot| matches!(self.tasks[*slot].phase, Phase::Waiting { .. });
+        let waiting: Vec<Slot> = self.tasks.slots().filter(waits).collect();
+        for slot in waiting {
+            self.drop_waiting(slot, Settled::Lost);
+        }
+        self.queue.advance();
     }
 
     pub(crate) fn on_daemon_leaving(&mut self, id: DaemonId) {
@@ -113,7 +140,7 @@ impl Scheduler {
             self.finish(task, Settled::Lost);
             return;
         }
-        self.memory.take(entry.bytes, entry.part);
+        self.hold(task);
         self.tally.executing -= 1;
         self.tally.awaiting += 1;
         self.queue.push_returned(&mut self.tasks, task);

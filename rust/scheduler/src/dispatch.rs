@@ -123,13 +123,17 @@ impl Scheduler {
     fn send(&mut self, slot: Slot, daemon: Slot, waited: bool) {
         self.last_run += 1;
         let run = RunId(self.last_run);
-        let task = &mut self.tasks[slot];
+        let task = &self.tasks[slot];
         let settled = task.settled() == Some(true);
-        if waited {
-            self.memory.give_back(task.bytes, task.part);
-            self.tally.awaiting -= u64::from(!settled);
+        let attempt = task.deaths + 1;
+        let is_kept = !settled && self.may_be_retried(slot);
+        self.tally.awaiting -= u64::from(waited && !settled);
+        match is_kept {
+            true => self.hold(slot),
+            false => self.let_go(slot),
         }
         self.tally.executing += 1;
+        let task = &mut self.tasks[slot];
         task.phase = Phase::Sent {
             daemon,
             run,
@@ -147,6 +151,7 @@ impl Scheduler {
             to,
             task: self.tasks.id(slot),
             run,
+            attempt,
         });
     }
 }

@@ -15,6 +15,8 @@ pub enum Effect {
         task: TaskId,
         /// The run it is to report on.
         run: RunId,
+        /// Number of the attempt, from 1: how many daemons have died evaluating the task, and one.
+        attempt: u32,
     },
     /// Send a daemon that has just joined one of its set-ups.
     SetUp {

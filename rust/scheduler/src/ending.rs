@@ -58,7 +58,7 @@ impl Scheduler {
     }
 
     /// Ends a task that waits, taking it out of the queue.
-    fn drop_waiting(&mut self, slot: Slot, how: Settled) {
+    pub(crate) fn drop_waiting(&mut self, slot: Slot, how: Settled) {
         let Phase::Waiting { place, .. } = self.tasks[slot].phase else {
             return;
         };
@@ -71,8 +71,7 @@ impl Scheduler {
 
     /// Ends a task that waited and is out of the queue.
     pub(crate) fn end_waiting(&mut self, slot: Slot, how: Settled) {
-        let task = &self.tasks[slot];
-        self.memory.give_back(task.bytes, task.part);
+        self.let_go(slot);
         self.finish(slot, how);
     }
 

@@ -36,6 +36,8 @@ pub struct TaskOptions {
     pub part: Option<PartId>,
     /// Milliseconds from submission until it is given up; `None` is never, 0 is at once.
     pub timeout: Option<u64>,
+    /// How often it may begin again after a daemon has died evaluating it.
+    pub retries: u32,
     /// The daemon it is meant for ([`Mode::Direct`] only). One that is not connected cannot have it: the task is dealt.
     pub to: Option<DaemonId>,
 }
@@ -48,7 +50,8 @@ pub enum Event {
         /// An id from [`Scheduler::reserve_daemon`](crate::Scheduler::reserve_daemon).
         daemon: DaemonId,
     },
-    /// A daemon has died or its connection has ended.
+    /// A daemon has died or its connection has ended. What it was evaluating is lost, or waits again at the head of the queue
+    /// where it may be [retried](TaskOptions::retries).
     DaemonLost {
         /// The daemon; one that was leaving is forgotten without a trace.
         daemon: DaemonId,
@@ -112,6 +115,11 @@ pub enum Event {
     TimerFired,
     /// A daemon launched for one task will never come ([`Mode::Single`]): the oldest waiting task is lost.
     LaunchFailed,
+    /// Nobody will launch daemons any more: without any, what waits is lost, and so is what is submitted. Until the next
+    /// [`Event::DaemonsExpected`].
+    NoDaemonsExpected,
+    /// Daemons are launched.
+    DaemonsExpected,
     /// The pool ends: all open tasks settle as reset, all daemons are forgotten.
     Reset,
 }

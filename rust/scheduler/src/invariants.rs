@@ -76,12 +76,21 @@ impl Scheduler {
     fn check_sums(&self) {
         let (mut bytes, mut awaiting, mut executing) = (0, 0, 0);
         let mut parts = BTreeSet::new();
-        for task in self.tasks.slots().map(|slot| &self.tasks[slot]) {
+        for slot in self.tasks.slots() {
+            let task = &self.tasks[slot];
+            if task.is_held {
+                bytes += task.bytes;
+                parts.extend(task.part);
+            }
+            let is_held = match task.phase {
+                Phase::Reserved => false,
+                Phase::Waiting { .. } => true,
+                Phase::Sent { settled, .. } => !settled && self.may_be_retried(slot),
+            };
+            assert_eq!(task.is_held, is_held, "what may be sent is held: {task:?}");
             match task.phase {
                 Phase::Reserved => {}
                 Phase::Waiting { settled, .. } => {
-                    bytes += task.bytes;
-                    parts.extend(task.part);
                     awaiting += u64::from(!settled);
                     assert!(
                         !settled || self.mode != Mode::Queue,

@@ -34,7 +34,7 @@ pub(crate) enum Due {
 /// let options = TaskOptions::default();
 /// assert_eq!(scheduler.handle(Tick(0), Event::TaskSubmitted { task, options }).count(), 0);
 /// let effects: Vec<_> = scheduler.handle(Tick(5), Event::DaemonJoined { daemon }).collect();
-/// assert_eq!(effects, [Effect::Send { to: daemon, task, run: RunId(1) }]);
+/// assert_eq!(effects, [Effect::Send { to: daemon, task, run: RunId(1), attempt: 1 }]);
 /// ```
 #[derive(Debug)]
 pub struct Scheduler {
@@ -51,6 +51,8 @@ pub struct Scheduler {
     pub(crate) memory: Held,
     pub(crate) tally: Tally,
     pub(crate) last_run: u64,
+    /// Nobody launches daemons any more.
+    pub(crate) expects_none: bool,
     /// What the caller's timer is set to.
     pub(crate) armed: Option<Tick>,
     pub(crate) ignored: u64,
@@ -72,6 +74,7 @@ impl Scheduler {
             memory: Held::new(options.capacity),
             tally: Tally::default(),
             last_run: 0,
+            expects_none: false,
             armed: None,
             ignored: 0,
             outbox: VecDeque::new(),
@@ -134,9 +137,14 @@ impl Scheduler {
             Event::CancelAsked { task } => self.on_cancel_asked(task),
             Event::TimerFired => self.on_timer_fired(),
             Event::LaunchFailed => self.on_launch_failed(),
+            Event::NoDaemonsExpected => self.expects_none = true,
+            Event::DaemonsExpected => self.expects_none = false,
             Event::Reset => self.on_reset(),
         }
         self.dispatch();
+        if self.expects_none && self.daemons.members() == 0 {
+            self.abandon_waiting();
+        }
         self.memory.note_peak();
         Effects {
             outbox: &mut self.outbox,
@@ -207,6 +215,28 @@ impl Scheduler {
         }
     }
 
+    /// Whether a task waits again if its daemon dies. In single mode no other comes for it, and an evaluation was for that daemon.
+    pub(crate) fn may_be_retried(&self, slot: Slot) -> bool {
+        let task = &self.tasks[slot];
+        task.deaths < task.retries && !task.is_evaluation && self.mode != Mode::Single
+    }
+
+    /// Counts the bytes of a task, unless they are counted.
+    pub(crate) fn hold(&mut self, slot: Slot) {
+        let task = &mut self.tasks[slot];
+        if !std::mem::replace(&mut task.is_held, true) {
+            self.memory.take(task.bytes, task.part);
+        }
+    }
+
+    /// The bytes of a task count no more.
+    pub(crate) fn let_go(&mut self, slot: Slot) {
+        let task = &mut self.tasks[slot];
+        if std::mem::replace(&mut task.is_held, false) {
+            self.memory.give_back(task.bytes, task.part);
+        }
+    }
+
     /// Gives an open task its outcome, and no more: it stays where it is.
     pub(crate) fn settle(&mut self, slot: Slot, how: Settled) {
         if let Some(timer) = self.tasks[slot].timer.take() {
@@ -218,7 +248,10 @@ impl Scheduler {
                 *settled = true;
                 self.tally.awaiting -= 1;
             }
-            Phase::Sent { settled, .. } => *settled = true,
+            Phase::Sent { settled, .. } => {
+                *settled = true;
+                self.let_go(slot);
+            }
         }
         self.outbox.push_back(Effect::Settle {
             task: self.tasks.id(slot),

@@ -73,6 +73,7 @@ impl Scheduler {
         entry.order = self.tally.submitted;
         entry.bytes = options.bytes;
         entry.part = options.part;
+        entry.retries = options.retries;
         if let Some(timeout) = options.timeout {
             let deadline = Tick(self.now.0.saturating_add(timeout));
             self.tasks[slot].timer = Some(self.wheel.insert(self.now, deadline, Due::Task(slot)));
@@ -87,8 +88,7 @@ impl Scheduler {
     }
 
     fn note_waiting(&mut self, slot: Slot) {
-        let task = &self.tasks[slot];
-        self.memory.take(task.bytes, task.part);
+        self.hold(slot);
         self.tally.awaiting += 1;
     }
 }

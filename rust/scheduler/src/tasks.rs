@@ -51,6 +51,12 @@ pub(crate) struct Task {
     pub(crate) order: u64,
     pub(crate) bytes: u64,
     pub(crate) part: Option<PartId>,
+    /// Whether its bytes count as held: while it waits, or may be retried.
+    pub(crate) is_held: bool,
+    /// How often it may begin again after the death of a daemon.
+    pub(crate) retries: u32,
+    /// How many daemons have died evaluating it.
+    pub(crate) deaths: u32,
     /// How many barriers were submitted before it; an evaluation comes with the last of these.
     pub(crate) epoch: u64,
     /// Whether it is one of the evaluations that are its barrier.
@@ -108,6 +114,9 @@ impl Tasks {
             order: 0,
             bytes: 0,
             part: None,
+            is_held: false,
+            retries: 0,
+            deaths: 0,
             epoch: 0,
             is_evaluation: false,
             link: Link::LOOSE,

@@ -182,6 +182,7 @@ fn evaluations_time_out_and_free_the_queue() {
     let mut pool = Recorder::new(Mode::Queue);
     let tasks = [pool.scheduler.reserve(), pool.scheduler.reserve()];
     let options = TaskOptions {
+        retries: 0,
         bytes: 5,
         timeout: Some(50),
         to: None,
@@ -211,6 +212,7 @@ fn a_barrier_with_no_time_is_none() {
     let mut pool = Recorder::with_daemons(Mode::Queue, 1);
     let task = pool.scheduler.reserve();
     let options = TaskOptions {
+        retries: 0,
         bytes: 5,
         timeout: Some(0),
         to: None,

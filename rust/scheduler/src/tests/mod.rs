@@ -9,6 +9,7 @@ mod model;
 mod properties;
 mod queueing;
 mod recorder;
+mod retrying;
 mod setups;
 mod simulator;
 mod single;

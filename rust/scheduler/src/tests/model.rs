@@ -15,6 +15,9 @@ struct Open {
     task: TaskId,
     order: u64,
     bytes: u64,
+    retries: u32,
+    /// How many daemons have died evaluating it.
+    deaths: u32,
     /// When, and how many deadlines there were before.
     deadline: Option<(u64, u64)>,
     barrier: Option<usize>,
@@ -47,6 +50,7 @@ pub(crate) struct Model {
     deadlines: u64,
     leaving: BTreeSet<DaemonId>,
     setups: usize,
+    expects_none: bool,
     /// What each daemon has to do before its first task.
     setting_up: BTreeMap<DaemonId, usize>,
     last_run: u64,
@@ -73,6 +77,7 @@ impl Model {
             deadlines: 0,
             leaving: BTreeSet::new(),
             setups: 0,
+            expects_none: false,
             setting_up: BTreeMap::new(),
             last_run: 0,
             submitted: 0,
@@ -102,9 +107,14 @@ impl Model {
             Event::CancelAsked { task } => self.give_up(task, Settled::Cancelled),
             Event::TimerFired => self.time_out(),
             Event::LaunchFailed => self.fail_launch(),
+            Event::NoDaemonsExpected => self.expects_none = true,
+            Event::DaemonsExpected => self.expects_none = false,
             Event::Reset => self.reset(),
         }
         while self.dispatch() {}
+        if self.expects_none && self.turns.is_empty() && self.suspects.is_empty() {
+            self.abandon();
+        }
         self.peak = self.peak.max(self.used());
         std::mem::take(&mut self.effects)
     }
@@ -126,9 +136,22 @@ impl Model {
     pub(crate) fn used(&self) -> u64 {
         self.open
             .iter()
-            .filter(|open| waits(open))
+            .filter(|open| waits(open) || (!open.settled && self.may_be_retried(open)))
             .map(|open| open.bytes)
             .sum()
+    }
+
+    fn may_be_retried(&self, open: &Open) -> bool {
+        open.deaths < open.retries && open.barrier.is_none() && self.mode != Mode::Single
+    }
+
+    /// In order of slots, as nothing else says which comes first.
+    fn abandon(&mut self) {
+        let mut waiting = self.waiting();
+        waiting.sort_by_key(|task| task.index());
+        for task in waiting {
+            self.finish(task, Settled::Lost);
+        }
     }
 
     pub(crate) fn earliest_deadline(&self) -> Option<u64> {
@@ -260,12 +283,22 @@ impl Model {
         if self.leaving.remove(&daemon) {
             return;
         }
+        let is_set_up = !self.setting_up.contains_key(&daemon);
         if !self.disconnect(daemon) {
             self.ignored += 1;
             return;
         }
+        let mut is_first = !is_set_up;
         for (_, task) in self.runs(daemon) {
-            self.finish(task, Settled::Lost);
+            let has_begun = !std::mem::replace(&mut is_first, true);
+            let open = self.get(task).clone();
+            if open.settled || !self.may_be_retried(&open) {
+                self.finish(task, Settled::Lost);
+                continue;
+            }
+            let open = self.get(task);
+            open.deaths += u32::from(has_begun);
+            open.whereabouts = Whereabouts::Waiting { returned: true };
         }
         self.quit_barriers(daemon, true);
     }
@@ -356,6 +389,8 @@ impl Model {
             task,
             order: self.submitted,
             bytes: options.bytes,
+            retries: options.retries,
+            deaths: 0,
             deadline,
             barrier,
             settled: false,
@@ -504,10 +539,12 @@ impl Model {
     fn send(&mut self, task: TaskId, daemon: DaemonId) {
         self.last_run += 1;
         let run = RunId(self.last_run);
+        let attempt = self.get(task).deaths + 1;
         self.effects.push(Effect::Send {
             to: daemon,
             task,
             run,
+            attempt,
         });
         let open = self.get(task);
         open.whereabouts = Whereabouts::Sent { daemon, run };

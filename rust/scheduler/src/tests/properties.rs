@@ -14,6 +14,7 @@ use crate::{
 struct Wish {
     bytes: u64,
     timeout: Option<u64>,
+    retries: u32,
     to: Option<usize>,
 }
 
@@ -56,13 +57,21 @@ enum Line {
     CancelReleased(usize),
     Advance(u64),
     FailLaunch,
+    /// Whether daemons are expected from here on.
+    Expect(bool),
     Reset,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
     let timeout = prop_oneof![4 => Just(None), 2 => (0u64..300).prop_map(Some)];
     let to = prop_oneof![3 => Just(None), 1 => (0usize..12).prop_map(Some)];
-    (0u64..1000, timeout, to).prop_map(|(bytes, timeout, to)| Wish { bytes, timeout, to })
+    let retries = prop_oneof![2 => Just(0), 1 => 1u32..3];
+    (0u64..1000, timeout, retries, to).prop_map(|(bytes, timeout, retries, to)| Wish {
+        bytes,
+        timeout,
+        retries,
+        to,
+    })
 }
 
 fn line() -> impl Strategy<Value = Line> {
@@ -92,6 +101,7 @@ fn line() -> impl Strategy<Value = Line> {
         2 => any::<usize>().prop_map(Line::JoinAgain),
         2 => (0usize..60).prop_map(Line::LoseUnknown),
         2 => Just(Line::FailLaunch),
+        3 => prop::bool::weighted(0.7).prop_map(Line::Expect),
         1 => Just(Line::Reset),
     ]
 }
@@ -187,6 +197,8 @@ impl Stage {
                 self.happen(Event::TimerFired);
             }
             Line::FailLaunch => self.happen(Event::LaunchFailed),
+            Line::Expect(true) => self.happen(Event::DaemonsExpected),
+            Line::Expect(false) => self.happen(Event::NoDaemonsExpected),
             Line::Reset => {
                 self.happen(Event::Reset);
                 self.daemons.push(self.scheduler.reserve_daemon());
@@ -204,11 +216,18 @@ impl Stage {
         self.daemons[n.min(self.daemons.len() - 1)]
     }
 
-    fn options(&self, Wish { bytes, timeout, to }: Wish) -> TaskOptions {
+    fn options(&self, wish: Wish) -> TaskOptions {
+        let Wish {
+            bytes,
+            timeout,
+            retries,
+            to,
+        } = wish;
         let to = to.map(|n| self.daemon(n));
         TaskOptions {
             bytes,
             timeout,
+            retries,
             to,
             part: None,
         }

@@ -238,6 +238,17 @@ pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
         to: written(to),
         task,
         run: RunId(run),
+        attempt: 1,
+    }
+}
+
+/// The same after other daemons have died evaluating the task.
+pub(crate) fn send_again(to: u32, task: TaskId, run: u64, attempt: u32) -> Effect {
+    Effect::Send {
+        to: written(to),
+        task,
+        run: RunId(run),
+        attempt,
     }
 }
 

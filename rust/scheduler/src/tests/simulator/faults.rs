@@ -21,6 +21,8 @@ pub(crate) struct Faults {
     pub(crate) timeout_percent: u64,
     /// The task is meant for one daemon, which may be gone.
     pub(crate) target_percent: u64,
+    /// How often at most a task may be retried.
+    pub(crate) retries: u64,
     /// The daemon dies during an evaluation.
     pub(crate) crash_percent: u64,
     /// The hub takes a daemon for dead that still evaluates, and reports later.
@@ -65,6 +67,7 @@ impl Faults {
             cancel_percent: 0,
             timeout_percent: 0,
             target_percent: 0,
+            retries: 0,
             crash_percent: 0,
             disconnect_percent: 0,
             partition_percent: 0,
@@ -107,6 +110,7 @@ impl Faults {
             replace_percent: 100 - some(60),
             reset_percent: u64::from(some(10) > 8),
             target_percent: some(50),
+            retries: some(3),
             ..Self::none(seed)
         };
         let mode = [
@@ -141,6 +145,7 @@ impl Faults {
             cancel_percent: 1,
             timeout_percent: 1,
             crash_percent: 1,
+            retries: 1,
             partition_percent: 1,
             repeat_percent: 1,
             deaf_percent: 50,

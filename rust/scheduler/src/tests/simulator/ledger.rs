@@ -8,14 +8,29 @@ use crate::{DaemonId, Effect, Event, Mode, RunId, Scheduler, Settled, TaskId, Ta
 struct Ticket {
     order: u64,
     bytes: u64,
+    retries: u32,
+    /// How many daemons have died evaluating it.
+    deaths: u32,
     deadline: Option<u64>,
     barrier: Option<usize>,
     /// The daemon it has to go to, which was there at submission.
     to: Option<DaemonId>,
     settled: bool,
     on: Option<DaemonId>,
-    sent_before: bool,
-    begun: bool,
+    /// How often it was sent, and how often a daemon has begun it.
+    sends: u32,
+    begun: u32,
+}
+
+impl Ticket {
+    fn may_be_retried(&self, mode: Mode) -> bool {
+        self.deaths < self.retries && self.barrier.is_none() && mode != Mode::Single
+    }
+
+    /// Whether its bytes count.
+    fn is_held(&self, mode: Mode) -> bool {
+        self.on.is_none() || (!self.settled && self.may_be_retried(mode))
+    }
 }
 
 #[derive(Debug)]
@@ -121,11 +136,12 @@ impl Ledger {
         open.map(|(task, _)| *task).collect()
     }
 
-    /// A daemon begins to evaluate: the second time for one task would be once too often.
+    /// A daemon begins to evaluate: the second time for one task would be once too often, unless it may be retried.
     pub(crate) fn begin(&mut self, task: TaskId) {
         if let Some(ticket) = self.open.get_mut(&task) {
-            assert!(!ticket.begun, "{task:?} is evaluated at most once");
-            ticket.begun = true;
+            ticket.begun += 1;
+            let most = if ticket.retries == 0 { 1 } else { ticket.sends };
+            assert!(ticket.begun <= most, "{task:?} is evaluated too often");
         }
     }
 
@@ -178,6 +194,8 @@ impl Ledger {
             Event::CancelAsked { task } => Cause::Cancel(*task),
             Event::TimerFired => Cause::Timer(VecDeque::new()),
             Event::LaunchFailed => Cause::LaunchFailure,
+            // Played by the properties alone.
+            Event::NoDaemonsExpected | Event::DaemonsExpected => Cause::Other,
             Event::Reset => {
                 self.connected.clear();
                 self.suspects.clear();
@@ -191,7 +209,12 @@ impl Ledger {
     pub(crate) fn check(&mut self, effect: Effect) {
         self.note_fingerprint(effect);
         match effect {
-            Effect::Send { to, task, run } => self.check_send(to, task, run),
+            Effect::Send {
+                to,
+                task,
+                run,
+                attempt,
+            } => self.check_send(to, task, run, attempt),
             Effect::Interrupt { daemon, run } => {
                 assert_eq!(self.mode, Mode::Queue, "only a queue interrupts");
                 let current = self.connected[&daemon].front().expect("the daemon is busy");
@@ -223,6 +246,7 @@ impl Ledger {
             Effect::Forget { daemon } => {
                 assert!(self.suspects.remove(&daemon), "only suspects are forgotten");
                 let had = self.connected.remove(&daemon).expect("a suspect is known");
+                let had = self.take_back(daemon, had);
                 let Cause::Timer(lost) = &mut self.cause else {
                     panic!("its grace is over");
                 };
@@ -235,12 +259,35 @@ impl Ledger {
     fn lose(&mut self, daemon: DaemonId) -> Cause {
         self.suspects.remove(&daemon);
         match self.connected.remove(&daemon) {
-            Some(sent) => Cause::Death(sent),
+            Some(sent) => Cause::Death(self.take_back(daemon, sent)),
             None => {
                 self.ignored += u64::from(!self.leaving.remove(&daemon));
                 Cause::Other
             }
         }
+    }
+
+    /// What may be retried of what a daemon had waits again; the rest.
+    fn take_back(
+        &mut self,
+        daemon: DaemonId,
+        sent: VecDeque<(RunId, TaskId)>,
+    ) -> VecDeque<(RunId, TaskId)> {
+        let mut lost = VecDeque::new();
+        let is_set_up = self.setting_up[&daemon] == 0;
+        for (place, (run, task)) in sent.into_iter().enumerate() {
+            let ticket = self.open.get_mut(&task).expect("not released");
+            if ticket.settled || !ticket.may_be_retried(self.mode) {
+                lost.push_back((run, task));
+                continue;
+            }
+            ticket.deaths += u32::from(is_set_up && place == 0);
+            ticket.on = None;
+            self.executing -= 1;
+            self.awaiting += 1;
+            self.line.insert(ticket.order);
+        }
+        lost
     }
 
     pub(crate) fn after(&self, scheduler: &Scheduler) {
@@ -278,6 +325,8 @@ impl Ledger {
         let ticket = Ticket {
             order: self.submitted,
             bytes: options.bytes,
+            retries: options.retries,
+            deaths: 0,
             deadline,
             barrier,
             to: options.to.filter(|to| {
@@ -285,8 +334,8 @@ impl Ledger {
             }),
             settled: false,
             on: None,
-            sent_before: false,
-            begun: false,
+            sends: 0,
+            begun: 0,
         };
         assert!(
             self.open.insert(task, ticket).is_none(),
@@ -347,15 +396,15 @@ impl Ledger {
                 .open
                 .get_mut(&task)
                 .expect("what is on a daemon is not released");
+            self.used += u64::from(!ticket.is_held(self.mode)) * ticket.bytes;
             ticket.on = None;
             self.executing -= 1;
-            self.used += ticket.bytes;
             self.line.insert(ticket.order);
             self.awaiting += u64::from(!ticket.settled);
         }
     }
 
-    fn check_send(&mut self, to: DaemonId, task: TaskId, run: RunId) {
+    fn check_send(&mut self, to: DaemonId, task: TaskId, run: RunId, attempt: u32) {
         assert!(run.0 > self.last_run, "runs rise");
         self.last_run = run.0;
         let sent = self
@@ -381,15 +430,19 @@ impl Ledger {
             !ticket.settled || self.mode != Mode::Queue,
             "a settled task does not start"
         );
-        assert!(!ticket.begun, "what was begun is not sent again");
+        assert_eq!(attempt, ticket.deaths + 1, "attempts are counted");
+        assert!(
+            ticket.begun == 0 || ticket.retries > 0,
+            "what was begun is not sent again"
+        );
         let astray = ticket
             .to
-            .is_some_and(|wanted| wanted != to && !ticket.sent_before);
+            .is_some_and(|wanted| wanted != to && ticket.sends == 0);
         assert!(!astray, "a task goes to the daemon it is meant for");
-        self.used -= ticket.bytes;
+        self.used -= u64::from(!ticket.is_held(self.mode)) * ticket.bytes;
         self.awaiting -= u64::from(!ticket.settled);
         self.executing += 1;
-        ticket.sent_before = true;
+        ticket.sends += 1;
         let head = self.line.first() == Some(&ticket.order);
         assert!(
             head || self.mode == Mode::Direct,
@@ -444,10 +497,12 @@ impl Ledger {
             .open
             .get_mut(&task)
             .expect("settled before it is released");
+        let was_held = ticket.is_held(self.mode);
         assert!(
             !std::mem::replace(&mut ticket.settled, true),
             "settled once"
         );
+        self.used -= u64::from(was_held && !ticket.is_held(self.mode)) * ticket.bytes;
         self.awaiting -= u64::from(ticket.on.is_none());
         let deadline = ticket.deadline.inspect(|deadline| {
             self.deadlines.remove(&(*deadline, task));
@@ -468,7 +523,7 @@ impl Ledger {
         };
         assert!(right, "{how:?} of {task:?} follows from {:?}", self.cause);
         if let Some(barrier) = ticket.barrier {
-            let cut = matches!(how, Settled::Cancelled | Settled::TimedOut) && !ticket.sent_before;
+            let cut = matches!(how, Settled::Cancelled | Settled::TimedOut) && ticket.sends == 0;
             self.barriers[barrier].cut |= cut;
             self.hand_over(barrier, task);
         }

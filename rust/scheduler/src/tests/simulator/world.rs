@@ -215,7 +215,7 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Send { to, task, run } => {
+            Effect::Send { to, task, run, .. } => {
                 self.carry_to_daemon(
                     to,
                     Happening::TaskArrives {
@@ -302,6 +302,7 @@ impl World {
         TaskOptions {
             bytes: self.chance.below(1_000),
             timeout,
+            retries: self.chance.below(self.faults.retries + 1) as u32,
             to,
             part: None,
         }
