@@ -74,6 +74,12 @@ check_timeout <- function(timeout, call) {
   if (is.finite(first)) trunc(as.double(first))
 }
 
+# How often a task may begin again after its daemon has died.
+check_retries <- function(retries, name, call) {
+  if (!is_count(retries)) abort(sprintf("`%s` must be a whole number of at least 0, not `%s`.", name, shown(retries)), call)
+  as.integer(retries)
+}
+
 check_port <- function(port, call = sys.call(-1L)) {
   if (!is_count(port, 65535)) abort(sprintf("`port` must be a whole number between 0 and 65535, not `%s`.", shown(port)), call)
 }

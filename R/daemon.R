@@ -88,6 +88,8 @@ autoexit_code <- function(autoexit, call) {
 
 on_daemon <- function() session$on_daemon
 
+task_attempt <- function() checked(.Call(wrap__task_attempt))
+
 # Called by the native loop, which takes errors of evaluate(), and calls after() again after one. The others may not raise
 # any.
 daemon_handlers <- function(url, cleanup, rs) {

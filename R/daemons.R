@@ -1,7 +1,7 @@
 # daemons(): setting, replacing and resetting the pool of a profile.
 
 daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
-                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL) {
+                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL, retries = 0L) {
   if (is_starting()) return(refuse_daemons())
   call <- sys.call()
   name <- profile_name(.compute, call)
@@ -38,8 +38,10 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   if (!dispatcher && !is.null(memory)) warn("`memory` needs dispatcher, so it is ignored", call)
   serial <- pool_serial(serial, dispatcher, call)
   seed <- check_seed(seed, call)
+  retries <- check_retries(retries, "retries", call)
 
   pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call)
+  if (retries > 0L) pool$retries <- retries
   if (n > 0L) start_daemons(pool, n, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
   warn_of_open_pool(pool)

@@ -15,7 +15,7 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   .replay <- check_flag(.replay, ".replay", sys.call())
   # Without dispatcher, daemons that are on their way count.
   min <- if (.replay) NULL else if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
-  tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call())) else
+  tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call(), NULL)) else
     if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout) else
       hub_everywhere_traced(pool, object, min, .timeout)
   invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))

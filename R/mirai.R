@@ -1,24 +1,26 @@
 # mirai(): from an expression to a task, and the object that stands for its outcome.
 
-mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) {
+mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, .retries = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
   # An argument that stands alone is evaluated here: an error in it is reported for the user's call.
   .args
   .timeout
   .compute
+  .retries
   dots <- if (...length()) list(...)
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
-  invisible(new_mirai(request(object, .timeout, .compute, TRUE, sys.call())))
+  invisible(new_mirai(request(object, .timeout, .compute, .retries, TRUE, sys.call())))
 }
 
-try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL) {
+try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, .retries = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
   .args
   .timeout
   .compute
+  .retries
   dots <- if (...length()) list(...)
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
-  task <- request(object, .timeout, .compute, FALSE, sys.call())
+  task <- request(object, .timeout, .compute, .retries, FALSE, sys.call())
   invisible(if (!is.null(task)) new_mirai(task))
 }
 
@@ -32,16 +34,17 @@ task_object <- function(expr, frame, args, dots, call) {
   )
 }
 
-request <- function(object, timeout, .compute, wait, call) {
+request <- function(object, timeout, .compute, retries, wait, call) {
   if (!is.null(timeout)) timeout <- check_timeout(timeout, call)
   pool <- profiles[[if (is.null(.compute)) session$profile else profile_name(.compute, call)]]
   if (is.null(pool) && !is.null(.compute)) {
     frame <- parent.frame(2L)
     warn_of_no_daemons(.compute, frame, call)
   }
-  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call))
+  retries <- if (is.null(retries)) pool$retries else check_retries(retries, ".retries", call)
+  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call, retries))
   if (is.null(pool)) submit_ephemeral(object, timeout, call) else
-    submit(pool, object, NULL, timeout, 0L, wait, call)
+    submit(pool, object, NULL, timeout, 0L, wait, call, retries)
 }
 
 no_expression <- "missing expression, perhaps wrap in {}?"
@@ -83,12 +86,12 @@ global_part <- function(dots, call) {
 all_named <- function(names) !is.null(names) && !anyNA(names) && all(nzchar(names))
 
 # A task for a pool, or NULL if its queue is full and `wait` is FALSE. A stream is consumed only by what is accepted.
-submit <- function(pool, object, shared, timeout, flags, wait, call) {
+submit <- function(pool, object, shared, timeout, flags, wait, call, retries) {
   if (pool$sync) return(evaluate_here(pool, object, shared, timeout, flags))
   stream <- if (pool$seeded) pool$stream
   serial <- pool$serial
   if (!is.null(serial)) object <- pack(object, serial)
-  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait)
+  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait, retries)
   # Anything but a task is a failure, or NULL.
   if (is.list(task)) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
@@ -105,7 +108,7 @@ submit_ephemeral <- function(object, timeout, call) {
     hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15)), call)
     session$ephemeral <- hub
   }
-  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE), call)
+  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL), call)
   launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
   task
 }

@@ -21,8 +21,13 @@ print_unresolved_value <- function(x, ...) {
 
 print_error_value <- function(x, ...) {
   code <- unclass(x)
-  if (is.numeric(code) && length(code) == 1L) cat(sprintf("'errorValue' int %s\n", coded(as.integer(code)))) else
+  if (!is.numeric(code) || length(code) != 1L) {
     print.default(x)
+    return(invisible(x))
+  }
+  cat(sprintf("'errorValue' int %s\n", coded(as.integer(code))))
+  # What is known of why the task was lost.
+  if (is_string(attr(x, "reason"))) cat(attr(x, "reason"), "\n", sep = "")
   invisible(x)
 }
 

@@ -26,7 +26,9 @@ status <- function(.compute = NULL) {
   result <- list(connections = counts[[1L]], daemons = pool_urls(pool))
   refused <- checked(.Call(wrap__hub_refused, pool$hub))
   names(refused) <- c("strangers", "unproven", "silent", "unfit")
-  tables <- list(workers = worker_table(pool), failed = absence_table(pool), refused = refused)
+  tables <- list(
+    workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
+  )
   if (!pool$dispatcher) return(c(result, tables))
   memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6
   names(memory) <- c("used", "peak", "capacity")
@@ -37,6 +39,22 @@ status <- function(.compute = NULL) {
 absence_table <- function(pool) {
   absent <- checked(.Call(wrap__hub_absent, pool$hub))
   data.frame(count = absent$count, reason = absent$reason, command = absent$command)
+}
+
+# A row for each daemon that was lost.
+death_table <- function(pool) {
+  deaths <- checked(.Call(wrap__hub_deaths, pool$hub))
+  data.frame(
+    time = structure(deaths$time, class = c("POSIXct", "POSIXt")),
+    id = deaths$id,
+    pid = deaths$pid,
+    host = host_of(deaths$address),
+    age = round(deaths$age, 3L),
+    done = deaths$done,
+    task = deaths$task,
+    attempt = deaths$attempt,
+    reason = deaths$reason
+  )
 }
 
 # A row for each daemon that is connected, or may return. Seconds to a thousandth, megabytes to a tenth: more means nothing.

@@ -9,6 +9,7 @@ const TASK: ToDaemon = ToDaemon::Task {
     run: 1_000_000,
     shared: None,
     flags: TaskFlags(0),
+    attempt: 1,
 };
 
 fn give(buffer: &mut FrameBuffer, mut bytes: &[u8]) -> usize {

@@ -95,3 +95,57 @@ test_that("daemons with autoexit = NA finish what they do when the host is kille
   file.create(gate)
   expect_true(await(file.exists(file)))
 })
+
+test_that("what is lost with a daemon says how that ended, and so does the status of the pool", {
+  skip_unless_linux()
+  local_pool(3)
+  killed <- mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))
+  expect_code(value(killed), 19L)
+  reason <- attr(value(killed), "reason")
+  expect_match(reason, "^its daemon \\(process [0-9]+\\) was ended by signal 9 \\(SIGKILL\\), [0-9]+ MB in memory at most$")
+  expect_output(print(killed$data), paste0("'errorValue' int 19 | Connection reset\n", reason), fixed = TRUE)
+  expect_identical(as.integer(killed$data), 19L)
+  expect_true(killed$data == 19L)
+
+  quitting <- mirai(quit("no", status = 3L))
+  expect_match(attr(value(quitting), "reason"), "^its daemon \\(process [0-9]+\\) ended with exit code 3,")
+
+  deaths <- status()$deaths
+  expect_identical(deaths$task, c(attr(killed, "id"), attr(quitting, "id")))
+  expect_identical(deaths$attempt, c(1L, 1L))
+  expect_match(deaths$reason, "signal 9|exit code 3")
+  expect_identical(deaths$host, rep(Sys.info()[["nodename"]], 2L))
+  expect_s3_class(deaths$time, "POSIXct")
+  # One that leaves by itself, or is told to, has not died.
+  launch_local(1, maxtasks = 1)
+  value(mirai(1))
+  expect_identical(nrow(status()$deaths), 2L)
+})
+
+test_that("after retries it is said that others have died, too", {
+  local_pool(2)
+  m <- mirai(tools::pskill(Sys.getpid(), tools::SIGKILL), .retries = 1)
+  expect_match(attr(value(m), "reason"), "; so did those of 1 before, at which it was tried", fixed = TRUE)
+  expect_identical(status()$deaths$attempt, 1:2)
+})
+
+test_that("a daemon that the kernel kills for want of memory is told from others", {
+  groups <- readLines("/proc/self/cgroup", warn = FALSE)
+  group <- sub("^[0-9]+:memory:", "", grep("^[0-9]+:memory:", groups, value = TRUE))
+  skip_if_not(length(group) == 1L, "needs control groups of version 1")
+  folder <- file.path("/sys/fs/cgroup/memory", group, paste0("mirai-test-", Sys.getpid()))
+  skip_if_not(suppressWarnings(dir.create(folder)), "needs the right to make control groups")
+  on.exit(await(suppressWarnings(file.remove(folder))))
+  report <- tempfile()
+  child <- spawn(c(
+    sprintf("writeLines(as.character(Sys.getpid()), '%s/cgroup.procs')", folder),
+    sprintf("writeLines('400000000', '%s/memory.limit_in_bytes')", folder),
+    "library(mirai)",
+    "daemons(1)",
+    "m <- mirai({ x <- list(); repeat x[[length(x) + 1]] <- rnorm(1e6) })",
+    sprintf("writeLines(attr(m[], 'reason'), '%s')", report),
+    "daemons(0)"
+  ))
+  await(file.exists(report) && length(readLines(report)) == 1L)
+  expect_match(readLines(report), "was killed by the system for want of memory", fixed = TRUE)
+})

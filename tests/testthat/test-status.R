@@ -45,7 +45,7 @@ test_that("whatever ends is completed, and everywhere() counts", {
 test_that("status() shows the same, the address, and memory", {
   local_pool(1, memory = 5)
   s <- status()
-  expect_named(s, c("connections", "daemons", "mirai", "memory", "workers", "failed", "refused"))
+  expect_named(s, c("connections", "daemons", "mirai", "memory", "workers", "failed", "refused", "deaths"))
   expect_identical(s$connections, 1L)
   expect_type(s$daemons, "character")
   expect_identical(s$mirai, c(awaiting = 0L, executing = 0L, completed = 0L))
@@ -60,7 +60,7 @@ test_that("status() shows the same, the address, and memory", {
 test_that("without dispatcher only connections are known", {
   local_pool(2, dispatcher = FALSE)
   expect_identical(info(), c(connections = 2L, cumulative = NA, awaiting = NA, executing = NA, completed = NA))
-  expect_named(status(), c("connections", "daemons", "workers", "failed", "refused"))
+  expect_named(status(), c("connections", "daemons", "workers", "failed", "refused", "deaths"))
   expect_null(nextget("dispatcher"))
   expect_identical(nextget("n"), 2L)
 })

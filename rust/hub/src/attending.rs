@@ -16,11 +16,16 @@ use crate::reading::{PeerError, fill, fill_now};
 /// Pings without an answer after which a connection is taken for broken.
 const PINGS: u32 = 3;
 
+/// How long a process takes to end whose connection has.
+const ENDING_WITHIN: Duration = Duration::from_millis(200);
+
 /// How attending to a connection ends.
 #[derive(Debug)]
 enum End {
-    /// The daemon has said goodbye or sent something that is not a message, or its process has ended.
+    /// The daemon has said goodbye or sent something that is not a message.
     Gone,
+    /// Its process has ended.
+    Died,
     /// The connection does not work any more; the daemon may.
     Broken(Option<PeerError>),
 }
@@ -42,26 +47,44 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
                     break;
                 }
             }
-            End::Gone
+            End::Died
         }
     };
-    let End::Broken(error) = end else {
-        return;
+    let error = match end {
+        End::Gone => return,
+        End::Died => return await_word_of_end(core, links).await,
+        End::Broken(error) => error,
     };
     if let Some(error) = error {
         log::debug!("the connection to {:?} is given up: {error}", seat.daemon);
+    }
+    // The connections of a process that ends go a moment before.
+    if !core.may_return(seat)
+        && tokio::time::timeout(ENDING_WITHIN, &mut ended)
+            .await
+            .is_ok()
+    {
+        return await_word_of_end(core, links).await;
     }
     std::mem::forget(attendance);
     if let Some(grace) = core.broke(seat)
         && links.pid.is_some()
     {
         // A process that has ended does not return. The connections are not kept for that.
-        let core = Arc::clone(core);
+        let (core, links) = (Arc::clone(core), links.clone());
         tokio::spawn(async move {
             if tokio::time::timeout(grace, ended).await.is_ok() {
+                await_word_of_end(&core, &links).await;
                 core.lost(seat);
             }
         });
+    }
+}
+
+/// Waits until it is known how a process that was launched from here has ended.
+async fn await_word_of_end(core: &Core, links: &Links) {
+    if let Some(pid) = links.pid.filter(|_| links.is_launched) {
+        core.end_told(pid).await;
     }
 }
 

@@ -31,6 +31,7 @@ use tokio::sync::Notify;
 
 use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
+use crate::deaths::{Death, Deaths};
 use crate::link::Link;
 use crate::member::{Links, Member, Seat};
 use crate::options::BreakTimes;
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     reactor: Weak<Reactor>,
     pub timer: Timer,
     pub stop: Notify,
+    /// Told when it is known how a process has ended.
+    end_told: Notify,
     pub mode: Mode,
     pub times: BreakTimes,
 }
@@ -73,6 +76,7 @@ struct State {
     joined: HashSet<u32>,
     /// Likewise those that were turned away for want of descriptors.
     turned_away: HashMap<u32, OutOfFiles>,
+    deaths: Deaths,
     changes: u64,
     is_closed: bool,
     /// How long a daemon whose connection broke may stay away.
@@ -82,6 +86,8 @@ struct State {
 struct Open {
     cell: Arc<Cell>,
     parts: Parts,
+    /// How often a daemon has begun it, and not said goodbye before.
+    attempts: u32,
 }
 
 impl Drop for Open {
@@ -92,6 +98,9 @@ impl Drop for Open {
 
 /// Bytes a task takes besides its body: what is here, and about as much in the scheduler and around allocations.
 const TASK_COST: u64 = 2 * (size_of::<Cell>() + size_of::<Open>() + size_of::<Vec<u8>>()) as u64;
+
+/// How long to wait for what the launcher says of the end of a daemon that it has started: usually a millisecond.
+const END_WITHIN: Duration = Duration::from_millis(200);
 
 /// The scheduler never uses this run.
 const SETUP: RunId = RunId(SETUP_RUN);
@@ -220,6 +229,7 @@ impl Core {
             last_daemon: 0,
             joined: HashSet::new(),
             turned_away: HashMap::new(),
+            deaths: Deaths::default(),
             changes: 0,
             is_closed: false,
             grace: times.grace,
@@ -234,6 +244,7 @@ impl Core {
             reactor,
             timer: Timer::new(),
             stop: Notify::new(),
+            end_told: Notify::new(),
             mode,
             times,
         }
@@ -489,6 +500,42 @@ impl Core {
         self.state.lock().joined.contains(&pid)
     }
 
+    /// The process of a daemon has ended, in this way.
+    pub(crate) fn note_end(&self, pid: u32, how: String) {
+        let mut state = self.state.lock();
+        let is_there = state
+            .members
+            .values_mut()
+            .any(|member| member.links.pid == Some(pid));
+        state.deaths.note_end(pid, how, is_there);
+        drop(state);
+        self.end_told.notify_waiters();
+    }
+
+    /// Waits until it is known how a process has ended, not for long.
+    pub(crate) async fn end_told(&self, pid: u32) {
+        let told = async {
+            loop {
+                let next = self.end_told.notified();
+                if self.state.lock().deaths.has_end(pid) {
+                    break;
+                }
+                next.await;
+            }
+        };
+        // Nobody tells when the fork server has died as well.
+        let _ = tokio::time::timeout(END_WITHIN, told).await;
+    }
+
+    pub(crate) fn may_return(&self, seat: Seat) -> bool {
+        let mut state = self.state.lock();
+        state.seated(seat).is_some_and(|member| member.may_return())
+    }
+
+    pub(crate) fn deaths(&self) -> Vec<Death> {
+        self.state.lock().deaths.all()
+    }
+
     /// A daemon has said goodbye.
     pub(crate) fn leaving(&self, seat: Seat) {
         self.with_state(|state, timer, work| {
@@ -570,6 +617,7 @@ impl Core {
         let links = self.with_state(|state, timer, work| {
             let daemon = *state.numbers.get(&id)?;
             let member = state.members.get_mut(daemon.index())?;
+            member.is_dismissed = true;
             if !member.is_away {
                 return Some(member.links.clone());
             }
@@ -661,6 +709,7 @@ fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>)
     TaskOptions {
         bytes: task.body.len() as u64 + TASK_COST,
         // That of another hub is none of this scheduler's.
+        retries: task.retries,
         part: (task.shared.as_ref()).and_then(|SharedPart(part)| part.part_of(core)),
         timeout,
         to: task.to.and_then(|number| numbers.get(&number).copied()),
@@ -675,10 +724,28 @@ impl State {
     }
 
     fn lose(&mut self, timer: &Timer, work: &mut Work, daemon: DaemonId) {
-        self.handle(timer, work, Event::DaemonLost { daemon }, None);
+        let death = self.death(daemon);
+        let loss = Loss::Died(death.as_ref().map(Death::to_string));
+        self.handle_loss(timer, work, Event::DaemonLost { daemon }, None, loss);
         if let Some(member) = self.members.remove(daemon.index()) {
             self.numbers.remove(&member.number);
         }
+        if let Some(death) = death {
+            self.deaths.push(death);
+        }
+    }
+
+    /// The death of a daemon, unless it was to leave.
+    fn death(&mut self, daemon: DaemonId) -> Option<Death> {
+        let member = self.members.get(daemon.index())?;
+        let how = member.links.pid.and_then(|pid| self.deaths.take_end(pid));
+        if member.is_dismissed || self.scheduler.is_leaving(daemon) {
+            return None;
+        }
+        let task = self.scheduler.daemon_task(daemon);
+        let open = task.and_then(|(task, _)| self.tasks.get(task.index()));
+        let task = open.map(|open| (open.cell.number(), open.attempts));
+        Some(member.death(task, how))
     }
 
     fn open(
@@ -691,13 +758,26 @@ impl State {
         let open = Open {
             cell: Arc::clone(&cell),
             parts,
+            attempts: 0,
         };
         self.tasks.insert(id.index(), open);
         cell
     }
 
     /// Tells the scheduler, and turns its effects into work.
-    fn handle(&mut self, timer: &Timer, work: &mut Work, event: Event, mut report: Option<Report>) {
+    fn handle(&mut self, timer: &Timer, work: &mut Work, event: Event, report: Option<Report>) {
+        self.handle_loss(timer, work, event, report, Loss::Died(None));
+    }
+
+    /// The same for an event by which tasks may be lost.
+    fn handle_loss(
+        &mut self,
+        timer: &Timer,
+        work: &mut Work,
+        event: Event,
+        mut report: Option<Report>,
+        mut loss: Loss,
+    ) {
         let State {
             scheduler,
             tasks,
@@ -705,18 +785,24 @@ impl State {
             setups,
             numbers,
             grace,
+            deaths,
             ..
         } = self;
-        let mut loss = Loss::Died;
         let now = Instant::now();
         for effect in scheduler.handle(timer.tick(now), event) {
             match effect {
-                Effect::Send { to, task, run } => {
+                Effect::Send {
+                    to,
+                    task,
+                    run,
+                    attempt,
+                } => {
                     if let (Some(member), Some(open)) =
-                        (members.get_mut(to.index()), tasks.get(task.index()))
+                        (members.get_mut(to.index()), tasks.get_mut(task.index()))
                     {
                         member.workload.begins(now);
-                        send(member, &open.parts, run);
+                        open.attempts = attempt;
+                        send(member, &open.parts, run, attempt);
                         work.flush.push(Arc::clone(&member.links.data));
                     }
                 }
@@ -724,7 +810,7 @@ impl State {
                     if let (Some(member), Some(parts)) =
                         (members.get_mut(daemon.index()), setups.get(setup))
                     {
-                        send(member, parts, SETUP);
+                        send(member, parts, SETUP, 1);
                         work.flush.push(Arc::clone(&member.links.data));
                     }
                 }
@@ -742,13 +828,19 @@ impl State {
                     loss = Loss::StayedAway(*grace);
                     if let Some(member) = members.remove(daemon.index()) {
                         numbers.remove(&member.number);
+                        deaths.push(member.death(None, Some(loss.how())));
                         work.forgotten.push(member);
                     }
                 }
                 Effect::Settle { task, how } => {
                     if let Some(open) = tasks.get(task.index()) {
-                        work.settle
-                            .push((Arc::clone(&open.cell), outcome(how, report.take(), loss)));
+                        if let (Settled::Lost, Loss::StayedAway(_)) = (how, &loss)
+                            && let Some(death) = deaths.last()
+                        {
+                            death.task = Some((open.cell.number(), open.attempts));
+                        }
+                        let outcome = outcome(how, report.take(), &loss, open.attempts);
+                        work.settle.push((Arc::clone(&open.cell), outcome));
                     }
                 }
                 Effect::Release { task } => {
@@ -762,7 +854,7 @@ impl State {
 }
 
 /// Queues a task for a daemon, and first what of it is shared and new there.
-fn send(member: &mut Member, parts: &Parts, run: RunId) {
+fn send(member: &mut Member, parts: &Parts, run: RunId, attempt: u32) {
     let shared = parts.shared.as_ref().map(|SharedPart(part)| {
         if member.parts.insert(part.id) {
             let bytes = Arc::clone(&part.bytes);
@@ -774,6 +866,7 @@ fn send(member: &mut Member, parts: &Parts, run: RunId) {
         run: run.0,
         shared,
         flags: parts.flags,
+        attempt,
     };
     member.queue(message, Some(Arc::clone(&parts.body)));
 }
@@ -792,26 +885,34 @@ fn new_ticket(times: BreakTimes) -> ReturnTicket {
 }
 
 /// How a daemon was lost.
-#[derive(Clone, Copy)]
 enum Loss {
-    Died,
+    /// What is known of its death.
+    Died(Option<String>),
     /// Its connection broke, and it has not returned within this time.
     StayedAway(Duration),
+}
+
+impl Loss {
+    fn how(&self) -> String {
+        match self {
+            Loss::Died(_) => "died".to_owned(),
+            Loss::StayedAway(grace) => {
+                format!("lost its connection, and did not return within {grace:?}")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Loss::Died => f.write_str("its daemon died"),
-            Loss::StayedAway(grace) => write!(
-                f,
-                "the connection to its daemon broke, and the daemon did not return within {grace:?}"
-            ),
+            Loss::Died(Some(death)) => f.write_str(death),
+            Loss::Died(None) | Loss::StayedAway(_) => write!(f, "its daemon {}", self.how()),
         }
     }
 }
 
-fn outcome(how: Settled, report: Option<Report>, loss: Loss) -> Outcome {
+fn outcome(how: Settled, report: Option<Report>, loss: &Loss, attempts: u32) -> Outcome {
     match (how, report) {
         (
             Settled::Ended,
@@ -843,6 +944,10 @@ fn outcome(how: Settled, report: Option<Report>, loss: Loss) -> Outcome {
         ) => Outcome::OutOfMemory,
         (Settled::TimedOut, _) => Outcome::TimedOut,
         (Settled::Cancelled, _) => Outcome::Cancelled,
+        (Settled::Lost | Settled::Ended, _) if attempts > 1 => Outcome::Lost(format!(
+            "{loss}; so did those of {} before, at which it was tried",
+            attempts - 1
+        )),
         (Settled::Lost | Settled::Ended, _) => Outcome::Lost(loss.to_string()),
         (Settled::Reset, _) => Outcome::Reset,
     }

@@ -202,9 +202,12 @@ impl Entrance {
 
     /// Process id of a daemon of this machine, as the lane knows it, or as it says itself with what only our launcher gives.
     fn pid(&self, link: &Link, hello: &Hello) -> Option<u32> {
-        let is_launched = self.core.launcher != 0 && hello.launcher == self.core.launcher;
-        let told = is_launched.then_some(hello.pid);
+        let told = self.is_launched(hello).then_some(hello.pid);
         link.connection.peer_pid().or(told)
+    }
+
+    fn is_launched(&self, hello: &Hello) -> bool {
+        self.core.launcher != 0 && hello.launcher == self.core.launcher
     }
 
     async fn attend_control(
@@ -260,6 +263,7 @@ impl Entrance {
             data: Arc::clone(link),
             control: Arc::clone(&control),
             pid: self.pid(link, &hello),
+            is_launched: self.is_launched(&hello),
             peer: link.connection.peer(),
         };
         let (seat, refusal) = match hello.returning {

@@ -17,7 +17,7 @@ use crate::options::{BreakTimes, HubOptions};
 use crate::reactor::Reactor;
 use crate::refusals::{Refusals, Refused};
 use crate::task::SharedPart;
-use crate::{HubError, SubmitError, Task, Worker, daemons};
+use crate::{Death, HubError, SubmitError, Task, Worker, daemons};
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
 pub struct Hub {
@@ -43,6 +43,11 @@ impl HubHandle {
     /// process and has to know whether it ever connected.
     pub fn take_joined(&self, pid: u32) -> bool {
         self.0.take_joined(pid)
+    }
+
+    /// Reports how the process of a launched daemon has ended, for the reason of what is lost with it.
+    pub fn note_end(&self, pid: u32, how: String) {
+        self.0.note_end(pid, how);
     }
 
     /// Whether a daemon of this process id was refused for want of descriptors; reported once.
@@ -232,6 +237,11 @@ impl Hub {
     /// The connected daemons, in the order in which they joined.
     pub fn workers(&self) -> Vec<Worker> {
         self.core.workers()
+    }
+
+    /// The last hundred daemons that have gone without being told to, and without a goodbye.
+    pub fn deaths(&self) -> Vec<Death> {
+        self.core.deaths()
     }
 
     /// A handle by which other threads report to the hub.

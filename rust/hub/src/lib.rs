@@ -26,6 +26,7 @@ mod callback;
 mod cell;
 mod core;
 mod daemons;
+mod deaths;
 mod error;
 mod handle;
 mod hub;
@@ -46,6 +47,7 @@ mod watch;
 mod worker;
 
 pub use cell::take_task_number;
+pub use deaths::Death;
 pub use error::{HubError, SubmitError};
 pub use handle::TaskHandle;
 pub use hub::{Hub, HubHandle};

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mirai_scheduler::DaemonId;
 use mirai_wire::{Return, ReturnKey, ReturnTicket, ToDaemon};
 
 use crate::cell::Cell;
+use crate::deaths::Death;
 use crate::link::Link;
 use crate::unacknowledged::{Sent, Unacknowledged};
 use crate::worker::{Worker, Workload};
@@ -39,6 +40,9 @@ pub(crate) struct Member {
     pub connection: u32,
     /// Whether its connection is broken.
     pub is_away: bool,
+    /// Whether it was told to leave.
+    pub is_dismissed: bool,
+    joined: Instant,
     /// `None` where a daemon with a broken connection is lost.
     returning: Option<Returning>,
 }
@@ -61,6 +65,8 @@ pub(crate) struct Links {
     pub control: Arc<Link>,
     /// Process id of the daemon, if it is one of this machine.
     pub pid: Option<u32>,
+    /// Whether this process has launched it, so that somebody will tell how it has ended.
+    pub is_launched: bool,
     /// Where the daemon is, if it connects over a network.
     pub peer: Option<SocketAddr>,
 }
@@ -88,6 +94,8 @@ impl Member {
             workload: Workload::default(),
             connection: 0,
             is_away: false,
+            is_dismissed: false,
+            joined: Instant::now(),
             returning: ticket
                 .filter(|ticket| ticket.grace > 0)
                 .map(|ticket| Returning {
@@ -164,6 +172,20 @@ impl Member {
             is_away: self.is_away,
             task: task.map(|task| self.workload.running(task, now)),
             is_set_up: self.workload.is_set_up(),
+        }
+    }
+
+    /// The death of the daemon, of which `how` is known.
+    pub(crate) fn death(&self, task: Option<(u64, u32)>, how: Option<String>) -> Death {
+        Death {
+            at: SystemTime::now(),
+            id: self.number,
+            pid: self.links.pid,
+            peer: self.links.peer,
+            age: self.joined.elapsed(),
+            done: self.workload.done(),
+            task,
+            how,
         }
     }
 

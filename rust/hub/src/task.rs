@@ -22,19 +22,23 @@ pub struct Task {
     /// Longest time from submission until the task resolves, if by nothing else then to
     /// [`Outcome::TimedOut`](crate::Outcome::TimedOut). Resolution one millisecond, rounded down.
     pub timeout: Option<Duration>,
+    /// How often it may begin again after its worker has died ([`Mode::Queue`](crate::Mode::Queue) and
+    /// [`Mode::Direct`](crate::Mode::Direct)).
+    pub retries: u32,
     /// The [worker](crate::Worker) it is meant for, by its id ([`Mode::Direct`](crate::Mode::Direct) only). If it is
     /// not connected, the task goes to any.
     pub to: Option<u32>,
 }
 
 impl Task {
-    /// A task for any worker, without shared part, flags and timeout.
+    /// A task for any worker, without shared part, flags, timeout and retries.
     pub fn new(body: Vec<u8>) -> Task {
         Task {
             body,
             shared: None,
             flags: TaskFlags::default(),
             timeout: None,
+            retries: 0,
             to: None,
         }
     }

@@ -74,6 +74,7 @@ mod tests {
                     run,
                     shared: None,
                     flags: TaskFlags::default(),
+                    attempt: 1,
                 },
                 payload: None,
             });

@@ -23,10 +23,31 @@ impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "signal {signal} ({name})"),
+                None => write!(f, "signal {signal}"),
+            },
             Self::Unknown => f.write_str("an unknown exit status"),
         }
     }
+}
+
+/// The name of a signal that ends processes. These numbers are those of all systems here.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        _ => return None,
+    })
 }
 
 /// How long a fork server may take to answer without a [word](DaemonEvent::Late).
@@ -55,6 +76,8 @@ pub enum DaemonEvent {
         pid: u32,
         /// Exit code or signal.
         status: ExitStatus,
+        /// The most bytes that it had in memory at a time, shared ones included, where that is known.
+        peak: Option<u64>,
         /// The command, as one would type it in a shell.
         command: String,
         /// What it wrote to stdout and stderr before it took over the host's own (see

@@ -90,11 +90,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn exited(&self, pid: u32, status: ExitStatus) {
+    pub(crate) fn exited(&self, pid: u32, status: ExitStatus, peak: Option<u64>) {
         (self.handler)(DaemonEvent::Exited {
             daemon: self.position,
             pid,
             status,
+            peak,
             command: self.code.clone(),
             early: String::new(),
         });
@@ -339,9 +340,9 @@ impl ForkServer {
         missing.fail(&self.failure(reason));
     }
 
-    pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus) {
+    pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus, peak: Option<u64>) {
         if let Some(daemon) = self.daemons.remove(&pid) {
-            daemon.exited(pid, status);
+            daemon.exited(pid, status, peak);
         }
     }
 

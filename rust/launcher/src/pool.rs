@@ -154,7 +154,7 @@ impl Pool {
                     self.by_rscript.start(&batch);
                 }
             }
-            FromServer::Exited { pid, status } => server.exited(pid, status),
+            FromServer::Exited { pid, status, peak } => server.exited(pid, status, peak),
         }
     }
 

@@ -134,6 +134,7 @@ fn start_one(one: &Batch, words: &[String], running: &Arc<Running>) -> io::Resul
             daemon,
             pid,
             status,
+            peak: None,
             command: line,
             early: early.text(),
         });

@@ -10,9 +10,7 @@ use crate::temporary::is_own_folder;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -242,19 +240,21 @@ impl Server {
         let mut ended = Vec::new();
         self.children.retain(|child| {
             terminate_rest(child.pid);
-            let status = match waitpid(Some(child.pid), WaitOptions::NOHANG) {
+            let (status, peak) = match sys::reap(child.pid) {
                 Ok(None) | Err(Errno::INTR) => return true,
-                Ok(Some((_, status))) => status.into(),
-                Err(_) => ExitStatus::Unknown,
+                Ok(Some((status, peak))) => (status, Some(peak)),
+                Err(_) => (ExitStatus::Unknown, None),
             };
-            ended.push((number(child.pid), status, child.tempdir.clone()));
+            let pid = number(child.pid);
+            let exited = FromServer::Exited { pid, status, peak };
+            ended.push((exited, child.tempdir.clone()));
             false
         });
-        for (pid, status, tempdir) in ended {
+        for (exited, tempdir) in ended {
             if let Some(folder) = tempdir {
                 remove_tempdir(&folder);
             }
-            self.tell(&FromServer::Exited { pid, status });
+            self.tell(&exited);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mirai_hub::{ErrorCode, LaneError};
@@ -92,6 +92,15 @@ pub(crate) fn daemon_run<'r>(
     let reason = reason?;
     drop(evaluator);
     Ok(scope.integer(reason.code())?)
+}
+
+/// Number of the attempt at the task that is evaluated.
+static ATTEMPT: AtomicU32 = AtomicU32::new(1);
+
+/// Entry: the number of the attempt at the task that is evaluated, from 1; 1 outside of any.
+pub(crate) fn task_attempt<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
+    let attempt = ATTEMPT.load(Ordering::Relaxed);
+    Ok(scope.integer(i32::try_from(attempt).unwrap_or(i32::MAX))?)
 }
 
 /// The daemon that this process is, or was last.
@@ -251,6 +260,7 @@ impl Evaluator for REvaluator<'_> {
         signals::forget_errors();
         // Of a SIGINT that came while there was nothing to interrupt.
         let swallowed = scope.swallow_interrupts();
+        ATTEMPT.store(task.attempt, Ordering::Relaxed);
         if swallowed | self.interrupter.swallowed.swap(false, Ordering::Relaxed) {
             // The caller has noted it as the reason of a failure that is none.
             give_up("failed", scope.call(self.failed, &[scope.null()]).map(drop));
@@ -266,6 +276,7 @@ impl Evaluator for REvaluator<'_> {
     }
 
     fn after(&mut self, flags: TaskFlags) {
+        ATTEMPT.store(1, Ordering::Relaxed);
         // A time limit of the task's own, or a late interrupt, may stop it once.
         for _ in 0..3 {
             let scope = self.scope.inner();

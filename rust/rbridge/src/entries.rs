@@ -11,9 +11,9 @@ rapi::entries! {
     );
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);
-    hub::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait);
+    hub::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait, retries);
     map::hub_submit_map => hub_submit_map(
-        hub, x, rows, names, shared, timeout, flags, stream, form
+        hub, x, rows, names, shared, timeout, flags, stream, retries, form
     );
     hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout);
@@ -21,6 +21,7 @@ rapi::entries! {
     hub::hub_info => hub_info(hub);
     hub::hub_memory => hub_memory(hub);
     hub::hub_workers => hub_workers(hub);
+    hub::hub_deaths => hub_deaths(hub);
     hub::hub_has_worker => hub_has_worker(hub, id);
     hub::hub_dismiss => hub_dismiss(hub, id);
     hub::hub_close => hub_close(hub, exit);
@@ -72,6 +73,8 @@ rapi::entries! {
     daemon::daemon_run => daemon_run(
         url, direct, asyncdial, autoexit, idletime, walltime, maxtasks, attended, handlers, tempdir, tlscert
     );
+
+    daemon::task_attempt => task_attempt();
 
     session::session_snapshot => session_snapshot(
         options, search, output, messages, kind, libraries, numbers

@@ -1,13 +1,14 @@
 //! The session's hubs: opening, submitting, asking, closing.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use mirai_hub::{
-    Address, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags,
-    Welcome, Worker,
+    Address, Death, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task,
+    TaskFlags, Welcome, Worker,
 };
 
 use mirai_launcher::LaunchId;
@@ -197,7 +198,7 @@ pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> 
 
 /// Entry: submits a task; its pointer. `object` is what the daemon's evaluator gets, `shared` a part made by `hub_share`
 /// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` one of those in R/evaluate.R, `stream` the task's own seed or
-/// `NULL`. While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
+/// `NULL`, `retries` how often it may begin again after its daemon has died (`NULL` for never). While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_submit<'r>(
     scope: &'r Scope,
@@ -208,6 +209,7 @@ pub(crate) fn hub_submit<'r>(
     flags: Sexp<'r>,
     stream: Sexp<'r>,
     wait: Sexp<'r>,
+    retries: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let shared = if shared.is_null() {
         None
@@ -218,12 +220,14 @@ pub(crate) fn hub_submit<'r>(
     let flags = TaskFlags(flags.count(scope, "flags")? as u8);
     let stream = optional_seed(scope, stream, "stream")?;
     let wait = wait.flag(scope, "wait")?;
+    let retries = read_retries(scope, retries)?;
     let body = encode_task(scope, object, stream)?;
     let task = Task {
         body,
         shared,
         flags,
         timeout,
+        retries,
         to: None,
     };
     submit(scope, hub, task, wait)
@@ -316,6 +320,13 @@ pub(crate) fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Du
     Ok(millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()))
 }
 
+pub(crate) fn read_retries(scope: &Scope, retries: Sexp<'_>) -> Result<u32, Failure> {
+    if retries.is_null() {
+        return Ok(0);
+    }
+    Ok(u32::try_from(retries.count(scope, "retries")?).unwrap_or(u32::MAX))
+}
+
 /// Entry: submits an evaluation for each connected daemon, at least `min` of them, or with `NULL` for each connected one
 /// and, before its first task, for each that is to come; a list of tasks. While the queue is at
 /// its capacity this waits, then takes them all.
@@ -338,6 +349,7 @@ pub(crate) fn hub_everywhere<'r>(
         shared: None,
         flags: TaskFlags::EVERYWHERE,
         timeout,
+        retries: 0,
         to: None,
     };
     let hub = SessionHub::open(scope, hub)?;
@@ -437,7 +449,7 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         scope.integers(&integers(|worker| Some(worker.is_set_up.into())))?,
         scope.integers(&integers(|worker| Some(worker.is_away.into())))?,
         scope.integers(&integers(|worker| Some(worker.returns.into())))?,
-        peers(scope, &workers)?,
+        peers(scope, workers.iter().map(|worker| worker.peer))?,
     ];
     let names = [
         "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns", "address",
@@ -446,14 +458,58 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
 }
 
 /// Where daemons are; `"local"` for those that connect within the machine.
-fn peers<'r>(scope: &'r Scope, workers: &[Worker]) -> Result<Sexp<'r>, Failure> {
-    let text = |worker: &Worker| match worker.peer {
+fn peers<'r>(
+    scope: &'r Scope,
+    peers: impl Iterator<Item = Option<SocketAddr>>,
+) -> Result<Sexp<'r>, Failure> {
+    let text = |peer: Option<SocketAddr>| match peer {
         Some(peer) => peer.to_string(),
         None => "local".to_owned(),
     };
-    let texts: Vec<String> = workers.iter().map(text).collect();
+    let texts: Vec<String> = peers.map(text).collect();
     let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
     Ok(scope.strings(&texts)?)
+}
+
+/// Entry: the daemons that the hub has lost, as columns: when (seconds since 1970), number, process id, where, seconds since it
+/// joined, tasks done, the task it was at (its number and the number of the attempt), how it ended. What is unknown or not the
+/// case is `NA`.
+pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let deaths = SessionHub::open(scope, hub)?.deaths();
+    let integers = |value: fn(&Death) -> Option<u64>| -> Vec<i32> {
+        let integer = |number: u64| i32::try_from(number).ok();
+        let values = deaths.iter().map(value);
+        values
+            .map(|number| number.and_then(integer).unwrap_or(NA_INTEGER))
+            .collect()
+    };
+    let times: Vec<f64> = deaths
+        .iter()
+        .map(|death| death.at.duration_since(UNIX_EPOCH))
+        .map(|time| time.map_or(f64::NAN, |time| time.as_secs_f64()))
+        .collect();
+    let ages: Vec<f64> = deaths.iter().map(|death| death.age.as_secs_f64()).collect();
+    let reasons: Vec<&str> = deaths
+        .iter()
+        .map(|death| death.how.as_deref().unwrap_or("died"))
+        .collect();
+    let columns = [
+        scope.doubles(&times)?,
+        scope.integers(&integers(|death| Some(death.id.into())))?,
+        scope.integers(&integers(|death| death.pid.map(u64::from)))?,
+        peers(scope, deaths.iter().map(|death| death.peer))?,
+        scope.doubles(&ages)?,
+        scope.integers(&integers(|death| Some(death.done)))?,
+        scope.integers(&integers(|death| death.task.map(|(task, _)| task)))?,
+        scope.integers(&integers(|death| {
+            death.task.map(|(_, attempt)| attempt.into())
+        }))?,
+        scope.strings(&reasons)?,
+    ];
+    let names = [
+        "time", "id", "pid", "address", "age", "done", "task", "attempt", "reason",
+    ];
+    Ok(scope.named_list(&names, &columns)?)
 }
 
 /// Entry: whether the daemon of this number is connected.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
-    Context, DaemonEvent, LATE, LaunchError, LaunchRequest, Served, adopt_stdio as adopt,
-    give_up_tempdir as give_up, report_tempdir as report,
+    Context, DaemonEvent, ExitStatus, LATE, LaunchError, LaunchRequest, Served,
+    adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report,
 };
 use parking_lot::Mutex;
 
@@ -14,6 +14,7 @@ use crate::absent::{Absent, For, note_untold, with_output};
 use crate::failure::{Failure, coded_text};
 use crate::hub::{SessionHub, wait_until};
 use crate::launchers::{launcher, with_launcher};
+use crate::memory_kills::{kill_by_system, note_kills};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::sys::signals;
 
@@ -68,6 +69,7 @@ pub(crate) fn launch<'r>(
         ))
     })?;
     context.known_by(launcher());
+    note_kills();
     let launch = with_launcher(&package, |launcher| {
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
@@ -111,10 +113,12 @@ impl Watcher {
             DaemonEvent::Exited {
                 pid,
                 status,
+                peak,
                 command,
                 early,
                 ..
             } => {
+                self.hub.note_end(pid, end_text(status, peak));
                 // One that has been there is not absent: the hub knows what became of it.
                 if let Some(full) = self.hub.take_turned_away(pid) {
                     self.note(coded_text(ErrorCode::OUT_OF_FILES, &full), &command);
@@ -148,6 +152,23 @@ impl Watcher {
             self.hub.note_change();
         }
     }
+}
+
+/// How the process of a daemon has ended, after a word for the daemon.
+fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
+    let by_system = match status {
+        ExitStatus::Signal(9) => kill_by_system(),
+        _ => None,
+    };
+    let mut text = match (status, by_system) {
+        (_, Some(how)) => how.to_owned(),
+        (ExitStatus::Signal(_), None) => format!("was ended by {status}"),
+        (ExitStatus::Code(_) | ExitStatus::Unknown, None) => format!("ended with {status}"),
+    };
+    if let Some(bytes) = peak.filter(|bytes| *bytes > 0) {
+        text += &format!(", {} MB in memory at most", bytes.div_ceil(1_000_000));
+    }
+    text
 }
 
 fn late_text(pid: u32, is_starting: bool) -> String {

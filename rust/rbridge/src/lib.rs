@@ -26,6 +26,7 @@ mod launch;
 mod launchers;
 mod map;
 mod memory;
+mod memory_kills;
 mod payload;
 mod probe;
 mod promises;

@@ -10,7 +10,7 @@ use mirai_hub::{Hub, SharedPart, SubmitError, Task, TaskFlags, TaskHandle};
 use crate::absent::tell;
 use crate::batch::{Batch, Slots, r_number};
 use crate::failure::Failure;
-use crate::hub::{SessionHub, await_admission, read_timeout, refusal};
+use crate::hub::{SessionHub, await_admission, read_retries, read_timeout, refusal};
 use crate::memory;
 use crate::payload::{SMALL, push_seed};
 use crate::rapi::{Beside, Elements, Form, Preface, Scope, Sexp, pickle};
@@ -39,6 +39,7 @@ struct Common {
     shared: SharedPart,
     flags: TaskFlags,
     timeout: Option<Duration>,
+    retries: u32,
 }
 
 /// The tasks submitted so far: stopped when this is dropped, unless it is all of them and R has them.
@@ -74,6 +75,7 @@ pub(crate) fn hub_submit_map<'r>(
     timeout: Sexp<'r>,
     flags: Sexp<'r>,
     stream: Sexp<'r>,
+    retries: Sexp<'r>,
     form: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
@@ -81,6 +83,7 @@ pub(crate) fn hub_submit_map<'r>(
         shared: shared.handle::<SharedPart>(scope, "shared")?.clone(),
         flags: TaskFlags(flags.count(scope, "flags")? as u8),
         timeout: read_timeout(scope, timeout)?,
+        retries: read_retries(scope, retries)?,
     };
     let mut stream = optional_seed(scope, stream, "stream")?;
     let form = read_form(scope, form)?;
@@ -130,6 +133,7 @@ fn submit_all(
             shared: Some(common.shared.clone()),
             flags: common.flags,
             timeout: common.timeout,
+            retries: common.retries,
             to: None,
         });
         if waiting.len() == TASKS || bytes >= BYTES || i + 1 == units.len() {

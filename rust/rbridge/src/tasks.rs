@@ -91,6 +91,9 @@ pub(crate) fn value_of<'r>(scope: &'r Scope, task: &TaskHandle) -> Result<Sexp<'
         }
         Some(outcome) => {
             let value = scope.integer(outcome.code().map_or(0, ErrorCode::number))?;
+            if let Outcome::Lost(reason) = outcome {
+                scope.set_attr(value, c"reason", scope.string(reason)?)?;
+            }
             scope.set_class(value, &["errorValue", "try-error"])?;
             Ok(value)
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::daemons::Daemons;
+use crate::daemons::{Daemons, Stage};
 use crate::memory::{Held, Memory};
 use crate::queue::Queue;
 use crate::slab::Slot;
@@ -187,6 +187,12 @@ impl Scheduler {
         let slot = self.tasks.find(task.0);
         let open = slot.is_some_and(|slot| self.tasks[slot].settled() == Some(false));
         open && self.mode == Mode::Queue
+    }
+
+    /// Whether a daemon has said goodbye.
+    pub fn is_leaving(&self, daemon: DaemonId) -> bool {
+        let slot = self.daemons.find(daemon);
+        slot.is_some_and(|slot| self.daemons.get(slot).stage == Stage::Leaving)
     }
 
     /// What a daemon evaluates: the first of the tasks sent to it, once it is set up.

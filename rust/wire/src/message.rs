@@ -171,6 +171,8 @@ pub enum ToDaemon {
         shared: Option<u64>,
         /// For the evaluator.
         flags: TaskFlags,
+        /// Number of the attempt at this task, from 1.
+        attempt: u32,
     },
     /// Keep the payload: tasks refer to it.
     Shared {

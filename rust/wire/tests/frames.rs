@@ -75,13 +75,18 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
         any::<bool>()
             .prop_map(|hub_is_direct| ToDaemon::Refuse(RefuseReason::Mode { hub_is_direct })),
         Just(ToDaemon::Refuse(RefuseReason::Files)),
-        (any::<u64>(), any::<Option<u64>>(), any::<u8>()).prop_map(|(run, shared, flags)| {
-            ToDaemon::Task {
+        (
+            any::<u64>(),
+            any::<Option<u64>>(),
+            any::<u8>(),
+            any::<u32>()
+        )
+            .prop_map(|(run, shared, flags, attempt)| ToDaemon::Task {
                 run,
                 shared,
                 flags: TaskFlags(flags),
-            }
-        }),
+                attempt,
+            }),
         any::<u64>().prop_map(|id| ToDaemon::Shared { id }),
         any::<u64>().prop_map(|id| ToDaemon::Forget { id }),
         any::<u64>().prop_map(|run| ToDaemon::Cancel { run }),
@@ -262,6 +267,7 @@ fn every_message_fits_its_header() {
         run: u64::MAX,
         shared: Some(u64::MAX),
         flags: TaskFlags(u8::MAX),
+        attempt: u32::MAX,
     };
     assert!(encode_head(&largest, u64::MAX).len() < 64);
 }

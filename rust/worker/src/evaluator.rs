@@ -11,6 +11,8 @@ pub struct Task<'a> {
     pub part: Option<u64>,
     /// Flags that were submitted.
     pub flags: TaskFlags,
+    /// How many workers have begun it, this one included: the others have died.
+    pub attempt: u32,
 }
 
 /// How an evaluation ended.

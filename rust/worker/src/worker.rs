@@ -192,11 +192,17 @@ impl Service<'_> {
                 Next::End => return Ok(End::HubGone),
             };
             match message {
-                ToDaemon::Task { run, shared, flags } => {
+                ToDaemon::Task {
+                    run,
+                    shared,
+                    flags,
+                    attempt,
+                } => {
                     let task = Task {
                         body: &payload,
                         part: shared,
                         flags,
+                        attempt,
                     };
                     let lost = lost || shared.is_some_and(|id| self.lost_parts.contains(&id));
                     let last = match self.evaluate(run, (!lost).then_some(task)) {

@@ -1,5 +1,6 @@
 //! What the fork server and its program need of Linux.
 
+use crate::event::ExitStatus;
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
@@ -7,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 
 /// Splits the process in two. `None` in the copy.
 ///
@@ -164,5 +166,31 @@ fn argument_area() -> io::Result<(usize, usize)> {
     match (next(), next()) {
         (Some(start), Some(end)) if start != 0 && start <= end => Ok((start, end)),
         _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// How a child has ended, if it has, and how many bytes it had in memory at most. It is a zombie no more then.
+pub(crate) fn reap(child: Pid) -> Result<Option<(ExitStatus, u64)>, Errno> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both are written before they are read, and plain numbers in any case.
+    let (reaped, usage) = unsafe {
+        let child = child.as_raw_nonzero().get();
+        let reaped = libc::wait4(child, &mut status, libc::WNOHANG, usage.as_mut_ptr());
+        (reaped, usage.assume_init())
+    };
+    match reaped {
+        0 => Ok(None),
+        pid if pid > 0 => {
+            let kilobytes = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+            let status = std::process::ExitStatus::from_raw(status);
+            let status = match (status.code(), status.signal()) {
+                (Some(code), _) => ExitStatus::Code(code),
+                (_, Some(signal)) => ExitStatus::Signal(signal),
+                _ => ExitStatus::Unknown,
+            };
+            Ok(Some((status, kilobytes * 1024)))
+        }
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::CHILD)),
     }
 }
