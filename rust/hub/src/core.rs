@@ -405,7 +405,7 @@ impl Core {
             };
             links.data.queue(&welcome, settings);
             work.flush.push(Arc::clone(&links.data));
-            let member = Member::new(number, links, ticket);
+            let member = Member::new(number, links, ticket, Instant::now());
             let seat = Seat {
                 daemon: id,
                 connection: member.connection,
@@ -745,7 +745,7 @@ impl State {
         let task = self.scheduler.daemon_task(daemon);
         let open = task.and_then(|(task, _)| self.tasks.get(task.index()));
         let task = open.map(|open| (open.cell.number(), open.attempts));
-        Some(member.death(task, how))
+        Some(member.death(task, how, Instant::now()))
     }
 
     fn open(
@@ -828,7 +828,7 @@ impl State {
                     loss = Loss::StayedAway(*grace);
                     if let Some(member) = members.remove(daemon.index()) {
                         numbers.remove(&member.number);
-                        deaths.push(member.death(None, Some(loss.how())));
+                        deaths.push(member.death(None, Some(loss.how()), now));
                         work.forgotten.push(member);
                     }
                 }

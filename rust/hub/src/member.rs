@@ -86,7 +86,12 @@ impl Links {
 }
 
 impl Member {
-    pub(crate) fn new(number: u32, links: Links, ticket: Option<ReturnTicket>) -> Member {
+    pub(crate) fn new(
+        number: u32,
+        links: Links,
+        ticket: Option<ReturnTicket>,
+        now: Instant,
+    ) -> Member {
         Member {
             number,
             links,
@@ -95,7 +100,7 @@ impl Member {
             connection: 0,
             is_away: false,
             is_dismissed: false,
-            joined: Instant::now(),
+            joined: now,
             returning: ticket
                 .filter(|ticket| ticket.grace > 0)
                 .map(|ticket| Returning {
@@ -176,13 +181,18 @@ impl Member {
     }
 
     /// The death of the daemon, of which `how` is known.
-    pub(crate) fn death(&self, task: Option<(u64, u32)>, how: Option<String>) -> Death {
+    pub(crate) fn death(
+        &self,
+        task: Option<(u64, u32)>,
+        how: Option<String>,
+        now: Instant,
+    ) -> Death {
         Death {
             at: SystemTime::now(),
             id: self.number,
             pid: self.links.pid,
             peer: self.links.peer,
-            age: self.joined.elapsed(),
+            age: now.saturating_duration_since(self.joined),
             done: self.workload.done(),
             task,
             how,

@@ -132,6 +132,7 @@ fn live(limited: impl FnOnce(&mut WorkerOptions), tasks: &[(u64, u32)]) -> Life 
             run: *run,
             shared: None,
             flags: TaskFlags::default(),
+            attempt: 1,
         };
         unread.extend(encode_head(&message, 4));
         unread.extend(seconds.to_be_bytes());
