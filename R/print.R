@@ -2,16 +2,38 @@
 
 # One that was saved before it had resolved is of no use elsewhere, but that is for those to say who ask for its value.
 print.mirai <- function(x, ...) {
-  pending <- tryCatch(is_pending(x), error = function(e) NA)
-  cat(sprintf("< mirai [%s] >\n", if (is.na(pending)) "of another session" else if (pending) "" else "$data"))
+  progress <- tryCatch(progress_of(x), error = function(e) NA)
+  cat(sprintf("< mirai [%s] >\n", if (is.na(progress)) "of another session" else
+    switch(progress, pending = "", failed = "error", "$data")))
   invisible(x)
 }
 
 print.mirai_map <- function(x, ...) {
-  pending <- tryCatch(checked(.Call(wrap__mirai_pending, unclass(x))), error = function(e) NA)
-  cat(if (is.na(pending)) sprintf("< mirai map [%d, of another session] >\n", length(x)) else
-    sprintf("< mirai map [%d/%d] >\n", length(x) - pending, length(x)))
+  progress <- tryCatch(vapply(unclass(x), progress_of, "", USE.NAMES = FALSE), error = function(e) NA)
+  if (anyNA(progress)) {
+    cat(sprintf("< mirai map [%d, of another session] >\n", length(x)))
+    return(invisible(x))
+  }
+  failed <- which(progress == "failed")
+  cat(sprintf("< mirai map [%d/%d%s] >\n", sum(progress != "pending"), length(x), failed_text(failed)))
   invisible(x)
+}
+
+# `pending`, `failed` or `done`: a value is not made for that.
+progress_of <- function(m) {
+  task <- attr(m, "task", TRUE)
+  if (is.null(task)) return(if (is_error_value(attr(m, "value", TRUE))) "failed" else "done")
+  state <- .Call(wrap__task_state, task)
+  if (!is.integer(state)) raise_failure(state, NULL)
+  if (state == 0L) "pending" else if (state == 1L) "done" else "failed"
+}
+
+most_failed_shown <- 5L
+
+failed_text <- function(failed) {
+  if (!length(failed)) return("")
+  shown <- failed[seq_len(min(length(failed), most_failed_shown))]
+  sprintf(", %d failed: %s%s", length(failed), paste(shown, collapse = ", "), if (length(failed) > most_failed_shown) ", ..." else "")
 }
 
 print_unresolved_value <- function(x, ...) {
@@ -48,7 +70,43 @@ register_shared_methods <- function() {
 
 print.miraiError <- function(x, ...) {
   cat("'miraiError' chr ", as.vector(x), "\n", sep = "")
+  hint <- missing_hint(attr(x, "message", TRUE))
+  if (!is.null(hint)) cat(hint, "\n", sep = "")
   invisible(x)
+}
+
+# What to write where a daemon lacks what this session has. R's messages are known in its language only where the daemon has the
+# same one.
+missing_hint <- function(message) {
+  if (!is_string(message)) return()
+  name <- name_in(message, "object '%s' not found", "^object ['\u2018](.*)['\u2019] not found$")
+  if (!is.null(name)) {
+    if (exists(name, envir = globalenv(), inherits = FALSE))
+      return(sprintf("This session has `%1$s`, but it was not sent along: `mirai(..., %1$s = %1$s)`.", name))
+    return(package_hint(name, "any"))
+  }
+  name <- name_in(message, "could not find function \"%s\"", "^could not find function \"(.*)\"$")
+  if (is.null(name)) return()
+  if (exists(name, envir = globalenv(), mode = "function", inherits = FALSE))
+    return(sprintf("This session has `%1$s()`, but it was not sent along: `mirai(..., %1$s = %1$s)`.", name))
+  package_hint(name, "function")
+}
+
+# The name in a message of R's, in this session's language or in English.
+name_in <- function(message, text, english) {
+  translated <- strsplit(gettext(text, domain = "R"), "%s", fixed = TRUE)[[1L]]
+  if (length(translated) == 2L && startsWith(message, translated[1L]) && endsWith(message, translated[2L]))
+    return(substr(message, nchar(translated[1L]) + 1L, nchar(message) - nchar(translated[2L])))
+  if (grepl(english, message)) sub(english, "\\1", message)
+}
+
+# Of an object of a package that is attached here.
+package_hint <- function(name, mode) {
+  if (!exists(name, mode = mode)) return()
+  where <- Filter(function(place) exists(name, envir = as.environment(place), mode = mode, inherits = FALSE), search())
+  package <- sub("^package:", "", grep("^package:", where, value = TRUE))
+  if (length(package)) sprintf(
+    "It is in package %1$s, which is not attached on the daemon: `%1$s::%2$s`, or `everywhere(library(%1$s))`.", package[1L], name)
 }
 
 print.miraiInterrupt <- function(x, ...) {

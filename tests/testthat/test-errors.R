@@ -254,3 +254,40 @@ test_that("a result that cannot be serialised is an error of that task alone", {
 })
 
 daemons(0)
+
+test_that("what a task lacks and this session has is named, with what to write", {
+  local_pool(1)
+  assign("mirai_test_x", 1, envir = globalenv())
+  assign("mirai_test_f", function() 1, envir = globalenv())
+  on.exit(rm(mirai_test_x, mirai_test_f, envir = globalenv()))
+  expect_output(print(value(mirai(mirai_test_x + 1))),
+                "not found\nThis session has `mirai_test_x`, but it was not sent along: `mirai(..., mirai_test_x = mirai_test_x)`.",
+                fixed = TRUE)
+  expect_output(print(value(mirai(mirai_test_f()))),
+                "This session has `mirai_test_f()`, but it was not sent along: `mirai(..., mirai_test_f = mirai_test_f)`.",
+                fixed = TRUE)
+  suppressPackageStartupMessages(library(splines))
+  on.exit(detach("package:splines"), add = TRUE)
+  expect_output(print(value(mirai(ns(1:5)))), "`splines::ns`, or `everywhere(library(splines))`.", fixed = TRUE)
+  # Nothing where there is nothing to say.
+  expect_identical(capture.output(print(value(mirai(mirai_test_none)))),
+                   "'miraiError' chr Error: object 'mirai_test_none' not found")
+  expect_length(capture.output(print(value(mirai(stop("object 'a' not found at all"))))), 1L)
+})
+
+test_that("printing tells what has failed", {
+  local_pool(1)
+  m <- mirai(stop("no"))
+  call_mirai(m)
+  expect_output(print(m), "< mirai [error] >", fixed = TRUE)
+  value(m)
+  expect_output(print(m), "< mirai [error] >", fixed = TRUE)
+  x <- mirai_map(1:8, function(i) if (i %in% c(3, 5)) stop("odd") else i)
+  call_mirai(x)
+  expect_output(print(x), "< mirai map [8/8, 2 failed: 3, 5] >", fixed = TRUE)
+  x <- mirai_map(1:8, function(i) stop("all"))
+  call_mirai(x)
+  expect_output(print(x), "< mirai map [8/8, 8 failed: 1, 2, 3, 4, 5, ...] >", fixed = TRUE)
+  daemons(sync = TRUE)
+  expect_output(print(mirai(stop("no"))), "< mirai [error] >", fixed = TRUE)
+})
