@@ -47,6 +47,8 @@ warn_of_absence <- function(missed, count, reason, command) {
                    if (count == 1L) "a task" else sprintf("%d tasks", count), if (count == 1L) "is" else "are"),
     launch = sprintf("%d launched daemon%s: ", count, if (count == 1L) " is late" else "s are late"),
     lost = "daemons are lost: ",
+    died = "a daemon has died: ",
+    `given-up` = "the pool does not heal any more: ",
     elsewhere = return(message("mirai: ", reason))
   )
   text <- paste0("mirai: ", text, reason, if (nzchar(command)) paste0("\nThe command was: ", command))

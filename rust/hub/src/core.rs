@@ -35,6 +35,7 @@ use crate::deaths::{Death, Deaths};
 use crate::link::Link;
 use crate::member::{Links, Member, Seat};
 use crate::options::BreakTimes;
+use crate::presence::{Presence, PresenceListener};
 use crate::reactor::{Reactor, after, is_inside};
 use crate::task::{PartOwner, SharedPart};
 use crate::timer::Timer;
@@ -51,6 +52,7 @@ pub(crate) struct Core {
     /// Waited for under `state`; signalled without it, after queued bytes may have fallen.
     room: Condvar,
     welcome: Mutex<Option<Welcome>>,
+    listener: Mutex<Option<PresenceListener>>,
     /// Weak, as the reactor's tasks own this.
     reactor: Weak<Reactor>,
     pub timer: Timer,
@@ -77,6 +79,10 @@ struct State {
     /// Likewise those that were turned away for want of descriptors.
     turned_away: HashMap<u32, OutOfFiles>,
     deaths: Deaths,
+    /// Number of reports received.
+    reports: u64,
+    /// Why no daemon will come any more.
+    given_up: Option<String>,
     changes: u64,
     is_closed: bool,
     /// How long a daemon whose connection broke may stay away.
@@ -185,6 +191,8 @@ struct Work {
     forgotten: Vec<Member>,
     /// Connections that others have taken the place of.
     replaced: Vec<Links>,
+    /// For the listener.
+    presence: Vec<Presence>,
 }
 
 impl Work {
@@ -230,6 +238,8 @@ impl Core {
             joined: HashSet::new(),
             turned_away: HashMap::new(),
             deaths: Deaths::default(),
+            reports: 0,
+            given_up: None,
             changes: 0,
             is_closed: false,
             grace: times.grace,
@@ -241,6 +251,7 @@ impl Core {
             presence: Condvar::new(),
             room: Condvar::new(),
             welcome: Mutex::new(welcome),
+            listener: Mutex::new(None),
             reactor,
             timer: Timer::new(),
             stop: Notify::new(),
@@ -267,12 +278,48 @@ impl Core {
         let mut work = Work::default();
         let result = change(&mut self.state.lock(), &self.timer, &mut work);
         let has_forgotten = !work.forgotten.is_empty();
+        let presence = std::mem::take(&mut work.presence);
         self.room.notify_all();
         work.finish();
+        self.tell_listener(presence);
         if has_forgotten {
             self.note_change();
         }
         result
+    }
+
+    fn tell_listener(&self, presence: Vec<Presence>) {
+        if presence.is_empty() {
+            return;
+        }
+        let listener = self.listener.lock().clone();
+        if let Some(listener) = listener {
+            for presence in presence {
+                let _ = guarded("the listener to daemons", || listener(presence));
+            }
+        }
+    }
+
+    pub(crate) fn listen(&self, listener: PresenceListener) {
+        *self.listener.lock() = Some(listener);
+    }
+
+    /// No daemon will come any more, for this reason: what waits is lost while there is none.
+    pub(crate) fn give_up(&self, reason: String) {
+        self.with_state(|state, timer, work| {
+            state.given_up = Some(reason);
+            state.handle(timer, work, Event::NoDaemonsExpected, None);
+        });
+        self.note_change();
+    }
+
+    /// Daemons are launched again.
+    pub(crate) fn expect_daemons(&self) {
+        self.with_state(|state, timer, work| {
+            if state.given_up.take().is_some() {
+                state.handle(timer, work, Event::DaemonsExpected, None);
+            }
+        });
     }
 
     pub(crate) fn submit(self: &Arc<Self>, task: Task) -> Result<Arc<Cell>, SubmitError> {
@@ -396,6 +443,9 @@ impl Core {
             if state.is_closed {
                 return None;
             }
+            work.presence.push(Presence::Joined {
+                launched: links.is_launched,
+            });
             state.last_daemon += 1;
             let number = state.last_daemon;
             state.joined.extend(links.pid);
@@ -470,6 +520,7 @@ impl Core {
                 member.workload.ended(now);
             }
             let event = Event::TaskEnded { daemon, run, last };
+            state.reports += 1;
             state.handle(timer, work, event, Some(Report { end, payload }));
             if let Some(member) = state.members.get_mut(daemon.index())
                 && state.scheduler.daemon_task(daemon).is_some()
@@ -603,6 +654,8 @@ impl Core {
         for member in members.values_mut() {
             member.end(exit);
         }
+        let listener = self.listener.lock().take();
+        drop(listener);
         self.stop.notify_one();
         self.note_change();
     }
@@ -730,9 +783,15 @@ impl State {
         if let Some(member) = self.members.remove(daemon.index()) {
             self.numbers.remove(&member.number);
         }
-        if let Some(death) = death {
-            self.deaths.push(death);
-        }
+        let presence = match death {
+            Some(death) => {
+                self.deaths.push(death.clone());
+                let reports = self.reports;
+                Presence::Died { death, reports }
+            }
+            None => Presence::Left,
+        };
+        work.presence.push(presence);
     }
 
     /// The death of a daemon, unless it was to leave.
@@ -786,6 +845,8 @@ impl State {
             numbers,
             grace,
             deaths,
+            reports,
+            given_up,
             ..
         } = self;
         let now = Instant::now();
@@ -828,7 +889,10 @@ impl State {
                     loss = Loss::StayedAway(*grace);
                     if let Some(member) = members.remove(daemon.index()) {
                         numbers.remove(&member.number);
-                        deaths.push(member.death(None, Some(loss.how()), now));
+                        let death = member.death(None, Some(loss.how()), now);
+                        deaths.push(death.clone());
+                        let reports = *reports;
+                        work.presence.push(Presence::Died { death, reports });
                         work.forgotten.push(member);
                     }
                 }
@@ -839,7 +903,10 @@ impl State {
                         {
                             death.task = Some((open.cell.number(), open.attempts));
                         }
-                        let outcome = outcome(how, report.take(), &loss, open.attempts);
+                        let outcome = match (how, &*given_up) {
+                            (Settled::Abandoned, Some(reason)) => Outcome::Lost(reason.clone()),
+                            _ => outcome(how, report.take(), &loss, open.attempts),
+                        };
                         work.settle.push((Arc::clone(&open.cell), outcome));
                     }
                 }
@@ -948,7 +1015,7 @@ fn outcome(how: Settled, report: Option<Report>, loss: &Loss, attempts: u32) -> 
             "{loss}; so did those of {} before, at which it was tried",
             attempts - 1
         )),
-        (Settled::Lost | Settled::Ended, _) => Outcome::Lost(loss.to_string()),
+        (Settled::Lost | Settled::Abandoned | Settled::Ended, _) => Outcome::Lost(loss.to_string()),
         (Settled::Reset, _) => Outcome::Reset,
     }
 }

@@ -17,7 +17,7 @@ use crate::options::{BreakTimes, HubOptions};
 use crate::reactor::Reactor;
 use crate::refusals::{Refusals, Refused};
 use crate::task::SharedPart;
-use crate::{Death, HubError, SubmitError, Task, Worker, daemons};
+use crate::{Death, HubError, PresenceListener, SubmitError, Task, Worker, daemons};
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
 pub struct Hub {
@@ -68,6 +68,17 @@ impl HubHandle {
     /// Wakes those who [wait for a change](Hub::wait_change).
     pub fn note_change(&self) {
         self.0.note_change();
+    }
+
+    /// No daemon will come any more, for this reason: tasks that wait while none is connected are lost, until
+    /// [`expect_daemons`](Self::expect_daemons).
+    pub fn give_up(&self, reason: String) {
+        self.0.give_up(reason);
+    }
+
+    /// Daemons are launched, so that tasks may wait for them.
+    pub fn expect_daemons(&self) {
+        self.0.expect_daemons();
     }
 
     /// As [`Hub::counts`].
@@ -237,6 +248,12 @@ impl Hub {
     /// The connected daemons, in the order in which they joined.
     pub fn workers(&self) -> Vec<Worker> {
         self.core.workers()
+    }
+
+    /// Has the listener told of daemons that come and go from now on, until the hub is closed. It takes the place of an
+    /// earlier one.
+    pub fn listen(&self, listener: PresenceListener) {
+        self.core.listen(listener);
     }
 
     /// The last hundred daemons that have gone without being told to, and without a goodbye.

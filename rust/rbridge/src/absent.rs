@@ -105,23 +105,29 @@ pub(crate) enum For {
     Launch,
     /// The tasks of daemons that had come: what they came by has ended.
     Lost,
+    /// A task, or nothing, in a pool that heals: a daemon of it has died.
+    Died,
+    /// The tasks of a pool that does not heal any more.
+    GivenUp,
     /// Nothing yet: daemons on other machines have not come so far.
     Elsewhere,
 }
 
 impl For {
-    const ALL: [(For, &str); 5] = [
+    const ALL: [(For, &str); 7] = [
         (For::Pool, "pool"),
         (For::Task, "task"),
         (For::Launch, "launch"),
         (For::Lost, "lost"),
+        (For::Died, "died"),
+        (For::GivenUp, "given-up"),
         (For::Elsewhere, "elsewhere"),
     ];
 }
 
 /// What R has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for
 /// it: a forked child may find it locked for good.
-static UNTOLD: Mutex<[Vec<Reason>; 5]> = Mutex::new([const { Vec::new() }; 5]);
+static UNTOLD: Mutex<[Vec<Reason>; 7]> = Mutex::new([const { Vec::new() }; 7]);
 
 /// The process that has something untold; 0 for none.
 static HAS_UNTOLD: AtomicU32 = AtomicU32::new(0);

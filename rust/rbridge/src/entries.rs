@@ -1,8 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, collecting, cookie, daemon, errands, failure, flags, http, hub, launch, map,
-    probe, promises, rapi, rng, session, shadows, tasks,
+    absent, access, collecting, cookie, daemon, errands, failure, flags, healing, http, hub,
+    launch, map, probe, promises, rapi, rng, session, shadows, tasks,
 };
 
 rapi::entries! {
@@ -57,6 +57,7 @@ rapi::entries! {
     shadows::shadows_expect => shadows_expect(shadows, task);
 
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
+    healing::hub_heal => hub_heal(hub, n, call, libpaths, package_path);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
     errands::run_errands => run_errands(hub, lines, counts, is_session, forwards, is_awaited);
     errands::follow_requests => follow_requests(hub, n, said, failed, command);

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::absent::{Absent, tell};
 use crate::access::{Asked, access};
 use crate::failure::Failure;
+use crate::healing::{Healer, News};
 use crate::launchers::{launcher, withdraw};
 use crate::memory;
 use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
@@ -37,6 +38,8 @@ pub(crate) struct SessionHub {
     pub is_single: bool,
     /// Launched daemons that will never come.
     pub absent: Arc<Mutex<Absent>>,
+    /// Where the pool heals.
+    pub healer: RefCell<Option<Healer>>,
     /// The credentials that daemons have to show, as text; empty for none.
     credentials: String,
 }
@@ -62,6 +65,13 @@ impl SessionHub {
             .ok_or_else(|| Failure::coded(ErrorCode::CLOSED))
     }
 
+    /// Ends the thread by which the pool heals.
+    fn end_healing(&self) {
+        if let Some(healer) = self.healer.take() {
+            healer.tell(News::Closed);
+        }
+    }
+
     /// Notes a launch for this hub. Those of a hub of mode "single" are not kept: it is closed with the process.
     pub(crate) fn note_launch(&self, launch: LaunchId) {
         if !self.is_single {
@@ -74,6 +84,7 @@ impl Drop for SessionHub {
     fn drop(&mut self) {
         // Where the garbage collector runs, no entry is at work with it.
         if let Some(hub) = self.hub.get_mut().take().and_then(Rc::into_inner) {
+            self.end_healing();
             withdraw(&self.launches.take(), &hub);
             // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
             let close = move || drop(hub);
@@ -158,6 +169,7 @@ pub(crate) fn hub_open<'r>(
         launches: RefCell::default(),
         is_single: mode == Mode::Single,
         absent: Arc::default(),
+        healer: RefCell::default(),
         credentials,
     };
     Ok(scope.pointer(session_hub, None)?)
@@ -545,6 +557,7 @@ pub(crate) fn hub_close<'r>(
     let open = session_hub.hub.take();
     if let Some(hub) = open {
         hub.close(exit);
+        session_hub.end_healing();
         withdraw(&session_hub.launches.take(), &hub);
     }
     Ok(scope.null())

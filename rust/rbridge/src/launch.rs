@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold, with_output};
 use crate::failure::{Failure, coded_text};
+use crate::healing::{Healer, News};
 use crate::hub::{SessionHub, wait_until};
 use crate::launchers::{launcher, with_launcher};
 use crate::memory_kills::{kill_by_system, note_kills};
@@ -42,17 +43,16 @@ pub(crate) fn launch<'r>(
     is_awaited: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let daemons = calls.strings(scope, "calls")?;
-    let libpaths = libpaths
-        .strings(scope, "libpaths")?
-        .into_iter()
-        .map(PathBuf::from)
-        .collect();
-    let package = PathBuf::from(package_path.string(scope, "package_path")?);
     let is_awaited = is_awaited.flag(scope, "is_awaited")?;
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
 
     check_room_for(daemons.len() as u64).map_err(out_of_files)?;
+    let (context, package) = captured(scope, libpaths, package_path)?;
+    let healer = session_hub.healer.borrow().clone();
+    if let Some(healer) = &healer {
+        healer.tell(News::Launching(daemons.len() as u64));
+    }
     let ticket = Ticket {
         before: hub.counts().cumulative,
         absent: Arc::default(),
@@ -62,7 +62,28 @@ pub(crate) fn launch<'r>(
         absent: [Arc::clone(&ticket.absent), Arc::clone(&session_hub.absent)],
         is_awaited,
         is_single: session_hub.is_single,
+        healer,
     };
+    let launch = with_launcher(&package, |launcher| {
+        let request = LaunchRequest { context, daemons };
+        launcher.launch(request, Arc::new(move |event| watcher.take(event)))
+    })??;
+    session_hub.note_launch(launch);
+    Ok(scope.pointer(ticket, None)?)
+}
+
+/// What daemons start from: the state that the session has now, and the folder of the package.
+pub(crate) fn captured<'r>(
+    scope: &'r Scope,
+    libpaths: Sexp<'r>,
+    package_path: Sexp<'r>,
+) -> Result<(Context, PathBuf), Failure> {
+    let libpaths = libpaths
+        .strings(scope, "libpaths")?
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    let package = PathBuf::from(package_path.string(scope, "package_path")?);
     let mut context = Context::capture(libpaths, installed(&package)).map_err(|error| {
         Failure::error(format!(
             "daemons cannot start in the working directory: {error}"
@@ -70,12 +91,7 @@ pub(crate) fn launch<'r>(
     })?;
     context.known_by(launcher());
     note_kills();
-    let launch = with_launcher(&package, |launcher| {
-        let request = LaunchRequest { context, daemons };
-        launcher.launch(request, Arc::new(move |event| watcher.take(event)))
-    })??;
-    session_hub.note_launch(launch);
-    Ok(scope.pointer(ticket, None)?)
+    Ok((context, package))
 }
 
 fn out_of_files(error: OutOfFiles) -> Failure {
@@ -97,6 +113,7 @@ struct Watcher {
     absent: [Arc<Mutex<Absent>>; 2],
     is_awaited: bool,
     is_single: bool,
+    healer: Option<Healer>,
 }
 
 impl Watcher {
@@ -138,6 +155,9 @@ impl Watcher {
 
     fn note(&self, reason: String, command: &str) {
         log::debug!("a launched daemon does not come: {reason}");
+        if let Some(healer) = &self.healer {
+            healer.tell(News::Missed(reason.clone()));
+        }
         for absent in &self.absent {
             absent.lock().note(&reason, command);
         }
@@ -155,7 +175,7 @@ impl Watcher {
 }
 
 /// How the process of a daemon has ended, after a word for the daemon.
-fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
+pub(crate) fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
     let by_system = match status {
         ExitStatus::Signal(9) => kill_by_system(),
         _ => None,

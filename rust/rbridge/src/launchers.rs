@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::path::Path;
 use std::process;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use mirai_hub::Hub;
 use mirai_launcher::{LaunchId, Launcher, LauncherConfig};
@@ -22,7 +22,7 @@ pub(crate) fn launcher() -> u64 {
 /// The launcher of this process, made at the first launch; with the process that it belongs to. Locked on R's thread only: a
 /// forked child would find it locked for good by a thread that it has not. Nothing of R's runs meanwhile, hence no garbage
 /// collection, which may drop a hub.
-static LAUNCHER: Mutex<Option<(u32, Launcher)>> = Mutex::new(None);
+static LAUNCHER: Mutex<Option<(u32, Arc<Launcher>)>> = Mutex::new(None);
 
 /// Gives up daemons of a hub that have not joined it, and the R that starts for them.
 pub(crate) fn withdraw(launches: &[LaunchId], hub: &Hub) {
@@ -36,7 +36,7 @@ pub(crate) fn withdraw(launches: &[LaunchId], hub: &Hub) {
 
 pub(crate) fn with_launcher<T>(
     package: &Path,
-    act: impl FnOnce(&Launcher) -> T,
+    act: impl FnOnce(&Arc<Launcher>) -> T,
 ) -> Result<T, Failure> {
     let mut launcher = LAUNCHER.lock();
     // A forked child has a copy of its parent's, which is of no use to it.
@@ -48,7 +48,7 @@ pub(crate) fn with_launcher<T>(
                 .ok_or_else(|| Failure::error("the environment variable R_HOME is not set"))?;
             let mut config = LauncherConfig::new(home);
             config.binary = Some(package.join("bin/mirai-daemon"));
-            launcher.insert((process::id(), Launcher::new(config)))
+            launcher.insert((process::id(), Arc::new(Launcher::new(config))))
         }
     };
     Ok(act(launcher))

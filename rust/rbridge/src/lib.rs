@@ -20,6 +20,7 @@ mod errands;
 mod failure;
 mod flags;
 mod follow;
+mod healing;
 mod http;
 mod hub;
 mod launch;

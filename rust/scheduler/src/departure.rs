@@ -70,7 +70,7 @@ impl Scheduler {
         let waits = |slot: &Slot| matches!(self.tasks[*slot].phase, Phase::Waiting { .. });
         let waiting: Vec<Slot> = self.tasks.slots().filter(waits).collect();
         for slot in waiting {
-            self.drop_waiting(slot, Settled::Lost);
+            self.drop_waiting(slot, Settled::Abandoned);
         }
         self.queue.advance();
     }

@@ -69,6 +69,8 @@ pub enum Settled {
     Cancelled,
     /// Its daemon died or, for an evaluation of `everywhere()`, went away before it was handed over.
     Lost,
+    /// It waited, and no daemon will come: see [`Event::NoDaemonsExpected`](crate::Event::NoDaemonsExpected).
+    Abandoned,
     /// The pool was reset.
     Reset,
 }

@@ -150,7 +150,7 @@ impl Model {
         let mut waiting = self.waiting();
         waiting.sort_by_key(|task| task.index());
         for task in waiting {
-            self.finish(task, Settled::Lost);
+            self.finish(task, Settled::Abandoned);
         }
     }
 

@@ -108,11 +108,11 @@ fn without_daemons_to_come_what_waits_is_lost_and_what_is_submitted() {
     pool.expect([
         settle(a, Settled::Lost),
         release(a),
-        settle(b, Settled::Lost),
+        settle(b, Settled::Abandoned),
         release(b),
     ]);
     let c = pool.submit();
-    pool.expect([settle(c, Settled::Lost), release(c)]);
+    pool.expect([settle(c, Settled::Abandoned), release(c)]);
     pool.event(Event::DaemonsExpected);
     let d = pool.submit();
     pool.expect_nothing();

@@ -1,0 +1,27 @@
+//! Who comes and who goes, for those who keep a pool at its size.
+
+use std::sync::Arc;
+
+use crate::Death;
+
+/// What has happened to a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It has joined.
+    Joined {
+        /// The launcher that the hub knows has started it.
+        launched: bool,
+    },
+    /// It has left, as was to be expected.
+    Left,
+    /// It has died.
+    Died {
+        /// What is known of it.
+        death: Death,
+        /// Number of reports that the hub has received so far, from all daemons.
+        reports: u64,
+    },
+}
+
+/// Is told of daemons, on the thread that notices and without any lock. It must return quickly.
+pub type PresenceListener = Arc<dyn Fn(Presence) + Send + Sync>;
