@@ -49,7 +49,7 @@ test_that("daemons that leave by themselves are not replaced", {
 
 test_that("what is replayed is there before the first task of a replacement", {
   local_pool(1, heal = TRUE)
-  value(everywhere(prepared <- TRUE, .replay = TRUE))
+  value(everywhere(NULL, prepared = TRUE, .replay = TRUE))
   suppressWarnings({
     expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
     expect_true(value(mirai(prepared)))
