@@ -36,6 +36,8 @@ new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, argume
     seed = seed,
     seeded = !is.null(seed),
     stream = stream,
+    # How often a task may be tried again; NULL for never.
+    retries = NULL,
     # To nanonext, see nanonext.R, and the span of daemons(), see otel.R; if these were asked for.
     bridge = NULL,
     span = NULL,
