@@ -25,7 +25,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
 
   .args <- as.list(.args)
   # What all tasks have in common travels once to each daemon.
-  shared <- list(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
+  shared <- new_shared_part(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
   mirai <- submit_units(pool, units, share(pool, shared, call), .timeout, retries, call)
   if (!is.null(callbacks)) add_callbacks(mirai, callbacks)
   invisible(structure(mirai, names = units$names, class = "mirai_map"))

@@ -125,9 +125,9 @@ warn_of_no_daemons <- function(.compute, frame, call) {
 
 mirai_class <- c("mirai", "recvAio")
 
-# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`, and so is `value`, which is NULL until that. The task is an attribute
-# until the value has been read; then it goes, with the bytes that it holds, and the value is one. The tasks of a map share
-# theirs, where the attribute `id` says which one is meant; so native calls are given the mirai.
+# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`, and so is `value`, which is NULL until
+# that. The task is an attribute until the value has been read; then it goes, with the bytes that it holds, and the value is
+# one. The tasks of a map share theirs, where the attribute `id` says which one is meant; so native calls are given the mirai.
 new_mirai <- function(task) {
   if (is.list(task)) return(settled_mirai(task))
   m <- .Call(wrap__mirai_new, task, mirai_form)
