@@ -209,7 +209,7 @@ test_that("mirai of a map go each their own way", {
   expect_identical(unname(c(stop_mirai(x[2]), stop_mirai(x$b), stop_mirai(list(1, x$b)))), c(TRUE, FALSE, FALSE, FALSE))
   expect_identical(race_mirai(x), 2L)
   expect_identical(c(unresolved(x), unresolved(x$b), unresolved(x$c)), c(TRUE, FALSE, TRUE))
-  expect_identical(printed(x), "< mirai map [1/3] >")
+  expect_identical(printed(x), "< mirai map [1/3, 1 failed: 2] >")
   expect_identical(sort(vapply(c(x, y), attr, 0L, "id")), vapply(c(x, y), attr, 0L, "id"))
   for (h in held) h$open()
   expect_identical(list(value(x$c), x$c$data, y[[2]][]), list(30, 30, 5L))
