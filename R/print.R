@@ -82,13 +82,13 @@ missing_hint <- function(message) {
   name <- name_in(message, "object '%s' not found", "^object ['\u2018](.*)['\u2019] not found$")
   if (!is.null(name)) {
     if (exists(name, envir = globalenv(), inherits = FALSE))
-      return(sprintf("This session has `%1$s`, but it was not sent along: `mirai(..., %1$s = %1$s)`.", name))
+      return(sprintf("This session has `%1$s`, which the daemon has not: `mirai(..., %1$s = %1$s)`.", name))
     return(package_hint(name, "any"))
   }
   name <- name_in(message, "could not find function \"%s\"", "^could not find function \"(.*)\"$")
   if (is.null(name)) return()
   if (exists(name, envir = globalenv(), mode = "function", inherits = FALSE))
-    return(sprintf("This session has `%1$s()`, but it was not sent along: `mirai(..., %1$s = %1$s)`.", name))
+    return(sprintf("This session has `%1$s()`, which the daemon has not: `mirai(..., %1$s = %1$s)`.", name))
   package_hint(name, "function")
 }
 

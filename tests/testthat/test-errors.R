@@ -261,10 +261,10 @@ test_that("what a task lacks and this session has is named, with what to write",
   assign("mirai_test_f", function() 1, envir = globalenv())
   on.exit(rm(mirai_test_x, mirai_test_f, envir = globalenv()))
   expect_output(print(value(mirai(mirai_test_x + 1))),
-                "not found\nThis session has `mirai_test_x`, but it was not sent along: `mirai(..., mirai_test_x = mirai_test_x)`.",
+                "not found\nThis session has `mirai_test_x`, which the daemon has not: `mirai(..., mirai_test_x = mirai_test_x)`.",
                 fixed = TRUE)
   expect_output(print(value(mirai(mirai_test_f()))),
-                "This session has `mirai_test_f()`, but it was not sent along: `mirai(..., mirai_test_f = mirai_test_f)`.",
+                "This session has `mirai_test_f()`, which the daemon has not: `mirai(..., mirai_test_f = mirai_test_f)`.",
                 fixed = TRUE)
   suppressPackageStartupMessages(library(splines))
   on.exit(detach("package:splines"), add = TRUE)
