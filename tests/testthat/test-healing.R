@@ -37,6 +37,37 @@ test_that("those that are killed while they are idle are replaced, however many"
   })
 })
 
+test_that("a young pool that is killed as a whole comes back, also when others are launched meanwhile", {
+  local_pool(6, heal = TRUE)
+  suppressWarnings({
+    for (pid in daemon_pids()) tools::pskill(pid, tools::SIGKILL)
+    launch_local(1)
+    await(info()[["connections"]] >= 6L)
+    before <- daemon_pids()
+    for (pid in before) tools::pskill(pid, tools::SIGKILL)
+    await(!any(daemon_pids() %in% before) && info()[["connections"]] >= 6L)
+    expect_identical(value(mirai("fine")), "fine")
+  })
+})
+
+test_that("a set-up that ends its daemon is not tried for ever", {
+  local_pool(1, heal = TRUE)
+  poison <- tempfile()
+  value(everywhere({
+    Sys.sleep(1.1)
+    if (file.exists(poison)) quit("no")
+  }, poison = poison, .replay = TRUE))
+  file.create(poison)
+  tools::pskill(daemon_pids(), tools::SIGKILL)
+  suppressWarnings(await(nrow(status()$deaths) > 0L))
+  warnings <- character()
+  withCallingHandlers(expect_code(value(mirai("never")), 19L), warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  expect_match(warnings, "does not heal any more: 5 daemons in a row .* as it was set up", all = FALSE)
+})
+
 test_that("daemons that leave by themselves are not replaced", {
   local_pool(2, heal = TRUE, maxtasks = 1)
   expect_identical(mirai_map(1:2, identity)[.flat], 1:2)

@@ -804,7 +804,8 @@ impl State {
         let task = self.scheduler.daemon_task(daemon);
         let open = task.and_then(|(task, _)| self.tasks.get(task.index()));
         let task = open.map(|open| (open.cell.number(), open.attempts));
-        Some(member.death(task, how, Instant::now()))
+        let in_set_up = self.scheduler.is_being_set_up(daemon);
+        Some(member.death(task, in_set_up, how, Instant::now()))
     }
 
     fn open(
@@ -889,7 +890,7 @@ impl State {
                     loss = Loss::StayedAway(*grace);
                     if let Some(member) = members.remove(daemon.index()) {
                         numbers.remove(&member.number);
-                        let death = member.death(None, Some(loss.how()), now);
+                        let death = member.death(None, false, Some(loss.how()), now);
                         deaths.push(death.clone());
                         let reports = *reports;
                         work.presence.push(Presence::Died { death, reports });

@@ -25,8 +25,21 @@ pub struct Death {
     pub done: u64,
     /// Number of the task that it evaluated, and of the attempt at that.
     pub task: Option<(u64, u32)>,
+    /// Whether it was still being [set up](crate::Hub::set_up).
+    pub in_set_up: bool,
     /// How its process ended, or its connection.
     pub how: Option<String>,
+}
+
+impl Death {
+    /// How it ended, and that it was being set up if so.
+    pub fn end(&self) -> String {
+        let how = self.how.as_deref().unwrap_or("died");
+        match self.in_set_up {
+            true => format!("{how}, as it was set up"),
+            false => how.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Death {
@@ -35,7 +48,8 @@ impl fmt::Display for Death {
         if let Some(pid) = self.pid {
             write!(f, " (process {pid})")?;
         }
-        write!(f, " {}", self.how.as_deref().unwrap_or("died"))
+        f.write_str(" ")?;
+        f.write_str(&self.end())
     }
 }
 

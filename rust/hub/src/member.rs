@@ -184,6 +184,7 @@ impl Member {
     pub(crate) fn death(
         &self,
         task: Option<(u64, u32)>,
+        in_set_up: bool,
         how: Option<String>,
         now: Instant,
     ) -> Death {
@@ -195,6 +196,7 @@ impl Member {
             age: now.saturating_duration_since(self.joined),
             done: self.workload.done(),
             task,
+            in_set_up,
             how,
         }
     }

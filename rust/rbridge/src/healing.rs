@@ -28,6 +28,8 @@ pub(crate) enum News {
     Presence(Presence),
     /// Somebody launches so many daemons.
     Launching(u64),
+    /// That has failed at once, and its caller knows.
+    NotLaunched(u64),
     /// A launched daemon will not come, for this reason.
     Missed(String),
     /// The hub is closed.
@@ -70,9 +72,10 @@ pub(crate) fn hub_heal<'r>(
         call,
         absent: Arc::clone(&session_hub.absent),
         healer: healer.clone(),
+        last: Mutex::default(),
     };
     listen(&hub, &healer);
-    let policy = Policy::new(target, hub.counts().connections);
+    let policy = Policy::new(target, &hub.counts());
     start_thread("mirai-heal", move || ward.attend(policy, &news))
         .map_err(|error| Failure::error(format!("the pool cannot heal: {error}")))?;
     session_hub.healer.replace(Some(healer));
@@ -94,6 +97,8 @@ struct Ward {
     call: String,
     absent: Arc<Mutex<Absent>>,
     healer: Healer,
+    /// The last reason why a daemon is missing.
+    last: Mutex<String>,
 }
 
 impl Ward {
@@ -137,15 +142,19 @@ impl Ward {
             News::Presence(Presence::Left) => policy.left(),
             News::Presence(Presence::Died { death, reports }) => {
                 policy.died(&death, reports);
-                note_untold(For::Died, &incident(&death), "");
+                let incident = incident(&death);
+                note_untold(For::Died, &incident, "");
+                *self.last.lock() = incident;
             }
             News::Launching(count) => {
                 policy.launching(count);
                 self.hub.expect_daemons();
             }
+            News::NotLaunched(count) => policy.not_launched(count),
             News::Missed(reason) => {
                 policy.missed();
                 log::debug!("a replacement does not come: {reason}");
+                *self.last.lock() = reason;
             }
             News::Closed => {}
         }
@@ -191,8 +200,9 @@ impl Ward {
     fn give_up(&self) {
         let reason = format!(
             "{} daemons in a row have died or not come before they had done a task, so none is started any more; \
-             launch_local() or daemons() starts others",
-            policy::MOST_IN_A_ROW
+             launch_local() or daemons() starts others. The last: {}",
+            policy::MOST_IN_A_ROW,
+            self.last.lock()
         );
         note_untold(For::GivenUp, &reason, "");
         self.hub.give_up(format!("no daemon is there: {reason}"));
@@ -205,7 +215,7 @@ fn incident(death: &Death) -> String {
     if let Some(pid) = death.pid {
         text += &format!(" (process {pid})");
     }
-    text += &format!(" {}", death.how.as_deref().unwrap_or("died"));
+    text += &format!(" {}", death.end());
     if let Some((task, _)) = death.task {
         text += &format!(", at task {task}");
     }

@@ -501,10 +501,8 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
         .map(|time| time.map_or(f64::NAN, |time| time.as_secs_f64()))
         .collect();
     let ages: Vec<f64> = deaths.iter().map(|death| death.age.as_secs_f64()).collect();
-    let reasons: Vec<&str> = deaths
-        .iter()
-        .map(|death| death.how.as_deref().unwrap_or("died"))
-        .collect();
+    let reasons: Vec<String> = deaths.iter().map(Death::end).collect();
+    let reasons: Vec<&str> = reasons.iter().map(|reason| &**reason).collect();
     let columns = [
         scope.doubles(&times)?,
         scope.integers(&integers(|death| Some(death.id.into())))?,

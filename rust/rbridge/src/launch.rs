@@ -64,10 +64,20 @@ pub(crate) fn launch<'r>(
         is_single: session_hub.is_single,
         healer,
     };
-    let launch = with_launcher(&package, |launcher| {
+    let count = daemons.len() as u64;
+    let launched = with_launcher(&package, |launcher| {
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
-    })??;
+    });
+    let launch = match launched {
+        Ok(Ok(launch)) => launch,
+        failed => {
+            if let Some(healer) = session_hub.healer.borrow().as_ref() {
+                healer.tell(News::NotLaunched(count));
+            }
+            return Err(failed?.map_or_else(Failure::from, |_| Failure::coded(ErrorCode::ABORTED)));
+        }
+    };
     session_hub.note_launch(launch);
     Ok(scope.pointer(ticket, None)?)
 }

@@ -195,6 +195,12 @@ impl Scheduler {
         slot.is_some_and(|slot| self.daemons.get(slot).stage == Stage::Leaving)
     }
 
+    /// Whether a daemon has set-ups to do before its first task.
+    pub fn is_being_set_up(&self, daemon: DaemonId) -> bool {
+        let slot = self.daemons.find(daemon);
+        slot.is_some_and(|slot| self.daemons.get(slot).setups > 0)
+    }
+
     /// What a daemon evaluates: the first of the tasks sent to it, once it is set up.
     pub fn daemon_task(&self, daemon: DaemonId) -> Option<(TaskId, RunId)> {
         let slot = self.daemons.find(daemon)?;

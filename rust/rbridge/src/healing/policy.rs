@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use mirai_hub::Death;
+use mirai_hub::{Counts, Death};
 
 /// Deaths in a row after which nothing is started any more.
 pub(crate) const MOST_IN_A_ROW: u32 = 5;
 
-/// A daemon that has died idle is held against the pool only if it was not there for so long.
+/// A daemon that has died idle counts only if it was not there for so long.
 const YOUNG: Duration = Duration::from_secs(1);
 
 /// Pause before the third daemon in a row; each further one waits twice as long.
@@ -35,8 +35,14 @@ pub(crate) struct Policy {
     present: u64,
     /// Launched, and neither come nor missed.
     pending: u64,
-    /// Deaths in a row before a task was done.
+    /// Daemons that have ever joined, which is the number of the latest.
+    joined: u64,
+    /// Failures in a row before a task was done.
     in_a_row: u32,
+    /// How many had joined at the last of these: what happens to them at the same time is the same failure.
+    judged: u64,
+    /// Whether a launch has not failed yet: of its daemons the first that does not come counts.
+    is_fresh: bool,
     /// Reports at the last death.
     reports: u64,
     is_over: bool,
@@ -44,13 +50,16 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn new(target: u64, present: u64) -> Policy {
+    pub(crate) fn new(target: u64, counts: &Counts) -> Policy {
         Policy {
             most: target,
             target,
-            present,
+            present: counts.connections,
             pending: 0,
+            joined: counts.cumulative,
             in_a_row: 0,
+            judged: 0,
+            is_fresh: true,
             reports: 0,
             is_over: false,
             is_told: false,
@@ -59,6 +68,7 @@ impl Policy {
 
     pub(crate) fn joined(&mut self, launched: bool) {
         self.present += 1;
+        self.joined += 1;
         if launched {
             self.pending = self.pending.saturating_sub(1);
         }
@@ -67,7 +77,9 @@ impl Policy {
     /// One has left as was to be expected, and is not missed.
     pub(crate) fn left(&mut self) {
         self.present = self.present.saturating_sub(1);
-        self.target = self.target.min(self.present + self.pending);
+        if self.missing() > 0 {
+            self.target -= 1;
+        }
     }
 
     /// `reports`: how many there were from all daemons so far.
@@ -77,8 +89,9 @@ impl Policy {
             self.in_a_row = 0;
         }
         self.reports = reports;
-        let at_work = death.task.is_some() || death.age < YOUNG;
-        if death.done == 0 && at_work {
+        let at_work = death.task.is_some() || death.in_set_up || death.age < YOUNG;
+        if death.done == 0 && at_work && u64::from(death.id) > self.judged {
+            self.judged = self.joined;
             self.fail();
         }
     }
@@ -86,13 +99,21 @@ impl Policy {
     /// A launched daemon does not come.
     pub(crate) fn missed(&mut self) {
         self.pending = self.pending.saturating_sub(1);
-        self.fail();
+        if std::mem::replace(&mut self.is_fresh, false) {
+            self.fail();
+        }
+    }
+
+    /// A launch of others has failed at once.
+    pub(crate) fn not_launched(&mut self, count: u64) {
+        self.pending = self.pending.saturating_sub(count);
     }
 
     /// Somebody else launches daemons.
     pub(crate) fn launching(&mut self, count: u64) {
         self.pending += count;
-        self.target = self.most.min(self.present + self.pending);
+        self.target = self.most.min(self.target + count);
+        self.is_fresh = true;
         self.in_a_row = 0;
         self.is_over = false;
         self.is_told = false;
@@ -125,6 +146,7 @@ impl Policy {
     /// How many to launch; they are pending from here on.
     pub(crate) fn take_missing(&mut self) -> u64 {
         let missing = self.missing();
+        self.is_fresh = true;
         self.pending += missing;
         missing
     }
@@ -135,21 +157,31 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    fn death(done: u64, task: Option<u64>, age: Duration) -> Death {
+    fn pool(n: u64) -> Policy {
+        let counts = Counts {
+            connections: n,
+            cumulative: n,
+            ..Counts::default()
+        };
+        Policy::new(n, &counts)
+    }
+
+    fn death(id: u32, task: Option<u64>, age: Duration) -> Death {
         Death {
             at: SystemTime::UNIX_EPOCH,
-            id: 1,
+            id,
             pid: None,
             peer: None,
             age,
-            done,
+            done: 0,
             task: task.map(|task| (task, 1)),
+            in_set_up: false,
             how: None,
         }
     }
 
-    fn at_work() -> Death {
-        death(0, Some(1), Duration::from_secs(3))
+    fn at_work(id: u32) -> Death {
+        death(id, Some(1), Duration::from_secs(3))
     }
 
     fn launches(policy: &mut Policy) -> u64 {
@@ -161,34 +193,41 @@ mod tests {
 
     #[test]
     fn the_dead_are_replaced_and_those_who_leave_are_not() {
-        let mut policy = Policy::new(3, 3);
-        policy.died(&at_work(), 5);
+        let mut policy = pool(3);
+        policy.died(&at_work(1), 5);
         assert_eq!(launches(&mut policy), 1);
         assert_eq!(policy.step(), Step::Rest, "it is on its way");
         policy.joined(true);
         policy.left();
         assert_eq!(policy.step(), Step::Rest);
-        policy.died(&at_work(), 9);
-        assert_eq!(launches(&mut policy), 1, "of the two that are left");
+        policy.died(&at_work(2), 9);
+        policy.left();
+        assert_eq!(launches(&mut policy), 1, "one of the two has left");
     }
 
     #[test]
-    fn what_others_have_launched_fills_up_first() {
-        let mut policy = Policy::new(2, 2);
+    fn what_others_launch_comes_besides_what_is_missing() {
+        let mut policy = pool(2);
         policy.launching(1);
         policy.joined(true);
-        policy.died(&at_work(), 1);
+        policy.died(&at_work(1), 1);
         assert_eq!(policy.step(), Step::Rest, "there are two");
-        policy.died(&at_work(), 2);
+        policy.died(&at_work(2), 2);
+        policy.launching(1);
+        policy.not_launched(1);
         assert_eq!(launches(&mut policy), 1);
+        let mut policy = pool(4);
+        (1..=4).for_each(|id| policy.died(&at_work(id), 0));
+        policy.launching(1);
+        assert_eq!(launches(&mut policy), 3);
     }
 
     #[test]
     fn after_five_in_a_row_it_gives_up_once_until_somebody_launches() {
-        let mut policy = Policy::new(1, 1);
+        let mut policy = pool(1);
         let mut pauses = Vec::new();
-        for _ in 1..MOST_IN_A_ROW {
-            policy.died(&at_work(), 0);
+        for id in 1..MOST_IN_A_ROW {
+            policy.died(&at_work(id), 0);
             let Step::Launch { pause } = policy.step() else {
                 panic!("it is replaced")
             };
@@ -197,41 +236,62 @@ mod tests {
             policy.joined(true);
         }
         assert_eq!(pauses, [0, 100, 200, 400]);
-        policy.died(&at_work(), 0);
+        policy.died(&at_work(MOST_IN_A_ROW), 0);
         assert_eq!(policy.step(), Step::GiveUp);
         assert_eq!(policy.step(), Step::Rest);
         policy.launching(1);
         policy.joined(true);
-        policy.died(&at_work(), 0);
+        policy.died(&at_work(MOST_IN_A_ROW + 1), 0);
         assert_eq!(launches(&mut policy), 1);
     }
 
     #[test]
     fn a_task_done_in_between_begins_the_row_anew() {
-        let mut policy = Policy::new(1, 1);
-        for reports in 1..100 {
-            policy.died(&at_work(), reports);
+        let mut policy = pool(1);
+        for id in 1..100 {
+            policy.died(&at_work(id), id.into());
             assert_eq!(launches(&mut policy), 1);
             policy.joined(true);
         }
     }
 
     #[test]
-    fn idle_daemons_that_somebody_kills_are_always_replaced() {
-        let mut policy = Policy::new(9, 9);
-        for _ in 0..9 {
-            policy.died(&death(0, None, YOUNG), 0);
-        }
-        assert_eq!(launches(&mut policy), 9);
+    fn those_that_die_together_are_one_failure() {
+        let mut policy = pool(20);
+        (1..=20).for_each(|id| policy.died(&at_work(id), 0));
+        assert_eq!(launches(&mut policy), 20);
     }
 
     #[test]
-    fn daemons_that_do_not_come_count_too() {
-        let mut policy = Policy::new(1, 1);
-        policy.died(&at_work(), 7);
-        for _ in 1..MOST_IN_A_ROW {
+    fn idle_daemons_that_somebody_kills_are_always_replaced() {
+        let mut policy = pool(1);
+        for id in 1..100 {
+            policy.died(&death(id, None, YOUNG), 0);
             assert_eq!(launches(&mut policy), 1);
-            policy.missed();
+            policy.joined(true);
+        }
+    }
+
+    #[test]
+    fn those_that_die_as_they_are_set_up_count_whatever_their_age() {
+        let mut policy = pool(1);
+        for id in 1..=MOST_IN_A_ROW {
+            let mut death = death(id, None, 9 * YOUNG);
+            death.in_set_up = true;
+            policy.died(&death, 0);
+            policy.take_missing();
+            policy.joined(true);
+        }
+        assert_eq!(policy.step(), Step::GiveUp);
+    }
+
+    #[test]
+    fn launches_that_fail_count_once_each() {
+        let mut policy = pool(8);
+        (1..=8).for_each(|id| policy.died(&at_work(id), id.into()));
+        for _ in 1..MOST_IN_A_ROW {
+            assert_eq!(launches(&mut policy), 8);
+            (0..8).for_each(|_| policy.missed());
         }
         assert_eq!(policy.step(), Step::GiveUp);
     }
