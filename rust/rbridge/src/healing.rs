@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use mirai_hub::{Death, Hub, HubHandle, Presence};
-use mirai_launcher::{Context, DaemonEvent, LaunchRequest, Launcher};
+use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
-use crate::launch::{captured, end_text};
+use crate::launch::{Watcher, captured};
 use crate::launchers::with_launcher;
 use crate::rapi::{Scope, Sexp};
 use crate::sys::start_thread;
@@ -161,36 +161,20 @@ impl Ward {
     }
 
     fn launch(&self, count: u64) {
-        let (hub, healer) = (self.hub.clone(), self.healer.clone());
-        let absent = Arc::clone(&self.absent);
-        let miss = move |reason: String, command: &str| {
-            absent.lock().note(&reason, command);
-            healer.tell(News::Missed(reason));
-        };
-        let handler = move |event| match event {
-            DaemonEvent::Exited {
-                pid,
-                status,
-                peak,
-                command,
-                ..
-            } => {
-                hub.note_end(pid, end_text(status, peak));
-                if !hub.take_joined(pid) {
-                    miss(
-                        format!("R ended before it connected, with {status}"),
-                        &command,
-                    );
-                }
-            }
-            DaemonEvent::Failed { failure, .. } => miss(failure.to_string(), &failure.command),
-            DaemonEvent::Started { .. } | DaemonEvent::Late { .. } => {}
+        let watcher = Watcher {
+            hub: self.hub.clone(),
+            absent: vec![Arc::clone(&self.absent)],
+            // By the policy, which has the user told in its own words.
+            is_awaited: true,
+            is_single: false,
+            healer: Some(self.healer.clone()),
         };
         let request = LaunchRequest {
             context: self.context.clone(),
             daemons: vec![self.call.clone(); usize::try_from(count).unwrap_or(0)],
         };
-        if let Err(error) = self.launcher.launch(request, Arc::new(handler)) {
+        let handler = Arc::new(move |event| watcher.take(event));
+        if let Err(error) = self.launcher.launch(request, handler) {
             for _ in 0..count {
                 self.healer.tell(News::Missed(error.to_string()));
             }

@@ -210,7 +210,8 @@ pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> 
 
 /// Entry: submits a task; its pointer. `object` is what the daemon's evaluator gets, `shared` a part made by `hub_share`
 /// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` one of those in R/evaluate.R, `stream` the task's own seed or
-/// `NULL`, `retries` how often it may begin again after its daemon has died (`NULL` for never). While the queue is at its capacity this waits, or returns `NULL` if `wait` is `FALSE`.
+/// `NULL`, `retries` how often it may begin again after its daemon has died (`NULL` for never). While the queue is at its
+/// capacity this waits, or returns `NULL` if `wait` is `FALSE`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_submit<'r>(
     scope: &'r Scope,
@@ -435,13 +436,7 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 /// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed. What is unknown or not the case is `NA`.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = SessionHub::open(scope, hub)?.workers();
-    let integers = |value: fn(&Worker) -> Option<u64>| -> Vec<i32> {
-        let integer = |number: u64| i32::try_from(number).ok();
-        let values = workers.iter().map(value);
-        values
-            .map(|number| number.and_then(integer).unwrap_or(NA_INTEGER))
-            .collect()
-    };
+    let integers = |value: fn(&Worker) -> Option<u64>| column(&workers, value);
     let seconds = |value: fn(&Worker) -> Option<Duration>| -> Vec<f64> {
         let values = workers.iter().map(value);
         values
@@ -469,6 +464,14 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
     Ok(scope.named_list(&names, &columns)?)
 }
 
+/// A column of whole numbers; `NA` for none, and for what is too large for R.
+fn column<T>(rows: &[T], value: fn(&T) -> Option<u64>) -> Vec<i32> {
+    let integer = |number: u64| i32::try_from(number).ok();
+    rows.iter()
+        .map(|row| value(row).and_then(integer).unwrap_or(NA_INTEGER))
+        .collect()
+}
+
 /// Where daemons are; `"local"` for those that connect within the machine.
 fn peers<'r>(
     scope: &'r Scope,
@@ -488,13 +491,7 @@ fn peers<'r>(
 /// case is `NA`.
 pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let deaths = SessionHub::open(scope, hub)?.deaths();
-    let integers = |value: fn(&Death) -> Option<u64>| -> Vec<i32> {
-        let integer = |number: u64| i32::try_from(number).ok();
-        let values = deaths.iter().map(value);
-        values
-            .map(|number| number.and_then(integer).unwrap_or(NA_INTEGER))
-            .collect()
-    };
+    let integers = |value: fn(&Death) -> Option<u64>| column(&deaths, value);
     let times: Vec<f64> = deaths
         .iter()
         .map(|death| death.at.duration_since(UNIX_EPOCH))

@@ -59,7 +59,7 @@ pub(crate) fn launch<'r>(
     };
     let watcher = Watcher {
         hub: hub.handle(),
-        absent: [Arc::clone(&ticket.absent), Arc::clone(&session_hub.absent)],
+        absent: vec![Arc::clone(&ticket.absent), Arc::clone(&session_hub.absent)],
         is_awaited,
         is_single: session_hub.is_single,
         healer,
@@ -117,17 +117,17 @@ fn installed(package: &Path) -> Option<PathBuf> {
 }
 
 /// Receives the events of one launch, on the launcher's threads.
-struct Watcher {
-    hub: HubHandle,
-    /// The failures of the launch, and of the hub.
-    absent: [Arc<Mutex<Absent>>; 2],
-    is_awaited: bool,
-    is_single: bool,
-    healer: Option<Healer>,
+pub(crate) struct Watcher {
+    pub hub: HubHandle,
+    /// Where failures are noted: those of the launch, if somebody waits for it, and of the hub.
+    pub absent: Vec<Arc<Mutex<Absent>>>,
+    pub is_awaited: bool,
+    pub is_single: bool,
+    pub healer: Option<Healer>,
 }
 
 impl Watcher {
-    fn take(&self, event: DaemonEvent) {
+    pub(crate) fn take(&self, event: DaemonEvent) {
         match event {
             DaemonEvent::Started { .. } => {}
             // Who waits for a start is told otherwise that it takes long.
@@ -185,7 +185,7 @@ impl Watcher {
 }
 
 /// How the process of a daemon has ended, after a word for the daemon.
-pub(crate) fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
+fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
     let by_system = match status {
         ExitStatus::Signal(9) => kill_by_system(),
         _ => None,
