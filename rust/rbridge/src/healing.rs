@@ -1,13 +1,13 @@
 //! Pools that heal: a daemon that has died is replaced.
 //!
 //! A thread for each such pool takes what the hub tells of daemons and what the launcher tells of launches, asks the
-//! [policy](Policy), and launches. It sleeps while nothing happens, and ends with the hub.
+//! [policy](HealingPolicy), and launches. It sleeps while nothing happens, and ends with the hub.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use mirai_hub::{Death, Hub, HubHandle, Presence};
+use mirai_hub::{Death, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence};
 use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;
 
@@ -18,10 +18,6 @@ use crate::launch::{Watcher, captured};
 use crate::launchers::with_launcher;
 use crate::rapi::{Scope, Sexp};
 use crate::sys::start_thread;
-
-mod policy;
-
-use policy::{Policy, Step};
 
 /// What a pool that heals is told.
 pub(crate) enum News {
@@ -75,7 +71,7 @@ pub(crate) fn hub_heal<'r>(
         last: Mutex::default(),
     };
     listen(&hub, &healer);
-    let policy = Policy::new(target, &hub.counts());
+    let policy = HealingPolicy::new(target, &hub.counts());
     start_thread("mirai-heal", move || ward.attend(policy, &news))
         .map_err(|error| Failure::error(format!("the pool cannot heal: {error}")))?;
     session_hub.healer.replace(Some(healer));
@@ -102,7 +98,7 @@ struct Ward {
 }
 
 impl Ward {
-    fn attend(self, mut policy: Policy, news: &Receiver<News>) {
+    fn attend(self, mut policy: HealingPolicy, news: &Receiver<News>) {
         // When what is missing is launched.
         let mut due: Option<Instant> = None;
         loop {
@@ -120,11 +116,11 @@ impl Ward {
     }
 
     /// Does what the policy asks for. Returns when to ask again, if by then nothing has happened.
-    fn act(&self, policy: &mut Policy, due: Option<Instant>) -> Option<Instant> {
+    fn act(&self, policy: &mut HealingPolicy, due: Option<Instant>) -> Option<Instant> {
         match policy.step() {
-            Step::Rest => {}
-            Step::GiveUp => self.give_up(),
-            Step::Launch { pause } => {
+            HealingStep::Rest => {}
+            HealingStep::GiveUp => self.give_up(),
+            HealingStep::Launch { pause } => {
                 let now = Instant::now();
                 let due = due.unwrap_or(now + pause);
                 if due > now {
@@ -136,7 +132,7 @@ impl Ward {
         None
     }
 
-    fn take(&self, policy: &mut Policy, news: News) {
+    fn take(&self, policy: &mut HealingPolicy, news: News) {
         match news {
             News::Presence(Presence::Joined { launched }) => policy.joined(launched),
             News::Presence(Presence::Left) => policy.left(),
@@ -185,7 +181,7 @@ impl Ward {
         let reason = format!(
             "{} daemons in a row have died or not come before they had done a task, so none is started any more; \
              launch_local() or daemons() starts others. The last: {}",
-            policy::MOST_IN_A_ROW,
+            MOST_IN_A_ROW,
             self.last.lock()
         );
         note_untold(For::GivenUp, &reason, "");

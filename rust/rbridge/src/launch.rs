@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
 use mirai_launcher::{
     Context, DaemonEvent, ExitStatus, LATE, LaunchError, LaunchRequest, Served,
-    adopt_stdio as adopt, give_up_tempdir as give_up, report_tempdir as report,
+    adopt_stdio as adopt, give_up_tempdir as give_up, kill_by_system, note_kills,
+    report_tempdir as report,
 };
 use parking_lot::Mutex;
 
@@ -15,7 +16,6 @@ use crate::failure::{Failure, coded_text};
 use crate::healing::{Healer, News};
 use crate::hub::{SessionHub, wait_until};
 use crate::launchers::{launcher, with_launcher};
-use crate::memory_kills::{kill_by_system, note_kills};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::sys::signals;
 

@@ -27,7 +27,6 @@ mod launch;
 mod launchers;
 mod map;
 mod memory;
-mod memory_kills;
 mod payload;
 mod probe;
 mod promises;

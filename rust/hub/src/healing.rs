@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use mirai_hub::{Counts, Death};
+use mirai_scheduler::Counts;
+
+use crate::Death;
 
 /// Deaths in a row after which nothing is started any more.
-pub(crate) const MOST_IN_A_ROW: u32 = 5;
+pub const MOST_IN_A_ROW: u32 = 5;
 
 /// A daemon that has died idle counts only if it was not there for so long.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -15,10 +17,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum HealingStep {
+    /// Nothing, until something happens.
     Rest,
-    /// Launch what [is missing](Policy::take_missing), after a pause.
+    /// Launch what [is missing](HealingPolicy::take_missing), after a pause.
     Launch {
+        /// Time to wait before.
         pause: Duration,
     },
     /// Say that nothing will be started any more.
@@ -27,7 +31,7 @@ pub(crate) enum Step {
 
 /// The size of a pool, as it is and as it should be.
 #[derive(Debug)]
-pub(crate) struct Policy {
+pub struct HealingPolicy {
     /// How many daemons there should be at most.
     most: u64,
     /// How many there should be: fewer than `most` once some have left by themselves.
@@ -49,9 +53,10 @@ pub(crate) struct Policy {
     is_told: bool,
 }
 
-impl Policy {
-    pub(crate) fn new(target: u64, counts: &Counts) -> Policy {
-        Policy {
+impl HealingPolicy {
+    /// For a pool of so many daemons, as it is now.
+    pub fn new(target: u64, counts: &Counts) -> HealingPolicy {
+        HealingPolicy {
             most: target,
             target,
             present: counts.connections,
@@ -66,7 +71,8 @@ impl Policy {
         }
     }
 
-    pub(crate) fn joined(&mut self, launched: bool) {
+    /// A daemon has come, `launched` if somebody here has started it.
+    pub fn joined(&mut self, launched: bool) {
         self.present += 1;
         self.joined += 1;
         if launched {
@@ -75,7 +81,7 @@ impl Policy {
     }
 
     /// One has left as was to be expected, and is not missed.
-    pub(crate) fn left(&mut self) {
+    pub fn left(&mut self) {
         self.present = self.present.saturating_sub(1);
         if self.missing() > 0 {
             self.target -= 1;
@@ -83,7 +89,7 @@ impl Policy {
     }
 
     /// `reports`: how many there were from all daemons so far.
-    pub(crate) fn died(&mut self, death: &Death, reports: u64) {
+    pub fn died(&mut self, death: &Death, reports: u64) {
         self.present = self.present.saturating_sub(1);
         if reports > self.reports {
             self.in_a_row = 0;
@@ -97,7 +103,7 @@ impl Policy {
     }
 
     /// A launched daemon does not come.
-    pub(crate) fn missed(&mut self) {
+    pub fn missed(&mut self) {
         self.pending = self.pending.saturating_sub(1);
         if std::mem::replace(&mut self.is_fresh, false) {
             self.fail();
@@ -105,12 +111,12 @@ impl Policy {
     }
 
     /// A launch of others has failed at once.
-    pub(crate) fn not_launched(&mut self, count: u64) {
+    pub fn not_launched(&mut self, count: u64) {
         self.pending = self.pending.saturating_sub(count);
     }
 
     /// Somebody else launches daemons.
-    pub(crate) fn launching(&mut self, count: u64) {
+    pub fn launching(&mut self, count: u64) {
         self.pending += count;
         self.target = self.most.min(self.target + count);
         self.is_fresh = true;
@@ -128,23 +134,28 @@ impl Policy {
         self.target.saturating_sub(self.present + self.pending)
     }
 
-    pub(crate) fn step(&mut self) -> Step {
+    /// What is to be done now.
+    pub fn step(&mut self) -> HealingStep {
         if self.is_over {
             let is_told = std::mem::replace(&mut self.is_told, true);
-            return if is_told { Step::Rest } else { Step::GiveUp };
+            return if is_told {
+                HealingStep::Rest
+            } else {
+                HealingStep::GiveUp
+            };
         }
         if self.missing() == 0 {
-            return Step::Rest;
+            return HealingStep::Rest;
         }
         let pause = match self.in_a_row {
             0 | 1 => Duration::ZERO,
             more => PAUSE * 2_u32.pow(more - 2),
         };
-        Step::Launch { pause }
+        HealingStep::Launch { pause }
     }
 
     /// How many to launch; they are pending from here on.
-    pub(crate) fn take_missing(&mut self) -> u64 {
+    pub fn take_missing(&mut self) -> u64 {
         let missing = self.missing();
         self.is_fresh = true;
         self.pending += missing;
@@ -157,13 +168,13 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    fn pool(n: u64) -> Policy {
+    fn pool(n: u64) -> HealingPolicy {
         let counts = Counts {
             connections: n,
             cumulative: n,
             ..Counts::default()
         };
-        Policy::new(n, &counts)
+        HealingPolicy::new(n, &counts)
     }
 
     fn death(id: u32, task: Option<u64>, age: Duration) -> Death {
@@ -184,10 +195,10 @@ mod tests {
         death(id, Some(1), Duration::from_secs(3))
     }
 
-    fn launches(policy: &mut Policy) -> u64 {
+    fn launches(policy: &mut HealingPolicy) -> u64 {
         match policy.step() {
-            Step::Launch { .. } => policy.take_missing(),
-            Step::Rest | Step::GiveUp => 0,
+            HealingStep::Launch { .. } => policy.take_missing(),
+            HealingStep::Rest | HealingStep::GiveUp => 0,
         }
     }
 
@@ -196,10 +207,10 @@ mod tests {
         let mut policy = pool(3);
         policy.died(&at_work(1), 5);
         assert_eq!(launches(&mut policy), 1);
-        assert_eq!(policy.step(), Step::Rest, "it is on its way");
+        assert_eq!(policy.step(), HealingStep::Rest, "it is on its way");
         policy.joined(true);
         policy.left();
-        assert_eq!(policy.step(), Step::Rest);
+        assert_eq!(policy.step(), HealingStep::Rest);
         policy.died(&at_work(2), 9);
         policy.left();
         assert_eq!(launches(&mut policy), 1, "one of the two has left");
@@ -211,7 +222,7 @@ mod tests {
         policy.launching(1);
         policy.joined(true);
         policy.died(&at_work(1), 1);
-        assert_eq!(policy.step(), Step::Rest, "there are two");
+        assert_eq!(policy.step(), HealingStep::Rest, "there are two");
         policy.died(&at_work(2), 2);
         policy.launching(1);
         policy.not_launched(1);
@@ -228,7 +239,7 @@ mod tests {
         let mut pauses = Vec::new();
         for id in 1..MOST_IN_A_ROW {
             policy.died(&at_work(id), 0);
-            let Step::Launch { pause } = policy.step() else {
+            let HealingStep::Launch { pause } = policy.step() else {
                 panic!("it is replaced")
             };
             pauses.push(pause.as_millis());
@@ -237,8 +248,8 @@ mod tests {
         }
         assert_eq!(pauses, [0, 100, 200, 400]);
         policy.died(&at_work(MOST_IN_A_ROW), 0);
-        assert_eq!(policy.step(), Step::GiveUp);
-        assert_eq!(policy.step(), Step::Rest);
+        assert_eq!(policy.step(), HealingStep::GiveUp);
+        assert_eq!(policy.step(), HealingStep::Rest);
         policy.launching(1);
         policy.joined(true);
         policy.died(&at_work(MOST_IN_A_ROW + 1), 0);
@@ -282,17 +293,17 @@ mod tests {
             policy.take_missing();
             policy.joined(true);
         }
-        assert_eq!(policy.step(), Step::GiveUp);
+        assert_eq!(policy.step(), HealingStep::GiveUp);
     }
 
     #[test]
     fn launches_that_fail_count_once_each() {
         let mut policy = pool(8);
-        (1..=8).for_each(|id| policy.died(&at_work(id), id.into()));
+        (1..=8).for_each(|id| policy.died(&at_work(id), 0));
         for _ in 1..MOST_IN_A_ROW {
             assert_eq!(launches(&mut policy), 8);
             (0..8).for_each(|_| policy.missed());
         }
-        assert_eq!(policy.step(), Step::GiveUp);
+        assert_eq!(policy.step(), HealingStep::GiveUp);
     }
 }

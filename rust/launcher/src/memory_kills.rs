@@ -40,12 +40,12 @@ impl Kills {
 }
 
 /// Takes note of the counters, before there is anything that could be killed.
-pub(crate) fn note_kills() {
+pub fn note_kills() {
     SEEN.lock().get_or_insert_with(Kills::now);
 }
 
 /// What is known of why a process was killed just now, if the kernel has done it.
-pub(crate) fn kill_by_system() -> Option<&'static str> {
+pub fn kill_by_system() -> Option<&'static str> {
     let now = Kills::now();
     let earlier = SEEN.lock().replace(now)?;
     now.since(earlier)
