@@ -51,6 +51,8 @@ pub(crate) fn launch<'r>(
     let (context, package) = captured(scope, libpaths, package_path)?;
     let healer = session_hub.healer.borrow().clone();
     if let Some(healer) = &healer {
+        // Here as well as in its thread: a task that is submitted next is to wait for them.
+        hub.expect_daemons();
         healer.tell(News::Launching(daemons.len() as u64));
     }
     let ticket = Ticket {
