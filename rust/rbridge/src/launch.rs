@@ -52,7 +52,7 @@ pub(crate) fn launch<'r>(
     let healer = session_hub.healer.borrow().clone();
     if let Some(healer) = &healer {
         // Here as well as in its thread: a task that is submitted next is to wait for them.
-        hub.expect_daemons();
+        hub.handle().expect_daemons();
         healer.tell(News::Launching(daemons.len() as u64));
     }
     let ticket = Ticket {
