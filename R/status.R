@@ -48,7 +48,8 @@ death_table <- function(pool) {
     time = structure(deaths$time, class = c("POSIXct", "POSIXt")),
     id = deaths$id,
     pid = deaths$pid,
-    host = host_of(deaths$address),
+    host = told_or(deaths$host, host_of(deaths$address)),
+    job = told_or(deaths$job, NA_character_),
     age = round(deaths$age, 3L),
     done = deaths$done,
     task = deaths$task,
@@ -65,7 +66,8 @@ worker_table <- function(pool) {
   data.frame(
     id = workers$id,
     pid = workers$pid,
-    host = host_of(workers$address),
+    host = told_or(workers$host, host_of(workers$address)),
+    job = told_or(workers$job, NA_character_),
     address = workers$address,
     state = ifelse(workers$away == 1L, "away", state),
     task = workers$task,
@@ -76,6 +78,9 @@ worker_table <- function(pool) {
     memory = round(vapply(workers$pid, resident_memory, 0), 1L)
   )
 }
+
+# What daemons have told of themselves, and something else where they have not.
+told_or <- function(told, otherwise) ifelse(nzchar(told), told, otherwise)
 
 # The machine of a daemon, by its name if it is this one, else by its address.
 host_of <- function(address) {

@@ -126,6 +126,12 @@ needs_package <- function(name, version) {
   if (found < version) testthat::skip(sprintf("package %s %s is older than %s", name, found, version))
 }
 
+# For files that take long. The other ones suffice to see whether the package is whole as it was built.
+skip_within_check <- function() {
+  checking <- nzchar(Sys.getenv("_R_CHECK_PACKAGE_NAME_")) && !identical(Sys.getenv("NOT_CRAN"), "true")
+  if (checking) testthat::skip("takes long, so not within R CMD check, unless NOT_CRAN is true")
+}
+
 skip_unless_linux <- function() testthat::skip_if_not(Sys.info()[["sysname"]] == "Linux", "needs /proc")
 
 # Processes of the daemons of this session, by their parent's parent or their command line.

@@ -1,5 +1,7 @@
 # The boundary between R and Rust, by its entry points: the public functions have tests of their own.
 
+skip_within_check()
+
 entry <- function(name, ...) call_native(list(getNamespace("mirai")[[paste0("wrap__", name)]], ...))
 
 # With MIRAI_TEST_TORTURE=n, R collects garbage at every n-th allocation in there.

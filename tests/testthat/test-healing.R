@@ -1,5 +1,7 @@
 # Pools whose daemons are replaced when they die.
 
+skip_within_check()
+
 kill_self <- function() tools::pskill(Sys.getpid(), tools::SIGKILL)
 
 test_that("a daemon that dies is replaced, and the session is told how it died", {

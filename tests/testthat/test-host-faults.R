@@ -1,5 +1,7 @@
 # What may go wrong around a host: interrupts, start-up files that fail, full disks and process tables, forks, garbage.
 
+skip_within_check()
+
 test_that("Ctrl-C while waiting leaves the task running and the session usable", {
   skip_on_os("windows")
   gate <- tempfile()

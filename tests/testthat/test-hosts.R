@@ -1,5 +1,7 @@
 # Several hosts, as far as network namespaces are hosts.
 
+skip_within_check()
+
 test_that("with 30 daemons on three hosts, of which one disappears, every task comes to its end", {
   frame <- environment()
   hosts <- lapply(1:3, function(i) other_machine(frame))

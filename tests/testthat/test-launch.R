@@ -1,3 +1,6 @@
+
+
+skip_within_check()
 test_that("launch_local() adds daemons and returns their number", {
   local_pool(1)
   expect_visible(launch_local(0))

@@ -1,3 +1,6 @@
+
+
+skip_within_check()
 big <- raw(20000)
 
 test_that("the queue is bounded: mirai() waits, try_mirai() refuses", {

@@ -1,5 +1,7 @@
 # Pools that listen to a network: addresses, certificates, tokens, and what strangers get.
 
+skip_within_check()
+
 pem <- function(text) regmatches(text, gregexpr("-----BEGIN [A-Z ]+-----", text))[[1L]]
 
 # A daemon in a process of its own, with these further arguments of daemon() as text.

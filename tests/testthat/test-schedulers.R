@@ -105,6 +105,8 @@ test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refu
   await(info()[["connections"]] == 2L)
   expect_length(unique(collect_mirai(mirai_map(1:2, function(i) { Sys.sleep(0.2); Sys.getenv("SLURM_JOB_ID") }), .flat)), 2L)
 
+  expect_setequal(status()$workers$job, everywhere(Sys.getenv("SLURM_JOB_ID"))[.flat])
+
   # An array, and a job of several tasks: any number from one command, each a worker of its own.
   expect_length(launch_remote(1, remote("#SBATCH --array=1-3")), 1L)
   await(info()[["connections"]] == 5L)
@@ -163,6 +165,7 @@ test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begi
   expect_message(local_pool(1, url = local_url(tcp = TRUE), remote = remote(rscript = rscript)), "1 launched, [01] connected so far")
   await(info()[["connections"]] == 1L)
   expect_match(value(mirai(Sys.getenv("JOB_ID"))), "^[0-9]+$")
+  expect_identical(status()$workers$job, value(mirai(Sys.getenv("JOB_ID"))))
   launch_remote(1, remote("#$ -t 1-2", rscript = rscript))
   await(info()[["connections"]] == 3L)
   expect_false(anyDuplicated(status()$workers$id) > 0L)

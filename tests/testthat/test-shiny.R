@@ -1,3 +1,6 @@
+
+
+skip_within_check()
 skip_if_not_installed("shiny")
 
 # A process that runs these lines, in which `tell(url)` says where the app is, `replace(text, path)` writes a file in one step,

@@ -1,5 +1,7 @@
 # What tasks may do to their daemon, in what they return, and in how they fail.
 
+skip_within_check()
+
 # ---- to their daemon
 
 test_that("quit() with any status is the end of the daemon: 19, and the others go on", {

@@ -4,7 +4,7 @@ test_that("there is a row for each daemon", {
   local_pool(2)
   workers <- status()$workers
   expect_s3_class(workers, "data.frame")
-  expect_named(workers, c("id", "pid", "host", "address", "state", "task", "age", "done", "busy", "returns", "memory"))
+  expect_named(workers, c("id", "pid", "host", "job", "address", "state", "task", "age", "done", "busy", "returns", "memory"))
   expect_identical(workers$id, 1:2)
   expect_setequal(workers$pid, everywhere(Sys.getpid())[.flat])
   await(all(status()$workers$state == "idle"))
@@ -13,6 +13,24 @@ test_that("there is a row for each daemon", {
   expect_true(all(is.na(workers$task)))
   skip_unless_linux()
   expect_true(all(workers$memory > 1))
+})
+
+test_that("a daemon tells its machine and the job that it runs in, while it lives and when it has died", {
+  skip_unless_linux()
+  jobs <- c("SLURM_JOB_ID=18", "SLURM_ARRAY_JOB_ID=17", "SLURM_ARRAY_TASK_ID=3")
+  local_variables(jobs)
+  local_pool(url = local_url(tcp = TRUE))
+  launch_local(1)
+  await(identical(status()$workers$job, "17_3"))
+  expect_identical(status()$workers$job, "17_3")
+  expect_identical(status()$workers$host, Sys.info()[["nodename"]])
+  lost <- value(mirai(tools::pskill(Sys.getpid(), tools::SIGKILL)))
+  expect_match(attr(lost, "reason"), "^its daemon \\((process [0-9]+, )?job 17_3\\) ")
+  expect_identical(status()$deaths$job, "17_3")
+  Sys.unsetenv(sub("=.*", "", jobs))
+  daemons(1)
+  await(nrow(status()$workers) == 1L)
+  expect_identical(status()$workers$job, NA_character_)
 })
 
 test_that("a busy daemon shows its task, and one at a task that is over shows that", {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::ProcessEnd;
-use mirai_wire::{Frame, FrameBuffer, FromDaemon, RunEnd, ToDaemon};
+use mirai_wire::{Frame, FrameBuffer, FromDaemon, Origin, RunEnd, ToDaemon};
 
 use crate::core::Core;
 use crate::link::Link;
@@ -168,6 +168,7 @@ fn handle_received(
                 core.leaving(seat);
                 return Ok(ControlFlow::Break(()));
             }
+            FromDaemon::Origin => core.note_origin(seat, Origin::decode(&payload)?),
             FromDaemon::Hello(_) | FromDaemon::Pong => return Err(PeerError::NoHello),
         }
     }

@@ -25,7 +25,7 @@ use mirai_scheduler::{
     Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler, SchedulerOptions,
     Settled, TaskId, TaskOptions,
 };
-use mirai_wire::{Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
+use mirai_wire::{Origin, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -585,6 +585,13 @@ impl Core {
 
     pub(crate) fn deaths(&self) -> Vec<Death> {
         self.state.lock().deaths.all()
+    }
+
+    /// A daemon has told where it runs.
+    pub(crate) fn note_origin(&self, seat: Seat, origin: Origin) {
+        if let Some(member) = self.state.lock().seated(seat) {
+            member.origin = Some(Arc::new(origin));
+        }
     }
 
     /// A daemon has said goodbye.

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use mirai_wire::Origin;
 
 /// Deaths that are kept, the last ones.
 const MOST: usize = 100;
@@ -19,6 +22,8 @@ pub struct Death {
     pub pid: Option<u32>,
     /// Where it was, if it connected over a network.
     pub peer: Option<SocketAddr>,
+    /// Where it ran, by its own words, if it has told.
+    pub origin: Option<Arc<Origin>>,
     /// Time since it joined.
     pub age: Duration,
     /// Reports received from it.
@@ -32,6 +37,26 @@ pub struct Death {
 }
 
 impl Death {
+    /// The process, the machine if it was another one, the job: in brackets after a blank, or empty if nothing is known.
+    pub fn whereabouts(&self) -> String {
+        let mut known = Vec::new();
+        if let Some(pid) = self.pid {
+            known.push(format!("process {pid}"));
+        }
+        if let Some(origin) = &self.origin {
+            if self.peer.is_some_and(|peer| !peer.ip().is_loopback()) && !origin.host.is_empty() {
+                known.push(format!("on {}", origin.host));
+            }
+            if !origin.job.is_empty() {
+                known.push(format!("job {}", origin.job));
+            }
+        }
+        match known.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", known.join(", ")),
+        }
+    }
+
     /// How it ended, and that it was being set up if so.
     pub fn end(&self) -> String {
         let how = self.how.as_deref().unwrap_or("died");
@@ -44,12 +69,7 @@ impl Death {
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its daemon")?;
-        if let Some(pid) = self.pid {
-            write!(f, " (process {pid})")?;
-        }
-        f.write_str(" ")?;
-        f.write_str(&self.end())
+        write!(f, "its daemon{} {}", self.whereabouts(), self.end())
     }
 }
 
@@ -94,5 +114,37 @@ impl Deaths {
 
     pub(crate) fn take_end(&mut self, pid: u32) -> Option<String> {
         self.ends.remove(&pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_names_what_is_known_of_the_daemon() {
+        let mut death = Death {
+            at: SystemTime::UNIX_EPOCH,
+            id: 1,
+            pid: None,
+            peer: None,
+            origin: None,
+            age: Duration::ZERO,
+            done: 0,
+            task: None,
+            in_set_up: true,
+            how: None,
+        };
+        assert_eq!(death.to_string(), "its daemon died, as it was set up");
+        death.pid = Some(7);
+        death.peer = Some(([192, 0, 2, 1], 5555).into());
+        death.origin = Some(Arc::new(Origin {
+            host: "node17".to_owned(),
+            job: "12_3".to_owned(),
+        }));
+        let named = "its daemon (process 7, on node17, job 12_3) died, as it was set up";
+        assert_eq!(death.to_string(), named);
+        death.peer = None;
+        assert_eq!(death.whereabouts(), " (process 7, job 12_3)");
     }
 }

@@ -183,6 +183,7 @@ mod tests {
             id,
             pid: None,
             peer: None,
+            origin: None,
             age,
             done: 0,
             task: task.map(|task| (task, 1)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use mirai_scheduler::DaemonId;
-use mirai_wire::{Return, ReturnKey, ReturnTicket, ToDaemon};
+use mirai_wire::{Origin, Return, ReturnKey, ReturnTicket, ToDaemon};
 
 use crate::cell::Cell;
 use crate::deaths::Death;
@@ -33,6 +33,8 @@ pub(crate) struct Member {
     /// Its number for users.
     pub number: u32,
     pub links: Links,
+    /// Where it runs, once it has told.
+    pub origin: Option<Arc<Origin>>,
     /// Shared parts that it has been sent.
     pub parts: HashSet<u64>,
     pub workload: Workload,
@@ -95,6 +97,7 @@ impl Member {
         Member {
             number,
             links,
+            origin: None,
             parts: HashSet::new(),
             workload: Workload::default(),
             connection: 0,
@@ -171,6 +174,7 @@ impl Member {
             id: self.number,
             pid: self.links.pid,
             peer: self.links.peer,
+            origin: self.origin.clone(),
             done: self.workload.done(),
             busy: self.workload.busy(now),
             returns: self.connection,
@@ -193,6 +197,7 @@ impl Member {
             id: self.number,
             pid: self.links.pid,
             peer: self.links.peer,
+            origin: self.origin.clone(),
             age: now.saturating_duration_since(self.joined),
             done: self.workload.done(),
             task,

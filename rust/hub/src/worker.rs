@@ -1,12 +1,15 @@
 //! Connected daemons as they are reported to users: number, process, workload.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use mirai_wire::Origin;
 
 use crate::cell::Cell;
 
 /// A connected daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
     /// Number in the life of the hub, from 1.
     pub id: u32,
@@ -14,6 +17,8 @@ pub struct Worker {
     pub pid: Option<u32>,
     /// Where it is, if it connects over a network.
     pub peer: Option<SocketAddr>,
+    /// Where it runs, by its own words, once it has told.
+    pub origin: Option<Arc<Origin>>,
     /// Reports received from it.
     pub done: u64,
     /// Total time during which it had a task.

@@ -742,7 +742,7 @@ fn a_task_goes_to_the_worker_it_is_meant_for_and_to_any_once_that_is_gone() {
     for worker in joined.iter().chain(joined.iter().rev()) {
         assert_eq!(ask(worker.id), worker.pid);
     }
-    let [gone, left] = joined[..] else {
+    let [gone, left] = &joined[..] else {
         panic!("two workers, not {joined:?}")
     };
     for child in &mut workers.0 {

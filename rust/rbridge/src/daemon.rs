@@ -56,8 +56,8 @@ pub(crate) fn daemon_run<'r>(
 ) -> Result<Sexp<'r>, Failure> {
     let url = url.string(scope, "url")?;
     let autoexit = autoexit.number(scope, "autoexit")?;
+    let address = Address::parse(&url).map_err(WorkerError::Dial)?;
     let options = WorkerOptions {
-        address: Address::parse(&url).map_err(WorkerError::Dial)?,
         credentials: credentials(scope, tlscert)?,
         direct: direct.flag(scope, "direct")?,
         asyncdial: asyncdial.flag(scope, "asyncdial")?,
@@ -71,7 +71,7 @@ pub(crate) fn daemon_run<'r>(
         maxtasks: tasks(maxtasks.number(scope, "maxtasks")?),
         attended: attended.flag(scope, "attended")? || is_in_foreground(),
         launcher: take_known_by(),
-        leave: LeaveHandle::default(),
+        ..WorkerOptions::new(address)
     };
     leave_when_r_quits(&options.leave);
     // One that finishes its task when the host goes does so, too, when it is asked to go itself.

@@ -191,11 +191,7 @@ impl Ward {
 
 /// A death as users are told of it.
 fn incident(death: &Death) -> String {
-    let mut text = format!("daemon {}", death.id);
-    if let Some(pid) = death.pid {
-        text += &format!(" (process {pid})");
-    }
-    text += &format!(" {}", death.end());
+    let mut text = format!("daemon {}{} {}", death.id, death.whereabouts(), death.end());
     if let Some((task, _)) = death.task {
         text += &format!(", at task {task}");
     }

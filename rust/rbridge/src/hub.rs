@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use mirai_hub::{
-    Address, Death, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task,
-    TaskFlags, Welcome, Worker,
+    Address, Death, ErrorCode, Hub, HubError, HubOptions, Mode, Origin, SharedPart, SubmitError,
+    Task, TaskFlags, Welcome, Worker,
 };
 
 use mirai_launcher::LaunchId;
@@ -433,7 +433,8 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 }
 
 /// Entry: the connected daemons, as columns: number, process id, the task it is at (its number, its age in seconds, 1 if
-/// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed. What is unknown or not the case is `NA`.
+/// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed, 1 if its connection is
+/// broken, how often it has returned, where it is (address, machine, job). What is unknown or not the case is `NA`, or an empty text.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = SessionHub::open(scope, hub)?.workers();
     let integers = |value: fn(&Worker) -> Option<u64>| column(&workers, value);
@@ -457,9 +458,20 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         scope.integers(&integers(|worker| Some(worker.is_away.into())))?,
         scope.integers(&integers(|worker| Some(worker.returns.into())))?,
         peers(scope, workers.iter().map(|worker| worker.peer))?,
+        told(
+            scope,
+            workers.iter().map(|worker| &worker.origin),
+            |origin| &origin.host,
+        )?,
+        told(
+            scope,
+            workers.iter().map(|worker| &worker.origin),
+            |origin| &origin.job,
+        )?,
     ];
     let names = [
         "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns", "address",
+        "host", "job",
     ];
     Ok(scope.named_list(&names, &columns)?)
 }
@@ -486,8 +498,20 @@ fn peers<'r>(
     Ok(scope.strings(&texts)?)
 }
 
-/// Entry: the daemons that the hub has lost, as columns: when (seconds since 1970), number, process id, where, seconds since it
-/// joined, tasks done, the task it was at (its number and the number of the attempt), how it ended. What is unknown or not the
+/// The names of the machines that daemons run on, or the jobs: empty for none.
+fn told<'r, 'o>(
+    scope: &'r Scope,
+    origins: impl Iterator<Item = &'o Option<Arc<Origin>>>,
+    text: fn(&Origin) -> &str,
+) -> Result<Sexp<'r>, Failure> {
+    let texts: Vec<&str> = origins
+        .map(|origin| origin.as_deref().map_or("", text))
+        .collect();
+    Ok(scope.strings(&texts)?)
+}
+
+/// Entry: the daemons that the hub has lost, as columns: when (seconds since 1970), number, process id, where (address, machine,
+/// job), seconds since it joined, tasks done, the task it was at (its number and the number of the attempt), how it ended. What is unknown or not the
 /// case is `NA`.
 pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let deaths = SessionHub::open(scope, hub)?.deaths();
@@ -505,6 +529,12 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
         scope.integers(&integers(|death| Some(death.id.into())))?,
         scope.integers(&integers(|death| death.pid.map(u64::from)))?,
         peers(scope, deaths.iter().map(|death| death.peer))?,
+        told(scope, deaths.iter().map(|death| &death.origin), |origin| {
+            &origin.host
+        })?,
+        told(scope, deaths.iter().map(|death| &death.origin), |origin| {
+            &origin.job
+        })?,
         scope.doubles(&ages)?,
         scope.integers(&integers(|death| Some(death.done)))?,
         scope.integers(&integers(|death| death.task.map(|(task, _)| task)))?,
@@ -514,7 +544,7 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
         scope.strings(&reasons)?,
     ];
     let names = [
-        "time", "id", "pid", "address", "age", "done", "task", "attempt", "reason",
+        "time", "id", "pid", "address", "host", "job", "age", "done", "task", "attempt", "reason",
     ];
     Ok(scope.named_list(&names, &columns)?)
 }

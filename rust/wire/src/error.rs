@@ -35,4 +35,7 @@ pub enum WireError {
     /// A header does not decode to a message.
     #[error("a header does not decode to a message")]
     BadHeader,
+    /// A payload does not decode to an [`Origin`](crate::Origin).
+    #[error("a payload does not decode to an origin")]
+    BadOrigin,
 }

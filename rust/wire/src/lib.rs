@@ -18,6 +18,7 @@ mod buffer;
 mod error;
 mod frame;
 mod message;
+mod origin;
 
 pub use buffer::{FrameBuffer, FrameLimits, Want};
 pub use error::WireError;
@@ -26,3 +27,4 @@ pub use message::{
     FromDaemon, Hello, LeaveReason, PairKey, RefuseReason, Return, ReturnKey, ReturnTicket, Role,
     RunEnd, SETUP_RUN, TaskFlags, ToDaemon,
 };
+pub use origin::Origin;

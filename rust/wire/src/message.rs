@@ -215,4 +215,6 @@ pub enum FromDaemon {
     Leaving(LeaveReason),
     /// The answer to `Ping`, on the control connection.
     Pong,
+    /// Where the daemon runs: the payload is an [`Origin`](crate::Origin). Once on each data connection, after the welcome.
+    Origin,
 }

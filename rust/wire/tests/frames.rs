@@ -121,6 +121,7 @@ fn from_daemon() -> impl Strategy<Value = FromDaemon> {
         (any::<u64>(), end, last).prop_map(|(run, end, last)| FromDaemon::Ended { run, end, last }),
         Just(FromDaemon::Leaving(LeaveReason::IdleTime)),
         Just(FromDaemon::Pong),
+        Just(FromDaemon::Origin),
     ]
 }
 

@@ -19,6 +19,7 @@ mod evaluator;
 mod leave;
 mod limits;
 mod options;
+mod origin;
 mod session;
 mod worker;
 
@@ -26,6 +27,6 @@ pub use error::WorkerError;
 pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
 pub use leave::LeaveHandle;
 pub use mirai_lanes::{Address, Credentials, ErrorCode, end_this_process};
-pub use mirai_wire::{RunEnd, TaskFlags};
+pub use mirai_wire::{Origin, RunEnd, TaskFlags};
 pub use options::{AutoExit, ExitReason, WorkerOptions};
 pub use worker::run_worker;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use mirai_lanes::{Address, Credentials};
-use mirai_wire::LeaveReason;
+use mirai_wire::{LeaveReason, Origin};
 
-use crate::LeaveHandle;
+use crate::{LeaveHandle, origin};
 
 /// Interval at which an attended daemon looks for an interrupt.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
@@ -46,12 +46,14 @@ pub struct WorkerOptions {
     pub attended: bool,
     /// The number by which the launcher of this process identifies it; 0 for none.
     pub launcher: u64,
+    /// Where this process runs, for the hub's users to read.
+    pub origin: Origin,
     /// The handle by which other threads ask the daemon to leave.
     pub leave: LeaveHandle,
 }
 
 impl WorkerOptions {
-    /// A daemon without limits.
+    /// A daemon without limits, which runs where the system and the environment say.
     pub fn new(address: Address) -> WorkerOptions {
         WorkerOptions {
             address,
@@ -64,6 +66,7 @@ impl WorkerOptions {
             maxtasks: None,
             attended: false,
             launcher: 0,
+            origin: origin::here(),
             leave: LeaveHandle::default(),
         }
     }

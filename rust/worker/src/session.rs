@@ -69,12 +69,15 @@ impl Session {
             ToDaemon::Welcome { .. } if greeting.lost => {
                 Err(io::Error::from(io::ErrorKind::OutOfMemory).into())
             }
-            ToDaemon::Welcome { daemon, ticket } => Ok(Session {
-                data,
-                control,
-                settings: greeting.payload,
-                membership: ticket.map(|ticket| Membership { daemon, ticket }),
-            }),
+            ToDaemon::Welcome { daemon, ticket } => {
+                data.tell_origin(options);
+                Ok(Session {
+                    data,
+                    control,
+                    settings: greeting.payload,
+                    membership: ticket.map(|ticket| Membership { daemon, ticket }),
+                })
+            }
             other => Err(refusal(other)),
         }
     }
@@ -87,11 +90,14 @@ impl Session {
     ) -> Result<Reopened, WorkerError> {
         let (control, data, greeting) = open_both(options, Some(returning), gives_up)?;
         match greeting.message {
-            ToDaemon::WelcomeBack { received } => Ok(Reopened {
-                data,
-                control,
-                received,
-            }),
+            ToDaemon::WelcomeBack { received } => {
+                data.tell_origin(options);
+                Ok(Reopened {
+                    data,
+                    control,
+                    received,
+                })
+            }
             other => Err(refusal(other)),
         }
     }
@@ -187,6 +193,11 @@ impl Channel {
                 Next::End => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
             }
         }
+    }
+
+    fn tell_origin(&self, options: &WorkerOptions) {
+        // A failure shows in reading.
+        let _ = self.send(&FromDaemon::Origin, &options.origin.encode());
     }
 
     /// Reads the next message, until `deadline`.
