@@ -10,6 +10,7 @@ const TASK: ToDaemon = ToDaemon::Task {
     shared: None,
     flags: TaskFlags(0),
     attempt: 1,
+    word: None,
 };
 
 fn give(buffer: &mut FrameBuffer, mut bytes: &[u8]) -> usize {

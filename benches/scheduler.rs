@@ -43,7 +43,8 @@ impl Pool {
             effects: 0,
         };
         for daemon in pool.daemons.clone() {
-            pool.tell(Event::DaemonJoined { daemon });
+            let ahead = false;
+            pool.tell(Event::DaemonJoined { daemon, ahead });
         }
         (0..daemons).for_each(|_| {
             pool.submit(None);
@@ -53,7 +54,7 @@ impl Pool {
     }
 
     fn tell(&mut self, event: Event) {
-        for effect in self.scheduler.handle(Tick(self.now), event) {
+        for effect in self.scheduler.handle(Tick(self.now), event, &mut ()) {
             self.effects += 1;
             if let Effect::Send { to, run, .. } = black_box(effect) {
                 self.runs[to.index()] = run;
@@ -83,6 +84,7 @@ impl Pool {
         self.tell(Event::TaskEnded {
             daemon,
             run,
+            took: Duration::from_millis(1),
             last: false,
         });
     }

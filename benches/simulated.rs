@@ -45,6 +45,7 @@ async fn join(hub: SocketAddr, number: usize) -> io::Result<Simulated> {
         direct: false,
         pid: 0,
         launcher: 0,
+        ahead: false,
         returning: None,
     };
     let mut control = Channel::open(hub, hello).await?;
@@ -71,6 +72,7 @@ impl Simulated {
                 let ended = FromDaemon::Ended {
                     run,
                     end: RunEnd::Value,
+                    took: 0,
                     last: None,
                 };
                 let mut reply = encode_head(&ended, payload.len() as u64);

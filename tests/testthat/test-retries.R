@@ -3,7 +3,7 @@
 # Kills its daemon at each attempt up to this one, of which there is a line in the file.
 killing_up_to <- function(last, file) {
   quote({
-    cat(task_attempt(), "\n", file = file, append = TRUE)
+    cat(paste0(task_attempt(), "\n"), file = file, append = TRUE)
     if (task_attempt() <= last) tools::pskill(Sys.getpid(), tools::SIGKILL)
     task_attempt()
   })
@@ -51,7 +51,7 @@ test_that("elements of a map are tried again, and the others are evaluated once"
   local_pool(4)
   file <- tempfile()
   f <- function(i, file) {
-    cat(i, "\n", file = file, append = TRUE)
+    cat(paste0(i, "\n"), file = file, append = TRUE)
     if (i == 3L && mirai::task_attempt() < 3L) tools::pskill(Sys.getpid(), tools::SIGKILL)
     i * 10L
   }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mirai_lanes::ProcessEnd;
 use mirai_wire::{Frame, FrameBuffer, FromDaemon, Origin, RunEnd, ToDaemon};
 
-use crate::core::Core;
+use crate::core::{Core, Report};
 use crate::link::Link;
 use crate::member::{Links, Seat};
 use crate::reading::{PeerError, fill, fill_now};
@@ -157,9 +157,18 @@ fn handle_received(
     }) = buffer.next_frame()?
     {
         match message {
-            FromDaemon::Ended { run, end, last } => {
-                let end = if lost { RunEnd::OutOfMemory } else { end };
-                core.ended(seat, run, end, last.is_some(), payload);
+            FromDaemon::Ended {
+                run,
+                end,
+                took,
+                last,
+            } => {
+                let report = Report {
+                    end: if lost { RunEnd::OutOfMemory } else { end },
+                    took: Duration::from_micros(took.into()),
+                    payload,
+                };
+                core.ended(seat, run, last.is_some(), report);
                 if last.is_some() {
                     return Ok(ControlFlow::Break(()));
                 }

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use mirai_lanes::OutOfFiles;
 use mirai_scheduler::{
-    Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler, SchedulerOptions,
-    Settled, TaskId, TaskOptions,
+    Claims, Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler,
+    SchedulerOptions, Settled, TaskId, TaskOptions,
 };
 use mirai_wire::{Origin, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
 use parking_lot::{Condvar, Mutex};
@@ -31,6 +31,7 @@ use tokio::sync::Notify;
 
 use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
+use crate::claims::Offers;
 use crate::deaths::{Death, Deaths};
 use crate::link::Link;
 use crate::member::{Links, Member, Seat};
@@ -171,13 +172,23 @@ impl<T> Table<T> {
     }
 }
 
+impl Claims for Table<Member> {
+    fn take_back(&mut self, daemon: DaemonId, run: RunId) -> bool {
+        let member = self.get_mut(daemon.index());
+        let offers = member.and_then(|member| member.offers.as_mut());
+        offers.is_some_and(|offers| offers.take_back(run.0))
+    }
+}
+
 /// Tables with up to this many slots are not shrunk.
 const SMALL: usize = 1 << 10;
 
 /// What a daemon's report carries besides the ids.
-struct Report {
-    end: RunEnd,
-    payload: Vec<u8>,
+pub(crate) struct Report {
+    pub end: RunEnd,
+    /// How long the evaluation has taken.
+    pub took: Duration,
+    pub payload: Vec<u8>,
 }
 
 /// What remains to be done once the state is unlocked.
@@ -430,8 +441,8 @@ impl Core {
     }
 
     /// Takes a daemon in; its welcome goes out before any task. Where its connection `may_break`, it gets what it needs
-    /// for a return.
-    pub(crate) fn join(&self, links: Links, may_break: bool) -> Option<Seat> {
+    /// for a return; where it takes tasks `ahead` of their turn, and a queue has them, what it needs for that.
+    pub(crate) fn join(&self, links: Links, may_break: bool, ahead: bool) -> Option<Seat> {
         let id = self.state.lock().scheduler.reserve_daemon();
         let Ok(settings) = self.next_settings() else {
             // Without its settings it would be another daemon than was asked for.
@@ -439,6 +450,8 @@ impl Core {
             return None;
         };
         let ticket = may_break.then(|| new_ticket(self.times));
+        let ahead = ahead && self.mode == Mode::Queue && links.data.connection.passes();
+        let (offers, passed) = ahead.then(|| Offers::new().ok()).flatten().unzip();
         let seat = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return None;
@@ -452,17 +465,20 @@ impl Core {
             let welcome = ToDaemon::Welcome {
                 daemon: number,
                 ticket,
+                ahead: passed.is_some(),
             };
-            links.data.queue(&welcome, settings);
+            links.data.queue_passing(&welcome, settings, passed);
             work.flush.push(Arc::clone(&links.data));
-            let member = Member::new(number, links, ticket, Instant::now());
+            let ahead = offers.is_some();
+            let mut member = Member::new(number, links, ticket, Instant::now());
+            member.offers = offers;
             let seat = Seat {
                 daemon: id,
                 connection: member.connection,
             };
             state.members.insert(id.index(), member);
             state.numbers.insert(number, id);
-            state.handle(timer, work, Event::DaemonJoined { daemon: id }, None);
+            state.handle(timer, work, Event::DaemonJoined { daemon: id, ahead }, None);
             Some(seat)
         });
         self.note_change();
@@ -498,9 +514,9 @@ impl Core {
     }
 
     /// A daemon has reported on a run.
-    pub(crate) fn ended(&self, seat: Seat, run: u64, end: RunEnd, last: bool, payload: Vec<u8>) {
+    pub(crate) fn ended(&self, seat: Seat, run: u64, last: bool, report: Report) {
         let Seat { daemon, .. } = seat;
-        let bytes = payload.len();
+        let bytes = report.payload.len();
         self.with_state(|state, timer, work| {
             let now = Instant::now();
             let is_there = state.scheduler.has_run(daemon, RunId(run));
@@ -510,18 +526,27 @@ impl Core {
             if member.note_report(Some(run), bytes, last) {
                 work.flush.push(Arc::clone(&member.links.data));
             }
+            if let Some(offers) = &mut member.offers {
+                offers.note_report(run);
+            }
             let run = RunId(run);
             if run == SETUP {
-                member.workload.note_setup(end == RunEnd::Value);
+                member.workload.note_setup(report.end == RunEnd::Value);
                 state.handle(timer, work, Event::SetUpEnded { daemon, last }, None);
                 return;
             }
             if is_there {
                 member.workload.ended(now);
             }
-            let event = Event::TaskEnded { daemon, run, last };
+            let took = report.took;
+            let event = Event::TaskEnded {
+                daemon,
+                run,
+                took,
+                last,
+            };
             state.reports += 1;
-            state.handle(timer, work, event, Some(Report { end, payload }));
+            state.handle(timer, work, event, Some(report));
             if let Some(member) = state.members.get_mut(daemon.index())
                 && state.scheduler.daemon_task(daemon).is_some()
             {
@@ -858,20 +883,22 @@ impl State {
             ..
         } = self;
         let now = Instant::now();
-        for effect in scheduler.handle(timer.tick(now), event) {
+        for effect in scheduler.handle(timer.tick(now), event, members) {
             match effect {
                 Effect::Send {
                     to,
                     task,
                     run,
                     attempt,
+                    ahead,
                 } => {
                     if let (Some(member), Some(open)) =
                         (members.get_mut(to.index()), tasks.get_mut(task.index()))
                     {
                         member.workload.begins(now);
                         open.attempts = attempt;
-                        send(member, &open.parts, run, attempt);
+                        let word = member.offer(run, ahead);
+                        send(member, &open.parts, run, attempt, word);
                         work.flush.push(Arc::clone(&member.links.data));
                     }
                 }
@@ -879,7 +906,7 @@ impl State {
                     if let (Some(member), Some(parts)) =
                         (members.get_mut(daemon.index()), setups.get(setup))
                     {
-                        send(member, parts, SETUP, 1);
+                        send(member, parts, SETUP, 1, None);
                         work.flush.push(Arc::clone(&member.links.data));
                     }
                 }
@@ -929,7 +956,7 @@ impl State {
 }
 
 /// Queues a task for a daemon, and first what of it is shared and new there.
-fn send(member: &mut Member, parts: &Parts, run: RunId, attempt: u32) {
+fn send(member: &mut Member, parts: &Parts, run: RunId, attempt: u32, word: Option<u16>) {
     let shared = parts.shared.as_ref().map(|SharedPart(part)| {
         if member.parts.insert(part.id) {
             let bytes = Arc::clone(&part.bytes);
@@ -942,6 +969,7 @@ fn send(member: &mut Member, parts: &Parts, run: RunId, attempt: u32) {
         shared,
         flags: parts.flags,
         attempt,
+        word,
     };
     member.queue(message, Some(Arc::clone(&parts.body)));
 }
@@ -994,6 +1022,7 @@ fn outcome(how: Settled, report: Option<Report>, loss: &Loss, attempts: u32) -> 
             Some(Report {
                 end: RunEnd::Value,
                 payload,
+                ..
             }),
         ) => Outcome::Value(payload),
         (
@@ -1001,6 +1030,7 @@ fn outcome(how: Settled, report: Option<Report>, loss: &Loss, attempts: u32) -> 
             Some(Report {
                 end: RunEnd::Failed,
                 payload,
+                ..
             }),
         ) => Outcome::Failed(payload),
         (

@@ -268,7 +268,7 @@ impl Entrance {
         };
         let (seat, refusal) = match hello.returning {
             None => (
-                self.core.join(links.clone(), self.may_break),
+                self.core.join(links.clone(), self.may_break, hello.ahead),
                 RefuseReason::Closing,
             ),
             Some(back) => (

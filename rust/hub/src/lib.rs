@@ -24,6 +24,7 @@
 mod attending;
 mod callback;
 mod cell;
+mod claims;
 mod core;
 mod daemons;
 mod deaths;

@@ -15,13 +15,13 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use mirai_lanes::Connection;
+use mirai_lanes::{Connection, Passed};
 use mirai_wire::{ToDaemon, encode_head};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Frames written with one system call.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
 
 /// The writing side of one connection. Frames go out in the order they were queued, written by whichever thread
 /// flushes; what does not fit the socket now is left to [`write_queued`](Self::write_queued) in the reactor.
@@ -39,6 +39,8 @@ pub(crate) struct Link {
 struct Outgoing {
     head: Vec<u8>,
     payload: Option<Arc<Vec<u8>>>,
+    /// Goes along with its first byte.
+    passed: Option<Passed>,
     written: usize,
 }
 
@@ -75,10 +77,21 @@ impl Link {
 
     /// Queues a frame; [`flush`](Self::flush) sends it.
     pub(crate) fn queue(&self, message: &ToDaemon, payload: Option<Arc<Vec<u8>>>) {
+        self.queue_passing(message, payload, None);
+    }
+
+    /// Queues a frame that a descriptor goes along with.
+    pub(crate) fn queue_passing(
+        &self,
+        message: &ToDaemon,
+        payload: Option<Arc<Vec<u8>>>,
+        passed: Option<Passed>,
+    ) {
         let len = payload.as_ref().map_or(0, |payload| payload.len() as u64);
         self.queue.lock().push_back(Outgoing {
             head: encode_head(message, len),
             payload,
+            passed,
             written: 0,
         });
     }
@@ -121,6 +134,12 @@ impl Link {
 
 /// The lock over the queue is held during this write: it cannot block.
 fn write_some(connection: &dyn Connection, queue: &VecDeque<Outgoing>) -> io::Result<usize> {
+    if let Some(first) = queue.front()
+        && let (Some(passed), 0) = (&first.passed, first.written)
+    {
+        let parts = first.rest().map(IoSlice::new);
+        return connection.try_write_passing(&parts, passed);
+    }
     let mut parts = [IoSlice::new(&[]); 2 * BATCH];
     let mut used = 0;
     for part in queue

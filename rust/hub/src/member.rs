@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use mirai_scheduler::DaemonId;
+use mirai_scheduler::{DaemonId, RunId};
 use mirai_wire::{Origin, Return, ReturnKey, ReturnTicket, ToDaemon};
 
 use crate::cell::Cell;
+use crate::claims::Offers;
 use crate::deaths::Death;
 use crate::link::Link;
 use crate::unacknowledged::{Sent, Unacknowledged};
@@ -38,6 +39,8 @@ pub(crate) struct Member {
     /// Shared parts that it has been sent.
     pub parts: HashSet<u64>,
     pub workload: Workload,
+    /// `None` where it is sent nothing before its turn.
+    pub offers: Option<Offers>,
     /// Number of its present connection, from 0.
     pub connection: u32,
     /// Whether its connection is broken.
@@ -100,6 +103,7 @@ impl Member {
             origin: None,
             parts: HashSet::new(),
             workload: Workload::default(),
+            offers: None,
             connection: 0,
             is_away: false,
             is_dismissed: false,
@@ -113,6 +117,12 @@ impl Member {
                     owed: 0,
                 }),
         }
+    }
+
+    /// The word of a run that is sent to it, if that is before its turn.
+    pub(crate) fn offer(&mut self, run: RunId, ahead: bool) -> Option<u16> {
+        let offers = self.offers.as_mut().filter(|_| ahead)?;
+        offers.offer(run.0)
     }
 
     pub(crate) fn may_return(&self) -> bool {

@@ -75,6 +75,7 @@ mod tests {
                     shared: None,
                     flags: TaskFlags::default(),
                     attempt: 1,
+                    word: None,
                 },
                 payload: None,
             });

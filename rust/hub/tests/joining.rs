@@ -71,6 +71,7 @@ fn daemon(hub: &Address, credentials: &Credentials, number: usize) -> [Arc<dyn D
             direct: false,
             pid: 0,
             launcher: 0,
+            ahead: false,
             returning: None,
         };
         join(hub, credentials, hello)

@@ -68,6 +68,17 @@ impl Commands {
                     payload: argument.as_bytes().to_vec(),
                 };
             }
+            Some("append") => {
+                let (path, line) = argument.split_once(' ').unwrap();
+                let file = std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path);
+                file.unwrap()
+                    .write_all(format!("{line}\n").as_bytes())
+                    .unwrap();
+                Vec::new()
+            }
             Some("touch-and-hang") => {
                 std::fs::write(argument, b"begun").unwrap();
                 while !self.interrupted.0.load(Ordering::SeqCst) {
@@ -455,6 +466,7 @@ fn half_workers_hold_up_no_whole_ones() {
                 direct: false,
                 pid: 0,
                 launcher: 0,
+                ahead: false,
             });
             let mut stream = connect(&hub);
             stream.write_all(&Preamble::OURS.encode()).unwrap();
@@ -907,4 +919,100 @@ fn a_watch_over_tasks_of_two_hubs_sees_both() {
     let tasks = [submit(&first, "echo 1"), submit(&second, "fail 2")];
     let progress = Watch::new(&tasks).wait(2, false, HANG);
     assert_eq!((progress.done, progress.first_failure), (2, Some(1)));
+}
+
+/// Has the hub know that tasks are short.
+fn practise(hub: &Hub) {
+    let tasks: Vec<_> = (0..100).map(|_| submit(hub, "echo short")).collect();
+    for task in &tasks {
+        assert_eq!(text(task), "short");
+    }
+}
+
+/// A task that hangs until it is stopped, among many short ones.
+fn submit_with_one_long(hub: &Hub, begun: &Path) -> (TaskHandle, Vec<TaskHandle>) {
+    let echo = |i| submit(hub, format!("echo {i}"));
+    let mut short: Vec<_> = (0..500).map(echo).collect();
+    let long = submit(hub, format!("touch-and-hang {}", begun.display()));
+    short.extend((500..1000).map(echo));
+    (long, short)
+}
+
+#[test]
+fn nothing_waits_behind_a_long_task_while_another_worker_is_idle() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 2, &[]);
+    practise(&hub);
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let begun = folder.path().join(round.to_string());
+        let (long, short) = submit_with_one_long(&hub, &begun);
+        for (i, task) in short.iter().enumerate() {
+            assert_eq!(text(task), i.to_string());
+        }
+        assert_eq!(long.outcome(), None);
+        assert_eq!(hub.counts().executing, 1);
+        wait_for_file(&begun);
+        assert!(long.cancel());
+        assert_eq!(outcome(&long), Outcome::Cancelled);
+    }
+}
+
+#[test]
+fn a_killed_worker_loses_none_of_what_it_had_not_begun() {
+    let hub = open();
+    let mut workers = Workers::start(&hub, 1, &[]);
+    practise(&hub);
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let (long, short) = submit_with_one_long(&hub, &begun);
+    wait_for_file(&begun);
+    assert_eq!(text(&short[499]), "499");
+    let counts = hub.counts();
+    assert_eq!((counts.awaiting, counts.executing), (500, 1));
+    assert!(short[700].cancel());
+    assert!(short[501].cancel());
+    workers.0[0].kill().unwrap();
+    assert!(matches!(outcome(&long), Outcome::Lost(_)));
+    let _more = Workers::start(&hub, 1, &[]);
+    for (i, task) in short.iter().enumerate() {
+        match i {
+            501 | 700 => assert_eq!(outcome(task), Outcome::Cancelled),
+            _ => assert_eq!(text(task), i.to_string()),
+        }
+    }
+}
+
+#[test]
+fn what_comes_back_and_crosses_with_its_beginning_is_evaluated_once() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 3, &[]);
+    practise(&hub);
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..30 {
+        let file = folder.path().join(round.to_string());
+        let append = |i: usize| submit(&hub, format!("append {} {i}", file.display()));
+        let tasks: Vec<_> = (0..300).map(append).collect();
+        let stopped: Vec<bool> = tasks
+            .iter()
+            .skip(7)
+            .step_by(13)
+            .map(TaskHandle::cancel)
+            .collect();
+        let mut stopped = stopped.into_iter();
+        for (i, task) in tasks.iter().enumerate() {
+            let is_stopped = i % 13 == 7 && stopped.next() == Some(true);
+            assert_eq!(outcome(task) == Outcome::Cancelled, is_stopped, "{i}");
+        }
+        practise(&hub);
+        let written = std::fs::read_to_string(&file).unwrap();
+        let mut lines: Vec<usize> = written.lines().map(|line| line.parse().unwrap()).collect();
+        lines.sort_unstable();
+        assert!(
+            lines.is_sorted_by(|a, b| a < b),
+            "evaluated twice: {lines:?}"
+        );
+        let ended = (0..300).filter(|i| tasks[*i].outcome() != Some(&Outcome::Cancelled));
+        assert!(ended.into_iter().all(|i| lines.contains(&i)));
+    }
 }

@@ -6,14 +6,23 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::{Dialled, HostWatch, Wake, lane};
+use crate::{Dialled, HostWatch, Passed, Wake, lane};
 
 /// A blocking socket of the operating system.
 pub(crate) trait Socket: Send + Sync + Debug {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
     fn reader(&self) -> impl Read;
     fn read_now(&self, into: &mut [u8]) -> io::Result<usize>;
+    fn read_passed(&self, into: &mut [u8]) -> io::Result<(usize, Option<Passed>)> {
+        Ok((self.reader().read(into)?, None))
+    }
+    fn passes(&self) -> bool {
+        false
+    }
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn write_now(&self, _parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
     fn shutdown(&self, how: Shutdown);
     fn wait(&self, host: &HostWatch) -> Wake;
     fn host_pid(&self) -> Option<u32>;
@@ -34,8 +43,23 @@ impl Socket for lane::Stream {
         lane::receive_now(self, into)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_passed(&self, into: &mut [u8]) -> io::Result<(usize, Option<Passed>)> {
+        lane::receive_passed(self, into)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn passes(&self) -> bool {
+        true
+    }
+
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         lane::send(self, parts)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        lane::send_now(self, parts)
     }
 
     fn shutdown(&self, how: Shutdown) {
@@ -114,8 +138,25 @@ impl<S: Socket> Dialled for Blocking<S> {
         self.socket.read_now(into)
     }
 
+    fn read_passed(
+        &self,
+        into: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<(usize, Option<Passed>)> {
+        self.set_deadline(deadline)?;
+        self.socket.read_passed(into)
+    }
+
+    fn passes(&self) -> bool {
+        self.socket.passes()
+    }
+
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.socket.write(parts)
+    }
+
+    fn write_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write_now(parts)
     }
 
     fn wait(&self, host: &HostWatch) -> Wake {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::{HostWatch, LaneError, Wake};
+use crate::{HostWatch, LaneError, Passed, Wake};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
 ///
@@ -33,6 +33,17 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `WouldBlock` when nothing fits; otherwise the connection is broken.
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Whether descriptors can go along with bytes.
+    fn passes(&self) -> bool {
+        false
+    }
+    /// As [`try_write`](Self::try_write), with a descriptor along with the first byte.
+    ///
+    /// # Errors
+    /// As for [`try_write`](Self::try_write).
+    fn try_write_passing(&self, _parts: &[IoSlice<'_>], _passed: &Passed) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Ends the connection in both directions; a peer sees the end of the stream even while copies of the descriptor
     /// live on elsewhere.
     fn shutdown(&self);
@@ -80,12 +91,35 @@ pub trait Dialled: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `WouldBlock` when nothing is there; otherwise as for [`read`](Self::read).
     fn read_now(&self, into: &mut [u8]) -> io::Result<usize>;
+    /// As [`read`](Self::read), with the descriptor that may have come along.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn read_passed(
+        &self,
+        into: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<(usize, Option<Passed>)> {
+        Ok((self.read(into, deadline)?, None))
+    }
+    /// Whether descriptors come along with bytes, and the system can wake the thread that [waits](Self::wait).
+    fn passes(&self) -> bool {
+        false
+    }
+    /// Writes what fits now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing fits, or where the lane cannot know; otherwise as for [`write`](Self::write).
+    fn write_now(&self, _parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
     /// Writes some bytes, waiting until the peer takes them; never raises SIGPIPE.
     ///
     /// # Errors
     /// As the operating system gives them.
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Waits until there is something to read or the host's process has ended; what can be read comes first.
+    /// Waits until there is something to read, the host's process has ended or the [alarm](crate::Alarm) has gone off; what can
+    /// be read comes first.
     fn wait(&self, host: &HostWatch) -> Wake;
     /// A reader, now or later, sees the end of the stream; what is written still goes out.
     fn end_reading(&self);

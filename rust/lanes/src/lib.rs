@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod alarm;
 mod blocking;
 mod code;
 mod connection;
@@ -29,6 +30,7 @@ mod patience;
 mod peer;
 mod process;
 mod spin;
+mod words;
 
 #[cfg(unix)]
 use local as lane;
@@ -36,6 +38,7 @@ use local as lane;
 use loopback as lane;
 
 pub use address::Address;
+pub use alarm::Alarm;
 pub use code::ErrorCode;
 pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, Proof, SILENCE};
 pub use credentials::{Access, Credentials, new_token};
@@ -52,3 +55,4 @@ pub use patience::Patience;
 pub use peer::peer_pid;
 pub use process::{HostWatch, ProcessEnd, Wake, end_this_process, thread_hint};
 pub use spin::Spin;
+pub use words::{Passed, SharedWords};

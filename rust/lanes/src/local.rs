@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+#[cfg(target_os = "linux")]
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net as std_net;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+#[cfg(target_os = "linux")]
+use crate::Passed;
 use crate::descriptors::move_up;
 #[cfg(target_os = "linux")]
 use crate::peer::peer;
@@ -190,6 +194,18 @@ impl Connection for LocalConnection {
         })
     }
 
+    #[cfg(target_os = "linux")]
+    fn passes(&self) -> bool {
+        true
+    }
+
+    #[cfg(target_os = "linux")]
+    fn try_write_passing(&self, parts: &[IoSlice<'_>], passed: &Passed) -> io::Result<usize> {
+        self.stream.try_io(Interest::WRITABLE, || {
+            send_passing(&self.stream, parts, passed)
+        })
+    }
+
     fn shutdown(&self) {
         let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
     }
@@ -302,6 +318,48 @@ pub(crate) fn send_flagged(
 /// As the operating system gives them.
 pub(crate) fn send(stream: &std_net::UnixStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     send_flagged(stream, parts, SendFlags::empty())
+}
+
+/// Writes what fits now.
+#[cfg(target_os = "linux")]
+pub(crate) fn send_now(stream: &std_net::UnixStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    send_flagged(stream, parts, SendFlags::DONTWAIT)
+}
+
+/// Writes what fits now, and a descriptor along with it.
+#[cfg(target_os = "linux")]
+pub(crate) fn send_passing(
+    socket: impl AsFd,
+    parts: &[IoSlice<'_>],
+    passed: &Passed,
+) -> io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+    let descriptors = [passed.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut along = SendAncillaryBuffer::new(&mut space);
+    if !along.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let flags = SendFlags::DONTWAIT | NO_SIGNAL;
+    Ok(sendmsg(socket, parts, &mut along, flags)?)
+}
+
+/// Reads what comes next, and the descriptor that may have come along.
+#[cfg(target_os = "linux")]
+pub(crate) fn receive_passed(
+    stream: &std_net::UnixStream,
+    into: &mut [u8],
+) -> io::Result<(usize, Option<Passed>)> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut along = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [io::IoSliceMut::new(into)];
+    let received = recvmsg(stream, &mut parts, &mut along, RecvFlags::CMSG_CLOEXEC)?;
+    let passed = along.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next().map(Passed),
+        _ => None,
+    });
+    Ok((received.bytes, passed))
 }
 
 /// Reads what has come, without waiting.

@@ -1,5 +1,9 @@
 //! Notices the end of another process of this machine.
 
+use std::sync::Arc;
+
+use crate::Alarm;
+
 /// Becomes readable when a process ends. The end of its connections is only a hint: a copy of the descriptor in a
 /// grandchild keeps them open. Only Linux has this; elsewhere the hint has to do.
 #[derive(Debug)]
@@ -131,6 +135,8 @@ pub enum Wake {
     Readable,
     /// The host's process has ended.
     HostEnded,
+    /// The alarm has gone off.
+    Alarm,
 }
 
 /// Lets a daemon watch the process of its hub.
@@ -138,6 +144,8 @@ pub enum Wake {
 pub struct HostWatch {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "always `None`"))]
     host: Option<ProcessEnd>,
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "never set"))]
+    alarm: Option<Arc<Alarm>>,
 }
 
 impl HostWatch {
@@ -146,14 +154,21 @@ impl HostWatch {
     pub fn new(connection: &dyn crate::Dialled) -> HostWatch {
         HostWatch {
             host: connection.host_pid().and_then(ProcessEnd::watch),
+            alarm: None,
         }
     }
 
-    /// Blocks until `stream` can be read or the host's process has ended; what can be read comes first.
+    /// Waits for this as well.
+    pub fn with_alarm(self, alarm: Option<Arc<Alarm>>) -> HostWatch {
+        HostWatch { alarm, ..self }
+    }
+
+    /// Blocks until `stream` can be read, the host's process has ended, or the alarm has gone off; what can be read comes
+    /// first.
     pub(crate) fn wait_beside(&self, stream: &crate::lane::Stream) -> Wake {
         #[cfg(target_os = "linux")]
-        if let Some(host) = &self.host {
-            return wait_either(stream, host);
+        if self.host.is_some() || self.alarm.is_some() {
+            return wait_either(stream, self.host.as_ref(), self.alarm.as_deref());
         }
         // The caller's read blocks.
         let _ = stream;
@@ -162,20 +177,41 @@ impl HostWatch {
 }
 
 #[cfg(target_os = "linux")]
-fn wait_either(stream: &crate::lane::Stream, host: &ProcessEnd) -> Wake {
+fn wait_either(
+    stream: &crate::lane::Stream,
+    host: Option<&ProcessEnd>,
+    alarm: Option<&Alarm>,
+) -> Wake {
+    use std::os::fd::AsFd;
+
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::Errno;
+    let beside = [
+        (host.map(AsFd::as_fd), Wake::HostEnded),
+        (alarm.map(AsFd::as_fd), Wake::Alarm),
+    ];
+    let sources: Vec<_> = std::iter::once((Some(stream.as_fd()), Wake::Readable))
+        .chain(beside)
+        .filter_map(|(fd, wake)| Some((fd?, wake)))
+        .collect();
     loop {
-        let mut fds = [
-            PollFd::new(stream, PollFlags::IN),
-            PollFd::new(host, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) if !fds[0].revents().is_empty() => return Wake::Readable,
-            Ok(_) if !fds[1].revents().is_empty() => return Wake::HostEnded,
+        let watched = sources
+            .iter()
+            .map(|(fd, _)| PollFd::from_borrowed_fd(*fd, PollFlags::IN));
+        let mut watched: Vec<_> = watched.collect();
+        match poll(&mut watched, None) {
             Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
             // The descriptors are ours and open: the caller's read will tell.
             Err(_) => return Wake::Readable,
         }
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let Some(first) = watched.iter().position(is_ready) else {
+            continue;
+        };
+        let (_, wake) = sources[first];
+        if let (Wake::Alarm, Some(alarm)) = (wake, alarm) {
+            alarm.acknowledge();
+        }
+        return wake;
     }
 }

@@ -36,8 +36,16 @@ pub(crate) struct Daemon {
     pub(crate) sent: List<InLine>,
     /// What it has to do before its first task, and has not reported on.
     pub(crate) setups: usize,
+    /// Whether it may be sent tasks before their turn.
+    pub(crate) takes_ahead: bool,
+    /// How many it has of these, and their bytes.
+    pub(crate) ahead: u32,
+    pub(crate) ahead_bytes: u64,
+    /// Since when it is at the first of its tasks.
+    pub(crate) since: Tick,
     rest: Link,
     turn: Link,
+    laden: Link,
 }
 
 /// The idle and the parked.
@@ -72,6 +80,22 @@ impl Chain for Turn {
     }
 }
 
+/// Those that have tasks ahead.
+#[derive(Debug)]
+pub(crate) struct Laden;
+
+impl Chain for Laden {
+    type Entry = Daemon;
+
+    fn link(daemon: &mut Daemon) -> &mut Link {
+        &mut daemon.laden
+    }
+
+    fn look(daemon: &Daemon) -> &Link {
+        &daemon.laden
+    }
+}
+
 /// All daemons.
 #[derive(Debug, Default)]
 pub(crate) struct Daemons {
@@ -82,6 +106,8 @@ pub(crate) struct Daemons {
     pub(crate) parked: List<Rest>,
     /// All daemons that are connected and not suspect, next in turn first.
     pub(crate) turns: List<Turn>,
+    /// Daemons with tasks ahead: that which has been at its present one for longest comes first.
+    pub(crate) laden: List<Laden>,
     pub(crate) suspects: u32,
 }
 
@@ -98,8 +124,13 @@ impl Daemons {
             passed: 0,
             sent: List::default(),
             setups: 0,
+            takes_ahead: false,
+            ahead: 0,
+            ahead_bytes: 0,
+            since: Tick::default(),
             rest: Link::LOOSE,
             turn: Link::LOOSE,
+            laden: Link::LOOSE,
         });
         self.id(slot)
     }
@@ -141,12 +172,43 @@ impl Daemons {
     }
 
     /// A reserved daemon is there, at rest, and the last to get something, also in turn.
-    pub(crate) fn join(&mut self, slot: Slot, joined_in: u64) {
+    pub(crate) fn join(&mut self, slot: Slot, joined_in: u64, takes_ahead: bool) {
         let daemon = self.get_mut(slot);
+        daemon.takes_ahead = takes_ahead;
         daemon.stage = Stage::Resting;
         daemon.joined_in = joined_in;
         self.idle.push_back(&mut self.slots, slot);
         self.turns.push_back(&mut self.slots, slot);
+    }
+
+    /// A daemon has one more task ahead.
+    pub(crate) fn load(&mut self, slot: Slot, bytes: u64) {
+        let daemon = self.get_mut(slot);
+        daemon.ahead += 1;
+        daemon.ahead_bytes += bytes;
+        if daemon.ahead == 1 {
+            self.laden.push_back(&mut self.slots, slot);
+        }
+    }
+
+    /// A daemon has one task less ahead.
+    pub(crate) fn unload(&mut self, slot: Slot, bytes: u64) {
+        let daemon = self.get_mut(slot);
+        daemon.ahead -= 1;
+        daemon.ahead_bytes -= bytes;
+        if daemon.ahead == 0 {
+            self.laden.remove(&mut self.slots, slot);
+        }
+    }
+
+    /// The first task of a daemon is another one now.
+    pub(crate) fn note_turn(&mut self, slot: Slot, now: Tick) {
+        let daemon = self.get_mut(slot);
+        daemon.since = now;
+        if daemon.ahead > 0 {
+            self.laden.remove(&mut self.slots, slot);
+            self.laden.push_back(&mut self.slots, slot);
+        }
     }
 
     /// Whether a daemon has nothing more to do.
@@ -228,6 +290,7 @@ impl Daemons {
         self.idle = List::default();
         self.parked = List::default();
         self.turns = List::default();
+        self.laden = List::default();
         self.suspects = 0;
     }
 }

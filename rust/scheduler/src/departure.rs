@@ -4,16 +4,17 @@ use crate::daemons::Stage;
 use crate::queue::{Disposition, Queue};
 use crate::slab::Slot;
 use crate::tasks::{Phase, Progress};
-use crate::{DaemonId, Effect, Scheduler, Settled};
+use crate::{Claims, DaemonId, Effect, Mode, Scheduler, Settled};
 
 impl Scheduler {
-    pub(crate) fn on_daemon_joined(&mut self, id: DaemonId) {
+    pub(crate) fn on_daemon_joined(&mut self, id: DaemonId, ahead: bool) {
         let Some(daemon) = self.daemons.find_reserved(id) else {
             self.ignored += 1;
             return;
         };
         self.tally.cumulative += 1;
-        self.daemons.join(daemon, self.queue.epoch);
+        let ahead = ahead && self.mode == Mode::Queue;
+        self.daemons.join(daemon, self.queue.epoch, ahead);
         if self.setups > 0 {
             self.wake(daemon);
             self.daemons.get_mut(daemon).setups = self.setups;
@@ -33,15 +34,18 @@ impl Scheduler {
         self.note_done(daemon, last);
     }
 
-    pub(crate) fn on_daemon_lost(&mut self, id: DaemonId) {
+    pub(crate) fn on_daemon_lost(&mut self, id: DaemonId, claims: &mut dyn Claims) {
         let Some(daemon) = self.daemons.find(id) else {
             self.ignored += 1;
             return;
         };
         if self.daemons.get(daemon).stage != Stage::Leaving {
             self.disconnect(daemon);
-            while let Some(task) = self.take_sent(daemon) {
-                self.retry_or_lose(task);
+            let had: Vec<Slot> = std::iter::from_fn(|| self.take_sent(daemon)).collect();
+            let (begun, unbegun) = had.split_at(self.count_begun(&had, claims));
+            begun.iter().for_each(|task| self.retry_or_lose(*task));
+            for task in unbegun {
+                self.put_back(*task, Disposition::Dropped);
             }
             self.settle_membership(daemon, Disposition::Dropped);
         }
@@ -51,6 +55,7 @@ impl Scheduler {
     /// A task whose daemon died. Only one that had begun is to blame; others of its daemon are lost with it unless they
     /// may be retried, too.
     fn retry_or_lose(&mut self, slot: Slot) {
+        self.note_begun(slot);
         if !self.may_be_retried(slot) {
             return self.finish(slot, Settled::Lost);
         }
@@ -140,9 +145,13 @@ impl Scheduler {
             self.finish(task, Settled::Lost);
             return;
         }
-        self.hold(task);
-        self.tally.executing -= 1;
-        self.tally.awaiting += 1;
+        if self.is_ahead(task) {
+            self.unload(task);
+        } else {
+            self.hold(task);
+            self.tally.executing -= 1;
+            self.tally.awaiting += 1;
+        }
         self.queue.push_returned(&mut self.tasks, task);
     }
 

@@ -3,16 +3,21 @@
 use crate::daemons::{Daemon, Stage};
 use crate::slab::Slot;
 use crate::tasks::{Phase, Progress};
-use crate::{Effect, RunId, Scheduler};
+use crate::{Claims, Effect, Mode, Scheduler};
 
 impl Scheduler {
     /// Sends from the head of the queue until nothing waits there or no daemon may take it.
-    pub(crate) fn dispatch(&mut self) {
+    pub(crate) fn dispatch(&mut self, claims: &mut dyn Claims) {
+        // What is taken back comes before what is sent: a run is to be known to both sides before it is claimed.
+        self.relieve_stalled(claims);
         loop {
             self.queue.advance();
-            if !self.dispatch_returned() && !self.dispatch_front() {
+            if !self.dispatch_returned() && !self.dispatch_front() && !self.relieve(claims) {
                 break;
             }
+        }
+        if let Some(daemon) = self.reported.take() {
+            self.top_up(daemon);
         }
     }
 
@@ -105,6 +110,7 @@ impl Scheduler {
 
     /// A daemon that is set up has begun the first of its tasks.
     pub(crate) fn note_turn(&mut self, daemon: Slot) {
+        self.daemons.note_turn(daemon, self.now);
         let Daemon {
             sent, setups: 0, ..
         } = self.daemons.get(daemon)
@@ -112,6 +118,9 @@ impl Scheduler {
             return;
         };
         let Some(first) = sent.front() else { return };
+        if self.mode == Mode::Queue {
+            return self.note_begun(first);
+        }
         if let Phase::Sent { progress, .. } = &mut self.tasks[first].phase
             && *progress == Progress::Assigned
         {
@@ -119,10 +128,8 @@ impl Scheduler {
         }
     }
 
-    /// Sends a task that is in no list to a busy daemon.
+    /// Sends a task that is in no list to a busy daemon; from the queue to one that has no other.
     fn send(&mut self, slot: Slot, daemon: Slot, waited: bool) {
-        self.last_run += 1;
-        let run = RunId(self.last_run);
         let task = &self.tasks[slot];
         let settled = task.settled() == Some(true);
         let attempt = task.deaths + 1;
@@ -133,18 +140,16 @@ impl Scheduler {
             false => self.let_go(slot),
         }
         self.tally.executing += 1;
-        let task = &mut self.tasks[slot];
-        task.phase = Phase::Sent {
-            daemon,
-            run,
-            progress: Progress::Assigned,
-            settled,
-        };
-        let entry = self.daemons.get_mut(daemon);
+        let task = &self.tasks[slot];
         if task.is_evaluation {
+            let entry = self.daemons.get_mut(daemon);
             entry.passed = entry.passed.max(task.epoch);
         }
-        entry.sent.push_back(&mut self.tasks, slot);
+        let progress = match self.mode {
+            Mode::Queue => Progress::Begun,
+            Mode::Direct | Mode::Single => Progress::Assigned,
+        };
+        let run = self.push_sent(slot, daemon, progress);
         self.note_turn(daemon);
         let to = self.daemons.id(daemon);
         self.outbox.push_back(Effect::Send {
@@ -152,6 +157,7 @@ impl Scheduler {
             task: self.tasks.id(slot),
             run,
             attempt,
+            ahead: false,
         });
     }
 }

@@ -1,21 +1,26 @@
 //! Tasks coming to an end: reports, cancellation, deadlines.
 
+use std::time::Duration;
+
 use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Place, Progress};
-use crate::{DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
+use crate::{Claims, DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
 
 impl Scheduler {
-    pub(crate) fn on_task_ended(&mut self, id: DaemonId, run: RunId, last: bool) {
+    pub(crate) fn on_task_ended(&mut self, id: DaemonId, run: RunId, took: Duration, last: bool) {
         let Some((daemon, task)) = self.find_run(id, run) else {
             self.ignored += 1;
             return;
         };
+        self.note_begun(task);
         self.daemons
             .get_mut(daemon)
             .sent
             .remove(&mut self.tasks, task);
         self.finish(task, Settled::Ended);
+        self.pace.note(took);
+        self.reported = (!last).then_some(daemon);
         self.note_turn(daemon);
         self.note_done(daemon, last);
     }
@@ -29,21 +34,21 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn on_cancel_asked(&mut self, task: TaskId) {
+    pub(crate) fn on_cancel_asked(&mut self, task: TaskId, claims: &mut dyn Claims) {
         if let Some(slot) = self.tasks.find(task.0) {
-            self.give_up(slot, Settled::Cancelled);
+            self.give_up(slot, Settled::Cancelled, claims);
         }
     }
 
-    pub(crate) fn on_timer_fired(&mut self) {
+    pub(crate) fn on_timer_fired(&mut self, claims: &mut dyn Claims) {
         self.armed = None;
         while let Some(due) = self.wheel.pop_due(self.now) {
             match due {
                 Due::Task(slot) => {
                     self.tasks[slot].timer = None;
-                    self.give_up(slot, Settled::TimedOut);
+                    self.give_up(slot, Settled::TimedOut, claims);
                 }
-                Due::Suspect(slot) => self.on_grace_over(slot),
+                Due::Suspect(slot) => self.on_grace_over(slot, claims),
             }
         }
         self.arm();
@@ -76,9 +81,12 @@ impl Scheduler {
     }
 
     /// Nobody waits for a task any more. Only in queue mode does its evaluation stop, too.
-    fn give_up(&mut self, slot: Slot, how: Settled) {
+    fn give_up(&mut self, slot: Slot, how: Settled, claims: &mut dyn Claims) {
         if self.tasks[slot].settled() != Some(false) {
             return;
+        }
+        if self.is_ahead(slot) && self.take_back(slot, claims) {
+            return self.end_waiting(slot, how);
         }
         match (self.mode, self.tasks[slot].phase) {
             (Mode::Queue, Phase::Waiting { .. }) => self.drop_waiting(slot, how),

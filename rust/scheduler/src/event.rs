@@ -1,11 +1,13 @@
 //! What the scheduler is told.
 
+use std::time::Duration;
+
 use crate::{DaemonId, PartId, RunId, TaskId};
 
 /// How tasks find their daemons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
-    /// One FIFO queue; each daemon has at most one task. Cancelled and timed-out tasks are interrupted.
+    /// One FIFO queue; each daemon has at most one task that it evaluates. Cancelled and timed-out tasks are interrupted.
     #[default]
     Queue,
     /// Tasks are dealt to the daemons in turn at submission and wait there. Cancelling only ends the waiting for a task.
@@ -49,6 +51,8 @@ pub enum Event {
     DaemonJoined {
         /// An id from [`Scheduler::reserve_daemon`](crate::Scheduler::reserve_daemon).
         daemon: DaemonId,
+        /// It may be sent tasks before their turn ([`Mode::Queue`] only), as there are [`Claims`](crate::Claims) for it.
+        ahead: bool,
     },
     /// A daemon has died or its connection has ended. What it was evaluating is lost, or waits again at the head of the queue
     /// where it may be [retried](TaskOptions::retries).
@@ -103,6 +107,8 @@ pub enum Event {
         daemon: DaemonId,
         /// The run it reports on.
         run: RunId,
+        /// How long the evaluation has taken.
+        took: Duration,
         /// The daemon leaves after this one. Further tasks sent to it were not begun and go back to the head of the queue.
         last: bool,
     },

@@ -85,7 +85,9 @@ impl Scheduler {
             let is_held = match task.phase {
                 Phase::Reserved => false,
                 Phase::Waiting { .. } => true,
-                Phase::Sent { settled, .. } => !settled && self.may_be_retried(slot),
+                Phase::Sent { settled, .. } => {
+                    self.is_ahead(slot) || (!settled && self.may_be_retried(slot))
+                }
             };
             assert_eq!(task.is_held, is_held, "what may be sent is held: {task:?}");
             match task.phase {
@@ -97,6 +99,7 @@ impl Scheduler {
                         "the queue has open tasks only"
                     );
                 }
+                Phase::Sent { .. } if self.is_ahead(slot) => awaiting += 1,
                 Phase::Sent { .. } => executing += 1,
             }
         }
@@ -170,9 +173,10 @@ impl Scheduler {
                 daemon.stage != Stage::Resting || self.daemons.is_done(slot),
                 "the resting have not"
             );
-            if self.mode != Mode::Direct {
+            if self.mode != Mode::Direct && !daemon.takes_ahead {
                 assert!(daemon.sent.len() <= 1, "one task at a time");
             }
+            self.check_load(slot);
         }
         let barrier = self.queue.barrier(&self.tasks);
         let passed = |slot: &Slot| Some(self.daemons.get(*slot).passed) == barrier;
@@ -181,6 +185,31 @@ impl Scheduler {
             "the parked have passed the barrier"
         );
         assert!(!idle.iter().any(passed), "the idle have not");
+    }
+
+    fn check_load(&self, slot: Slot) {
+        let daemon = self.daemons.get(slot);
+        let ahead = daemon.sent.slots(&self.tasks).into_iter();
+        let ahead: Vec<u64> = ahead
+            .filter(|task| self.is_ahead(*task))
+            .map(|task| self.tasks[task].bytes)
+            .collect();
+        let counted = (daemon.ahead as usize, daemon.ahead_bytes);
+        assert_eq!(
+            counted,
+            (ahead.len(), ahead.iter().sum()),
+            "loads are exact"
+        );
+        let laden = self.daemons.laden.slots(&self.daemons.slots);
+        assert_eq!(
+            laden.contains(&slot),
+            !ahead.is_empty(),
+            "the laden are listed"
+        );
+        assert!(
+            ahead.is_empty() || daemon.stage == Stage::Busy,
+            "{daemon:?}"
+        );
     }
 
     fn check_barriers(&self) {
@@ -211,6 +240,7 @@ impl Scheduler {
             .slots()
             .map(|slot| self.daemons.get(slot))
         {
+            let mut ahead = false;
             for (place, slot) in daemon.sent.slots(&self.tasks).into_iter().enumerate() {
                 let Phase::Sent { progress, .. } = self.tasks[slot].phase else {
                     panic!("what a daemon has was sent");
@@ -220,7 +250,12 @@ impl Scheduler {
                     _ => Progress::Assigned,
                 };
                 let recalled = progress == Progress::Recalled;
-                assert!(recalled || progress == expected, "{:?}", self.tasks[slot]);
+                // Those up to one that could not be taken back have begun as well.
+                let begun = daemon.takes_ahead && progress == Progress::Begun;
+                let known = recalled || begun || progress == expected;
+                assert!(known, "{:?}", self.tasks[slot]);
+                let is_behind = std::mem::replace(&mut ahead, self.is_ahead(slot));
+                assert!(!is_behind || ahead, "they begin in order");
             }
         }
     }
@@ -233,6 +268,10 @@ impl Scheduler {
             "no daemon idles while tasks wait"
         );
         let resting = !self.daemons.idle.is_empty() || !self.daemons.parked.is_empty();
+        assert!(
+            self.daemons.laden.is_empty() || !resting,
+            "nothing is behind other tasks while a daemon rests"
+        );
         assert!(
             self.queue.returned.is_empty() || !resting,
             "nothing put back waits in vain"

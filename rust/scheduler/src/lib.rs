@@ -1,9 +1,10 @@
 //! The dispatcher as a pure state machine: typed events in, typed effects out.
 //!
 //! [`Scheduler`] owns every decision about which daemon evaluates which task and when a task has its outcome: the one
-//! FIFO queue, dealing in turn, the barrier of `everywhere()`, cancellation, timeouts, the memory gate, and what becomes
-//! of tasks whose daemon dies, leaves, or cannot be reached for a while. It knows no clock (`now` is passed in), no socket, thread, payload or R; a task
-//! is an id and a number of bytes to it. All state has changed when [`Scheduler::handle`] returns; the iterator it
+//! FIFO queue, dealing in turn, the barrier of `everywhere()`, cancellation, timeouts, the memory gate, how many tasks a
+//! daemon is sent ahead of their turn, and what becomes of tasks whose daemon dies, leaves, or cannot be reached for a while.
+//! It knows no clock (`now` is passed in, and so is what tells whether a daemon has begun a task: [`Claims`]), no socket,
+//! thread, payload or R; a task is an id and a number of bytes to it. All state has changed when [`Scheduler::handle`] returns; the iterator it
 //! returns only drains the effects.
 //!
 //! # The life of a task
@@ -19,12 +20,15 @@
 //! operation takes constant time, cancellation included; slabs shrink after a burst, at a cost that is constant when spread over
 //! the tasks of the burst. The exceptions: a daemon that goes takes time in proportion to what was sent to it and to the
 //! pending barriers it had not passed, each of which may lose an evaluation with it; a daemon that reports in another order
-//! than that of sending is charged for what it has of earlier runs; and a task that is put back has to pass those that were put
+//! than that of sending is charged for what it has of earlier runs; what is taken back from a daemon takes time in proportion
+//! to its number; and a task that is put back has to pass those that were put
 //! back before it and submitted after it: none, if daemons give back in the order in which they were sent to.
 //!
 //! Start reading at `scheduler.rs`, then `dispatch.rs`.
 #![forbid(unsafe_code)]
 
+mod ahead;
+mod claims;
 mod daemons;
 mod departure;
 mod dispatch;
@@ -36,6 +40,7 @@ mod ids;
 mod invariants;
 mod list;
 mod memory;
+mod pace;
 mod queue;
 mod scheduler;
 mod slab;
@@ -47,6 +52,7 @@ mod tasks;
 mod tests;
 mod timers;
 
+pub use claims::Claims;
 pub use effect::{Effect, Effects, Settled};
 pub use event::{Event, Mode, SchedulerOptions, TaskOptions};
 pub use ids::{DaemonId, PartId, RunId, TaskId, Tick};

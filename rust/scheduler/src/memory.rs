@@ -3,7 +3,7 @@
 use crate::PartId;
 use crate::slab::Slab;
 
-/// Bytes of the tasks that are queued, not yet sent to a daemon.
+/// Bytes of the tasks that are queued, or at a daemon ahead of their turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Memory {
     /// Bytes queued now.

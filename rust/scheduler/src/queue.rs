@@ -99,12 +99,10 @@ impl Queue {
     /// which they were sent to.
     pub(crate) fn push_returned(&mut self, tasks: &mut Tasks, slot: Slot) {
         self.returned.insert_in_order(tasks, slot);
-        if let Phase::Sent { settled, .. } = tasks[slot].phase {
-            tasks[slot].phase = Phase::Waiting {
-                place: Place::Returned,
-                settled,
-            };
-        }
+        tasks[slot].phase = Phase::Waiting {
+            place: Place::Returned,
+            settled: tasks[slot].settled() == Some(true),
+        };
     }
 
     pub(crate) fn pop_returned(&mut self, tasks: &mut Tasks) -> Option<Slot> {
@@ -130,6 +128,18 @@ impl Queue {
     /// The task that is first in line where there are no barriers.
     pub(crate) fn oldest(&self) -> Option<Slot> {
         self.returned.front().or(self.tasks.front())
+    }
+
+    /// Takes that task.
+    pub(crate) fn take_oldest(&mut self, tasks: &mut Tasks) -> Option<Slot> {
+        self.returned
+            .pop_front(tasks)
+            .or_else(|| self.tasks.pop_front(tasks))
+    }
+
+    /// How many tasks wait, evaluations apart.
+    pub(crate) fn waiting(&self) -> u64 {
+        u64::from(self.returned.len()) + u64::from(self.tasks.len())
     }
 
     /// Takes out a task from wherever it waits.

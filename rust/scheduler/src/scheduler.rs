@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 
 use crate::daemons::{Daemons, Stage};
 use crate::memory::{Held, Memory};
+use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::slab::Slot;
 use crate::tally::Tally;
 use crate::tasks::{Phase, Tasks};
 use crate::timers::Wheel;
 use crate::{
-    Counts, DaemonId, Effect, Effects, Event, Mode, PartId, RunId, SchedulerOptions, Settled,
-    TaskId, Tick,
+    Claims, Counts, DaemonId, Effect, Effects, Event, Mode, PartId, RunId, SchedulerOptions,
+    Settled, TaskId, Tick,
 };
 
 /// What has a deadline.
@@ -32,9 +33,12 @@ pub(crate) enum Due {
 /// let daemon = scheduler.reserve_daemon();
 /// let task = scheduler.reserve();
 /// let options = TaskOptions::default();
-/// assert_eq!(scheduler.handle(Tick(0), Event::TaskSubmitted { task, options }).count(), 0);
-/// let effects: Vec<_> = scheduler.handle(Tick(5), Event::DaemonJoined { daemon }).collect();
-/// assert_eq!(effects, [Effect::Send { to: daemon, task, run: RunId(1), attempt: 1 }]);
+/// let submitted = Event::TaskSubmitted { task, options };
+/// assert_eq!(scheduler.handle(Tick(0), submitted, &mut ()).count(), 0);
+/// let joined = Event::DaemonJoined { daemon, ahead: false };
+/// let effects: Vec<_> = scheduler.handle(Tick(5), joined, &mut ()).collect();
+/// let sent = Effect::Send { to: daemon, task, run: RunId(1), attempt: 1, ahead: false };
+/// assert_eq!(effects, [sent]);
 /// ```
 #[derive(Debug)]
 pub struct Scheduler {
@@ -51,6 +55,9 @@ pub struct Scheduler {
     pub(crate) memory: Held,
     pub(crate) tally: Tally,
     pub(crate) last_run: u64,
+    pub(crate) pace: Pace,
+    /// The daemon that the event in progress was a report of, if it stays.
+    pub(crate) reported: Option<Slot>,
     /// Nobody launches daemons any more.
     pub(crate) expects_none: bool,
     /// What the caller's timer is set to.
@@ -74,6 +81,8 @@ impl Scheduler {
             memory: Held::new(options.capacity),
             tally: Tally::default(),
             last_run: 0,
+            pace: Pace::default(),
+            reported: None,
             expects_none: false,
             armed: None,
             ignored: 0,
@@ -114,17 +123,18 @@ impl Scheduler {
         self.tasks.width()
     }
 
-    /// Takes in an event at time `now` and returns what is to be done. All state has changed when this returns.
-    pub fn handle(&mut self, now: Tick, event: Event) -> Effects<'_> {
+    /// Takes in an event at time `now` and returns what is to be done. All state has changed when this returns. `claims` is asked
+    /// about runs whose sending was returned by an earlier call.
+    pub fn handle(&mut self, now: Tick, event: Event, claims: &mut dyn Claims) -> Effects<'_> {
         debug_assert!(
             self.outbox.is_empty(),
             "the effects of the last event were drained"
         );
         self.now = self.now.max(now);
         match event {
-            Event::DaemonJoined { daemon } => self.on_daemon_joined(daemon),
-            Event::DaemonLost { daemon } => self.on_daemon_lost(daemon),
-            Event::DaemonSuspected { daemon } => self.on_daemon_suspected(daemon),
+            Event::DaemonJoined { daemon, ahead } => self.on_daemon_joined(daemon, ahead),
+            Event::DaemonLost { daemon } => self.on_daemon_lost(daemon, claims),
+            Event::DaemonSuspected { daemon } => self.on_daemon_suspected(daemon, claims),
             Event::DaemonReturned { daemon } => self.on_daemon_returned(daemon),
             Event::DaemonLeaving { daemon } => self.on_daemon_leaving(daemon),
             Event::SetUpAdded => self.setups += 1,
@@ -133,15 +143,20 @@ impl Scheduler {
             Event::EverywhereSubmitted { tasks, options } => {
                 self.on_everywhere_submitted(&tasks, options);
             }
-            Event::TaskEnded { daemon, run, last } => self.on_task_ended(daemon, run, last),
-            Event::CancelAsked { task } => self.on_cancel_asked(task),
-            Event::TimerFired => self.on_timer_fired(),
+            Event::TaskEnded {
+                daemon,
+                run,
+                took,
+                last,
+            } => self.on_task_ended(daemon, run, took, last),
+            Event::CancelAsked { task } => self.on_cancel_asked(task, claims),
+            Event::TimerFired => self.on_timer_fired(claims),
             Event::LaunchFailed => self.on_launch_failed(),
             Event::NoDaemonsExpected => self.expects_none = true,
             Event::DaemonsExpected => self.expects_none = false,
             Event::Reset => self.on_reset(),
         }
-        self.dispatch();
+        self.dispatch(claims);
         if self.expects_none && self.daemons.members() == 0 {
             self.abandon_waiting();
         }
@@ -273,6 +288,7 @@ impl Scheduler {
 
     /// Ends a task that is in no list any more, with this outcome if it had none.
     pub(crate) fn finish(&mut self, slot: Slot, how: Settled) {
+        self.note_begun(slot);
         if self.tasks[slot].settled() == Some(false) {
             self.settle(slot, how);
         }

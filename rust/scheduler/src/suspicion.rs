@@ -4,26 +4,27 @@ use crate::daemons::Stage;
 use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Progress};
-use crate::{DaemonId, Effect, Scheduler, Tick};
+use crate::{Claims, DaemonId, Effect, Scheduler, Tick};
 
 /// Milliseconds by which a late timer shows that the whole process stood still, so that daemons had no chance to
 /// return.
 const STALL: u64 = 1000;
 
 impl Scheduler {
-    pub(crate) fn on_daemon_suspected(&mut self, id: DaemonId) {
+    pub(crate) fn on_daemon_suspected(&mut self, id: DaemonId, claims: &mut dyn Claims) {
         let Some(daemon) = self.daemons.find_reachable(id) else {
             self.ignored += 1;
             return;
         };
         if self.grace == 0 {
             self.outbox.push_back(Effect::Forget { daemon: id });
-            self.on_daemon_lost(id);
+            self.on_daemon_lost(id, claims);
             return;
         }
         if self.daemons.get(daemon).stage == Stage::Resting {
             self.wake(daemon);
         }
+        self.take_back_all(daemon, claims);
         self.begin_grace(daemon);
         self.arm();
     }
@@ -43,7 +44,7 @@ impl Scheduler {
         self.recall_again(daemon);
     }
 
-    pub(crate) fn on_grace_over(&mut self, daemon: Slot) {
+    pub(crate) fn on_grace_over(&mut self, daemon: Slot, claims: &mut dyn Claims) {
         let Stage::Suspect { until, .. } = self.daemons.get(daemon).stage else {
             return;
         };
@@ -54,7 +55,7 @@ impl Scheduler {
             self.begin_grace(daemon);
         } else {
             self.outbox.push_back(Effect::Forget { daemon: id });
-            self.on_daemon_lost(id);
+            self.on_daemon_lost(id, claims);
         }
     }
 

@@ -11,9 +11,9 @@ pub struct Counts {
     pub suspects: u64,
     /// Daemons that ever connected.
     pub cumulative: u64,
-    /// Tasks queued that have no outcome yet.
+    /// Tasks that have neither an outcome nor, as far as is known, begun: in the queue, or at a daemon ahead of their turn.
     pub awaiting: u64,
-    /// Tasks sent to a daemon that has not reported yet, whether or not anyone still waits for them.
+    /// Other tasks sent to a daemon that has not reported yet, whether or not anyone still waits for them.
     pub executing: u64,
     /// All others ever submitted.
     pub completed: u64,

@@ -96,6 +96,21 @@ impl FrameBuffer {
         self.start == self.end && self.large.is_none()
     }
 
+    /// Whether [`next_frame`](Self::next_frame) has a frame, or an error, without further bytes.
+    pub fn has_frame(&self) -> bool {
+        if let Some(large) = &self.large {
+            return large.missing() == 0;
+        }
+        let bytes = &self.window[self.start..self.end];
+        let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else {
+            return false;
+        };
+        match Prefix::decode(*prefix, self.limits.max_payload) {
+            Ok(prefix) => rest.len() >= prefix.header_len.saturating_add(prefix.payload_len),
+            Err(_) => true,
+        }
+    }
+
     /// Where the next bytes belong. Call it after [`next_frame`](Self::next_frame) has answered `None`.
     pub fn want(&mut self) -> Want<'_> {
         if let Some(large) = &mut self.large {

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::WireError;
 
 /// Version of the protocol; peers of different versions end the connection at once.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of the preamble.
 pub const PREAMBLE_LEN: usize = 8;

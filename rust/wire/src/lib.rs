@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+pub mod claim;
 mod error;
 mod frame;
 mod message;

@@ -76,6 +76,8 @@ pub struct Hello {
     pub pid: u32,
     /// The number by which the launcher identifies the daemon; 0 for none.
     pub launcher: u64,
+    /// It takes tasks before their turn, where it gets words for [claims](crate::claim) with its welcome.
+    pub ahead: bool,
     /// On the data connection of a daemon that has been there before.
     pub returning: Option<Return>,
 }
@@ -148,6 +150,8 @@ pub enum ToDaemon {
         daemon: u32,
         /// For its return, over lanes whose connections break while both processes live.
         ticket: Option<ReturnTicket>,
+        /// A descriptor comes with this message: that of the words for [claims](crate::claim).
+        ahead: bool,
     },
     /// The daemon has returned. What it had not received follows.
     WelcomeBack {
@@ -173,6 +177,8 @@ pub enum ToDaemon {
         flags: TaskFlags,
         /// Number of the attempt at this task, from 1.
         attempt: u32,
+        /// Which word decides whether the daemon may [begin](crate::claim::begin) it; `None` where its turn has come.
+        word: Option<u16>,
     },
     /// Keep the payload: tasks refer to it.
     Shared {
@@ -208,6 +214,8 @@ pub enum FromDaemon {
         run: u64,
         /// How it ended.
         end: RunEnd,
+        /// Microseconds of its evaluation.
+        took: u32,
         /// The daemon leaves now; what was sent meanwhile is not begun.
         last: Option<LeaveReason>,
     },

@@ -24,8 +24,14 @@ fn feed<M: DeserializeOwned>(
     let mut frames = Vec::new();
     let mut sizes = sizes.iter().cycle();
     loop {
-        while let Some(frame) = buffer.next_frame()? {
-            frames.push(frame);
+        loop {
+            let has_frame = buffer.has_frame();
+            let next = buffer.next_frame();
+            assert_eq!(has_frame, !matches!(next, Ok(None)), "it says what follows");
+            match next? {
+                Some(frame) => frames.push(frame),
+                None => break,
+            }
         }
         if bytes.is_empty() {
             return Ok(frames);
@@ -65,7 +71,11 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
                 grace,
                 silence: !grace,
             });
-            ToDaemon::Welcome { daemon, ticket }
+            ToDaemon::Welcome {
+                daemon,
+                ticket,
+                ahead: daemon.is_multiple_of(2),
+            }
         }),
         any::<u64>().prop_map(|received| ToDaemon::WelcomeBack { received }),
         any::<u64>().prop_map(|count| ToDaemon::Received { count }),
@@ -86,6 +96,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
                 shared,
                 flags: TaskFlags(flags),
                 attempt,
+                word: shared.map(|shared| shared as u16),
             }),
         any::<u64>().prop_map(|id| ToDaemon::Shared { id }),
         any::<u64>().prop_map(|id| ToDaemon::Forget { id }),
@@ -111,6 +122,7 @@ fn from_daemon() -> impl Strategy<Value = FromDaemon> {
                 direct,
                 pid: u32::from(key[0]),
                 launcher: u64::from(key[1]),
+                ahead: !direct,
                 returning: received.map(|received| Return {
                     daemon: u32::from(key[2]),
                     key: ReturnKey(key),
@@ -118,7 +130,14 @@ fn from_daemon() -> impl Strategy<Value = FromDaemon> {
                 }),
             })
         ),
-        (any::<u64>(), end, last).prop_map(|(run, end, last)| FromDaemon::Ended { run, end, last }),
+        (any::<u64>(), end, any::<u32>(), last).prop_map(|(run, end, took, last)| {
+            FromDaemon::Ended {
+                run,
+                end,
+                took,
+                last,
+            }
+        }),
         Just(FromDaemon::Leaving(LeaveReason::IdleTime)),
         Just(FromDaemon::Pong),
         Just(FromDaemon::Origin),
@@ -209,7 +228,7 @@ fn a_preamble_is_checked_before_anything_else() {
         check(*b"mirai\0\xff\xff"),
         Err(WireError::Version {
             theirs: 0xffff,
-            ours: 1
+            ours: mirai_wire::VERSION
         })
     );
 }
@@ -269,6 +288,7 @@ fn every_message_fits_its_header() {
         shared: Some(u64::MAX),
         flags: TaskFlags(u8::MAX),
         attempt: u32::MAX,
+        word: Some(u16::MAX),
     };
     assert!(encode_head(&largest, u64::MAX).len() < 64);
 }

@@ -2,8 +2,8 @@
 //! the host.
 //!
 //! The thread is the only reader of the control connection, and the one that dials again after a break. It shares with the
-//! evaluating thread `Current` and `Connections` (each says what its lock is for), the flag `told`, and the data connection,
-//! which it ends, or only its reading. It never holds one of the two locks while it takes the other.
+//! evaluating thread `Current`, `Connections` and `Outbox` (each says what its lock is for), the flag `told`, and the data connection,
+//! which it ends, or only its reading. It never holds one of these locks while it takes another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::connect::reconnect;
 use crate::connections::Connections;
 use crate::current::Current;
+use crate::outbox::Outbox;
 use crate::session::{Channel, Membership, Next};
 use crate::{AutoExit, Interrupter, WorkerError, WorkerOptions};
 
@@ -44,6 +45,8 @@ pub(crate) struct Watcher {
     pub interrupter: Arc<dyn Interrupter>,
     pub autoexit: AutoExit,
     pub told: Arc<AtomicBool>,
+    /// Whose alarm is among what is waited for.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// A control thread that has nothing to watch yet: started before the hub knows of the daemon, as a daemon that cannot start a
@@ -127,7 +130,15 @@ impl Watcher {
     /// Handles the hub's messages, until the connection ends.
     fn attend(&mut self) {
         let asks = !self.channel.connection.notices_silence();
-        while let Wake::Readable = self.channel.connection.wait(&self.host) {
+        loop {
+            match self.channel.connection.wait(&self.host) {
+                Wake::Readable => {}
+                Wake::HostEnded => return,
+                Wake::Alarm => {
+                    self.outbox.iter().for_each(|outbox| outbox.on_alarm());
+                    continue;
+                }
+            }
             // The buffer may hold several messages of one read.
             match self
                 .channel
@@ -199,6 +210,7 @@ impl Watcher {
     }
 
     fn hub_is_gone(&self) {
+        self.connections.end();
         self.end_reading();
         if self.autoexit == AutoExit::Yes && !self.current.retire(GRACE) {
             self.interrupter.end_process();

@@ -9,6 +9,7 @@ use mirai_wire::{Frame, FromDaemon, ToDaemon};
 
 use crate::clock::{Clock, SystemClock};
 use crate::connections::{Connections, Verdict};
+use crate::outbox::Outbox;
 use crate::session::{Channel, Next};
 use crate::{LeaveHandle, WorkerError};
 
@@ -20,6 +21,8 @@ pub(crate) struct Data {
     connections: Arc<Connections>,
     /// `None` where a break is the end.
     kept: Option<Unacknowledged>,
+    /// Where reports may be written together.
+    outbox: Option<Arc<Outbox>>,
 }
 
 /// What the hub may not have received: it is sent again over the next connection.
@@ -46,6 +49,7 @@ impl Data {
         leave: &LeaveHandle,
         connections: Arc<Connections>,
         may_return: bool,
+        outbox: Option<Arc<Outbox>>,
     ) -> Data {
         leave.reads_from(&channel.connection);
         Data {
@@ -53,6 +57,7 @@ impl Data {
             leave: leave.clone(),
             connections,
             kept: may_return.then(Unacknowledged::default),
+            outbox,
         }
     }
 
@@ -63,6 +68,7 @@ impl Data {
         clock: &dyn Clock,
     ) -> Result<Next, WorkerError> {
         if self.kept.is_none() {
+            self.flush_before_waiting();
             return self.channel.next(deadline, clock);
         }
         loop {
@@ -95,7 +101,10 @@ impl Data {
     /// Sends a message. Where the daemon may return, it is kept until the hub is known to have it.
     pub(crate) fn send(&mut self, message: FromDaemon, payload: Vec<u8>) -> io::Result<()> {
         let Some(kept) = &mut self.kept else {
-            return self.channel.send(&message, &payload);
+            return match &self.outbox {
+                Some(outbox) => outbox.send(&message, &payload),
+                None => self.channel.send(&message, &payload),
+            };
         };
         kept.messages.push_back((message, payload));
         if !self.connections.is_whole() {
@@ -106,6 +115,34 @@ impl Data {
             let _ = self.channel.send(message, payload);
         }
         Ok(())
+    }
+
+    /// Sends a report on a task, together with the next ones if there are further tasks at hand.
+    pub(crate) fn report(
+        &mut self,
+        message: FromDaemon,
+        payload: Vec<u8>,
+        now: Instant,
+    ) -> io::Result<()> {
+        match &self.outbox {
+            Some(outbox) if self.channel.has_buffered() => outbox.gather(&message, &payload, now),
+            _ => self.send(message, payload),
+        }
+    }
+
+    /// What was gathered does not wait for messages to come.
+    fn flush_before_waiting(&self) {
+        if let Some(outbox) = &self.outbox
+            && !self.channel.has_buffered()
+        {
+            // A failure shows in reading.
+            let _ = outbox.flush();
+        }
+    }
+
+    /// Whether the hub is gone, or has told the daemon to leave: what has come before is not begun any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.connections.is_over()
     }
 
     /// Waits until the hub has received all messages or is gone, until `deadline` at most.
@@ -124,6 +161,9 @@ impl Data {
     }
 
     pub(crate) fn shutdown(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.on_alarm();
+        }
         self.channel.shutdown();
     }
 

@@ -20,6 +20,7 @@ mod leave;
 mod limits;
 mod options;
 mod origin;
+mod outbox;
 mod session;
 mod worker;
 

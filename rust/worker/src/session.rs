@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Dialled, Patience, Spin, dial};
+use mirai_lanes::{Alarm, Dialled, Passed, Patience, SharedWords, Spin, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Return, ReturnTicket,
     Role, ToDaemon, Want, encode_head,
@@ -26,6 +26,8 @@ pub(crate) struct Session {
     pub control: Channel,
     /// What the hub has sent with its welcome.
     pub settings: Vec<u8>,
+    /// Words that decide about tasks sent before their turn; `None` where there are none of these.
+    pub words: Option<SharedWords>,
     /// Number of this daemon at the hub, and what it needs to return; `None` where a broken connection is the end.
     pub membership: Option<Membership>,
 }
@@ -64,14 +66,19 @@ impl Session {
         options: &WorkerOptions,
         gives_up: &mut dyn FnMut() -> bool,
     ) -> Result<Session, WorkerError> {
-        let (control, data, greeting) = open_both(options, None, gives_up)?;
+        let (control, mut data, greeting) = open_both(options, None, gives_up)?;
         match greeting.message {
             ToDaemon::Welcome { .. } if greeting.lost => {
                 Err(io::Error::from(io::ErrorKind::OutOfMemory).into())
             }
-            ToDaemon::Welcome { daemon, ticket } => {
+            ToDaemon::Welcome {
+                daemon,
+                ticket,
+                ahead,
+            } => {
                 data.tell_origin(options);
                 Ok(Session {
+                    words: data.take_words(ahead)?,
                     data,
                     control,
                     settings: greeting.payload,
@@ -118,6 +125,7 @@ fn open_both(
         direct: options.direct,
         pid: std::process::id(),
         launcher: options.launcher,
+        ahead: false,
         returning: None,
     };
     let mut control = Channel::open(options, hello, gives_up)?;
@@ -127,12 +135,18 @@ fn open_both(
     }
     let hello = Hello {
         role: Role::Data,
+        ahead: returning.is_none() && takes_ahead(options, &control),
         returning,
         ..hello
     };
     let mut data = Channel::open(options, hello, gives_up)?;
     let greeting = data.greeting(gives_up)?;
     Ok((control, data, greeting))
+}
+
+/// Whether tasks may come before their turn. Not with a limit of tasks: the hub does not know how many are left.
+fn takes_ahead(options: &WorkerOptions, control: &Channel) -> bool {
+    control.connection.passes() && options.maxtasks.is_none() && Alarm::new().is_ok()
 }
 
 fn refusal(message: ToDaemon) -> WorkerError {
@@ -148,6 +162,9 @@ pub(crate) struct Channel {
     pub connection: Arc<dyn Dialled>,
     buffer: FrameBuffer,
     spin: Spin,
+    /// Whether the first message has come, along with which there may be a descriptor.
+    is_greeted: bool,
+    passed: Option<Passed>,
 }
 
 /// What was read.
@@ -166,6 +183,8 @@ impl Channel {
             connection,
             buffer: FrameBuffer::new(FrameLimits::PEER),
             spin: Spin::default(),
+            is_greeted: true,
+            passed: None,
         }
     }
 
@@ -175,9 +194,11 @@ impl Channel {
         gives_up: &mut dyn FnMut() -> bool,
     ) -> Result<Channel, WorkerError> {
         let patience = &mut Patience::new(DIALLED_WITHIN, gives_up);
-        let channel = Channel::new(dial(&options.address, &options.credentials, patience)?);
+        let mut channel = Channel::new(dial(&options.address, &options.credentials, patience)?);
+        channel.is_greeted = false;
         let hello = encode_head(&FromDaemon::Hello(hello), 0);
-        channel.write(&mut [IoSlice::new(&Preamble::OURS.encode()), IoSlice::new(&hello)])?;
+        let parts = [&Preamble::OURS.encode()[..], &hello];
+        write_all(&*channel.connection, &mut parts.map(IoSlice::new))?;
         Ok(channel)
     }
 
@@ -188,7 +209,10 @@ impl Channel {
         let mut patience = Patience::new(GREETED_WITHIN, gives_up);
         loop {
             match self.next(Some(patience.moment()?), &SystemClock)? {
-                Next::Message(frame) => return Ok(frame),
+                Next::Message(frame) => {
+                    self.is_greeted = true;
+                    return Ok(frame);
+                }
                 Next::Late => {}
                 Next::End => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
             }
@@ -198,6 +222,20 @@ impl Channel {
     fn tell_origin(&self, options: &WorkerOptions) {
         // A failure shows in reading.
         let _ = self.send(&FromDaemon::Origin, &options.origin.encode());
+    }
+
+    /// What has come with the greeting.
+    fn take_words(&mut self, expected: bool) -> io::Result<Option<SharedWords>> {
+        match self.passed.take() {
+            Some(passed) if expected => SharedWords::open(&passed).map(Some),
+            None if expected => Err(io::Error::other("a descriptor of the host's has not come")),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether there is a message that has been read already.
+    pub(crate) fn has_buffered(&self) -> bool {
+        self.buffer.has_frame()
     }
 
     /// Reads the next message, until `deadline`.
@@ -215,8 +253,18 @@ impl Channel {
             }
             let connection = &*self.connection;
             let read = match self.buffer.want() {
-                Want::Window(window) => read(connection, window, deadline, &mut self.spin)
-                    .inspect(|count| self.buffer.filled(*count)),
+                Want::Window(window) if self.is_greeted => {
+                    read(connection, window, deadline, &mut self.spin)
+                        .inspect(|count| self.buffer.filled(*count))
+                }
+                Want::Window(window) => {
+                    let read = connection.read_passed(window, deadline);
+                    read.map(|(count, passed)| {
+                        self.passed = passed.or(self.passed.take());
+                        self.buffer.filled(count);
+                        count
+                    })
+                }
                 Want::Payload { into, missing } => connection.read_append(into, missing, deadline),
             };
             match read {
@@ -240,26 +288,30 @@ impl Channel {
     /// Sends a message.
     pub(crate) fn send(&self, message: &FromDaemon, payload: &[u8]) -> io::Result<()> {
         let head = encode_head(message, payload.len() as u64);
-        self.write(&mut [IoSlice::new(&head), IoSlice::new(payload)])
-    }
-
-    fn write(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        IoSlice::advance_slices(&mut parts, 0);
-        while !parts.is_empty() {
-            match self.connection.write(parts) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => IoSlice::advance_slices(&mut parts, count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        write_all(
+            &*self.connection,
+            &mut [IoSlice::new(&head), IoSlice::new(payload)],
+        )
     }
 
     /// Ends the connection; a thread that reads from it sees the end.
     pub(crate) fn shutdown(&self) {
         self.connection.shutdown();
     }
+}
+
+/// Writes all, waiting until the peer takes it.
+pub(crate) fn write_all(connection: &dyn Dialled, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match connection.write(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut parts, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Reads what comes next: the answer to a reply often follows within microseconds.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::HostWatch;
-use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon};
+use mirai_lanes::{Alarm, Dialled, HostWatch, SharedWords};
+use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon, claim};
 
 use crate::clock::{Clock, SystemClock};
 use crate::connect::connect;
@@ -14,6 +14,7 @@ use crate::current::Current;
 use crate::data::Data;
 use crate::limits::WorkerLimits;
 use crate::options::LOOK;
+use crate::outbox::Outbox;
 use crate::session::{Next, Session};
 use crate::{
     AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerError, WorkerOptions,
@@ -77,6 +78,7 @@ fn run_session(
         data,
         control,
         settings,
+        words,
         membership,
     } = session;
     if let Some(membership) = membership {
@@ -86,11 +88,13 @@ fn run_session(
     }
     let connections = Arc::new(Connections::new(Arc::clone(&control.connection)));
     let data_connection = Arc::clone(&data.connection);
+    let outbox = outbox(&words, &data_connection)?;
     let data = Data::new(
         data,
         &options.leave,
         Arc::clone(&connections),
         membership.is_some_and(|membership| membership.may_return()),
+        outbox.clone(),
     );
     let mut data = Open(data);
     evaluator.welcome(&settings);
@@ -98,7 +102,9 @@ fn run_session(
     let control = Control::start(
         prepared,
         Watcher {
-            host: HostWatch::new(&*data_connection),
+            host: HostWatch::new(&*data_connection)
+                .with_alarm(outbox.as_ref().map(|outbox| outbox.alarm())),
+            outbox,
             data: data_connection,
             channel: control,
             connections,
@@ -118,6 +124,7 @@ fn run_session(
         options,
         clock: &SystemClock,
         lost_parts: Vec::new(),
+        words,
     };
     let end = service.run_tasks();
     if let (Some(membership), Ok(End::Left(reason))) = (membership, &end)
@@ -132,6 +139,18 @@ fn run_session(
         Ok(End::HubGone) if was_told => Ok(End::Left(LeaveReason::Told)),
         end => end,
     }
+}
+
+/// Where tasks come before their turn, reports on them are written together.
+fn outbox(
+    words: &Option<SharedWords>,
+    data: &Arc<dyn Dialled>,
+) -> Result<Option<Arc<Outbox>>, WorkerError> {
+    if words.is_none() {
+        return Ok(None);
+    }
+    let alarm = Arc::new(Alarm::new()?);
+    Ok(Some(Arc::new(Outbox::new(Arc::clone(data), alarm))))
 }
 
 /// The data connection, which ends with the service, also when the evaluator panics: then the hub learns from the end of
@@ -164,6 +183,8 @@ struct Service<'a> {
     clock: &'a dyn Clock,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
+    /// For tasks that were sent before their turn.
+    words: Option<SharedWords>,
 }
 
 impl Service<'_> {
@@ -197,7 +218,13 @@ impl Service<'_> {
                     shared,
                     flags,
                     attempt,
+                    word,
                 } => {
+                    if let Some(word) = word
+                        && !self.claim(word, run)?
+                    {
+                        continue;
+                    }
                     let task = Task {
                         body: &payload,
                         part: shared,
@@ -226,6 +253,13 @@ impl Service<'_> {
         }
     }
 
+    /// Begins a run that was sent before its turn. False if the hub has taken it back, is gone, or has told the daemon to leave.
+    fn claim(&self, word: u16, run: u64) -> Result<bool, WorkerError> {
+        let words = self.words.as_ref().map_or(&[][..], SharedWords::all);
+        let word = words.get(usize::from(word)).ok_or(WorkerError::OutOfTurn)?;
+        Ok(!self.data.is_over() && claim::begin(word, run))
+    }
+
     /// Until when to wait for a message.
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let look = self.options.attended.then(|| now + LOOK);
@@ -243,6 +277,7 @@ impl Service<'_> {
             end: RunEnd::Interrupted,
             payload: Vec::new(),
         };
+        let begun = self.clock.now();
         if self.current.begin(run) {
             let unwinding = EndOfRun(self.current);
             evaluation = match task {
@@ -257,19 +292,30 @@ impl Service<'_> {
                 self.interrupter.clear_interrupt();
             }
         }
+        let now = self.clock.now();
         let last = if run == SETUP_RUN {
-            self.limits.setup_ended(self.clock.now());
+            self.limits.setup_ended(now);
             None
         } else {
-            self.limits.task_ended(self.clock.now())
+            self.limits.task_ended(now)
         };
+        let took = now.saturating_duration_since(begun).as_micros();
+        let took = u32::try_from(took).unwrap_or(u32::MAX);
         let Evaluation { end, payload } = evaluation;
         let payload = match end {
             RunEnd::Interrupted => Vec::new(),
             _ => payload,
         };
-        self.data
-            .send(FromDaemon::Ended { run, end, last }, payload)?;
+        let ended = FromDaemon::Ended {
+            run,
+            end,
+            took,
+            last,
+        };
+        match last {
+            None => self.data.report(ended, payload, now)?,
+            Some(_) => self.data.send(ended, payload)?,
+        }
         Ok(last)
     }
 

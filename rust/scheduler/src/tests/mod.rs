@@ -1,7 +1,9 @@
 //! Plain values only: given, event, effects.
 
+mod ahead;
 mod barrier;
 mod cancelling;
+mod claims;
 mod deadlines;
 mod direct;
 mod leaving;
@@ -15,4 +17,5 @@ mod simulator;
 mod single;
 mod slab;
 mod suspicion;
+mod together;
 mod wheel;

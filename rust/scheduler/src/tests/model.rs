@@ -91,7 +91,7 @@ impl Model {
     /// The effects the scheduler should have, but for the arming of timers.
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::DaemonJoined { daemon } => self.join(daemon),
+            Event::DaemonJoined { daemon, .. } => self.join(daemon),
             Event::DaemonLost { daemon } => self.lose(daemon),
             Event::DaemonSuspected { daemon } => self.suspect(daemon),
             Event::DaemonReturned { daemon } => self.come_back(daemon),
@@ -103,7 +103,9 @@ impl Model {
             Event::SetUpEnded { daemon, last } => self.end_setup(daemon, last),
             Event::TaskSubmitted { task, options } => self.submit(task, options),
             Event::EverywhereSubmitted { tasks, options } => self.everywhere(tasks, options),
-            Event::TaskEnded { daemon, run, last } => self.end(daemon, run, last),
+            Event::TaskEnded {
+                daemon, run, last, ..
+            } => self.end(daemon, run, last),
             Event::CancelAsked { task } => self.give_up(task, Settled::Cancelled),
             Event::TimerFired => self.time_out(),
             Event::LaunchFailed => self.fail_launch(),
@@ -545,6 +547,7 @@ impl Model {
             task,
             run,
             attempt,
+            ahead: false,
         });
         let open = self.get(task);
         open.whereabouts = Whereabouts::Sent { daemon, run };

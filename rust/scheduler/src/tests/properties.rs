@@ -9,6 +9,9 @@ use crate::{
     DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, TaskId, TaskOptions, Tick,
 };
 
+/// What an evaluation takes.
+const TOOK: std::time::Duration = std::time::Duration::from_micros(20);
+
 /// Options of a task; the daemon it is meant for is one of those that there ever were, or has not come yet.
 #[derive(Clone, Copy, Debug)]
 struct Wish {
@@ -150,10 +153,16 @@ impl Stage {
         match *line {
             Line::Join => {
                 let daemon = self.daemon(usize::MAX);
-                self.happen(Event::DaemonJoined { daemon });
+                self.happen(Event::DaemonJoined {
+                    daemon,
+                    ahead: false,
+                });
                 self.daemons.push(self.scheduler.reserve_daemon());
             }
-            Line::JoinAgain(n) => self.with_daemon(n, |daemon| Event::DaemonJoined { daemon }),
+            Line::JoinAgain(n) => self.with_daemon(n, |daemon| Event::DaemonJoined {
+                daemon,
+                ahead: false,
+            }),
             Line::Lose(n) => self.with_daemon(n, |daemon| Event::DaemonLost { daemon }),
             Line::LoseUnknown(n) => {
                 let daemon = self.daemon(n);
@@ -179,6 +188,7 @@ impl Stage {
                 self.with_daemon(daemon, |daemon| Event::TaskEnded {
                     daemon,
                     run: RunId(run),
+                    took: TOOK,
                     last: false,
                 })
             }
@@ -258,11 +268,19 @@ impl Stage {
         let runs = self.model.runs(daemon);
         let run = runs.first().map_or(RunId(0), |(run, _)| *run);
         let last = n.is_multiple_of(2);
-        self.happen(Event::TaskEnded { daemon, run, last });
+        self.happen(Event::TaskEnded {
+            daemon,
+            run,
+            took: TOOK,
+            last,
+        });
         self.happen(Event::SetUpEnded { daemon, last });
         self.happen(Event::DaemonLeaving { daemon });
         self.happen(Event::DaemonSuspected { daemon });
-        self.happen(Event::DaemonJoined { daemon });
+        self.happen(Event::DaemonJoined {
+            daemon,
+            ahead: false,
+        });
     }
 
     /// Ends a task of a busy daemon, in one of two cases the first that it has.
@@ -284,7 +302,12 @@ impl Stage {
         };
         let (run, _) = runs[place];
         assert!(self.scheduler.has_run(daemon, run));
-        self.happen(Event::TaskEnded { daemon, run, last });
+        self.happen(Event::TaskEnded {
+            daemon,
+            run,
+            took: TOOK,
+            last,
+        });
     }
 
     fn end_setup(&mut self, n: usize, last: bool) {
@@ -302,7 +325,7 @@ impl Stage {
 
     fn happen(&mut self, event: Event) {
         let now = Tick(self.model.now);
-        let effects: Vec<_> = self.scheduler.handle(now, event.clone()).collect();
+        let effects: Vec<_> = self.scheduler.handle(now, event.clone(), &mut ()).collect();
         self.scheduler.check_invariants();
         self.log.extend(&effects);
         let (timers, others): (Vec<_>, Vec<_>) = effects
@@ -394,7 +417,7 @@ fn choose<T>(from: &[T], n: usize) -> Option<&T> {
 }
 
 /// Fewer cases than proptest's default keep the whole suite within seconds; PROPTEST_CASES asks for more.
-fn config(cases: u32) -> ProptestConfig {
+pub(crate) fn config(cases: u32) -> ProptestConfig {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(cases),

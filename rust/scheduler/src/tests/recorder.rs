@@ -1,7 +1,9 @@
 //! A scheduler whose effects are recorded, and have to be claimed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use super::claims::Table;
 use crate::slab::Key;
 use crate::{
     Counts, DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, Settled, TaskId,
@@ -16,6 +18,9 @@ pub(crate) struct Recorder {
     /// The ids of daemons, by the numbers that tests give them.
     daemons: BTreeMap<u32, DaemonId>,
     unclaimed: VecDeque<Effect>,
+    pub(crate) claims: Table,
+    /// What each evaluation takes.
+    pub(crate) took: Duration,
 }
 
 impl Recorder {
@@ -34,6 +39,8 @@ impl Recorder {
             now: 0,
             daemons: BTreeMap::new(),
             unclaimed: VecDeque::new(),
+            claims: Table::default(),
+            took: Duration::from_millis(100),
         }
     }
 
@@ -58,7 +65,17 @@ impl Recorder {
             "unclaimed before {event:?}: {:?}",
             self.unclaimed
         );
-        let effects: Vec<_> = self.scheduler.handle(Tick(self.now), event).collect();
+        let claims = &mut self.claims;
+        let effects = self.scheduler.handle(Tick(self.now), event, claims);
+        let effects: Vec<_> = effects.collect();
+        for effect in &effects {
+            if let Effect::Send {
+                run, ahead: true, ..
+            } = effect
+            {
+                claims.offer(*run);
+            }
+        }
         let effects = effects.into_iter().map(|effect| self.by_number(effect));
         self.unclaimed.extend(effects.collect::<Vec<_>>());
         self.scheduler.check_invariants();
@@ -104,7 +121,15 @@ impl Recorder {
 
     pub(crate) fn join(&mut self, daemon: u32) {
         let daemon = self.daemon(daemon);
-        self.event(Event::DaemonJoined { daemon });
+        let ahead = false;
+        self.event(Event::DaemonJoined { daemon, ahead });
+    }
+
+    /// A daemon that takes tasks ahead of their turn.
+    pub(crate) fn join_ahead(&mut self, daemon: u32) {
+        let daemon = self.daemon(daemon);
+        let ahead = true;
+        self.event(Event::DaemonJoined { daemon, ahead });
     }
 
     pub(crate) fn lose(&mut self, daemon: u32) {
@@ -177,6 +202,7 @@ impl Recorder {
         self.event(Event::TaskEnded {
             daemon,
             run: RunId(run),
+            took: self.took,
             last: false,
         });
     }
@@ -186,6 +212,7 @@ impl Recorder {
         self.event(Event::TaskEnded {
             daemon,
             run: RunId(run),
+            took: self.took,
             last: true,
         });
     }
@@ -239,6 +266,7 @@ pub(crate) fn send(to: u32, task: TaskId, run: u64) -> Effect {
         task,
         run: RunId(run),
         attempt: 1,
+        ahead: false,
     }
 }
 
@@ -249,6 +277,7 @@ pub(crate) fn send_again(to: u32, task: TaskId, run: u64, attempt: u32) -> Effec
         task,
         run: RunId(run),
         attempt,
+        ahead: false,
     }
 }
 

@@ -122,6 +122,15 @@ struct Life {
 }
 
 fn live(limited: impl FnOnce(&mut WorkerOptions), tasks: &[(u64, u32)]) -> Life {
+    live_with(limited, tasks, None)
+}
+
+/// With words, each task has that of its run.
+fn live_with(
+    limited: impl FnOnce(&mut WorkerOptions),
+    tasks: &[(u64, u32)],
+    words: Option<SharedWords>,
+) -> Life {
     let mut options = WorkerOptions::new(Address::unique(&std::env::temp_dir()).unwrap());
     limited(&mut options);
     let begun = Instant::now();
@@ -133,6 +142,7 @@ fn live(limited: impl FnOnce(&mut WorkerOptions), tasks: &[(u64, u32)]) -> Life 
             shared: None,
             flags: TaskFlags::default(),
             attempt: 1,
+            word: words.as_ref().map(|_| *run as u16),
         };
         unread.extend(encode_head(&message, 4));
         unread.extend(seconds.to_be_bytes());
@@ -145,7 +155,7 @@ fn live(limited: impl FnOnce(&mut WorkerOptions), tasks: &[(u64, u32)]) -> Life 
     let connections = Arc::new(Connections::new(script.clone()));
     let channel = Channel::new(script.clone());
     let mut service = Service {
-        data: &mut Data::new(channel, &options.leave, connections, false),
+        data: &mut Data::new(channel, &options.leave, connections, false, None),
         limits: &mut WorkerLimits::new(&options, begun),
         evaluator: &mut Slow(clock.clone()),
         interrupter: &Slow(clock.clone()),
@@ -153,6 +163,7 @@ fn live(limited: impl FnOnce(&mut WorkerOptions), tasks: &[(u64, u32)]) -> Life 
         options: &options,
         clock: &clock,
         lost_parts: Vec::new(),
+        words,
     };
     let left = match service.run_tasks().unwrap() {
         End::Left(reason) => Some(reason),
@@ -171,7 +182,7 @@ fn messages(mut bytes: &[u8]) -> Vec<FromDaemon> {
     let mut messages = Vec::new();
     loop {
         while let Some(frame) = buffer.next_frame().unwrap() {
-            messages.push(frame.message);
+            messages.push(without_time(frame.message));
         }
         let Want::Window(window) = buffer.want() else {
             panic!("no reply has a payload");
@@ -184,8 +195,37 @@ fn messages(mut bytes: &[u8]) -> Vec<FromDaemon> {
     }
 }
 
+/// As [`ended`] has it.
+fn without_time(mut message: FromDaemon) -> FromDaemon {
+    if let FromDaemon::Ended { took, .. } = &mut message {
+        *took = 0;
+    }
+    message
+}
+
 fn ended(run: u64, end: RunEnd, last: Option<LeaveReason>) -> FromDaemon {
-    FromDaemon::Ended { run, end, last }
+    FromDaemon::Ended {
+        run,
+        end,
+        took: 0,
+        last,
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_taken_back_is_not_begun_and_not_reported_on() {
+    let (words, passed) = SharedWords::create().unwrap();
+    let hub = SharedWords::open(&passed).unwrap();
+    (1..5).for_each(|run| claim::offer(&hub.all()[run], run as u64));
+    assert!(claim::take_back(&hub.all()[2], 2));
+    // The word serves another run by now.
+    claim::offer(&hub.all()[4], 9);
+    let tasks = [(1, 10), (2, 10), (3, 10), (4, 10)];
+    let life = live_with(|_| {}, &tasks, Some(words));
+    let said = vec![ended(1, RunEnd::Value, None), ended(3, RunEnd::Value, None)];
+    assert_eq!((life.said, life.time), (said, 20 * SECOND));
+    assert!(!claim::take_back(&hub.all()[3], 3));
 }
 
 #[test]

@@ -21,6 +21,10 @@ pub(crate) struct Faults {
     pub(crate) timeout_percent: u64,
     /// The task is meant for one daemon, which may be gone.
     pub(crate) target_percent: u64,
+    /// Daemons are sent tasks ahead of their turn.
+    pub(crate) ahead: bool,
+    /// Microseconds that evaluations are said to take, whatever they do take.
+    pub(crate) took: u64,
     /// How often at most a task may be retried.
     pub(crate) retries: u64,
     /// The daemon dies during an evaluation.
@@ -67,6 +71,8 @@ impl Faults {
             cancel_percent: 0,
             timeout_percent: 0,
             target_percent: 0,
+            ahead: chance.percent(60),
+            took: 10 + chance.below(200),
             retries: 0,
             crash_percent: 0,
             disconnect_percent: 0,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::super::claims::Table;
 use crate::{DaemonId, Effect, Event, Mode, RunId, Scheduler, Settled, TaskId, TaskOptions, Tick};
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ struct Ticket {
     to: Option<DaemonId>,
     settled: bool,
     on: Option<DaemonId>,
+    /// It was sent before its turn, and is not known to have begun.
+    ahead: bool,
     /// How often it was sent, and how often a daemon has begun it.
     sends: u32,
     begun: u32,
@@ -29,7 +32,7 @@ impl Ticket {
 
     /// Whether its bytes count.
     fn is_held(&self, mode: Mode) -> bool {
-        self.on.is_none() || (!self.settled && self.may_be_retried(mode))
+        self.on.is_none() || self.ahead || (!self.settled && self.may_be_retried(mode))
     }
 }
 
@@ -145,10 +148,59 @@ impl Ledger {
         }
     }
 
+    /// What was decided about runs that were sent ahead.
+    pub(crate) fn note_claims(&mut self, claims: &Table) {
+        for run in &claims.refused {
+            if let Some((daemon, _)) = self.find(*run) {
+                let sent = self.connected[&daemon].clone();
+                let begun = sent.iter().take_while(|sent| sent.0 <= *run);
+                begun.for_each(|(_, task)| self.begin_ahead(*task));
+            }
+        }
+        for run in &claims.taken {
+            let (daemon, task) = self.find(*run).expect("taken back once");
+            let sent = self.connected.get_mut(&daemon).expect("it is there");
+            sent.retain(|sent| sent.0 != *run);
+            self.put_in_line(task);
+        }
+    }
+
+    fn find(&self, run: RunId) -> Option<(DaemonId, TaskId)> {
+        self.connected.iter().find_map(|(daemon, sent)| {
+            let (_, task) = sent.iter().find(|sent| sent.0 == run)?;
+            Some((*daemon, *task))
+        })
+    }
+
+    /// A task that was sent ahead has begun.
+    fn begin_ahead(&mut self, task: TaskId) {
+        let mode = self.mode;
+        let ticket = self.open.get_mut(&task).expect("the task is open");
+        if std::mem::replace(&mut ticket.ahead, false) {
+            self.awaiting -= 1;
+            self.executing += 1;
+            self.used -= u64::from(!ticket.is_held(mode)) * ticket.bytes;
+        }
+    }
+
+    /// A task that was sent waits again.
+    fn put_in_line(&mut self, task: TaskId) {
+        let mode = self.mode;
+        let ticket = self.open.get_mut(&task).expect("not released");
+        self.line.insert(ticket.order);
+        if !ticket.ahead {
+            self.used += u64::from(!ticket.is_held(mode)) * ticket.bytes;
+            self.executing -= 1;
+            self.awaiting += u64::from(!ticket.settled);
+        }
+        ticket.ahead = false;
+        ticket.on = None;
+    }
+
     pub(crate) fn before(&mut self, now: u64, event: &Event) {
         self.now = now;
         self.cause = match event {
-            Event::DaemonJoined { daemon } => {
+            Event::DaemonJoined { daemon, .. } => {
                 self.connected.insert(*daemon, VecDeque::new());
                 self.setting_up.insert(*daemon, self.setups);
                 Cause::Other
@@ -190,7 +242,9 @@ impl Ledger {
                 self.accept_everywhere(tasks, *options);
                 Cause::Submission
             }
-            Event::TaskEnded { daemon, run, last } => self.report(*daemon, *run, *last),
+            Event::TaskEnded {
+                daemon, run, last, ..
+            } => self.report(*daemon, *run, *last),
             Event::CancelAsked { task } => Cause::Cancel(*task),
             Event::TimerFired => Cause::Timer(VecDeque::new()),
             Event::LaunchFailed => Cause::LaunchFailure,
@@ -214,11 +268,14 @@ impl Ledger {
                 task,
                 run,
                 attempt,
-            } => self.check_send(to, task, run, attempt),
+                ahead,
+            } => self.check_send(to, task, run, attempt, ahead),
             Effect::Interrupt { daemon, run } => {
                 assert_eq!(self.mode, Mode::Queue, "only a queue interrupts");
-                let current = self.connected[&daemon].front().expect("the daemon is busy");
-                assert_eq!(current.0, run, "the interrupt is for what the daemon has");
+                let sent = &self.connected[&daemon];
+                let begun = sent.iter().filter(|(_, task)| !self.open[task].ahead);
+                let current = begun.clone().find(|sent| sent.0 == run);
+                let current = current.expect("the interrupt is for what the daemon has");
                 assert!(
                     self.open[&current.1].settled,
                     "nobody waits for it any more"
@@ -276,12 +333,13 @@ impl Ledger {
         let mut lost = VecDeque::new();
         let is_set_up = self.setting_up[&daemon] == 0;
         for (place, (run, task)) in sent.into_iter().enumerate() {
+            self.begin_ahead(task);
             let ticket = self.open.get_mut(&task).expect("not released");
             if ticket.settled || !ticket.may_be_retried(self.mode) {
                 lost.push_back((run, task));
                 continue;
             }
-            ticket.deaths += u32::from(is_set_up && place == 0);
+            ticket.deaths += u32::from(is_set_up && (place == 0 || self.mode == Mode::Queue));
             ticket.on = None;
             self.executing -= 1;
             self.awaiting += 1;
@@ -334,6 +392,7 @@ impl Ledger {
             }),
             settled: false,
             on: None,
+            ahead: false,
             sends: 0,
             begun: 0,
         };
@@ -369,6 +428,11 @@ impl Ledger {
             self.ignored += 1;
             return Cause::Other;
         };
+        self.begin_ahead(task);
+        let next = self.connected[&daemon].front();
+        if let Some((_, next)) = next.filter(|_| self.mode == Mode::Queue) {
+            self.begin_ahead(*next);
+        }
         if last {
             self.depart(daemon);
         }
@@ -392,19 +456,11 @@ impl Ledger {
         };
         self.leaving.insert(daemon);
         for (_, task) in sent {
-            let ticket = self
-                .open
-                .get_mut(&task)
-                .expect("what is on a daemon is not released");
-            self.used += u64::from(!ticket.is_held(self.mode)) * ticket.bytes;
-            ticket.on = None;
-            self.executing -= 1;
-            self.line.insert(ticket.order);
-            self.awaiting += u64::from(!ticket.settled);
+            self.put_in_line(task);
         }
     }
 
-    fn check_send(&mut self, to: DaemonId, task: TaskId, run: RunId, attempt: u32) {
+    fn check_send(&mut self, to: DaemonId, task: TaskId, run: RunId, attempt: u32, ahead: bool) {
         assert!(run.0 > self.last_run, "runs rise");
         self.last_run = run.0;
         let sent = self
@@ -412,8 +468,8 @@ impl Ledger {
             .get_mut(&to)
             .expect("nothing goes to a daemon that is gone");
         assert!(
-            self.mode == Mode::Direct || sent.is_empty(),
-            "nothing goes to a busy daemon"
+            self.mode == Mode::Direct || sent.is_empty() != ahead,
+            "nothing else goes to a busy daemon, and nothing to one that is not"
         );
         assert!(
             self.mode == Mode::Direct || self.setting_up[&to] == 0,
@@ -439,9 +495,14 @@ impl Ledger {
             .to
             .is_some_and(|wanted| wanted != to && ticket.sends == 0);
         assert!(!astray, "a task goes to the daemon it is meant for");
-        self.used -= u64::from(!ticket.is_held(self.mode)) * ticket.bytes;
-        self.awaiting -= u64::from(!ticket.settled);
-        self.executing += 1;
+        if ahead {
+            assert!(self.held.is_empty(), "nothing goes ahead of a barrier");
+            ticket.ahead = true;
+        } else {
+            self.used -= u64::from(!ticket.is_held(self.mode)) * ticket.bytes;
+            self.awaiting -= u64::from(!ticket.settled);
+            self.executing += 1;
+        }
         ticket.sends += 1;
         let head = self.line.first() == Some(&ticket.order);
         assert!(
@@ -493,6 +554,7 @@ impl Ledger {
 
     fn check_settle(&mut self, task: TaskId, how: Settled) {
         *self.settled.entry(how).or_default() += 1;
+        self.begin_ahead(task);
         let ticket = self
             .open
             .get_mut(&task)

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use std::time::Duration;
+
+use super::super::claims::Table;
 use super::chance::Chance;
 use super::faults::Faults;
 use super::ledger::Ledger;
@@ -22,6 +25,7 @@ enum Happening {
         daemon: DaemonId,
         run: RunId,
         task: Option<TaskId>,
+        ahead: bool,
     },
     InterruptArrives {
         daemon: DaemonId,
@@ -49,7 +53,7 @@ const SETUP: RunId = RunId(0);
 #[derive(Debug, Default)]
 struct Daemon {
     /// Tasks, and set-ups, which are none and have the run 0.
-    inbox: VecDeque<(RunId, Option<TaskId>)>,
+    inbox: VecDeque<(RunId, Option<TaskId>, bool)>,
     running: Option<RunId>,
     evaluated: u64,
     idle_since: u64,
@@ -84,6 +88,7 @@ pub(crate) struct World {
     noted: u64,
     armed: Option<u64>,
     daemons: BTreeMap<DaemonId, Daemon>,
+    claims: Table,
     /// The ids of the daemons that came last, and of the next to come.
     latest: VecDeque<DaemonId>,
     recent: VecDeque<TaskId>,
@@ -112,6 +117,7 @@ impl World {
             noted: 0,
             armed: None,
             daemons: BTreeMap::new(),
+            claims: Table::default(),
             recent: VecDeque::new(),
             actions: faults.actions,
             events: 0,
@@ -184,7 +190,12 @@ impl World {
                     self.tell(Event::LaunchFailed);
                 }
             }
-            Happening::TaskArrives { daemon, run, task } => self.receive(daemon, run, task),
+            Happening::TaskArrives {
+                daemon,
+                run,
+                task,
+                ahead,
+            } => self.receive(daemon, (run, task, ahead)),
             Happening::InterruptArrives { daemon, run } => self.interrupt(daemon, run),
             Happening::EvaluationEnds { daemon, run } => self.end(daemon, run),
             Happening::PartitionEnds { daemon } => self.end_partition(daemon),
@@ -197,8 +208,12 @@ impl World {
         if self.traced {
             eprintln!("{:>6} ms {event:?}", self.now);
         }
+        let claims = &mut self.claims;
+        claims.forget_answers();
+        let effects = self.scheduler.handle(Tick(self.now), event.clone(), claims);
+        let effects: Vec<_> = effects.collect();
+        self.ledger.note_claims(&self.claims);
         self.ledger.before(self.now, &event);
-        let effects: Vec<_> = self.scheduler.handle(Tick(self.now), event).collect();
         for effect in effects {
             if self.traced {
                 eprintln!("          -> {effect:?}");
@@ -215,19 +230,35 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Send { to, task, run, .. } => {
+            Effect::Send {
+                to,
+                task,
+                run,
+                ahead,
+                ..
+            } => {
+                if ahead {
+                    self.claims.offer(run);
+                }
                 self.carry_to_daemon(
                     to,
                     Happening::TaskArrives {
                         daemon: to,
                         run,
                         task: Some(task),
+                        ahead,
                     },
                 );
             }
             Effect::SetUp { daemon, .. } => {
                 let (run, task) = (SETUP, None);
-                self.carry_to_daemon(daemon, Happening::TaskArrives { daemon, run, task });
+                let arrival = Happening::TaskArrives {
+                    daemon,
+                    run,
+                    task,
+                    ahead: false,
+                };
+                self.carry_to_daemon(daemon, arrival);
             }
             // On a connection of its own, so it may overtake the task it is meant for, and be lost with that.
             Effect::Interrupt { daemon, .. } if self.is_apart(daemon) => {}
@@ -365,7 +396,8 @@ impl World {
             },
         );
         self.watch_idleness(daemon);
-        self.tell(Event::DaemonJoined { daemon });
+        let ahead = self.faults.ahead;
+        self.tell(Event::DaemonJoined { daemon, ahead });
         self.expect_another();
     }
 
@@ -376,9 +408,9 @@ impl World {
         }
     }
 
-    fn receive(&mut self, daemon: DaemonId, run: RunId, task: Option<TaskId>) {
+    fn receive(&mut self, daemon: DaemonId, sent: (RunId, Option<TaskId>, bool)) {
         if let Some(entry) = self.daemons.get_mut(&daemon) {
-            entry.inbox.push_back((run, task));
+            entry.inbox.push_back(sent);
             self.begin(daemon);
         }
     }
@@ -391,7 +423,10 @@ impl World {
         if entry.running.is_some() || leaves {
             return;
         }
-        let Some((run, task)) = entry.inbox.pop_front() else {
+        let claims = &mut self.claims;
+        let may_begin = |(run, _, ahead): &(RunId, _, bool)| !ahead || claims.begin(*run);
+        let next = std::iter::from_fn(|| entry.inbox.pop_front()).find(may_begin);
+        let Some((run, task, _)) = next else {
             return;
         };
         entry.running = Some(run);
@@ -451,7 +486,13 @@ impl World {
             self.faults.task_limit
         };
         let last = limit.is_some_and(|limit| entry.evaluated >= limit);
-        let report = Event::TaskEnded { daemon, run, last };
+        let took = Duration::from_micros(self.faults.took);
+        let report = Event::TaskEnded {
+            daemon,
+            run,
+            took,
+            last,
+        };
         if self.chance.percent(self.faults.repeat_percent) {
             self.carry_to_hub(daemon, report.clone());
         }

@@ -1,0 +1,118 @@
+# Small tasks that travel together to daemons of this machine.
+
+# A pool that knows by now how short its tasks are.
+local_quick_pool <- function(..., frame = parent.frame()) {
+  local_pool(..., frame = frame)
+  collect_mirai(mirai_map(1:200, identity))
+}
+
+# Evaluates elements; that which `is` names waits until a file is there.
+wait_at <- function(i, is, gate) {
+  if (i == is) while (!file.exists(gate)) Sys.sleep(0.01)
+  i
+}
+
+test_that("nothing waits behind a long task while another daemon has nothing to do", {
+  local_quick_pool(2)
+  gate <- tempfile()
+  for (is in c(1L, 300L, 1000L)) {
+    x <- mirai_map(1:1000, wait_at, .args = list(is = is, gate = gate))
+    await(all(vapply(x[-is], function(m) !unresolved(m), NA)))
+    expect_true(unresolved(x[[is]]))
+    # All that is not resolved is with a daemon.
+    expect_identical(unname(info()[c("awaiting", "executing")]), 0:1)
+    file.create(gate)
+    expect_identical(x[.flat], 1:1000)
+    unlink(gate)
+  }
+})
+
+test_that("what a long task has behind it waits in order, is counted as awaiting, and is cancelled at once", {
+  local_quick_pool(1)
+  gate <- tempfile()
+  log <- tempfile()
+  x <- mirai_map(1:1000, function(i, wait_at, is, gate, log) {
+    cat(i, "\n", file = log, append = TRUE)
+    wait_at(i, is, gate)
+  }, .args = list(wait_at = wait_at, is = 300L, gate = gate, log = log))
+  await(!unresolved(x[[299L]]))
+  expect_true(unresolved(x[[300L]]))
+  expect_identical(unname(info()[c("awaiting", "executing", "completed")]), c(700L, 1L, 499L))
+  expect_true(all(unlist(stop_mirai(x[301:310]))))
+  expect_true(all(vapply(x[301:310], function(m) m$data == 20L, NA)))
+  expect_identical(info()[["awaiting"]], 690L)
+  file.create(gate)
+  expect_identical(unlist(x[-(301:310)][]), setdiff(1:1000, 301:310))
+  expect_identical(as.integer(readLines(log)), setdiff(1:1000, 301:310))
+})
+
+test_that("what waits behind a long task times out on time", {
+  local_quick_pool(1)
+  gate <- tempfile()
+  x <- mirai_map(1:200, wait_at, .args = list(is = 50L, gate = gate))
+  timed <- lapply(1:50, function(i) mirai(i, i = i, .timeout = 100))
+  more <- mirai_map(1:200, identity)
+  for (m in timed) expect_code(value(m), 5L)
+  expect_true(unresolved(x[[50L]]))
+  file.create(gate)
+  expect_identical(x[.flat], 1:200)
+  expect_identical(more[.flat], 1:200)
+})
+
+test_that("a death in the midst of many costs what had begun and nothing else", {
+  local_quick_pool(2)
+  x <- mirai_map(1:2000, function(i) if (i == 1000L) tools::pskill(Sys.getpid(), 9L) else i)
+  values <- x[]
+  lost <- vapply(values, is_error_value, NA)
+  expect_true(lost[1000L])
+  expect_code(values[[1000L]], 19L)
+  # Those whose values its daemon had not sent yet.
+  expect_true(all(vapply(values[lost], identical, NA, values[[1000L]])))
+  expect_true(all(which(lost) <= 1000L & which(lost) > 700L))
+  expect_identical(unlist(values[!lost]), (1:2000)[!lost])
+  expect_identical(info()[["connections"]], 1L)
+})
+
+test_that("a value is there while the next task is under way", {
+  local_quick_pool(1)
+  gates <- replicate(3L, tempfile())
+  x <- mirai_map(1:300, function(i, gates) {
+    gate <- match(i, c(100L, 101L, 200L))
+    if (!is.na(gate)) while (!file.exists(gates[gate])) Sys.sleep(0.01)
+    i
+  }, .args = list(gates = gates))
+  for (gate in 1:3) {
+    at <- c(100L, 101L, 200L)[gate]
+    await(!unresolved(x[[at - 1L]]))
+    expect_true(unresolved(x[[at]]))
+    file.create(gates[gate])
+  }
+  expect_identical(x[.flat], 1:300)
+})
+
+test_that("random numbers with a seed do not depend on how tasks travel", {
+  draw <- function(n) {
+    local_pool(n, seed = 1L)
+    unlist(mirai_map(1:500, function(i) runif(1L))[])
+  }
+  expect_identical(draw(1), draw(3))
+})
+
+test_that("everywhere() in the midst of many has each daemon before what comes later", {
+  local_quick_pool(2)
+  before <- mirai_map(1:1000, function(i) exists("marked"))
+  all <- everywhere(marked <<- TRUE)
+  after <- mirai_map(1:1000, function(i) marked)
+  expect_true(all(after[.flat]))
+  expect_false(any(before[.flat]))
+  expect_length(collect_mirai(all), 2L)
+})
+
+test_that("a daemon with a limit of tasks evaluates as many, and the others follow", {
+  local_quick_pool(1)
+  daemons(0)
+  local_pool(url = local_url())
+  for (i in 1:4) launch_local(1, maxtasks = 50)
+  x <- mirai_map(1:200, function(i) Sys.getpid())
+  expect_identical(as.integer(sort(table(unlist(x[])))), rep(50L, 4L))
+})
