@@ -38,8 +38,9 @@ launch <- function(hub, calls, call, is_awaited = FALSE) {
   checked(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), is_awaited), call)
 }
 
-# Called by the native side, in whatever call of the package comes next. At once: a wait may have no end.
-warn_of_absence <- function(missed, count, reason, command) {
+# Called by the native side, in whatever call of the package comes next, or in R's event loop, `by_message`. At once: a wait may have
+# no end. Where warnings are errors a message as well, as that call has done nothing wrong.
+warn_of_absence <- function(missed, count, reason, command, by_message) {
   text <- switch(missed,
     pool = sprintf("%d launched daemon%s will not come, so tasks have to wait for others (see `status()$failed`): ",
                    count, if (count == 1L) "" else "s"),
@@ -49,10 +50,11 @@ warn_of_absence <- function(missed, count, reason, command) {
     lost = "daemons are lost: ",
     died = "a daemon has died: ",
     `given-up` = "the pool does not heal any more: ",
-    elsewhere = return(message("mirai: ", reason))
+    elsewhere = return(message("mirai: ", reason)),
+    unserved = ""
   )
   text <- paste0("mirai: ", text, reason, if (nzchar(command)) paste0("\nThe command was: ", command))
-  warning(text, call. = FALSE, immediate. = TRUE)
+  if (by_message || getOption("warn", 0L) >= 2L) message(text) else warning(text, call. = FALSE, immediate. = TRUE)
 }
 
 # The call that makes a process a daemon of the pool. Without dispatcher it brings its stream with it.

@@ -27,7 +27,7 @@ status <- function(.compute = NULL) {
   refused <- checked(.Call(wrap__hub_refused, pool$hub))
   names(refused) <- c("strangers", "unproven", "silent", "unfit")
   tables <- list(
-    workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
+    starting = checked(.Call(wrap__hub_starting, pool$hub)), workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
   )
   if (!pool$dispatcher) return(c(result, tables))
   memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6

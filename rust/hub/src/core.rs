@@ -40,6 +40,7 @@ use crate::presence::{Presence, PresenceListener};
 use crate::reactor::{Reactor, after, is_inside};
 use crate::task::{PartOwner, SharedPart};
 use crate::timer::Timer;
+use crate::unserved::{Service, Unserved, UnservedListener};
 use crate::{MAX_EVALUATIONS, MemoryReturn, Outcome, SubmitError, Task, Welcome, Worker};
 
 /// What the hub, its handles and the reactor's tasks share.
@@ -60,6 +61,8 @@ pub(crate) struct Core {
     pub stop: Notify,
     /// Told when it is known how a process has ended.
     end_told: Notify,
+    /// Told when a wait for nothing begins.
+    pub unserved_begins: Notify,
     pub mode: Mode,
     pub times: BreakTimes,
 }
@@ -84,6 +87,7 @@ struct State {
     reports: u64,
     /// Why no daemon will come any more.
     given_up: Option<String>,
+    service: Service,
     changes: u64,
     is_closed: bool,
     /// How long a daemon whose connection broke may stay away.
@@ -251,6 +255,7 @@ impl Core {
             deaths: Deaths::default(),
             reports: 0,
             given_up: None,
+            service: Service::default(),
             changes: 0,
             is_closed: false,
             grace: times.grace,
@@ -267,6 +272,7 @@ impl Core {
             timer: Timer::new(),
             stop: Notify::new(),
             end_told: Notify::new(),
+            unserved_begins: Notify::new(),
             mode,
             times,
         }
@@ -287,7 +293,14 @@ impl Core {
     /// Lets `change` act on the state, then does what follows from it.
     fn with_state<T>(&self, change: impl FnOnce(&mut State, &Timer, &mut Work) -> T) -> T {
         let mut work = Work::default();
-        let result = change(&mut self.state.lock(), &self.timer, &mut work);
+        let (result, is_unserved) = {
+            let mut state = self.state.lock();
+            let result = change(&mut state, &self.timer, &mut work);
+            (result, state.note_service())
+        };
+        if is_unserved {
+            self.unserved_begins.notify_one();
+        }
         let has_forgotten = !work.forgotten.is_empty();
         let presence = std::mem::take(&mut work.presence);
         self.room.notify_all();
@@ -331,6 +344,41 @@ impl Core {
                 state.handle(timer, work, Event::DaemonsExpected, None);
             }
         });
+    }
+
+    pub(crate) fn note_starting(&self, count: u64) {
+        self.with_state(|state, _, _| state.service.starting += count);
+    }
+
+    pub(crate) fn note_not_starting(&self, count: u64) {
+        self.with_state(|state, _, _| {
+            state.service.starting = state.service.starting.saturating_sub(count);
+        });
+    }
+
+    pub(crate) fn starting(&self) -> u64 {
+        self.state.lock().service.starting
+    }
+
+    /// When it is to be told that tasks wait for nothing, if they do.
+    pub(crate) fn unserved_due(&self, patience: Duration) -> Option<Instant> {
+        self.state.lock().service.due(patience)
+    }
+
+    /// What is to be told of this now.
+    pub(crate) fn take_unserved(&self, listener: &UnservedListener) -> Option<Unserved> {
+        let mut state = self.state.lock();
+        let due = state.service.due(listener.patience)?;
+        if due > Instant::now() {
+            return None;
+        }
+        state.service.tell(listener.is_repeated);
+        let counts = state.scheduler.counts();
+        Some(Unserved {
+            tasks: counts.awaiting,
+            joined: counts.cumulative,
+            last_death: state.deaths.last().cloned(),
+        })
     }
 
     pub(crate) fn submit(self: &Arc<Self>, task: Task) -> Result<Arc<Cell>, SubmitError> {
@@ -459,6 +507,7 @@ impl Core {
             work.presence.push(Presence::Joined {
                 launched: links.is_launched,
             });
+            state.service.joined(links.is_launched);
             state.last_daemon += 1;
             let number = state.last_daemon;
             state.joined.extend(links.pid);
@@ -802,6 +851,12 @@ fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>)
 }
 
 impl State {
+    /// Whether a wait for nothing has begun.
+    fn note_service(&mut self) -> bool {
+        let waiting = self.scheduler.counts().awaiting;
+        !self.is_closed && self.service.note(self.scheduler.members(), waiting)
+    }
+
     /// The daemon, if this is the connection that it has now.
     fn seated(&mut self, seat: Seat) -> Option<&mut Member> {
         let member = self.members.get_mut(seat.daemon.index())?;

@@ -10,6 +10,7 @@ use mirai_scheduler::{Counts, Memory};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::callback::guarded;
 use crate::cell::Cell;
 use crate::core::Core;
 use crate::handle::TaskHandle;
@@ -17,7 +18,9 @@ use crate::options::{BreakTimes, HubOptions};
 use crate::reactor::Reactor;
 use crate::refusals::{Refusals, Refused};
 use crate::task::SharedPart;
-use crate::{Death, HubError, PresenceListener, SubmitError, Task, Worker, daemons};
+use crate::{
+    Death, HubError, PresenceListener, SubmitError, Task, UnservedListener, Worker, daemons,
+};
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
 pub struct Hub {
@@ -76,6 +79,17 @@ impl HubHandle {
         self.0.give_up(reason);
     }
 
+    /// So many daemons are being started from this process: tasks wait for them until they have come, or
+    /// [will not](Self::not_starting).
+    pub fn starting(&self, count: u64) {
+        self.0.note_starting(count);
+    }
+
+    /// So many of these will not come.
+    pub fn not_starting(&self, count: u64) {
+        self.0.note_not_starting(count);
+    }
+
     /// Daemons are launched, so that tasks may wait for them.
     pub fn expect_daemons(&self) {
         self.0.expect_daemons();
@@ -105,6 +119,7 @@ impl Hub {
             grace,
             silence,
             memory_return,
+            unserved,
         } = options;
         check_room(RoomFor::Hub)?;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
@@ -124,7 +139,12 @@ impl Hub {
             let addresses = listeners.iter().map(|listener| listener.address().clone());
             (
                 addresses.collect(),
-                tokio::spawn(work(Arc::clone(&core), listeners, Arc::clone(&refusals))),
+                tokio::spawn(work(
+                    Arc::clone(&core),
+                    listeners,
+                    Arc::clone(&refusals),
+                    unserved,
+                )),
             )
         };
         let thread = std::thread::Builder::new()
@@ -225,6 +245,11 @@ impl Hub {
         self.core.counts()
     }
 
+    /// Number of daemons that are being started from this process.
+    pub fn starting(&self) -> u64 {
+        self.core.starting()
+    }
+
     /// Bytes of queued tasks.
     pub fn memory(&self) -> Memory {
         self.core.memory()
@@ -312,7 +337,12 @@ fn listen_at(
 }
 
 /// What the reactor runs until the hub is closed.
-async fn work(core: Arc<Core>, listeners: Vec<Listener>, refusals: Arc<Refusals>) {
+async fn work(
+    core: Arc<Core>,
+    listeners: Vec<Listener>,
+    refusals: Arc<Refusals>,
+    unserved: Option<UnservedListener>,
+) {
     let stopped = Arc::clone(&core);
     let mut entrances = JoinSet::new();
     for listener in listeners {
@@ -326,6 +356,7 @@ async fn work(core: Arc<Core>, listeners: Vec<Listener>, refusals: Arc<Refusals>
         () = stopped.stop.notified() => {}
         _ = entrances.join_next() => {}
         () = fire_timers(&core) => {}
+        () = tell_of_unserved(&core, unserved) => {}
     }
 }
 
@@ -333,5 +364,22 @@ async fn fire_timers(core: &Core) {
     loop {
         core.timer.due().await;
         core.timer_fired();
+    }
+}
+
+async fn tell_of_unserved(core: &Core, listener: Option<UnservedListener>) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    loop {
+        core.unserved_begins.notified().await;
+        while let Some(due) = core.unserved_due(listener.patience) {
+            tokio::time::sleep_until(due.into()).await;
+            if let Some(unserved) = core.take_unserved(&listener) {
+                let _ = guarded("the listener to waiting tasks", || {
+                    (listener.tell)(unserved)
+                });
+            }
+        }
     }
 }

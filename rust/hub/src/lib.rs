@@ -46,6 +46,7 @@ mod task;
 mod throttle;
 mod timer;
 mod unacknowledged;
+mod unserved;
 mod watch;
 mod worker;
 
@@ -67,5 +68,6 @@ pub use outcome::Outcome;
 pub use presence::{Presence, PresenceListener};
 pub use refusals::Refused;
 pub use task::{SharedPart, Task};
+pub use unserved::{Unserved, UnservedListener};
 pub use watch::{Progress, Watch};
 pub use worker::{Running, Worker};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mirai_lanes::{Access, Address, SILENCE};
 use mirai_scheduler::Mode;
 
-use crate::MemoryReturn;
+use crate::{MemoryReturn, UnservedListener};
 
 /// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
 /// whichever thread drives the connections, one call at a time.
@@ -40,6 +40,8 @@ pub struct HubOptions {
     pub silence: Duration,
     /// Receives reports of freed memory; `None` for nobody.
     pub memory_return: Option<&'static MemoryReturn>,
+    /// Is told of tasks that wait for nothing; `None` for nobody.
+    pub unserved: Option<UnservedListener>,
 }
 
 impl HubOptions {
@@ -56,6 +58,7 @@ impl HubOptions {
             grace: GRACE,
             silence: SILENCE,
             memory_return: None,
+            unserved: None,
         }
     }
 }

@@ -6,11 +6,14 @@
 use std::cell::Cell;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use mirai_hub::{Death, Unserved, UnservedListener};
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
-use crate::rapi::{Kept, Scope, Sexp};
+use crate::promises::ask_to_tell;
+use crate::rapi::{Jump, Kept, Scope, Sexp};
 
 /// Limit of reasons that are kept; further ones are only counted.
 const MOST_REASONS: usize = 20;
@@ -111,10 +114,15 @@ pub(crate) enum For {
     GivenUp,
     /// Nothing yet: daemons on other machines have not come so far.
     Elsewhere,
+    /// Tasks that wait while nobody will serve them.
+    Unserved,
 }
 
+/// Number of these.
+const FORS: usize = 8;
+
 impl For {
-    const ALL: [(For, &str); 7] = [
+    const ALL: [(For, &str); FORS] = [
         (For::Pool, "pool"),
         (For::Task, "task"),
         (For::Launch, "launch"),
@@ -122,12 +130,13 @@ impl For {
         (For::Died, "died"),
         (For::GivenUp, "given-up"),
         (For::Elsewhere, "elsewhere"),
+        (For::Unserved, "unserved"),
     ];
 }
 
 /// What R has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for
 /// it: a forked child may find it locked for good.
-static UNTOLD: Mutex<[Vec<Reason>; 7]> = Mutex::new([const { Vec::new() }; 7]);
+static UNTOLD: Mutex<[Vec<Reason>; FORS]> = Mutex::new([const { Vec::new() }; FORS]);
 
 /// The process that has something untold; 0 for none.
 static HAS_UNTOLD: AtomicU32 = AtomicU32::new(0);
@@ -141,19 +150,34 @@ thread_local! {
 pub(crate) fn note_untold(missed: For, text: &str, command: &str) {
     note(&mut UNTOLD.lock()[missed as usize], text, command);
     HAS_UNTOLD.store(process::id(), Ordering::Release);
+    ask_to_tell();
+}
+
+fn has_untold() -> bool {
+    HAS_UNTOLD.load(Ordering::Acquire) != 0
 }
 
 /// Has R warn of what has not been told yet.
 #[inline]
-pub(crate) fn tell(scope: &Scope) -> Result<(), Failure> {
-    if HAS_UNTOLD.load(Ordering::Acquire) == 0 {
-        return Ok(());
+pub(crate) fn tell(scope: &Scope) -> Result<(), Jump> {
+    if has_untold() {
+        tell_now(scope, false)
+    } else {
+        Ok(())
     }
-    tell_now(scope)
+}
+
+/// The same where nobody has called: by messages, which no setting makes an error.
+pub(crate) fn tell_by_messages(scope: &Scope) -> Result<(), Jump> {
+    if has_untold() {
+        tell_now(scope, true)
+    } else {
+        Ok(())
+    }
 }
 
 #[cold]
-fn tell_now(scope: &Scope) -> Result<(), Failure> {
+fn tell_now(scope: &Scope, by_message: bool) -> Result<(), Jump> {
     if HAS_UNTOLD.swap(0, Ordering::Acquire) != process::id() {
         return Ok(());
     }
@@ -166,26 +190,86 @@ fn tell_now(scope: &Scope) -> Result<(), Failure> {
     };
     for (missed, word) in For::ALL {
         for reason in &untold[missed as usize] {
-            warn(scope, word, reason)?;
+            warn(scope, word, reason, by_message)?;
         }
     }
     Ok(())
 }
 
-fn warn(scope: &Scope, missed: &str, reason: &Reason) -> Result<(), Failure> {
+fn warn(scope: &Scope, missed: &str, reason: &Reason, by_message: bool) -> Result<(), Jump> {
     if let Some(function) = WARN.get() {
         let arguments = [
             scope.string(missed)?,
             scope.integer(reason.count.try_into().unwrap_or(i32::MAX))?,
             scope.string(&reason.text)?,
             scope.string(&reason.command)?,
+            scope.logical(by_message)?,
         ];
         scope.call(function.get(), &arguments)?;
     }
     Ok(())
 }
 
-/// Entry: from its first call on, `f(missed, count, reason, command)` warns of daemons that will not come.
+/// For how long tasks wait before users are told that nobody will serve them: where daemons are started by this session, and
+/// where they come from elsewhere.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// Has users told of tasks that nobody will serve: where daemons are started by this session each time that happens, else once.
+pub(crate) fn unserved_listener(is_local: bool) -> UnservedListener {
+    UnservedListener {
+        patience: if is_local {
+            PATIENCE
+        } else {
+            PATIENCE_ELSEWHERE
+        },
+        is_repeated: is_local,
+        tell: Box::new(move |unserved| {
+            let missed = if is_local {
+                For::Unserved
+            } else {
+                For::Elsewhere
+            };
+            note_untold(missed, &unserved_text(&unserved, is_local), "");
+        }),
+    }
+}
+
+fn unserved_text(unserved: &Unserved, is_local: bool) -> String {
+    let tasks = match unserved.tasks {
+        1 => "a task waits".to_owned(),
+        many => format!("{many} tasks wait"),
+    };
+    let mut text = if is_local {
+        format!("{tasks}, and no daemon is there or being started: launch_local() starts one.")
+    } else if unserved.joined == 0 {
+        format!("{tasks}, and no daemon has connected yet")
+    } else {
+        format!("{tasks}, and no daemon is connected any more")
+    };
+    if let Some(death) = &unserved.last_death {
+        if !is_local {
+            text += ".";
+        }
+        text += &format!(" The last to die was {}", incident(death));
+    }
+    text
+}
+
+/// A death as users are told of it.
+pub(crate) fn incident(death: &Death) -> String {
+    let mut text = format!("daemon {}", death.id);
+    if let Some(pid) = death.pid {
+        text += &format!(" (process {pid})");
+    }
+    text += &format!(" {}", death.end());
+    if let Some((task, _)) = death.task {
+        text += &format!(", at task {task}");
+    }
+    text
+}
+
+/// Entry: from its first call on, `f(missed, count, reason, command, by_message)` warns of daemons that will not come.
 pub(crate) fn set_absence_warning<'r>(scope: &'r Scope, f: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     if !f.is_function() {
         return Err(Failure::error("`f` must be a function"));

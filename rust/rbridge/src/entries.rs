@@ -7,7 +7,7 @@ use crate::{
 
 rapi::entries! {
     hub::hub_open => hub_open(
-        url, mode, capacity, daemon_stream, settings, tls, pass, token, times
+        url, mode, capacity, daemon_stream, settings, tls, pass, token, times, is_local
     );
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);
@@ -66,6 +66,7 @@ rapi::entries! {
     errands::errands_wait => errands_wait(hub, ticket, patience);
     hub::hub_absent => hub_absent(hub);
     hub::hub_refused => hub_refused(hub);
+    hub::hub_starting => hub_starting(hub);
     absent::set_absence_warning => set_absence_warning(f);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);

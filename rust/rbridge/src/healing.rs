@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use mirai_hub::{Death, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence};
+use mirai_hub::{HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence};
 use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;
 
-use crate::absent::{Absent, For, note_untold};
+use crate::absent::{Absent, For, incident, note_untold};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
 use crate::launch::{Watcher, captured};
@@ -170,7 +170,9 @@ impl Ward {
             daemons: vec![self.call.clone(); usize::try_from(count).unwrap_or(0)],
         };
         let handler = Arc::new(move |event| watcher.take(event));
+        self.hub.starting(count);
         if let Err(error) = self.launcher.launch(request, handler) {
+            self.hub.not_starting(count);
             for _ in 0..count {
                 self.healer.tell(News::Missed(error.to_string()));
             }
@@ -187,13 +189,4 @@ impl Ward {
         note_untold(For::GivenUp, &reason, "");
         self.hub.give_up(format!("no daemon is there: {reason}"));
     }
-}
-
-/// A death as users are told of it.
-fn incident(death: &Death) -> String {
-    let mut text = format!("daemon {}{} {}", death.id, death.whereabouts(), death.end());
-    if let Some((task, _)) = death.task {
-        text += &format!(", at task {task}");
-    }
-    text
 }

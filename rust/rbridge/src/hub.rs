@@ -14,7 +14,7 @@ use mirai_hub::{
 use mirai_launcher::LaunchId;
 use parking_lot::Mutex;
 
-use crate::absent::{Absent, tell};
+use crate::absent::{Absent, tell, unserved_listener};
 use crate::access::{Asked, access};
 use crate::failure::Failure;
 use crate::healing::{Healer, News};
@@ -103,7 +103,8 @@ impl Handle for SharedPart {
 /// it connects, before any task (`NULL` for none). For an address of a network, `tls` is `NULL` or the hub's certificate: the
 /// path of a file, or the texts of certificate and key, of which `pass` is the password (`NULL` for none); with `token` `TRUE`
 /// daemons have to know a token, with `NA` they do where certificates are made on the spot; a connection is broken when nothing was
-/// heard for `times[2]` seconds, and its daemon may then stay away for `times[1]`.
+/// heard for `times[2]` seconds, and its daemon may then stay away for `times[1]`. `is_local`: daemons are
+/// started by this session, not elsewhere.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
@@ -116,6 +117,7 @@ pub(crate) fn hub_open<'r>(
     pass: Sexp<'r>,
     token: Sexp<'r>,
     times: Sexp<'r>,
+    is_local: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let &[grace, silence] = &times.numbers(scope)?[..] else {
         return Err(Failure::error("`times` must be two numbers"));
@@ -149,6 +151,7 @@ pub(crate) fn hub_open<'r>(
         .optional_number(scope, "capacity")?
         .map(|bytes| bytes as u64);
     let stream = optional_seed(scope, daemon_stream, "daemon_stream")?;
+    let is_local = is_local.flag(scope, "is_local")?;
     let object = encode_settings_object(scope, settings)?;
     let welcome = (stream.is_some() || !object.is_empty()).then(|| welcome_with(stream, object));
     let options = HubOptions {
@@ -162,6 +165,7 @@ pub(crate) fn hub_open<'r>(
         grace: time(grace),
         silence: time(silence),
         memory_return: memory::memory_return(),
+        unserved: (mode != Mode::Single).then(|| unserved_listener(is_local)),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
     let session_hub = SessionHub {
@@ -388,6 +392,12 @@ pub(crate) fn hub_share<'r>(
     let bytes = encode_part(scope, object)?;
     let part = SessionHub::open(scope, hub)?.share(bytes);
     Ok(scope.pointer(part, None)?)
+}
+
+/// Entry: number of daemons that are being started by this session.
+pub(crate) fn hub_starting<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let starting = SessionHub::open(scope, hub)?.starting();
+    Ok(scope.integer(starting.try_into().unwrap_or(i32::MAX))?)
 }
 
 /// Entry: numbers of daemons connected and ever connected, and of tasks awaiting, executing and completed.

@@ -67,6 +67,7 @@ pub(crate) fn launch<'r>(
         healer,
     };
     let count = daemons.len() as u64;
+    hub.handle().starting(count);
     let launched = with_launcher(&package, |launcher| {
         let request = LaunchRequest { context, daemons };
         launcher.launch(request, Arc::new(move |event| watcher.take(event)))
@@ -74,6 +75,7 @@ pub(crate) fn launch<'r>(
     let launch = match launched {
         Ok(Ok(launch)) => launch,
         failed => {
+            hub.handle().not_starting(count);
             if let Some(healer) = session_hub.healer.borrow().as_ref() {
                 healer.tell(News::NotLaunched(count));
             }
@@ -167,6 +169,7 @@ impl Watcher {
 
     fn note(&self, reason: String, command: &str) {
         log::debug!("a launched daemon does not come: {reason}");
+        self.hub.not_starting(1);
         if let Some(healer) = &self.healer {
             healer.tell(News::Missed(reason.clone()));
         }

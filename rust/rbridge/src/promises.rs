@@ -7,12 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::ManuallyDrop;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mirai_hub::Outcome;
 use parking_lot::Mutex;
 
+use crate::absent::tell_by_messages;
 use crate::failure::Failure;
 use crate::rapi::{EventLoop, Handle, Jump, Kept, Scope, Sexp, Turn};
 use crate::tasks;
@@ -32,6 +33,8 @@ struct Notes {
     due: VecDeque<Due>,
     /// A turn has been asked for and not begun.
     is_asked: bool,
+    /// There is news of daemons to be told.
+    has_news: bool,
     /// R exits: the event loop is no longer there to be asked.
     is_closed: bool,
 }
@@ -41,6 +44,23 @@ struct Due {
     function: u64,
     /// Position of the task that failed, from 1; 0 if all went well.
     failed: usize,
+}
+
+/// The loop that runs at R's prompt and in Shiny.
+const MAIN_LOOP: i32 = 0;
+
+/// What we have in that, once somebody has used it.
+static MAIN_QUEUE: OnceLock<&'static CallbackQueue> = OnceLock::new();
+
+/// There is news of daemons: it is told in a turn of R's event loop, where that is in use. On any thread.
+pub(crate) fn ask_to_tell() {
+    if let Some(queue) = MAIN_QUEUE.get()
+        && queue.process == process::id()
+    {
+        let mut notes = queue.notes.lock();
+        notes.has_news = true;
+        queue.ask(&mut notes);
+    }
 }
 
 thread_local! {
@@ -133,6 +153,10 @@ impl CallbackQueue {
         let at_exit = scope.pointer(AtExit(queue), None)?;
         std::mem::forget(Kept::new(scope, at_exit)?);
         QUEUES.with_borrow_mut(|queues| queues.insert(number, queue));
+        if number == MAIN_LOOP {
+            // Of a forked child it stays its parent's.
+            let _ = MAIN_QUEUE.set(queue);
+        }
         Ok(queue)
     }
 
@@ -144,7 +168,8 @@ impl CallbackQueue {
     }
 
     fn ask(&'static self, notes: &mut Notes) {
-        if !(notes.due.is_empty() || notes.is_asked || notes.is_closed) {
+        let is_idle = notes.due.is_empty() && !notes.has_news;
+        if !(is_idle || notes.is_asked || notes.is_closed) {
             notes.is_asked = true;
             self.event_loop.schedule(self);
         }
@@ -180,9 +205,10 @@ impl Turn for CallbackQueue {
         let count = {
             let mut notes = self.notes.lock();
             notes.is_asked = false;
+            notes.has_news = false;
             notes.due.len()
         };
-        let result = self.call_due(scope, count);
+        let result = tell_by_messages(scope).and_then(|()| self.call_due(scope, count));
         // Something is left if R has jumped.
         self.ask(&mut self.notes.lock());
         result
