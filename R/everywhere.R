@@ -18,7 +18,29 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call(), NULL)) else
     if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout) else
       hub_everywhere_traced(pool, object, min, .timeout)
-  invisible(structure(lapply(tasks, new_mirai), class = "mirai_map"))
+  map <- structure(lapply(tasks, new_mirai), class = "mirai_map")
+  if (interactive() && sys.nframe() == 1L) watch_set_up(map, tasks)
+  invisible(map)
+}
+
+# Whoever prepares daemons at the prompt mostly does not look at the values, so a failure is told.
+watch_set_up <- function(map, tasks) {
+  is_task <- !vapply(tasks, is.list, NA)
+  session$set_ups <- c(Filter(unresolved, session$set_ups), list(map))
+  if (all(is_task)) checked(.Call(wrap__tasks_note_failure, tasks)) else
+    warn_of_set_ups(function(text) warning(text, call. = FALSE))
+}
+
+# Of calls of everywhere() at the prompt that are over: what has failed, each once.
+warn_of_set_ups <- function(tell) {
+  over <- Filter(Negate(unresolved), session$set_ups)
+  session$set_ups <- Filter(unresolved, session$set_ups)
+  for (map in over) {
+    values <- lapply(unclass(map), peek)
+    failed <- Filter(is_error_value, values)
+    if (length(failed)) tell(sprintf("mirai: everywhere() has failed on %d of %s: %s",
+      length(failed), counted(length(values), "daemon"), conditionMessage(as_condition(failed[[1L]]))))
+  }
 }
 
 check_min <- function(min, call) {

@@ -41,6 +41,9 @@ launch <- function(hub, calls, call, is_awaited = FALSE) {
 # Called by the native side, in whatever call of the package comes next, or in R's event loop, `by_message`. At once: a wait may have
 # no end. Where warnings are errors a message as well, as that call has done nothing wrong.
 warn_of_absence <- function(missed, count, reason, command, by_message) {
+  tell <- function(text) if (by_message || getOption("warn", 0L) >= 2L) message(text) else
+    warning(text, call. = FALSE, immediate. = TRUE)
+  if (missed == "everywhere") return(warn_of_set_ups(tell))
   text <- switch(missed,
     pool = sprintf("%d launched daemon%s will not come, so tasks have to wait for others (see `status()$failed`): ",
                    count, if (count == 1L) "" else "s"),
@@ -54,7 +57,7 @@ warn_of_absence <- function(missed, count, reason, command, by_message) {
     unserved = ""
   )
   text <- paste0("mirai: ", text, reason, if (nzchar(command)) paste0("\nThe command was: ", command))
-  if (by_message || getOption("warn", 0L) >= 2L) message(text) else warning(text, call. = FALSE, immediate. = TRUE)
+  tell(text)
 }
 
 # The call that makes a process a daemon of the pool. Without dispatcher it brings its stream with it.

@@ -21,6 +21,8 @@ host_state <- function() list(
   told = character(),
   # Bridges to nanonext of pools that have closed, with answers under way.
   bridges = NULL,
+  # Maps of everywhere() at the prompt, whose failures are told.
+  set_ups = NULL,
   # The promise of an empty map.
   nothing = NULL,
   # Whom HTTP requests trust, and the cookie that Posit Workbench was shown.

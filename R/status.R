@@ -29,10 +29,12 @@ status <- function(.compute = NULL) {
   tables <- list(
     starting = checked(.Call(wrap__hub_starting, pool$hub)), workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
   )
-  if (!pool$dispatcher) return(c(result, tables))
-  memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6
-  names(memory) <- c("used", "peak", "capacity")
-  c(result, list(mirai = counts[3:5], memory = memory), tables)
+  if (pool$dispatcher) {
+    memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6
+    names(memory) <- c("used", "peak", "capacity")
+    result <- c(result, list(mirai = counts[3:5], memory = memory))
+  }
+  structure(c(result, tables), class = "miraiStatus")
 }
 
 # A row for each reason why launched daemons will never come.

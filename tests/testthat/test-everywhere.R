@@ -219,3 +219,24 @@ test_that("more evaluations than a hub can serve are an error, and the session g
   expect_error(everywhere(1, .min = 2e8), "at most 65536 evaluations", fixed = TRUE)
   expect_identical(value(mirai("next")), "next")
 })
+
+test_that("at the prompt it says how many daemons have failed, in the next call, and nowhere else", {
+  child <- spawn(c(
+    "library(mirai)",
+    "daemons(2)",
+    "everywhere(library(thatisnone))",
+    "everywhere(1)",
+    "m <- mirai('fine')",
+    "m[]",
+    "prepare <- function() everywhere(stop('looked at by whoever called'))",
+    "while (unresolved(prepare())) Sys.sleep(0.01)",
+    "invisible(info())",
+    "daemons(sync = TRUE)",
+    "everywhere(stop('here'))",
+    "quit('no')"
+  ), at_prompt = TRUE)
+  log <- grep("mirai: |here|looked|fine", child$wait(), value = TRUE)
+  expect_length(grep("everywhere\\(\\) has failed on 2 of 2 daemons: there is no package called .thatisnone", log), 1L)
+  expect_length(grep("everywhere\\(\\) has failed on 1 of 1 daemon: here", log), 1L)
+  expect_length(grep("failed on .*looked", log), 0L)
+})

@@ -116,10 +116,12 @@ pub(crate) enum For {
     Elsewhere,
     /// Tasks that wait while nobody will serve them.
     Unserved,
+    /// Nobody: `everywhere()` has failed. R knows what.
+    Everywhere,
 }
 
 /// Number of these.
-const FORS: usize = 8;
+const FORS: usize = 9;
 
 impl For {
     const ALL: [(For, &str); FORS] = [
@@ -131,6 +133,7 @@ impl For {
         (For::GivenUp, "given-up"),
         (For::Elsewhere, "elsewhere"),
         (For::Unserved, "unserved"),
+        (For::Everywhere, "everywhere"),
     ];
 }
 

@@ -39,6 +39,7 @@ rapi::entries! {
     tasks::mirai_new => mirai_new(task, form);
     tasks::hub_open_mirai => hub_open_mirai(hub);
     tasks::task_wait => task_wait(task);
+    tasks::tasks_note_failure => tasks_note_failure(tasks);
     tasks::tasks_watch => tasks_watch(tasks);
     tasks::watch_wait => watch_wait(watch, at_least, stop_on_failure);
     tasks::tasks_wait_served => tasks_wait_served(hub, tasks, expected);

@@ -2,9 +2,12 @@
 //! pointer; so are the elements of `tasks`.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
+use crate::absent::{For, note_untold};
 use crate::batch::{Batch, Open, r_number, task_of};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
@@ -153,6 +156,29 @@ pub(crate) fn task_wait<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>
     let task = task_of(scope, task)?;
     interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
     Ok(scope.logical(true)?)
+}
+
+/// Entry: once all of these tasks of `everywhere()` have an outcome, and some have failed, R is told.
+pub(crate) fn tasks_note_failure<'r>(
+    scope: &'r Scope,
+    tasks: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let tasks = tasks_of(scope, tasks)?;
+    let open = Arc::new(AtomicUsize::new(tasks.len()));
+    let has_failed = Arc::new(AtomicBool::new(false));
+    for task in tasks {
+        let (open, has_failed) = (Arc::clone(&open), Arc::clone(&has_failed));
+        let handle = task.clone();
+        task.on_settle(move || {
+            if handle.outcome().is_some_and(Outcome::is_failure) {
+                has_failed.store(true, Ordering::Relaxed);
+            }
+            if open.fetch_sub(1, Ordering::AcqRel) == 1 && has_failed.load(Ordering::Relaxed) {
+                note_untold(For::Everywhere, "", "");
+            }
+        });
+    }
+    Ok(scope.null())
 }
 
 /// Entry: watches tasks from now on, for a row of waits.

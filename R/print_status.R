@@ -1,0 +1,60 @@
+# The printed form of status(): what people look for first. All of it is in the list.
+
+print.miraiStatus <- function(x, ...) {
+  cat(sprintf("%s connected%s, at %s\n", counted(x$connections, "daemon"),
+              if (x$starting > 0L) sprintf(", %d starting", x$starting) else "", paste(x$daemons, collapse = " and ")))
+  # Without dispatcher each daemon has a queue of its own.
+  if (!is.null(x$mirai)) cat(sprintf(
+    "%s awaiting%s, %d executing, %d completed\n", counted(x$mirai[["awaiting"]], "task"), memory_text(x$memory),
+    x$mirai[["executing"]], x$mirai[["completed"]]
+  ))
+  print_workers(x$workers)
+  cat(sprintf("! %s\n", attention(x)), sep = "")
+  invisible(x)
+}
+
+counted <- function(n, what) sprintf("%d %s%s", n, what, if (n == 1L) "" else "s")
+
+memory_text <- function(memory) {
+  if (memory[["used"]] < 0.05 && is.na(memory[["capacity"]])) return("")
+  sprintf(" (%.1f MB%s)", memory[["used"]], if (is.na(memory[["capacity"]])) "" else sprintf(" of %.1f", memory[["capacity"]]))
+}
+
+most_workers_shown <- 20L
+
+# The machine only if it is not one for all.
+print_workers <- function(workers) {
+  n <- nrow(workers)
+  if (!n) return()
+  shown <- workers[seq_len(min(n, most_workers_shown)), ]
+  table <- data.frame(
+    id = shown$id, pid = text_or_blank("%d", shown$pid), host = shown$host, state = shown$state,
+    task = text_or_blank("%d", shown$task), age = text_or_blank("%.1f s", shown$age), done = shown$done,
+    busy = text_or_blank("%.1f s", shown$busy), memory = text_or_blank("%.0f MB", shown$memory)
+  )
+  if (length(unique(workers$host)) == 1L) table$host <- NULL
+  print(table, row.names = FALSE)
+  if (n > nrow(table)) cat(sprintf("... and %d more, in `status()$workers`\n", n - nrow(table)))
+}
+
+text_or_blank <- function(format, x) ifelse(is.na(x), "", sprintf(format, x))
+
+# A line for each thing that somebody should look at.
+attention <- function(x) {
+  dead <- nrow(x$deaths)
+  failed <- sum(x$failed$count)
+  refused <- x$refused[x$refused > 0]
+  waiting <- if (is.null(x$mirai)) 0L else x$mirai[["awaiting"]]
+  cut <- function(reason) sub("\n.*", " ...", reason)
+  c(
+    if (waiting > 0L && !nrow(x$workers) && x$starting == 0L)
+      sprintf("%s, and no daemon is there or being started",
+              if (waiting == 1L) "a task waits" else sprintf("%d tasks wait", waiting)),
+    if (dead) sprintf("%s %s died, the last %s (`status()$deaths`)", counted(dead, "daemon"), if (dead == 1L) "has" else "have",
+                      cut(x$deaths$reason[dead])),
+    if (failed) sprintf("%s will not come: %s (`status()$failed`)", counted(failed, "launched daemon"), cut(x$failed$reason[1L])),
+    if (length(refused)) sprintf("%s turned away: %s (`status()$refused`)",
+                                 if (sum(refused) == 1) "a peer was" else sprintf("%.0f peers were", sum(refused)),
+                                 paste(sprintf("%.0f %s", refused, names(refused)), collapse = ", "))
+  )
+}
