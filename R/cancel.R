@@ -1,7 +1,9 @@
 # Cancelling tasks.
 
 stop_mirai <- function(x) {
-  invisible(if (is.list(x)) stop_all(unclass(x)) else stop_one(x, sys.call()))
+  stopped <- if (is.list(x)) stop_all(unclass(x)) else stop_one(x, sys.call())
+  settle_shadows(x)
+  invisible(stopped)
 }
 
 stop_all <- function(x) checked(.Call(wrap__mirai_cancel, x), sys.call(-1L))

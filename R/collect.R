@@ -70,6 +70,7 @@ call_mirai <- function(x) {
   if (inherits(x, "mirai")) {
     if (has_task(x)) checked(.Call(wrap__task_wait, x))
   } else if (is.list(x)) checked(.Call(wrap__mirai_wait, unclass(x)))
+  settle_shadows(x)
   invisible(x)
 }
 

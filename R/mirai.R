@@ -183,6 +183,7 @@ fetch_value <- function(m, task) {
 # The same, for a task with hooks for serialization, a span or a shadow.
 fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, m), NULL)
+  settle_shadow(m)
   # A handler that ran meanwhile may have read it.
   if (is.null(attr(m, "task", TRUE))) return(attr(m, "value", TRUE))
   value <- checked(.Call(wrap__task_value, m), NULL)[[1L]]
@@ -202,9 +203,11 @@ open_mirai <- function(x) x[vapply(x, has_task, NA)]
 
 unresolved <- function(x) {
   if (missing(x)) absent("x")
-  if (inherits(x, "mirai")) is_pending(x) else
+  pending <- if (inherits(x, "mirai")) is_pending(x) else
     if (is.list(x)) length(x) > 0L && checked(.Call(wrap__mirai_pending, unclass(x))) > 0L else
       inherits(x, "unresolvedValue") && checked(.Call(wrap__is_unresolved, x))
+  if (!pending) settle_shadows(x)
+  pending
 }
 
 is_mirai <- function(x) inherits(x, "mirai")

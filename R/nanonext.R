@@ -3,8 +3,8 @@
 # somebody has asked for that, each task of the pool has a request of a socket of nanonext's, which is answered when the task
 # has settled (native, shadows.rs): nanonext resolves its own object and signals. Nothing of it exists before.
 #
-# A bridge is an environment with socket, cv (nanonext's), answers (native) and requests, the list of those that may be open,
-# which is looked through when it has `limit` elements.
+# A bridge is an environment with process, socket, cv (nanonext's), answers (native) and requests, the list of those that may be
+# open, which is looked through when it has `limit` elements.
 
 # The condition variable, signalled once for each task of the pool that has ended; NULL where there is none.
 pool_condition <- function(pool) {
@@ -26,6 +26,7 @@ tell_no_bridge <- function(e) {
 
 open_bridge <- function() {
   bridge <- new.env(parent = emptyenv())
+  bridge$process <- Sys.getpid()
   # Who asks nanonext for the value is told that this is not the way.
   reply <- serialize(structure(9L, class = c("errorValue", "try-error")), NULL)
   bridge$answers <- checked(.Call(wrap__shadows_open, checked(.Call(wrap__local_url_name)), tempdir(), reply))
@@ -67,6 +68,18 @@ shadow <- function(m, bridge) {
     bridge$limit <- max(1000L, 2L * length(bridge$requests))
   }
   bridge$requests[[length(bridge$requests) + 1L]] <- request
+}
+
+# Whoever has learnt from us that a task is over is not told otherwise by nanonext, which learns it a moment later. In a forked
+# child nobody would tell it.
+settle_shadow <- function(m) {
+  bridge <- attr(attr(m, "task", TRUE), "bridge", TRUE)
+  if (!is.null(bridge) && bridge$process == Sys.getpid() && !is_open(m)) nanonext::call_aio_(m)
+}
+
+# The same for a mirai or those of a list.
+settle_shadows <- function(x) {
+  if (isNamespaceLoaded("nanonext")) for (m in if (is.list(x)) unclass(x) else list(x)) settle_shadow(m)
 }
 
 # The tasks that were there before the bridge. None is submitted meanwhile, but some may end.

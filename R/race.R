@@ -3,5 +3,7 @@
 race_mirai <- function(x, .compute = NULL) {
   profile_name(.compute)
   if (!is.list(x)) return(invisible(0L))
-  invisible(checked(.Call(wrap__mirai_race, unclass(x))))
+  first <- checked(.Call(wrap__mirai_race, unclass(x)))
+  if (first > 0L) settle_shadows(x[first])
+  invisible(first)
 }

@@ -88,6 +88,32 @@ test_that("each task signals exactly once, however it ends", {
   ))
 })
 
+test_that("nanonext takes a task for resolved as soon as we do", {
+  runs(c(
+    counting,
+    "daemons(1)",
+    "early <- mirai_map(1:3, function(x) Sys.sleep(60)); after <- mirai_map(1:50, identity)",
+    "cv <- nextget('cv')",
+    "late <- function(...) nanonext::.unresolved(list(...))",
+    "stopifnot(stop_mirai(early), !do.call(late, unclass(early)))",
+    "x <- after[]; stopifnot(!do.call(late, unclass(after)))",
+    "signals(cv, 53L); none_left(cv)",
+    "for (i in 1:50) {",
+    "  m <- mirai(1); n <- mirai(Sys.sleep(60)); o <- mirai(Sys.sleep(60))",
+    "  stopifnot(m[] == 1, !late(m))",
+    "  stopifnot(stop_mirai(list(n, o)), !late(n, o))",
+    "  m <- mirai(Sys.sleep(60)); stopifnot(stop_mirai(m), !late(m))",
+    "  m <- mirai(1); call_mirai(m); stopifnot(!late(m))",
+    "  m <- mirai(1); n <- mirai(2); call_mirai(list(m, n)); stopifnot(!late(m, n))",
+    "  m <- mirai(1); while (unresolved(m)) NULL; stopifnot(!late(m))",
+    "  m <- mirai(1); while (inherits(m$data, 'unresolvedValue')) NULL; stopifnot(!late(m))",
+    "  m <- mirai(1); while (unresolved(list(m))) NULL; stopifnot(!late(m))",
+    "  m <- mirai(1); stopifnot(race_mirai(list(m)) == 1L, !late(m))",
+    "  stopifnot(identical(unlist(mirai_map(1:3, identity)[.stop]), 1:3))",
+    "}"
+  ))
+})
+
 test_that("tasks that were there before count like others", {
   runs(c(
     counting,
