@@ -2,9 +2,10 @@
 
 posit_workbench_url <- function() paste0(workbench_variable("RS_SERVER_ADDRESS"), "/api/launch_job")
 
+# None where this session has no credentials: another service, at a URL of the user's own, may not want any.
 posit_workbench_headers <- function() {
-  cookie <- session$workbench_cookie %or% workbench_variable("RS_SESSION_RPC_COOKIE")
-  c(Cookie = cookie, `X-RS-Session-Server-RPC-Cookie` = cookie)
+  cookie <- session$workbench_cookie %or% Sys.getenv("RS_SESSION_RPC_COOKIE")
+  if (nzchar(cookie)) c(Cookie = cookie, `X-RS-Session-Server-RPC-Cookie` = cookie)
 }
 
 # The job. The daemon's call takes the place of the one `%s`.
@@ -37,6 +38,7 @@ workbench_text <- function(text) gsub("%", "\\u0025", quote_json(as.character(te
 
 # What can be launched where. Where the session's own credentials do not do, it is the user's browser that has some.
 workbench_environments <- function() {
+  if (is.null(session$workbench_cookie)) workbench_variable("RS_SESSION_RPC_COOKIE")
   answer <- workbench_ask(posit_workbench_headers())
   if (answer$status != 200L) {
     cookie <- cookie_of_browser()

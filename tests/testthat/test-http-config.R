@@ -177,6 +177,18 @@ test_that("outside of Posit Workbench that is an error", {
   expect_error(launch_remote(1, http_config()), "can only be used from Posit Workbench: .*RS_SERVER_ADDRESS is not set")
 })
 
+test_that("another service is asked without credentials where this session has none", {
+  local_variables("RS_SERVER_ADDRESS=", "RS_SESSION_RPC_COOKIE=")
+  server <- http_server()
+  local_pool(url = local_url(tcp = TRUE))
+  launch_remote(1, http_config(paste0(server$url, "/start"), data = "{\"run\":\"%s\"}", token = "t"))
+  request <- server$requests()[[1L]]
+  expect_true("authorization: bearer t" %in% tolower(request))
+  expect_false(any(grepl("cookie", request, ignore.case = TRUE)))
+  local_variables(paste0("RS_SERVER_ADDRESS=", server$url))
+  expect_error(launch_remote(1, http_config()), "can only be used from Posit Workbench: .*RS_SESSION_RPC_COOKIE is not set")
+})
+
 test_that("Posit Workbench is sent a job as it documents it", {
   server <- workbench()
   expect_message(local_pool(1, url = local_url(tcp = TRUE), remote = http_config()), "1 launched")
