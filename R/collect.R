@@ -14,9 +14,10 @@ option_names <- c(".flat", ".progress", ".stop")
 }
 
 `[.mirai_map` <- function(x, ...) {
+  made_here <- is_map_call_of(substitute(x), parent.frame())
   index <- as.list(substitute(list(...)))[-1L]
   given <- !vapply(index, identical, NA, quote(expr = ))
-  if (!any(given)) return(collect_values(x, collect_options(NULL), sys.call()))
+  if (!any(given)) return(collect_values(x, collect_options(NULL), sys.call(), made_here))
   bare <- vapply(index, function(i) is.symbol(i) && as.character(i) %in% option_names, NA)
   if (all(given)) {
     # What is no bare name of an option may still be one, as `mirai::.flat` is.
@@ -26,7 +27,7 @@ option_names <- c(".flat", ".progress", ".stop")
       options[i] <- list(if (bare[i]) as.character(index[[i]]) else ...elt(i))
     }
     if (all(bare | vapply(options, inherits, NA, what = "miraiOption")))
-      return(collect_values(x, collect_options(vapply(options, as.character, ""), sys.call()), sys.call()))
+      return(collect_values(x, collect_options(vapply(options, as.character, ""), sys.call()), sys.call(), made_here))
   }
   if (length(index) > 1L || !is.null(names(index)))
     abort("a mirai map is subset by one index, or collected by options: `.flat`, `.progress`, `.stop`", sys.call())
@@ -36,6 +37,15 @@ option_names <- c(".flat", ".progress", ".stop")
     abort(if (length(dotted)) unknown_option(dotted[1L]) else "subscript out of bounds", sys.call())
   }
   structure(part, class = "mirai_map")
+}
+
+# Whether an argument is a call of mirai_map() itself, so that nobody holds the map besides the function that it is given to. One
+# with a promise has somebody who waits for it.
+is_map_call_of <- function(expr, frame) {
+  if (!is.call(expr) || ".promise" %in% names(expr)) return(FALSE)
+  head <- expr[[1L]]
+  if (is.symbol(head)) identical(get0(as.character(head), frame, mode = "function"), mirai_map) else
+    identical(head, quote(mirai::mirai_map))
 }
 
 # A name like those of options that nothing has.
@@ -55,7 +65,7 @@ collect_mirai <- function(x, options = NULL) {
   if (inherits(x, "mirai")) return(x[])
   if (!is.list(x) || !all(vapply(unclass(x), inherits, NA, what = "mirai")))
     abort(sprintf("`x` must be a mirai or a list of mirai, not %s.", described(x)))
-  collect_values(x, collect_options(options, sys.call()), sys.call())
+  collect_values(x, collect_options(options, sys.call()), sys.call(), is_map_call_of(substitute(x), parent.frame()))
 }
 
 described <- function(x) {
@@ -100,16 +110,20 @@ collect_options <- function(options, call) {
 
 # ---- many values
 
-# The values of a list of mirai. `.flat` stops at an error value too, as there is no way to flatten it.
-collect_values <- function(x, options, call) {
+# The values of a list of mirai. `.flat` stops at an error value too, as there is no way to flatten it. A map that was made in the
+# call is stopped where the wait is interrupted: its values could go nowhere.
+collect_values <- function(x, options, call, made_here) {
   mirai <- unclass(x)
+  over <- !made_here
+  on.exit(if (!over) stop_all(mirai))
   if (options$flat || options$stop || !isFALSE(options$progress)) {
     show <- progress(options$progress, length(mirai))
-    on.exit(show$end())
+    on.exit(show$end(), add = TRUE)
     await(mirai, options$flat || options$stop, options$flat, show, call)
   }
   values <- checked(.Call(wrap__mirai_collect, mirai), call)
   if (is.null(values)) values <- lapply(mirai, peek) else names(values) <- names(mirai)
+  over <- TRUE
   if (options$flat) unlist(values, recursive = FALSE) else values
 }
 

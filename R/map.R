@@ -58,8 +58,16 @@ submit_units <- function(pool, units, shared, timeout, retries, call) {
   while (i < units$n) {
     mirai[[i + 1L]] <- new_mirai(send(pool, unit(i + 1L), shared, timeout, flag_map, TRUE, call, retries))
     i <- i + 1L
+    # In this session, Ctrl-C is meant for the map.
+    if (pool$sync && is_mirai_interrupt(peek(mirai[[i]]))) interrupt_again()
   }
   mirai
+}
+
+# As R does at Ctrl-C.
+interrupt_again <- function() {
+  signalCondition(structure(list(message = "", call = NULL), class = c("interrupt", "condition")))
+  invokeRestart("abort")
 }
 
 # By one native call, which sees to failures and interrupts itself.
