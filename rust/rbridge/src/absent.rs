@@ -261,11 +261,7 @@ fn unserved_text(unserved: &Unserved, is_local: bool) -> String {
 
 /// A death as users are told of it.
 pub(crate) fn incident(death: &Death) -> String {
-    let mut text = format!("daemon {}", death.id);
-    if let Some(pid) = death.pid {
-        text += &format!(" (process {pid})");
-    }
-    text += &format!(" {}", death.end());
+    let mut text = format!("daemon {}{} {}", death.id, death.whereabouts(), death.end());
     if let Some((task, _)) = death.task {
         text += &format!(", at task {task}");
     }
