@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::ProcessEnd;
-use mirai_wire::{Frame, FrameBuffer, FromDaemon, Origin, RunEnd, ToDaemon};
+use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, RunEnd, ToDaemon, Want};
 
 use crate::core::{Core, Report};
 use crate::link::Link;
@@ -52,7 +52,10 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
     };
     let error = match end {
         End::Gone => return,
-        End::Died => return await_word_of_end(core, links).await,
+        End::Died => {
+            handle_unsaid(core, seat);
+            return await_word_of_end(core, links).await;
+        }
         End::Broken(error) => error,
     };
     if let Some(error) = error {
@@ -64,6 +67,7 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
             .await
             .is_ok()
     {
+        handle_unsaid(core, seat);
         return await_word_of_end(core, links).await;
     }
     std::mem::forget(attendance);
@@ -78,6 +82,35 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
                 core.lost(seat);
             }
         });
+    }
+}
+
+/// A daemon that has died may have come to values that it had not written. Those that it had are of runs that are over.
+fn handle_unsaid(core: &Core, seat: Seat) {
+    let unsaid = core.unsaid(seat);
+    let mut rest = &unsaid[..];
+    let mut buffer = FrameBuffer::new(FrameLimits::PEER);
+    while !rest.is_empty() {
+        let count = match buffer.want() {
+            Want::Window(window) => {
+                let count = window.len().min(rest.len());
+                window[..count].copy_from_slice(&rest[..count]);
+                buffer.filled(count);
+                count
+            }
+            Want::Payload { into, missing } => {
+                let count = missing.min(rest.len());
+                into.extend_from_slice(&rest[..count]);
+                count
+            }
+        };
+        rest = &rest[count..];
+        if !matches!(
+            handle_received(core, seat, &mut buffer),
+            Ok(ControlFlow::Continue(()))
+        ) {
+            return;
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! The words that the hub shares with one daemon: who has what was sent to it before its turn.
+//! What the hub shares with one daemon: words that say who has what was sent before its turn, and bytes that outlive the daemon.
 
 use std::io;
 
 use mirai_lanes::{Passed, SharedWords};
-use mirai_wire::claim;
+use mirai_wire::{Shelf, claim};
 
 /// No run has this number.
 const FREE: u64 = 0;
@@ -23,7 +23,7 @@ impl Offers {
     pub(crate) fn new() -> io::Result<(Offers, Passed)> {
         let (words, passed) = SharedWords::create()?;
         let offers = Offers {
-            runs: vec![FREE; words.all().len()],
+            runs: vec![FREE; claim::WORDS],
             words,
             next: 0,
         };
@@ -59,6 +59,12 @@ impl Offers {
         if let Some(place) = self.find(run) {
             self.runs[place] = FREE;
         }
+    }
+
+    /// What the daemon had to say and has not said, or not for certain.
+    pub(crate) fn unsaid(&self) -> Vec<u8> {
+        let shelf = Shelf::of(self.words.all(), self.words.bytes());
+        shelf.map_or_else(Vec::new, |shelf| shelf.read())
     }
 
     fn find(&self, run: u64) -> Option<usize> {

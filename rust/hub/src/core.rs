@@ -652,6 +652,14 @@ impl Core {
         let _ = tokio::time::timeout(END_WITHIN, told).await;
     }
 
+    /// What a daemon that has died had to say, if it was not said already.
+    pub(crate) fn unsaid(&self, seat: Seat) -> Vec<u8> {
+        let mut state = self.state.lock();
+        let member = state.seated(seat);
+        let offers = member.and_then(|member| member.offers.as_ref());
+        offers.map_or_else(Vec::new, Offers::unsaid)
+    }
+
     pub(crate) fn may_return(&self, seat: Seat) -> bool {
         let mut state = self.state.lock();
         state.seated(seat).is_some_and(|member| member.may_return())

@@ -68,6 +68,7 @@ impl Commands {
                     payload: argument.as_bytes().to_vec(),
                 };
             }
+            Some("exit") => std::process::exit(0),
             Some("append") => {
                 let (path, line) = argument.split_once(' ').unwrap();
                 let file = std::fs::OpenOptions::new()
@@ -980,6 +981,29 @@ fn a_killed_worker_loses_none_of_what_it_had_not_begun() {
             501 | 700 => assert_eq!(outcome(task), Outcome::Cancelled),
             _ => assert_eq!(text(task), i.to_string()),
         }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_amid_short_tasks_loses_none_that_it_had_ended() {
+    let hub = open();
+    for _ in 0..20 {
+        let _workers = Workers::start(&hub, 1, &[]);
+        practise(&hub);
+        let before: Vec<_> = (0..300)
+            .map(|i| submit(&hub, format!("echo {i}")))
+            .collect();
+        let doomed = submit(&hub, "exit");
+        let after: Vec<_> = (0..300)
+            .map(|i| submit(&hub, format!("echo {i}")))
+            .collect();
+        assert!(matches!(outcome(&doomed), Outcome::Lost(_)));
+        let others = Workers::start(&hub, 1, &[]);
+        for (i, task) in before.iter().chain(&after).enumerate() {
+            assert_eq!(text(task), (i % 300).to_string());
+        }
+        drop(others);
+        wait_connected(&hub, 0);
     }
 }
 

@@ -1,11 +1,15 @@
-//! Words in memory that a hub shares with one daemon of this machine, and the descriptor by which the daemon gets it.
+//! Memory that a hub shares with one daemon of this machine, and the descriptor by which the daemon gets it.
 
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 
-/// How many there are.
+/// How many words there are.
 #[cfg(target_os = "linux")]
-const COUNT: usize = 256;
+const COUNT: usize = 512;
+
+/// How many bytes there are besides.
+#[cfg(target_os = "linux")]
+const REST: usize = 32 * 1024;
 
 #[cfg(target_os = "linux")]
 pub use linux::{Passed, SharedWords};
@@ -20,9 +24,10 @@ mod linux {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-    use super::{AtomicU64, COUNT, io};
+    use super::{AtomicU8, AtomicU64, COUNT, REST, io};
 
-    const BYTES: usize = COUNT * size_of::<AtomicU64>();
+    const WORDS: usize = COUNT * size_of::<AtomicU64>();
+    const BYTES: usize = WORDS + REST;
 
     /// A descriptor on its way to another process.
     #[derive(Debug)]
@@ -34,7 +39,7 @@ mod linux {
         }
     }
 
-    /// Words that two processes read and change. They are zero at first.
+    /// Words and bytes that two processes read and change. They are zero at first.
     #[derive(Debug)]
     pub struct SharedWords(NonNull<AtomicU64>);
 
@@ -88,12 +93,20 @@ mod linux {
             Ok(SharedWords(start))
         }
 
-        /// All of them.
+        /// The words.
         #[allow(unsafe_code)]
         pub fn all(&self) -> &[AtomicU64] {
             // SAFETY: the mapping begins at a page, has room for as many, any bits are a number, and it lives as long as
             // `self`. Other processes change it by atomic operations.
             unsafe { std::slice::from_raw_parts(self.0.as_ptr(), COUNT) }
+        }
+
+        /// The bytes. They are there after the death of either process, too.
+        #[allow(unsafe_code)]
+        pub fn bytes(&self) -> &[AtomicU8] {
+            // SAFETY: the mapping has as many behind the words, any bits are a number, and it lives as long as `self`.
+            // Other processes change them by atomic operations.
+            unsafe { std::slice::from_raw_parts(self.0.as_ptr().byte_add(WORDS).cast(), REST) }
         }
     }
 
@@ -108,7 +121,7 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod nowhere {
-    use super::{AtomicU64, io};
+    use super::{AtomicU8, AtomicU64, io};
 
     /// There is none on this platform.
     #[derive(Debug)]
@@ -139,6 +152,11 @@ mod nowhere {
         pub fn all(&self) -> &[AtomicU64] {
             &[]
         }
+
+        /// Never called on this platform.
+        pub fn bytes(&self) -> &[AtomicU8] {
+            &[]
+        }
     }
 }
 
@@ -156,7 +174,9 @@ mod tests {
         here.all()[COUNT - 1].store(7, Ordering::Relaxed);
         assert_eq!(there.all()[COUNT - 1].load(Ordering::Relaxed), 7);
         there.all()[0].store(8, Ordering::Relaxed);
+        there.bytes()[REST - 1].store(9, Ordering::Relaxed);
         drop(there);
+        assert_eq!(here.bytes()[REST - 1].load(Ordering::Relaxed), 9);
         assert_eq!(here.all()[0].load(Ordering::Relaxed), 8);
     }
 

@@ -5,6 +5,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How many of the shared words are for claims, from the first.
+pub const WORDS: usize = 256;
+
 const NONE: u64 = 0;
 
 const fn offered(run: u64) -> u64 {

@@ -20,6 +20,7 @@ mod error;
 mod frame;
 mod message;
 mod origin;
+mod shelf;
 
 pub use buffer::{FrameBuffer, FrameLimits, Want};
 pub use error::WireError;
@@ -29,3 +30,4 @@ pub use message::{
     RunEnd, SETUP_RUN, TaskFlags, ToDaemon,
 };
 pub use origin::Origin;
+pub use shelf::Shelf;

@@ -6,13 +6,15 @@
 //! *`Outbox::state`* is the only lock, and guards the bytes that are not written yet. It is held during the writes, so that
 //! they keep their order. Those of the evaluating thread may block; the control thread, which has to stay awake for
 //! interrupts, only tries the lock, and writes what fits.
+//!
+//! What waits is on a shelf in memory that the hub shares, so that it is not lost if this process dies before it is written.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Alarm, Dialled};
-use mirai_wire::{FromDaemon, encode_head};
+use mirai_lanes::{Alarm, Dialled, SharedWords};
+use mirai_wire::{FromDaemon, Shelf, encode_head};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::session::write_all;
@@ -23,14 +25,16 @@ const GATHER: Duration = Duration::from_micros(250);
 /// How long one may wait while a task is evaluated.
 const WAIT: Duration = Duration::from_millis(1);
 
-/// Bytes that gather at most.
-const MOST_BYTES: usize = 32 * 1024;
+/// Payloads above this many bytes are not kept: to copy them costs more than to write them.
+const LARGE: usize = 8 * 1024;
 
 /// What a daemon has to say and has not said yet, on a connection that does not break while both sides live.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     connection: Arc<dyn Dialled>,
     alarm: Arc<Alarm>,
+    /// With the shelf where the hub finds what was not said.
+    shared: Arc<SharedWords>,
     state: Mutex<State>,
 }
 
@@ -45,10 +49,15 @@ struct State {
 }
 
 impl Outbox {
-    pub(crate) fn new(connection: Arc<dyn Dialled>, alarm: Arc<Alarm>) -> Outbox {
+    pub(crate) fn new(
+        connection: Arc<dyn Dialled>,
+        alarm: Arc<Alarm>,
+        shared: Arc<SharedWords>,
+    ) -> Outbox {
         Outbox {
             connection,
             alarm,
+            shared,
             state: Mutex::default(),
         }
     }
@@ -66,14 +75,15 @@ impl Outbox {
     ) -> io::Result<()> {
         let mut state = self.state.lock();
         let since = *state.since.get_or_insert(now);
-        let size = state.bytes.len() + payload.len();
-        if size > MOST_BYTES || now.saturating_duration_since(since) >= GATHER {
+        if now.saturating_duration_since(since) >= GATHER || payload.len() > LARGE {
             return self.write(&mut state, message, payload);
         }
-        state
-            .bytes
-            .extend(encode_head(message, payload.len() as u64));
-        state.bytes.extend_from_slice(payload);
+        let mut frame = encode_head(message, payload.len() as u64);
+        frame.extend_from_slice(payload);
+        if !self.shelf().is_some_and(|shelf| shelf.add(&frame)) {
+            return self.write(&mut state, message, payload);
+        }
+        state.bytes.append(&mut frame);
         self.set_alarm(&mut state);
         Ok(())
     }
@@ -90,7 +100,7 @@ impl Outbox {
             return Ok(());
         }
         let written = write_all(&*self.connection, &mut [IoSlice::new(state.rest())]);
-        state.clear();
+        self.clear(&mut state);
         written
     }
 
@@ -103,7 +113,7 @@ impl Outbox {
         let head = encode_head(message, payload.len() as u64);
         let parts = [state.rest(), &head, payload];
         let written = write_all(&*self.connection, &mut parts.map(IoSlice::new));
-        state.clear();
+        self.clear(state);
         written
     }
 
@@ -116,7 +126,12 @@ impl Outbox {
         state.is_set = false;
         while state.since.is_some() {
             match self.connection.write_now(&[IoSlice::new(state.rest())]) {
-                Ok(count) if count > 0 => state.advance(count),
+                Ok(count) if count > 0 => {
+                    state.written += count;
+                    if state.rest().is_empty() {
+                        self.clear(&mut state);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.set_alarm(&mut state);
@@ -125,6 +140,18 @@ impl Outbox {
                 Ok(_) | Err(_) => return,
             }
         }
+    }
+
+    fn shelf(&self) -> Option<Shelf<'_>> {
+        Shelf::of(self.shared.all(), self.shared.bytes())
+    }
+
+    /// All is written.
+    fn clear(&self, state: &mut State) {
+        self.shelf().iter().for_each(Shelf::clear);
+        state.bytes.clear();
+        state.written = 0;
+        state.since = None;
     }
 
     fn set_alarm(&self, state: &mut State) {
@@ -137,19 +164,6 @@ impl Outbox {
 impl State {
     fn rest(&self) -> &[u8] {
         &self.bytes[self.written..]
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.written += count;
-        if self.rest().is_empty() {
-            self.clear();
-        }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.written = 0;
-        self.since = None;
     }
 }
 
@@ -233,7 +247,9 @@ mod tests {
     fn outbox() -> (Arc<Pipe>, Outbox) {
         let pipe = Arc::new(Pipe::default());
         let alarm = Arc::new(Alarm::new().unwrap());
-        (Arc::clone(&pipe), Outbox::new(pipe, alarm))
+        let (shared, _) = SharedWords::create().unwrap();
+        let outbox = Outbox::new(Arc::clone(&pipe) as _, alarm, Arc::new(shared));
+        (pipe, outbox)
     }
 
     /// What these reports are on the wire.
@@ -269,11 +285,32 @@ mod tests {
         outbox.gather(&report(2), b"x", now + GATHER).unwrap();
         assert_eq!(*pipe.written.lock(), frames(1..3, b"x"));
         pipe.written.lock().clear();
-        let large = vec![7; MOST_BYTES / 2];
-        outbox.gather(&report(1), &large, now).unwrap();
+        let large = vec![7; LARGE];
+        let fit = outbox.shared.bytes().len() / frames([1], &large).len();
+        for run in 1..=fit as u64 {
+            outbox.gather(&report(run), &large, now).unwrap();
+        }
         assert!(pipe.written.lock().is_empty());
-        outbox.gather(&report(2), &large, now).unwrap();
-        assert_eq!(*pipe.written.lock(), frames(1..3, &large));
+        outbox.gather(&report(9), &large, now).unwrap();
+        let all = frames((1..=fit as u64).chain([9]), &large);
+        assert_eq!(*pipe.written.lock(), all);
+    }
+
+    #[test]
+    fn what_is_not_written_is_on_the_shelf() {
+        let (pipe, outbox) = outbox();
+        let now = Instant::now();
+        let unsaid = || outbox.shelf().unwrap().read();
+        outbox.gather(&report(1), b"x", now).unwrap();
+        outbox.gather(&report(2), b"x", now).unwrap();
+        assert_eq!(unsaid(), frames(1..3, b"x"));
+        pipe.room.store(10, Ordering::Relaxed);
+        outbox.on_alarm();
+        assert_eq!(unsaid(), frames(1..3, b"x"));
+        outbox.flush().unwrap();
+        assert!(unsaid().is_empty());
+        outbox.gather(&report(3), &vec![7; LARGE + 1], now).unwrap();
+        assert!(unsaid().is_empty());
     }
 
     #[test]

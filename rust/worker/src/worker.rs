@@ -88,6 +88,7 @@ fn run_session(
     }
     let connections = Arc::new(Connections::new(Arc::clone(&control.connection)));
     let data_connection = Arc::clone(&data.connection);
+    let words = words.map(Arc::new);
     let outbox = outbox(&words, &data_connection)?;
     let data = Data::new(
         data,
@@ -143,14 +144,15 @@ fn run_session(
 
 /// Where tasks come before their turn, reports on them are written together.
 fn outbox(
-    words: &Option<SharedWords>,
+    words: &Option<Arc<SharedWords>>,
     data: &Arc<dyn Dialled>,
 ) -> Result<Option<Arc<Outbox>>, WorkerError> {
-    if words.is_none() {
+    let Some(words) = words else {
         return Ok(None);
-    }
+    };
     let alarm = Arc::new(Alarm::new()?);
-    Ok(Some(Arc::new(Outbox::new(Arc::clone(data), alarm))))
+    let outbox = Outbox::new(Arc::clone(data), alarm, Arc::clone(words));
+    Ok(Some(Arc::new(outbox)))
 }
 
 /// The data connection, which ends with the service, also when the evaluator panics: then the hub learns from the end of
@@ -184,7 +186,7 @@ struct Service<'a> {
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
     /// For tasks that were sent before their turn.
-    words: Option<SharedWords>,
+    words: Option<Arc<SharedWords>>,
 }
 
 impl Service<'_> {
@@ -255,7 +257,7 @@ impl Service<'_> {
 
     /// Begins a run that was sent before its turn. False if the hub has taken it back, is gone, or has told the daemon to leave.
     fn claim(&self, word: u16, run: u64) -> Result<bool, WorkerError> {
-        let words = self.words.as_ref().map_or(&[][..], SharedWords::all);
+        let words = self.words.as_ref().map_or(&[][..], |words| words.all());
         let word = words.get(usize::from(word)).ok_or(WorkerError::OutOfTurn)?;
         Ok(!self.data.is_over() && claim::begin(word, run))
     }

@@ -163,7 +163,7 @@ fn live_with(
         options: &options,
         clock: &clock,
         lost_parts: Vec::new(),
-        words,
+        words: words.map(Arc::new),
     };
     let left = match service.run_tasks().unwrap() {
         End::Left(reason) => Some(reason),
