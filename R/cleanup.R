@@ -17,6 +17,7 @@ changed_process <- 2048L
 changed_locale <- 4096L
 changed_profiler <- 8192L
 changed_numbers <- 16384L
+changed_values <- 32768L
 
 # An environment, so that its parts can be renewed in place.
 take_snapshot <- function() {
@@ -45,21 +46,18 @@ take_snapshot <- function() {
 
 look_anew <- function(s) s$native <- trimmed$snapshot(kind_code(s$kinds))
 
-# In a daemon, what cannot be asked for is set. Other than in the host, where a task of a synchronous profile may not end
-# a time limit of the caller's.
-restore_daemon <- function(s) {
-  if (s$calm) trimmed$calm_down() else trimmed$lift_limits()
-  restore_snapshot(s)
-}
+restore_daemon <- function(s) restore_changes(s, trimmed$look(s))
 
-restore_snapshot <- function(s) {
-  changed <- trimmed$changes(s$native)
+restore_snapshot <- function(s) restore_changes(s, trimmed$changes(s))
+
+restore_changes <- function(s, changed) {
+  if (changed == 0L) return()
+  has <- function(area) bitwAnd(changed, area) != 0L
   if (changed >= changed_lock) restore_bindings(s, changed)
-  if (changed != 0L && bitwAnd(changed, changed_globals) != 0L)
-    rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
-  if (length(s$globals) || length(s$active)) restore_globals(s)
-  if (changed <= changed_globals) return()
-  restore_areas(s, function(area) bitwAnd(changed, area) != 0L)
+  if (has(changed_globals)) rm(list = .Call(wrap__session_new_globals, s$native), envir = globalenv())
+  if (has(changed_values) || has(changed_bindings)) restore_globals(s)
+  if (changed == changed_globals) return()
+  restore_areas(s, has)
   look_anew(s)
 }
 

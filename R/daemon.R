@@ -90,8 +90,8 @@ on_daemon <- function() session$on_daemon
 
 task_attempt <- function() checked(.Call(wrap__task_attempt))
 
-# Called by the native loop, which takes errors of evaluate(), and calls after() again after one. The others may not raise
-# any.
+# Called by the native loop, which takes errors of evaluate(), and calls after() if look() fails or finds something, and again
+# after an error. The others may not raise any.
 daemon_handlers <- function(url, cleanup, rs) {
   snapshot <- NULL
   own_stream <- if (is.numeric(rs) && length(rs)) as.integer(rs)
@@ -107,26 +107,25 @@ daemon_handlers <- function(url, cleanup, rs) {
       if (!is.null(session$tracer)) trace_connect(url)
       # An interrupt waits: without the snapshot there would be no clean-up.
       if (cleanup) suspendInterrupts(snapshot <<- take_snapshot())
-      NULL
+      snapshot
     },
     evaluate = evaluate,
     failed = failed_task,
     written = if (!is.null(session$tracer)) function() trace_evaluated(FALSE),
-    after = function(flags) {
-      session$in_map <- FALSE
-      session$signalled <- NULL
-      if (session$streamed) restore_own_stream()
+    after = function(flags, streamed) {
+      if (streamed) restore_own_stream()
       if (cleanup) if (flags == flag_everywhere) snapshot <<- snapshot_or(snapshot) else clean_up(snapshot)
       # Of writing the result.
       if (!is.null(session$beside)) finish_beside()
-      NULL
-    }
+      snapshot
+    },
+    look = trimmed$look
   )
 }
 
 # Only records: the stack may be almost full.
 note_error <- function(condition) {
-  session$noted <- list(condition = condition, calls = sys.calls(), frames = sys.frames())
+  session$noted <- list(condition = condition, calls = sys.calls())
   # A task may have set so low a limit that nothing can be told or put back. In a handler there is room to raise it.
   if (getOption("expressions") < 500L) options(expressions = 500L)
 }
@@ -204,7 +203,7 @@ failed_task <- function(failure) {
 
 noted_error <- function(noted) {
   condition <- noted$condition
-  hint <- emptiness(noted$calls, noted$frames)
+  hint <- emptiness()
   if (!is.null(hint) && is.list(condition)) condition$message <- paste(c(condition$message, hint), collapse = "\n")
   error <- error_here(condition, noted$calls)
   if (is.null(error)) plain_error(full_message(condition)) else error
@@ -230,7 +229,6 @@ is_last_message <- function(condition) {
 
 # Tasks with a stream of their own don't touch that of the daemon.
 restore_own_stream <- function() {
-  session$streamed <- FALSE
   if (!is.null(session$seed)) assign(".Random.seed", session$seed, envir = globalenv()) else
     if (exists(".Random.seed", globalenv(), inherits = FALSE)) rm(".Random.seed", envir = globalenv())
 }
@@ -244,8 +242,7 @@ leave_daemon <- function() {
     flush_spans()
   }
   session$on_daemon <- FALSE
-  session$in_map <- FALSE
-  session$streamed <- FALSE
+  session$given <- NULL
   session$seed <- NULL
   session$serial <- NULL
 }

@@ -22,7 +22,7 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
       return(invisible(FALSE))
     }
     if (!is.null(remote)) warn("`remote` needs `url`, by which its daemons find this session, so it is ignored", call)
-    if (session$in_map) abort("cannot create local daemons from within mirai map", call)
+    if (is_in_map()) abort("cannot create local daemons from within mirai map", call)
     url <- local_url()
   } else {
     url <- check_pool_url(url, call)

@@ -9,22 +9,20 @@ flag_everywhere <- 1L
 flag_map <- 2L
 flag_map_traced <- 6L
 
-# The value of one task. An error or an interrupt leaves by a jump, which the native loop stops; the
-# handlers around that loop, in daemon(), have noted it. Handlers set up here would cost more than all the rest.
+# The value of one task, with what R code has to do around it; where that is nothing, daemons go to the native side at once. An
+# error or an interrupt leaves by a jump, which the native loop stops; the handlers around that loop, in daemon(), have noted it.
+# Handlers set up here would cost more than all the rest.
 evaluate <- function(object, shared, flags, stream) {
   if (!is.null(session$serial)) return(evaluate_packed(object, shared, flags, stream, session$serial))
   if (!is.null(session$tracer)) trace_evaluation(object, flags, environment())
-  session$seed <- .subset2(.GlobalEnv, ".Random.seed")
-  .__task_env__. <- task_env(object, shared, flags)
-  # After the globals, which may hold a seed.
-  if (!is.null(stream)) use_stream(stream)
-  .__task_expr__. <- task_expr(object, shared, flags)
-  value <- eval(.__task_expr__., .__task_env__.)
-  if (is.null(session$beside)) value else with_beside(value, .__task_expr__.)
+  .Call(wrap__task_evaluate, object, shared, flags, stream)
 }
 
-# What comes besides a value: warnings are printed, and conditions that a node has relayed go along. There is one look
-# for all of it, as each takes time from every task.
+# Whether an element of a map is under evaluation.
+is_in_map <- function() !is.null(session$given) && session$given$flags >= flag_map
+
+# What comes besides a value: warnings are printed, and conditions that a node has relayed go along. The native side looks whether
+# there is any of it.
 with_beside <- function(value, expr) {
   relayed <- session$relayed
   finish_beside()
@@ -46,11 +44,6 @@ evaluate_packed <- function(object, shared, flags, stream, serial) {
   shared <- unpack(shared, serial)
   session$serial <- NULL
   pack(evaluate(object, shared, flags, stream), serial)
-}
-
-use_stream <- function(stream) {
-  session$streamed <- TRUE
-  assign(".Random.seed", stream, envir = .GlobalEnv)
 }
 
 # ---- maps

@@ -9,6 +9,7 @@ unresolved_value <- NULL
   unresolved_value <<- structure(NA, class = "unresolvedValue")
   checked(.Call(wrap__set_unresolved, unresolved_value))
   checked(.Call(wrap__set_absence_warning, warn_of_absence))
+  checked(.Call(wrap__set_evaluation, session, task_call, with_beside))
   register_shared_methods()
   make_trimmed()
 }

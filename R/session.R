@@ -44,9 +44,8 @@ daemon_state <- function() list(
   discard = NULL,
   # The hooks for serialization of its host.
   serial = NULL,
-  # The task is one of a map; it has a random stream of its own, and the state of the daemon's is this.
-  in_map = FALSE,
-  streamed = FALSE,
+  # The frame that the task is evaluated from, with all that came with it, and the random seed before it. Set by the native side.
+  given = NULL,
   seed = NULL,
   # The last error or interrupt, and the last condition of any kind.
   noted = NULL,

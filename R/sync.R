@@ -17,7 +17,7 @@ evaluate_here <- function(pool, object, shared, timeout, flags) {
 
 # The value of a task, or its error value. Both ways it goes through serialization.
 as_on_daemon <- function(object, shared, flags, stream) {
-  was <- saved_state(c("on_daemon", "in_map", "noted", "signalled"))
+  was <- saved_state(c("on_daemon", "given", "noted", "signalled"))
   on.exit(restore_state(was))
   session$on_daemon <- TRUE
   session$noted <- NULL

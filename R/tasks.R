@@ -20,26 +20,5 @@ task_context <- function(object, flags) {
   if (flags == flag_map_traced) object[[2L]] else if (flags != flag_map && length(object) > 3L) object[[4L]]
 }
 
-task_expr <- function(object, shared, flags) if (flags >= flag_map) shared[[1L]] else object[[1L]]
-
-# Where the task is evaluated. Its global variables are assigned.
-task_env <- function(object, shared, flags) {
-  if (flags >= flag_map) return(map_env(if (flags == flag_map) object else object[[1L]], shared))
-  if (length(object[[3L]])) list2env(object[[3L]], .GlobalEnv)
-  env <- new.env(parent = .GlobalEnv)
-  if (length(object[[2L]])) list2env(object[[2L]], env)
-  env
-}
-
-map_env <- function(element, shared) {
-  session$in_map <- TRUE
-  if (length(shared[[4L]])) list2env(shared[[4L]], .GlobalEnv)
-  env <- new.env(parent = .GlobalEnv)
-  env$.f <- shared[[2L]]
-  env$.args <- shared[[3L]]
-  assign(".x", element, envir = env)
-  env
-}
-
 # A task of a synchronous profile, which has its value already.
 settled_task <- function(number, value) list(number = number, value = value)

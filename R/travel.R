@@ -14,17 +14,15 @@ remedies <- c(
 # These make anew what they lack.
 renewing <- "merMod"
 
-# A sentence on the first empty object among what a task was given, or NULL. `frames` are those of `calls` in an error's handler.
-emptiness <- function(calls, frames) {
-  top <- which(vapply(calls, identical, NA, task_call))[1L]
-  if (is.na(top) || top < 2L) return(NULL)
-  given <- given_to(frames[[top - 1L]])
+# A sentence on the first empty object among what the task was given, or NULL.
+emptiness <- function() {
+  if (is.null(session$given)) return(NULL)
   # An object of somebody's class may fail at being looked at.
-  tryCatch(told_emptiness(given), error = function(e) NULL)
+  tryCatch(told_emptiness(given_in(session$given)), error = function(e) NULL)
 }
 
-# What evaluate() has in the frame `frame`: all that came with the task, by name.
-given_to <- function(frame) {
+# All that came with a task, by name.
+given_in <- function(frame) {
   shared <- frame$shared
   if (is.null(shared)) return(c(frame$object[[2L]], frame$object[[3L]]))
   element <- if (frame$flags == flag_map) frame$object else frame$object[[1L]]

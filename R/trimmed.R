@@ -10,15 +10,17 @@ make_trimmed <- function() {
     inner_call(setTimeLimit, cpu = Inf, elapsed = Inf, transient = FALSE)
   )
   trimmed$lift_limits <- of_steps(limits)
-  trimmed$calm_down <- of_steps(c(limits, inner_call(gctorture, on = FALSE), inner_call(gcinfo, verbose = FALSE)))
+  calm_down <- list(inner_call(gctorture, on = FALSE), inner_call(gcinfo, verbose = FALSE))
   session_now <- c(quote(.Options), inner_call(search), inner_call(stdout), inner_sink_number())
   libraries <- library_call()
   numbers <- as.call(c(quote(c), level_calls(), namespace_count_call(), quote(session$changes)))
-  trimmed$changes <- of_steps(
-    as.call(c(quote(.Call), quote(wrap__session_changed), quote(native), session_now,
-              quote(.subset2(globalenv(), ".Random.seed")), libraries, numbers)),
-    alist(native = )
-  )
+  look <- as.call(c(quote(.Call), quote(wrap__session_changed), quote(s$native), session_now,
+                    quote(.subset2(globalenv(), ".Random.seed")), libraries, numbers))
+  trimmed$changes <- of_steps(look, alist(s = ))
+  # In a daemon, what cannot be asked for is set. Other than in the host, where a task of a synchronous profile may not end
+  # a time limit of the caller's.
+  calm <- call("if", quote(s$calm), block_of(c(limits, calm_down)), block_of(limits))
+  trimmed$look <- of_steps(c(calm, look), alist(s = ))
   trimmed$snapshot <- of_steps(
     as.call(c(quote(.Call), quote(wrap__session_snapshot), session_now, quote(kind), libraries, numbers)),
     alist(kind = )
@@ -28,10 +30,12 @@ make_trimmed <- function() {
 of_steps <- function(steps, formals = NULL) {
   f <- function() NULL
   formals(f) <- formals
-  body(f) <- as.call(c(quote(`{`), steps))
+  body(f) <- block_of(steps)
   environment(f) <- topenv()
   compiler::cmpfun(f)
 }
+
+block_of <- function(steps) as.call(c(quote(`{`), steps))
 
 # The call inside of `f`, with these arguments; or that of `f` itself.
 inner_call <- function(f, ...) {

@@ -18,24 +18,25 @@ use crate::access::credentials;
 use crate::failure::Failure;
 use crate::launch::adopt_stdio;
 use crate::payload::{decode_settings, decode_task, encode_result, split_part};
-use crate::rapi::{Jump, Kept, Scope, Sexp, unpickle};
+use crate::rapi::{Given, Jump, Kept, Preface, Scope, Sexp, unpickle};
 use crate::rng::Seed;
 use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first, also at SIGTERM. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
 /// `Inf` for no limit. `attended`: someone may interrupt it while it is idle, even if this process is not in the foreground
-/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of five R
+/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of six R
 /// functions, the fourth of which may be `NULL`:
 ///
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
-///   [`hub_open`](crate::hub::hub_open) was given.
-/// - `evaluate(object, shared, flags, stream)`: the value. Errors and interrupts leave it as jumps.
+///   [`hub_open`](crate::hub::hub_open) was given. Answers the snapshot to come back to after a task, or `NULL`.
+/// - `evaluate(object, shared, flags, stream)`: the value, in a pool with hooks or a trace. Errors and interrupts leave it as jumps.
 /// - `failed(failure)`: an error object for what R could not unserialize or serialize, or `NULL` for an interrupt. When R
 ///   has jumped, `failure` is the condition that the jump has carried, or `NULL`: then the caller of this entry has noted
 ///   why. Otherwise it is a message.
 /// - `written()`: the value has been serialized.
-/// - `after(flags)`: the reply has been sent.
+/// - `after(flags, streamed)`: the reply has been sent; `streamed` says that the task had a stream of its own. Answers as `welcome` does.
+/// - `look(snapshot)`: 0 if nothing is to be put back after a task. Then `after` is not called.
 ///
 /// The caller runs this under handlers of its own for errors and interrupts, so that one outside of a task is not R's to
 /// report: they are never reached, as jumps end here.
@@ -134,6 +135,16 @@ enum Part {
     Object(Kept),
 }
 
+/// How is found out whether a task has left anything.
+enum Tidiness {
+    /// Only by putting everything back.
+    Unknown,
+    /// Nobody minds what it leaves.
+    Ignored,
+    /// By this call.
+    Looked(Kept),
+}
+
 /// Evaluates tasks by calling R functions. While no task is here, it holds nothing of R's but these and unserialized
 /// parts.
 struct REvaluator<'r> {
@@ -143,6 +154,13 @@ struct REvaluator<'r> {
     failed: Sexp<'r>,
     written: Option<Sexp<'r>>,
     after: Sexp<'r>,
+    look: Sexp<'r>,
+    preface: Preface,
+    tidiness: Tidiness,
+    /// Tasks are evaluated without R code around them.
+    is_plain: bool,
+    /// The task has a stream of its own.
+    streamed: bool,
     parts: HashMap<u64, Part>,
     interrupter: Arc<RInterrupter>,
 }
@@ -154,10 +172,10 @@ impl<'r> REvaluator<'r> {
         interrupter: Arc<RInterrupter>,
     ) -> Result<REvaluator<'r>, Failure> {
         let handlers: Vec<Sexp<'r>> = handlers.elements(scope, "handlers")?.collect();
-        let &[welcome, evaluate, failed, written, after] = &handlers[..] else {
-            return Err(Failure::error("`handlers` must be five"));
+        let &[welcome, evaluate, failed, written, after, look] = &handlers[..] else {
+            return Err(Failure::error("`handlers` must be six"));
         };
-        if ![welcome, evaluate, failed, after]
+        if ![welcome, evaluate, failed, after, look]
             .iter()
             .all(|f| f.is_function())
         {
@@ -171,15 +189,35 @@ impl<'r> REvaluator<'r> {
             failed,
             written,
             after,
+            look,
+            preface: Preface::new(scope)?,
+            tidiness: Tidiness::Unknown,
+            is_plain: false,
+            streamed: false,
             parts: HashMap::new(),
             interrupter,
         })
     }
 
     fn attempt(&mut self, scope: &Scope, task: &Task<'_>) -> Result<Evaluation, Failure> {
-        let arguments = self.read(scope, task)?;
-        let value = scope.call(self.evaluate, &arguments)?;
-        let payload = encode_result(scope, value)?;
+        let (stream, object) = decode_task(scope, task.body)?;
+        self.streamed = stream.is_some();
+        let given = Given {
+            object,
+            shared: match task.part {
+                Some(id) => self.part(scope, id)?,
+                None => scope.null(),
+            },
+            flags: task.flags.0.into(),
+        };
+        let value = if self.is_plain {
+            scope.evaluate_task(&given, stream.as_ref().map(|seed| &seed[..]))?
+        } else {
+            let stream = seed_or_null(scope, stream)?;
+            let flags = scope.integer(given.flags)?;
+            scope.call(self.evaluate, &[object, given.shared, flags, stream])?
+        };
+        let payload = encode_result(scope, value, &self.preface)?;
         if let Some(written) = self.written {
             scope.call(written, &[])?;
         }
@@ -189,16 +227,33 @@ impl<'r> REvaluator<'r> {
         })
     }
 
-    /// The arguments of `evaluate`.
-    fn read<'s>(&mut self, scope: &'s Scope, task: &Task<'_>) -> Result<[Sexp<'s>; 4], Failure> {
-        let (seed, object) = decode_task(scope, task.body)?;
-        let part = match task.part {
-            Some(id) => self.part(scope, id)?,
-            None => scope.null(),
-        };
-        let flags = scope.integer(task.flags.0.into())?;
-        let stream = seed_or_null(scope, seed)?;
-        Ok([object, part, flags, stream])
+    /// Whether the task has left nothing. That its stream is over, and that something went along with it, is left to `after`.
+    fn is_tidy(&self, scope: &Scope, flags: TaskFlags) -> Result<bool, Failure> {
+        let has_nothing_beside = scope.forget_task()?;
+        if self.streamed || !has_nothing_beside {
+            return Ok(false);
+        }
+        match &self.tidiness {
+            Tidiness::Ignored => Ok(true),
+            Tidiness::Looked(call) if flags != TaskFlags::EVERYWHERE => Ok(scope.is_zero(call)?),
+            _ => Ok(false),
+        }
+    }
+
+    /// Puts back what the task has changed.
+    fn put_back(&mut self, scope: &Scope, flags: TaskFlags) -> Result<(), Failure> {
+        let streamed = std::mem::take(&mut self.streamed);
+        let arguments = [scope.integer(flags.0.into())?, scope.logical(streamed)?];
+        let snapshot = scope.call(self.after, &arguments)?;
+        self.tidiness = self.look_for(scope, snapshot)?;
+        Ok(())
+    }
+
+    fn look_for(&self, scope: &Scope, snapshot: Sexp<'_>) -> Result<Tidiness, Failure> {
+        if snapshot.is_null() {
+            return Ok(Tidiness::Ignored);
+        }
+        Ok(Tidiness::Looked(scope.call_of(self.look, snapshot)?))
     }
 
     /// A part as an object. One without references is kept unserialized from its first use on.
@@ -233,7 +288,7 @@ impl<'r> REvaluator<'r> {
         if error.is_null() {
             return Ok(interrupted());
         }
-        let payload = encode_result(scope, error)?;
+        let payload = encode_result(scope, error, &self.preface)?;
         Ok(Evaluation {
             end: RunEnd::Failed,
             payload,
@@ -245,9 +300,13 @@ impl Evaluator for REvaluator<'_> {
     fn welcome(&mut self, settings: &[u8]) {
         adopt_stdio();
         let scope = self.scope.inner();
+        self.tidiness = Tidiness::Unknown;
+        self.is_plain = false;
         let called = decode_settings(&scope, settings).and_then(|(seed, settings)| {
             let stream = seed_or_null(&scope, seed)?;
-            signals::held(|| scope.call(self.welcome, &[stream, settings]))?;
+            let snapshot = signals::held(|| scope.call(self.welcome, &[stream, settings]))?;
+            self.tidiness = self.look_for(&scope, snapshot)?;
+            self.is_plain = scope.evaluates_plainly()?;
             Ok(())
         });
         if let Err(failure) = called {
@@ -263,7 +322,9 @@ impl Evaluator for REvaluator<'_> {
         ATTEMPT.store(task.attempt, Ordering::Relaxed);
         if swallowed | self.interrupter.swallowed.swap(false, Ordering::Relaxed) {
             // The caller has noted it as the reason of a failure that is none.
-            give_up("failed", scope.call(self.failed, &[scope.null()]).map(drop));
+            if let Err(jump) = scope.call(self.failed, &[scope.null()]) {
+                give_up("failed", jump.into());
+            }
         }
         let evaluation = self
             .attempt(&scope, &task)
@@ -277,16 +338,22 @@ impl Evaluator for REvaluator<'_> {
 
     fn after(&mut self, flags: TaskFlags) {
         ATTEMPT.store(1, Ordering::Relaxed);
+        let is_tidy = {
+            let scope = self.scope.inner();
+            signals::held(|| self.is_tidy(&scope, flags))
+        };
+        match is_tidy {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(failure) => give_up("look", failure),
+        }
         // A time limit of the task's own, or a late interrupt, may stop it once.
         for _ in 0..3 {
             let scope = self.scope.inner();
-            let called = scope
-                .integer(flags.0.into())
-                .and_then(|flags| signals::held(|| scope.call(self.after, &[flags])).map(drop));
-            if called.is_ok() {
-                break;
+            match signals::held(|| self.put_back(&scope, flags)) {
+                Ok(()) => break,
+                Err(failure) => give_up("after", failure),
             }
-            give_up("after", called);
         }
     }
 
@@ -315,11 +382,11 @@ fn interrupted() -> Evaluation {
 }
 
 /// Gives up a jump out of a handler, and logs it.
-fn give_up(handler: &str, called: Result<(), Jump>) {
-    if let Err(jump) = called {
+fn give_up(handler: &str, failure: Failure) {
+    if let Failure::Jump(jump) = failure {
         jump.abandon();
-        log::warn!("the daemon's handler `{handler}` was left by an error or an interrupt");
     }
+    log::warn!("the daemon's handler `{handler}` was left by an error or an interrupt");
 }
 
 /// Interrupts R by the signal that Ctrl-C sends: `R_interrupts_pending` is R's alone to write.

@@ -1,8 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, collecting, cookie, daemon, errands, failure, flags, healing, http, hub,
-    launch, map, probe, promises, rapi, rng, session, shadows, tasks,
+    absent, access, collecting, cookie, daemon, errands, evaluating, failure, flags, healing, http,
+    hub, launch, map, probe, promises, rapi, rng, session, shadows, tasks,
 };
 
 rapi::entries! {
@@ -78,6 +78,8 @@ rapi::entries! {
     );
 
     daemon::task_attempt => task_attempt();
+    evaluating::set_evaluation => set_evaluation(session, top, with_beside);
+    evaluating::task_evaluate => task_evaluate(object, shared, flags, stream);
 
     session::session_snapshot => session_snapshot(
         options, search, output, messages, kind, libraries, numbers

@@ -17,6 +17,7 @@ mod cookie;
 mod daemon;
 mod entries;
 mod errands;
+mod evaluating;
 mod failure;
 mod flags;
 mod follow;

@@ -10,7 +10,7 @@
 //! Host and daemons run on machines of one byte order, which R's format checks.
 
 use crate::failure::Failure;
-use crate::rapi::{Pickled, Scope, Sexp, pickle, unpickle};
+use crate::rapi::{Pickled, Preface, Scope, Sexp, pickle, unpickle};
 use crate::rng::Seed;
 
 const SEED_LEN: usize = size_of::<Seed>();
@@ -122,6 +122,10 @@ fn decode_seed(bytes: &[u8; SEED_LEN]) -> Seed {
 }
 
 /// The bytes of a result.
-pub(crate) fn encode_result(scope: &Scope, object: Sexp<'_>) -> Result<Vec<u8>, Failure> {
-    Ok(pickle(scope, object, Vec::with_capacity(SMALL))?.bytes)
+pub(crate) fn encode_result(
+    scope: &Scope,
+    object: Sexp<'_>,
+    preface: &Preface,
+) -> Result<Vec<u8>, Failure> {
+    preface.pickle(scope, object, Vec::new())
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::rapi::{Handle, Jump, Scope, Sexp};
+use crate::rapi::{Handle, Scope, Sexp};
 use crate::sys::{Environment, Process};
 
 /// Bits of the answer of [`session_changed`].
@@ -44,14 +44,16 @@ mod area {
     pub const PROFILER: i32 = 8192;
     /// One of the numbers is another.
     pub const NUMBERS: i32 = 16384;
+    /// Global variables that were there have other values, or are gone.
+    pub const VALUES: i32 = 32768;
 }
 
 /// The state of a session at one moment.
 pub(crate) struct Snapshot {
-    /// Names and states of global variables, in the order of the last look at them.
+    /// The global variables in the order of the last look at them.
     globals: RefCell<Globals>,
-    /// The names at the time of the snapshot, with their states.
-    known: HashMap<usize, u8>,
+    /// Their states and values at the time of the snapshot, by name.
+    known: HashMap<usize, (u8, usize)>,
     is_locked: bool,
     search: Vec<usize>,
     /// Cells and values.
@@ -66,22 +68,28 @@ pub(crate) struct Snapshot {
     numbers: Vec<f64>,
 }
 
-/// Names by address, and what [`binding_states`](Scope::binding_states) says of each.
+/// Names and values by address, and what [`binding_states`](Scope::binding_states) says of each.
 struct Globals {
     names: Vec<usize>,
     states: Vec<u8>,
+    values: Vec<usize>,
 }
 
 impl Globals {
-    fn now(scope: &Scope, names: Sexp<'_>) -> Result<Globals, Jump> {
+    fn of(scope: &Scope, names: Sexp<'_>, values: Sexp<'_>) -> Result<Globals, Failure> {
         Ok(Globals {
             names: names.string_identities(scope)?,
             states: scope.binding_states(names)?,
+            values: values
+                .elements(scope, "values")?
+                .map(Sexp::identity)
+                .collect(),
         })
     }
 
-    fn iter(&self) -> impl Iterator<Item = (usize, u8)> {
-        self.names.iter().copied().zip(self.states.iter().copied())
+    fn iter(&self) -> impl Iterator<Item = (usize, (u8, usize))> {
+        let found = self.states.iter().copied().zip(self.values.iter().copied());
+        self.names.iter().copied().zip(found)
     }
 }
 
@@ -105,7 +113,8 @@ pub(crate) fn session_snapshot<'r>(
     numbers: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let names = scope.global_names()?;
-    let globals = Globals::now(scope, names)?;
+    let values = scope.binding_values(names, &scope.binding_states(names)?)?;
+    let globals = Globals::of(scope, names, values)?;
     let snapshot = Snapshot {
         known: globals.iter().collect(),
         globals: RefCell::new(globals),
@@ -121,14 +130,14 @@ pub(crate) fn session_snapshot<'r>(
         process: Process::now(),
         numbers: numbers.numbers(scope)?,
     };
-    let alive = [names, search, options.parts(scope)?, libraries];
+    let alive = [names, values, search, options.parts(scope)?, libraries];
     Ok(scope.pointer(snapshot, Some(scope.list(&alive)?))?)
 }
 
 /// Entry: which areas differ from the snapshot, as the sum of their bits: 1 new global variables, 2 search path, 4
 /// options, 8 environment variables, 16 working directory, 32 sinks, 64 graphics devices, 128 kind of random numbers,
 /// 256 lock of the global environment, 512 locked and active variables there, 1024 libraries, 2048 attributes of the process,
-/// 4096 locale, 8192 profiler, 16384 numbers. `seed` is the current `.Random.seed` or `NULL`.
+/// 4096 locale, 8192 profiler, 16384 numbers, 32768 values of global variables. `seed` is the current `.Random.seed` or `NULL`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn session_changed<'r>(
     scope: &'r Scope,
@@ -202,29 +211,39 @@ pub(crate) fn session_new_globals<'r>(
 }
 
 impl Snapshot {
-    /// The bits for new variables, and for known ones in another state.
-    fn look_at_globals(&self, scope: &Scope) -> Result<i32, Jump> {
+    /// The bits for new variables, and for known ones in another state, with another value, or gone.
+    fn look_at_globals(&self, scope: &Scope) -> Result<i32, Failure> {
         // An inner scope: the list of names is garbage at once.
         let scope = scope.inner();
         let names = scope.global_names()?;
         if names.has_strings(&scope, &self.globals.borrow().names)? {
-            let same = scope.binding_states(names)? == self.globals.borrow().states;
-            return Ok(if same { 0 } else { area::BINDINGS });
+            let then = self.globals.borrow();
+            if scope.binding_states(names)? != then.states {
+                return Ok(area::BINDINGS);
+            }
+            let same = scope.has_values(names, &then.states, &then.values)?;
+            return Ok(if same { 0 } else { area::VALUES });
         }
+        let states = scope.binding_states(names)?;
+        let now = Globals::of(&scope, names, scope.binding_values(names, &states)?)?;
         let seed = scope.seed_name()?;
-        let now = Globals::now(&scope, names)?;
         let mut changed = 0;
-        for (name, state) in now.iter() {
+        let mut missing = self.known.len() - usize::from(self.known.contains_key(&seed));
+        for (name, (state, value)) in now.iter() {
             match self.known.get(&name) {
-                Some(then) if *then != state => changed |= area::BINDINGS,
-                None if name == seed && state != 0 => changed |= area::BINDINGS,
-                None if name != seed => changed |= area::GLOBALS,
-                _ => {}
+                Some((then, _)) if *then != state => changed |= area::BINDINGS,
+                _ if name == seed => changed |= if state == 0 { 0 } else { area::BINDINGS },
+                Some((_, then)) if *then != value => changed |= area::VALUES,
+                Some(_) => missing -= 1,
+                None => changed |= area::GLOBALS,
             }
         }
+        if missing > 0 {
+            changed |= area::VALUES;
+        }
         if changed == 0 {
-            // Fewer names, or the same in another order: that is what to expect from now on. The snapshot keeps its names
-            // alive, and the name of the seed lives for ever, so that none of these addresses comes to mean another one.
+            // The same in another order, or with the seed or without: that is what to expect from now on. The snapshot keeps its names
+            // and values alive, and the name of the seed lives for ever, so that none of these addresses comes to mean another one.
             *self.globals.borrow_mut() = now;
         }
         Ok(changed)

@@ -224,7 +224,7 @@ unsafe fn strings(values: &[&str]) -> SEXP {
 ///
 /// # Safety
 /// Where R may jump, with `x` protected. The result is not.
-unsafe fn quoted(x: SEXP) -> SEXP {
+pub(super) unsafe fn quoted(x: SEXP) -> SEXP {
     // SAFETY: the fresh pairlist is protected while the call is made.
     unsafe {
         match ffi::TYPEOF(x) {

@@ -67,6 +67,7 @@ pub struct InStream {
 unsafe extern "C-unwind" {
     pub static R_NilValue: SEXP;
     pub static R_GlobalEnv: SEXP;
+    pub static R_BaseEnv: SEXP;
     pub static R_NaString: SEXP;
     pub static R_NaReal: f64;
     pub static R_ClassSymbol: SEXP;
@@ -99,6 +100,7 @@ unsafe extern "C-unwind" {
     pub fn R_SetExternalPtrAddr(x: SEXP, address: *mut c_void);
     pub fn R_WeakRefValue(x: SEXP) -> SEXP;
     pub fn Rf_NumDevices() -> c_int;
+    pub fn IS_S4_OBJECT(x: SEXP) -> c_int;
 
     // These allocate, evaluate or check, so they can jump. Element access of strings and numbers is among them: an
     // ALTREP vector may compute.
@@ -124,6 +126,7 @@ unsafe extern "C-unwind" {
     pub fn R_MakeActiveBinding(name: SEXP, f: SEXP, env: SEXP);
     pub fn Rf_getAttrib(x: SEXP, name: SEXP) -> SEXP;
     pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
+    pub fn Rf_defineVar(name: SEXP, value: SEXP, env: SEXP);
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();
     pub fn R_MakeExternalPtr(address: *mut c_void, tag: SEXP, kept: SEXP) -> SEXP;

@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 use super::ffi::{self, Length, SEXP};
 use super::{Jump, Scope, Sexp};
 
+/// The state of a variable that is active.
+const ACTIVE: u8 = 2;
+
 impl Scope {
     /// Names of all variables of the global environment, unsorted.
     pub(crate) fn global_names(&self) -> Result<Sexp<'_>, Jump> {
@@ -30,11 +33,49 @@ impl Scope {
                     let name = ffi::Rf_installTrChar(ffi::STRING_ELT(names.raw(), i as Length));
                     let locked = ffi::R_BindingIsLocked(name, ffi::R_GlobalEnv) != 0;
                     let active = ffi::R_BindingIsActive(name, ffi::R_GlobalEnv) != 0;
-                    *start.add(i) = u8::from(locked) + 2 * u8::from(active);
+                    *start.add(i) = u8::from(locked) + ACTIVE * u8::from(active);
                 }
             })?;
         }
         Ok(states)
+    }
+
+    /// A list of the values of variables of the global environment in these states; `NULL` for active ones, which would run, and for
+    /// the random seed, which is to change.
+    pub(crate) fn binding_values(&self, names: Sexp<'_>, states: &[u8]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds plain data and a borrowed slice, with a state for each name. What is looked at goes into the
+        // protected list before the next look.
+        unsafe {
+            self.fresh(|| {
+                let values = ffi::Rf_allocVector(ffi::VECSXP, states.len() as Length);
+                ffi::Rf_protect(values);
+                for (i, state) in states.iter().enumerate() {
+                    let value = value_of(ffi::STRING_ELT(names.raw(), i as Length), *state);
+                    ffi::SET_VECTOR_ELT(values, i as Length, value);
+                }
+                ffi::Rf_unprotect(1);
+                values
+            })
+        }
+    }
+
+    /// Whether those values have these addresses.
+    pub(crate) fn has_values(
+        &self,
+        names: Sexp<'_>,
+        states: &[u8],
+        addresses: &[usize],
+    ) -> Result<bool, Jump> {
+        // SAFETY: as above; of the values the addresses alone are looked at.
+        unsafe {
+            self.protected(|| {
+                let mut expected = states.iter().zip(addresses).enumerate();
+                expected.all(|(i, (state, address))| {
+                    let name = ffi::STRING_ELT(names.raw(), i as Length);
+                    value_of(name, *state) as usize == *address
+                })
+            })
+        }
     }
 
     /// The strings of `x` at `indices`.
@@ -71,6 +112,40 @@ impl Scope {
             self.protected(|| ffi::PRINTNAME(ffi::Rf_install(c".Random.seed".as_ptr())))?
         };
         Ok(*NAME.get_or_init(|| name as usize))
+    }
+}
+
+/// # Safety
+/// Where R may jump, with the name of a variable of the global environment that is in this state.
+unsafe fn value_of(name: SEXP, state: u8) -> SEXP {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let symbol = ffi::Rf_installTrChar(name);
+        if state & ACTIVE != 0 || symbol == ffi::Rf_install(c".Random.seed".as_ptr()) {
+            return ffi::R_NilValue;
+        }
+        let call = ffi::Rf_protect(look_at(name));
+        let value = ffi::Rf_eval(call, ffi::R_BaseEnv);
+        ffi::Rf_unprotect(1);
+        value
+    }
+}
+
+/// A call that answers the value of a global variable of this name, or `NULL`. Evaluating its symbol instead fails where the value is
+/// that of a missing argument.
+///
+/// # Safety
+/// Where R may jump, with a protected string. The result is not protected.
+pub(super) unsafe fn look_at(name: SEXP) -> SEXP {
+    // SAFETY: the caller's promise; what is fresh is protected until it is part of the call.
+    unsafe {
+        let names = ffi::Rf_protect(ffi::Rf_allocVector(ffi::STRSXP, 1));
+        ffi::SET_STRING_ELT(names, 0, name);
+        let rest = ffi::Rf_protect(ffi::Rf_cons(names, ffi::R_NilValue));
+        let rest = ffi::Rf_protect(ffi::Rf_cons(ffi::R_GlobalEnv, rest));
+        let call = ffi::Rf_lcons(ffi::Rf_install(c".subset2".as_ptr()), rest);
+        ffi::Rf_unprotect(3);
+        call
     }
 }
 

@@ -91,8 +91,7 @@ impl<'r> Elements<'r> {
         unsafe {
             match self.kind {
                 ffi::VECSXP => {
-                    let element = Sexp::new(ffi::VECTOR_ELT(x, at));
-                    return Ok(pickle(scope, element, bytes)?.bytes);
+                    return preface.pickle(scope, Sexp::new(ffi::VECTOR_ELT(x, at)), bytes);
                 }
                 ffi::STRSXP => {
                     let text = scope.protected(|| text_of(ffi::STRING_ELT(x, at)))?;
@@ -162,12 +161,122 @@ impl<'r> Elements<'r> {
 }
 
 impl Preface {
+    /// Appends to `bytes` the serialized form of any object: what [`read_plain`] reads without R's serializer, if no string depends on
+    /// the locale.
+    pub(crate) fn pickle(
+        &self,
+        scope: &Scope,
+        x: Sexp<'_>,
+        mut bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, Failure> {
+        let kind = x.kind();
+        match plain_data(scope, x)? {
+            None => return Ok(pickle(scope, x, bytes)?.bytes),
+            Some(Plain::Nothing) => {
+                bytes.extend_from_slice(&self.0);
+                bytes.extend(NULL.to_ne_bytes());
+            }
+            // SAFETY: `x` is protected, and its elements stay where they are. A string is one of its elements.
+            Some(Plain::Text(text)) => unsafe {
+                self.begin(&mut bytes, kind, 8 + text.len);
+                push_text(&mut bytes, text);
+            },
+            Some(Plain::Numbers { start, size, len }) => {
+                self.begin_vector(&mut bytes, kind, len, size);
+                // SAFETY: as above; the vector has so many bytes.
+                bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(start, size) });
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Begins an object: a vector of one element that takes `rest` bytes.
     fn begin(&self, bytes: &mut Vec<u8>, kind: c_int, rest: usize) {
+        self.begin_vector(bytes, kind, 1, rest);
+    }
+
+    fn begin_vector(&self, bytes: &mut Vec<u8>, kind: c_int, len: i32, rest: usize) {
         bytes.reserve_exact(self.0.len() + 2 * size_of::<i32>() + rest);
         bytes.extend_from_slice(&self.0);
         bytes.extend(kind.to_ne_bytes());
-        bytes.extend(1_i32.to_ne_bytes());
+        bytes.extend(len.to_ne_bytes());
+    }
+}
+
+/// What there is to write of an object without attributes.
+#[derive(Clone, Copy)]
+enum Plain {
+    Nothing,
+    Text(Text),
+    Numbers {
+        start: *const u8,
+        size: usize,
+        len: i32,
+    },
+}
+
+/// `None` for what is left to R's serializer.
+fn plain_data(scope: &Scope, x: Sexp<'_>) -> Result<Option<Plain>, Jump> {
+    let (x, kind) = (x.raw(), x.kind());
+    let size = match kind {
+        ffi::NILSXP => return Ok(Some(Plain::Nothing)),
+        ffi::LGLSXP | ffi::INTSXP => size_of::<i32>(),
+        ffi::REALSXP => size_of::<f64>(),
+        ffi::RAWSXP => 1,
+        ffi::STRSXP => 0,
+        _ => return Ok(None),
+    };
+    // SAFETY: the closure holds a protected object, of one of the types above.
+    unsafe {
+        scope.protected(|| {
+            let len = ffi::Rf_xlength(x) as usize;
+            if len > LONGEST || (size == 0 && len != 1) || has_attributes(x) {
+                return None;
+            }
+            let start: *const u8 = match kind {
+                ffi::REALSXP => ffi::REAL(x).cast(),
+                ffi::RAWSXP => ffi::RAW(x),
+                ffi::LGLSXP => ffi::LOGICAL(x).cast(),
+                ffi::INTSXP => ffi::INTEGER(x).cast(),
+                _ => {
+                    let text = text_of(ffi::STRING_ELT(x, 0));
+                    return text.is_same_everywhere().then_some(Plain::Text(text));
+                }
+            };
+            Some(Plain::Numbers {
+                start,
+                size: len * size,
+                len: len as i32,
+            })
+        })
+    }
+}
+
+/// R's interface has no other way to ask for all of them.
+///
+/// # Safety
+/// Where R may jump, with a protected vector.
+unsafe fn has_attributes(x: SEXP) -> bool {
+    // SAFETY: the caller's promise; the pairlist is protected while the call is made, and the call while it is evaluated.
+    unsafe {
+        if ffi::IS_S4_OBJECT(x) != 0 {
+            return true;
+        }
+        let rest = ffi::Rf_protect(ffi::Rf_cons(x, ffi::R_NilValue));
+        let call = ffi::Rf_lcons(ffi::Rf_install(c"attributes".as_ptr()), rest);
+        ffi::Rf_protect(call);
+        let attributes = ffi::Rf_eval(call, ffi::R_BaseEnv);
+        ffi::Rf_unprotect(2);
+        ffi::TYPEOF(attributes) != ffi::NILSXP
+    }
+}
+
+impl Text {
+    /// Whether its bytes mean the same in all locales.
+    fn is_same_everywhere(&self) -> bool {
+        // SAFETY: the string that this is of is still there.
+        let is_ascii = || unsafe { std::slice::from_raw_parts(self.start, self.len) }.is_ascii();
+        self.is_missing || self.encoding != ffi::CE_NATIVE || is_ascii()
     }
 }
 
