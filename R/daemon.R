@@ -195,8 +195,9 @@ failed_task <- function(failure) {
   if (!is.null(session$evaluated)) trace_evaluated(TRUE)
   noted <- session$noted
   session$noted <- NULL
-  if (is.character(failure)) return(plain_error(failure))
+  # R's jump carries the bare message once it has run the code of an on.exit() on its way.
   if (is.list(noted) && !inherits(noted, "condition")) return(noted_error(noted))
+  if (is.character(failure)) return(plain_error(failure))
   if (inherits(noted, "interrupt") || inherits(failure, "interrupt")) return(NULL)
   if (inherits(failure, "condition")) mirai_error(failure, list()) else unnoted_error()
 }

@@ -24,6 +24,21 @@ test_that("an evaluation error is a string with fields", {
   expect_true("stack.trace" %in% utils::.DollarNames(e, ""))
 })
 
+test_that("an error keeps call and trace where functions on its way have something to do at their exit", {
+  e <- mirai(f(1), f = function(x) {
+    on.exit(sum(x))
+    stop("on the way")
+  })[]
+  expect_identical(printed(e), "'miraiError' chr Error in f(1): on the way")
+  expect_identical(e$call, quote(f(1)))
+  expect_identical(e$stack.trace, list(quote(stop("on the way")), quote(f(1))))
+  e <- mirai(f(1), f = function(x) {
+    on.exit(tryCatch(stop("inner"), error = identity))
+    stop(structure(list(message = "of a class", call = NULL, field = x), class = c("mine", "error", "condition")))
+  })[]
+  expect_identical(e$field, 1)
+})
+
 test_that("errors at the top of an expression have no call of ours", {
   e <- mirai(stop("top"))[]
   expect_identical(as.vector(e), "Error: top")
