@@ -41,6 +41,22 @@ test_that("variables of everywhere() get their values back", {
   expect_false(mirai(exists("kept"))[])
 })
 
+test_that("what tasks in a row do to variables concerns none of the next ones, be they changed in place, removed or failed at", {
+  value(everywhere({ kept <<- c(1, 2, 3); other <<- "o" }))
+  spoil <- list(
+    quote(kept[2L] <<- 0), quote(rm(kept, other, envir = globalenv())), quote({ kept <<- NULL; stop("on purpose") }),
+    quote(assign("added", 1, envir = globalenv())), quote({ set.seed(1); other <<- quote(expr = ); 1 }), quote(kept <<- kept + 0)
+  )
+  seen <- function() list(kept, other, setdiff(ls(globalenv()), c("kept", "other")))
+  for (expr in spoil) {
+    mirai(eval(expr), expr = expr)
+    expect_identical(value(mirai(seen(), seen = seen)), list(c(1, 2, 3), "o", "seen"))
+  }
+  x <- mirai_map(spoil, function(expr) { before <- list(kept, other); eval(expr); before })[]
+  expect_identical(x[-3L], rep(list(list(c(1, 2, 3), "o")), 5L))
+  expect_true(is_mirai_error(x[[3L]]))
+})
+
 test_that("active and locked bindings are left alone", {
   everywhere({
     looked <- 0

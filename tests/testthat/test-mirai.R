@@ -241,6 +241,31 @@ test_that("large and odd values make the round trip", {
     expect_identical(mirai(value, value = v)[], v)
 })
 
+test_that("plain values come back as they are, those of a row and with attributes, too", {
+  latin <- "caf\xe9"
+  Encoding(latin) <- "latin1"
+  bytes <- "\xff\xfe"
+  Encoding(bytes) <- "bytes"
+  S4 <- asS4(structure(1:2, note = "of S4"))
+  values <- list(
+    NULL, TRUE, NA, logical(), 1L, NA_integer_, integer(), 1:3, 1:100000, rev(1:10), 1.5, NA_real_, NaN, -Inf, -0, double(), c(1, NA),
+    "", "a", NA_character_, "\u00e4\u4e2d", latin, bytes, character(), c("a", "b"), raw(), as.raw(0:255), 2i,
+    c(a = 1), structure(1:4, dim = c(2L, 2L)), factor("x"), Sys.Date(), structure("a", note = "b"), structure(1, class = "own"), S4,
+    list(), list(1), list(a = NULL), quote(x + y)
+  )
+  for (value in values) {
+    back <- value(mirai(given, given = value))
+    expect_identical(back, value)
+    expect_identical(Encoding(as.character(back)), Encoding(as.character(value)))
+    expect_identical(isS4(back), isS4(value))
+  }
+  back <- mirai_map(values, function(x) x)[]
+  expect_identical(unname(back), values)
+  # The sign of zero, and which of the missing numbers.
+  expect_identical(1 / value(mirai(-0)), -Inf)
+  expect_identical(is.nan(mirai_map(c(NA, NaN), identity)[.flat]), c(FALSE, TRUE))
+})
+
 test_that("many mirai resolve, each to its own value", {
   ms <- lapply(1:500, function(i) mirai(i, .args = list(i = i)))
   expect_identical(collect_mirai(ms), as.list(1:500))
