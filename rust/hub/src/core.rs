@@ -356,8 +356,18 @@ impl Core {
         });
     }
 
+    pub(crate) fn note_expected(&self, count: u64) {
+        self.with_state(|state, _, _| state.service.expected += count);
+    }
+
+    pub(crate) fn note_not_expected(&self, count: u64) {
+        self.with_state(|state, _, _| {
+            state.service.expected = state.service.expected.saturating_sub(count);
+        });
+    }
+
     pub(crate) fn starting(&self) -> u64 {
-        self.state.lock().service.starting
+        self.state.lock().service.pending()
     }
 
     /// When it is to be told that tasks wait for nothing, if they do.

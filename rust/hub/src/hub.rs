@@ -90,6 +90,17 @@ impl HubHandle {
         self.0.note_not_starting(count);
     }
 
+    /// Others were asked for so many daemons, which this process will not know from any other ones: tasks wait for them until as many
+    /// have come, or [will not](Self::not_expected).
+    pub fn expected(&self, count: u64) {
+        self.0.note_expected(count);
+    }
+
+    /// So many of these will not come.
+    pub fn not_expected(&self, count: u64) {
+        self.0.note_not_expected(count);
+    }
+
     /// Daemons are launched, so that tasks may wait for them.
     pub fn expect_daemons(&self) {
         self.0.expect_daemons();
@@ -245,7 +256,7 @@ impl Hub {
         self.core.counts()
     }
 
-    /// Number of daemons that are being started from this process.
+    /// Number of daemons that are being started, from this process or by others that it has asked.
     pub fn starting(&self) -> u64 {
         self.core.starting()
     }

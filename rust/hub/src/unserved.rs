@@ -30,6 +30,8 @@ pub struct UnservedListener {
 pub(crate) struct Service {
     /// Daemons that are being started from this process.
     pub starting: u64,
+    /// Daemons that others were asked to start, and that have neither come nor failed.
+    pub expected: u64,
     since: Option<Instant>,
     is_told: bool,
     /// Once for all.
@@ -40,14 +42,21 @@ impl Service {
     /// A daemon has joined: what comes after it is another incident.
     pub(crate) fn joined(&mut self, is_launched: bool) {
         self.is_told = self.is_over;
-        if is_launched {
-            self.starting = self.starting.saturating_sub(1);
-        }
+        let pending = match is_launched {
+            true => &mut self.starting,
+            false => &mut self.expected,
+        };
+        *pending = pending.saturating_sub(1);
+    }
+
+    /// Daemons that may come.
+    pub(crate) fn pending(&self) -> u64 {
+        self.starting + self.expected
     }
 
     /// To be asked after each change: whether a wait for nothing has begun. `members` are the daemons, `waiting` the tasks.
     pub(crate) fn note(&mut self, members: u32, waiting: u64) -> bool {
-        if members > 0 || self.starting > 0 || waiting == 0 {
+        if members > 0 || self.pending() > 0 || waiting == 0 {
             self.since = None;
             return false;
         }
@@ -109,5 +118,21 @@ mod tests {
         assert_eq!(service.due(PATIENCE), None);
         service.starting = 0;
         assert!(service.note(0, 1), "it has not come");
+    }
+
+    #[test]
+    fn those_that_others_start_are_waited_for_as_well() {
+        let mut service = Service {
+            expected: 2,
+            ..Service::default()
+        };
+        assert!(!service.note(0, 1));
+        service.joined(false);
+        service.joined(false);
+        assert!(!service.note(1, 1));
+        assert!(service.note(0, 1), "both have come, and gone");
+        // One that somebody has started by hand.
+        service.joined(false);
+        assert_eq!(service.pending(), 0);
     }
 }

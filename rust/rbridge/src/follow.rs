@@ -54,6 +54,7 @@ impl Launch {
         total: u64,
         is_awaited: bool,
     ) -> Launch {
+        hub.expected(total);
         Launch {
             before: hub.counts().cumulative,
             hub,
@@ -91,6 +92,7 @@ impl Launch {
     }
 
     pub(crate) fn note_absent(&self, count: u64, reason: &str, command: &str) {
+        self.hub.not_expected(count);
         for _ in 0..count {
             for absent in &self.absent {
                 absent.lock().note(reason, command);
