@@ -176,8 +176,8 @@ export_sources() {
 install_there() {
   local begun=$SECONDS
   say "installing $(git log -1 --format=%h)"
-  # cargo's target folder is kept for the next time.
-  inside env MIRAI_CARGO_TARGET_DIR=/mirai/target R CMD INSTALL --no-docs --library=/mirai/library /mirai/source \
+  # cargo's target folder is kept for the next time. This folder has a lock of its own, and R's would be left by a run that was ended.
+  inside env MIRAI_CARGO_TARGET_DIR=/mirai/target R CMD INSTALL --no-lock --no-docs --library=/mirai/library /mirai/source \
     >"$log" 2>&1 </dev/null || {
     tail -n 100 "$log"
     say "the package does not install (all of the output: $log)"
