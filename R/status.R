@@ -27,7 +27,8 @@ status <- function(.compute = NULL) {
   refused <- checked(.Call(wrap__hub_refused, pool$hub))
   names(refused) <- c("strangers", "unproven", "silent", "unfit")
   tables <- list(
-    starting = checked(.Call(wrap__hub_starting, pool$hub)), workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
+    starting = checked(.Call(wrap__hub_starting, pool$hub)),
+    workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
   )
   if (pool$dispatcher) {
     memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6

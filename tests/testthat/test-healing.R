@@ -48,7 +48,8 @@ test_that("a young pool that is killed as a whole comes back, also when others a
     before <- daemon_pids()
     for (pid in before) tools::pskill(pid, tools::SIGKILL)
     await(!any(daemon_pids() %in% before) && info()[["connections"]] >= 6L)
-    expect_identical(value(mirai("fine")), "fine")
+    # The hub may be about to learn of the last of these deaths.
+    expect_identical(value(mirai("fine", .retries = 6)), "fine")
   })
 })
 
