@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mirai_wire::{FrameBuffer, FrameLimits, TaskFlags, ToDaemon, Want, encode_head};
+use mirai_wire::{FrameBuffer, FrameLimits, TaskFlags, ToDaemon, encode_head};
 
 const TASK: ToDaemon = ToDaemon::Task {
     run: 1_000_000,
@@ -16,20 +16,7 @@ const TASK: ToDaemon = ToDaemon::Task {
 fn give(buffer: &mut FrameBuffer, mut bytes: &[u8]) -> usize {
     let mut frames = 0;
     while !bytes.is_empty() {
-        let taken = match buffer.want() {
-            Want::Window(window) => {
-                let taken = bytes.len().min(window.len());
-                window[..taken].copy_from_slice(&bytes[..taken]);
-                buffer.filled(taken);
-                taken
-            }
-            Want::Payload { into, missing } => {
-                let taken = bytes.len().min(missing);
-                into.extend_from_slice(&bytes[..taken]);
-                taken
-            }
-        };
-        bytes = &bytes[taken..];
+        bytes = buffer.take_in(bytes);
         while let Some(frame) = buffer
             .next_frame::<ToDaemon>()
             .expect("frames of our own making")

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::ProcessEnd;
-use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, RunEnd, ToDaemon, Want};
+use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, RunEnd, ToDaemon};
 
 use crate::core::{Core, Report};
 use crate::link::Link;
@@ -91,20 +91,7 @@ fn handle_unsaid(core: &Core, seat: Seat) {
     let mut rest = &unsaid[..];
     let mut buffer = FrameBuffer::new(FrameLimits::PEER);
     while !rest.is_empty() {
-        let count = match buffer.want() {
-            Want::Window(window) => {
-                let count = window.len().min(rest.len());
-                window[..count].copy_from_slice(&rest[..count]);
-                buffer.filled(count);
-                count
-            }
-            Want::Payload { into, missing } => {
-                let count = missing.min(rest.len());
-                into.extend_from_slice(&rest[..count]);
-                count
-            }
-        };
-        rest = &rest[count..];
+        rest = buffer.take_in(rest);
         if !matches!(
             handle_received(core, seat, &mut buffer),
             Ok(ControlFlow::Continue(()))

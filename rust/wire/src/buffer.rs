@@ -111,6 +111,24 @@ impl FrameBuffer {
         }
     }
 
+    /// Takes in bytes that are at hand, as many as are [wanted](Self::want) at once. Returns the rest of them.
+    pub fn take_in<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let count = match self.want() {
+            Want::Window(window) => {
+                let count = window.len().min(bytes.len());
+                window[..count].copy_from_slice(&bytes[..count]);
+                self.filled(count);
+                count
+            }
+            Want::Payload { into, missing } => {
+                let count = missing.min(bytes.len());
+                into.extend_from_slice(&bytes[..count]);
+                count
+            }
+        };
+        &bytes[count..]
+    }
+
     /// Where the next bytes belong. Call it after [`next_frame`](Self::next_frame) has answered `None`.
     pub fn want(&mut self) -> Want<'_> {
         if let Some(large) = &mut self.large {
@@ -259,24 +277,6 @@ mod tests {
     use super::*;
     use crate::{ToDaemon, encode_head};
 
-    /// Reads what fits where it is wanted; the rest of `bytes`.
-    fn fill<'a>(buffer: &mut FrameBuffer, bytes: &'a [u8]) -> &'a [u8] {
-        let count = match buffer.want() {
-            Want::Window(window) => {
-                let count = window.len().min(bytes.len());
-                window[..count].copy_from_slice(&bytes[..count]);
-                buffer.filled(count);
-                count
-            }
-            Want::Payload { into, missing } => {
-                let count = missing.min(bytes.len());
-                into.extend_from_slice(&bytes[..count]);
-                count
-            }
-        };
-        &bytes[count..]
-    }
-
     #[test]
     fn a_payload_without_memory_is_lost_and_the_next_frame_is_not() {
         let len = 10 * WINDOW + 123;
@@ -286,10 +286,10 @@ mod tests {
         bytes.extend([1, 2, 3]);
 
         let mut buffer = FrameBuffer::new(FrameLimits::PEER);
-        let mut rest = fill(&mut buffer, &bytes);
+        let mut rest = buffer.take_in(&bytes);
         assert_eq!(buffer.next_frame::<ToDaemon>(), Ok(None));
         let (piece, later) = rest.split_at(100);
-        assert!(fill(&mut buffer, piece).is_empty());
+        assert!(buffer.take_in(piece).is_empty());
         rest = later;
         let large = buffer.large.as_mut().expect("it is under way");
         // As if it could not grow here.
@@ -297,7 +297,7 @@ mod tests {
 
         let mut frames = Vec::new();
         while !rest.is_empty() {
-            rest = fill(&mut buffer, rest);
+            rest = buffer.take_in(rest);
             while let Some(frame) = buffer.next_frame::<ToDaemon>().unwrap() {
                 frames.push((frame.message, frame.payload, frame.lost));
             }
