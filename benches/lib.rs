@@ -1,6 +1,6 @@
 //! What the benchmark programs beside it share.
 
-use mirai_worker::{Evaluation, Evaluator, Interrupter, RunEnd, Task, TaskFlags};
+use mirai_worker::{Evaluation, Evaluator, Interrupter, Payload, RunEnd, Task, TaskFlags};
 
 /// A daemon's evaluator that answers with what it gets.
 #[derive(Debug)]
@@ -11,11 +11,11 @@ impl Evaluator for Echo {
     fn evaluate(&mut self, task: Task<'_>) -> Evaluation {
         Evaluation {
             end: RunEnd::Value,
-            payload: task.body.to_vec(),
+            payload: Payload::copy_from_slice(task.body),
         }
     }
     fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+    fn keep_part(&mut self, _id: u64, _bytes: Payload) {}
     fn forget_part(&mut self, _id: u64) {}
 }
 

@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirai_hub::{Address, Hub, HubOptions, Outcome, Task, TaskFlags, Watch};
+use mirai_hub::{Address, Hub, HubOptions, Outcome, Payload, Task, TaskFlags, Watch};
 use mirai_worker::{Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
 
 /// What a worker does with the bytes of a task.
@@ -36,19 +36,19 @@ impl Evaluator for Closures {
             None => Err("an empty task".to_owned()),
         };
         match result {
-            Ok(payload) => Evaluation {
+            Ok(value) => Evaluation {
                 end: RunEnd::Value,
-                payload,
+                payload: value.into(),
             },
             Err(reason) => Evaluation {
                 end: RunEnd::Failed,
-                payload: reason.into_bytes(),
+                payload: reason.into(),
             },
         }
     }
 
     fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+    fn keep_part(&mut self, _id: u64, _bytes: Payload) {}
     fn forget_part(&mut self, _id: u64) {}
 }
 

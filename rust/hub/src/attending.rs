@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::ProcessEnd;
-use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, RunEnd, ToDaemon};
+use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, Payload, RunEnd, ToDaemon};
 
 use crate::core::{Core, Report};
 use crate::link::Link;
@@ -138,7 +138,7 @@ async fn silence(control: &Link, silence: Duration) {
     let mut missed = 0;
     while missed < PINGS {
         let answered = control.pongs.load(Ordering::Relaxed);
-        control.queue(&ToDaemon::Ping, None);
+        control.queue(&ToDaemon::Ping, Payload::new());
         control.flush();
         tokio::time::sleep(silence / PINGS).await;
         let is_there = control.pongs.load(Ordering::Relaxed) != answered;

@@ -25,7 +25,9 @@ use mirai_scheduler::{
     Claims, Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler,
     SchedulerOptions, Settled, TaskId, TaskOptions,
 };
-use mirai_wire::{Origin, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon};
+use mirai_wire::{
+    Origin, Payload, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon,
+};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -108,7 +110,7 @@ impl Drop for Open {
 }
 
 /// Bytes a task takes besides its body: what is here, and about as much in the scheduler and around allocations.
-const TASK_COST: u64 = 2 * (size_of::<Cell>() + size_of::<Open>() + size_of::<Vec<u8>>()) as u64;
+const TASK_COST: u64 = 2 * (size_of::<Cell>() + size_of::<Open>() + size_of::<Payload>()) as u64;
 
 /// How long to wait for what the launcher says of the end of a daemon that it has started: usually a millisecond.
 const END_WITHIN: Duration = Duration::from_millis(200);
@@ -119,7 +121,7 @@ const SETUP: RunId = RunId(SETUP_RUN);
 /// What is sent of a task. Unacknowledged until the task is released: a daemon may leave before it has begun.
 #[derive(Clone)]
 struct Parts {
-    body: Arc<Vec<u8>>,
+    body: Payload,
     shared: Option<SharedPart>,
     flags: TaskFlags,
 }
@@ -127,7 +129,7 @@ struct Parts {
 impl From<Task> for Parts {
     fn from(task: Task) -> Parts {
         Parts {
-            body: Arc::new(task.body),
+            body: task.body,
             shared: task.shared,
             flags: task.flags,
         }
@@ -192,7 +194,7 @@ pub(crate) struct Report {
     pub end: RunEnd,
     /// How long the evaluation has taken.
     pub took: Duration,
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 /// What remains to be done once the state is unlocked.
@@ -562,14 +564,14 @@ impl Core {
 
     /// Settings for the daemon that joins next; `Err` if the function that makes them has panicked. One connection is
     /// served at a time, so between the two locks nobody misses the function, which runs under neither.
-    fn next_settings(&self) -> Result<Option<Arc<Vec<u8>>>, Panicked> {
+    fn next_settings(&self) -> Result<Payload, Panicked> {
         let nth = u64::from(self.state.lock().last_daemon);
         let Some(mut welcome) = self.welcome.lock().take() else {
-            return Ok(None);
+            return Ok(Payload::new());
         };
         let settings = guarded("the function that welcomes daemons", || welcome(nth));
         *self.welcome.lock() = Some(welcome);
-        settings.map(|settings| Some(Arc::new(settings)))
+        settings
     }
 
     /// A daemon has reported on a run.
@@ -728,7 +730,7 @@ impl Core {
         grace
     }
 
-    pub(crate) fn share(self: &Arc<Self>, bytes: Vec<u8>) -> SharedPart {
+    pub(crate) fn share(self: &Arc<Self>, bytes: Payload) -> SharedPart {
         let part = self.state.lock().scheduler.add_part(bytes.len() as u64);
         let core = Arc::downgrade(self);
         SharedPart::new(bytes, part, core)
@@ -842,7 +844,7 @@ impl PartOwner for Core {
                 .values_mut()
                 .filter_map(|member| member.parts.remove(&id).then_some(member))
             {
-                member.queue(ToDaemon::Forget { id }, None);
+                member.queue(ToDaemon::Forget { id }, Payload::new());
                 work.flush.push(Arc::clone(&member.links.data));
             }
         });
@@ -988,7 +990,7 @@ impl State {
                         member
                             .links
                             .control
-                            .queue(&ToDaemon::Cancel { run: run.0 }, None);
+                            .queue(&ToDaemon::Cancel { run: run.0 }, Payload::new());
                         work.flush.push(Arc::clone(&member.links.control));
                     }
                 }
@@ -1032,8 +1034,8 @@ impl State {
 fn send(member: &mut Member, parts: &Parts, run: RunId, attempt: u32, word: Option<u16>) {
     let shared = parts.shared.as_ref().map(|SharedPart(part)| {
         if member.parts.insert(part.id) {
-            let bytes = Arc::clone(&part.bytes);
-            member.queue(ToDaemon::Shared { id: part.id }, Some(bytes));
+            let bytes = part.bytes.clone();
+            member.queue(ToDaemon::Shared { id: part.id }, bytes);
         }
         part.id
     });
@@ -1044,7 +1046,7 @@ fn send(member: &mut Member, parts: &Parts, run: RunId, attempt: u32, word: Opti
         attempt,
         word,
     };
-    member.queue(message, Some(Arc::clone(&parts.body)));
+    member.queue(message, parts.body.clone());
 }
 
 /// Without random numbers there is no return: a broken connection is the end.

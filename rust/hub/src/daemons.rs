@@ -8,8 +8,8 @@ use std::time::Duration;
 use mirai_lanes::{Address, Arrival, Listener, RoomFor, check_room};
 use mirai_scheduler::Mode;
 use mirai_wire::{
-    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, RefuseReason, Role, ToDaemon,
-    WireError,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Payload, RefuseReason, Role,
+    ToDaemon, WireError,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -164,7 +164,7 @@ async fn read_hello(link: &Link, buffer: &mut FrameBuffer) -> Result<Hello, Peer
 }
 
 fn refuse(link: &Link, reason: RefuseReason) {
-    link.queue(&ToDaemon::Refuse(reason), None);
+    link.queue(&ToDaemon::Refuse(reason), Payload::new());
     link.flush();
 }
 
@@ -222,7 +222,7 @@ impl Entrance {
             place: Arc::clone(&place),
         };
         self.halves.lock().insert(pair, half);
-        link.queue(&ToDaemon::ControlTaken, None);
+        link.queue(&ToDaemon::ControlTaken, Payload::new());
         link.flush();
         let gives_way = async {
             place.gives_way().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mirai_lanes::{Access, Address, LaneError, Listener, OutOfFiles, RoomFor, check_room, listen};
 use mirai_scheduler::{Counts, Memory};
+use mirai_wire::Payload;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
@@ -236,8 +237,8 @@ impl Hub {
     }
 
     /// Makes a part that many tasks can refer to.
-    pub fn share(&self, bytes: Vec<u8>) -> SharedPart {
-        self.core.share(bytes)
+    pub fn share(&self, bytes: impl Into<Payload>) -> SharedPart {
+        self.core.share(bytes.into())
     }
 
     /// Waits until the queue is below its capacity, at most for `slice`; returns whether it is (or the hub has closed).

@@ -62,7 +62,7 @@ pub use mirai_lanes::{
     new_token,
 };
 pub use mirai_scheduler::{Counts, Memory, Mode};
-pub use mirai_wire::{Origin, TaskFlags};
+pub use mirai_wire::{Origin, Payload, TaskFlags};
 pub use options::{GRACE, HubOptions, MAX_EVALUATIONS, Welcome};
 pub use outcome::Outcome;
 pub use presence::{Presence, PresenceListener};

@@ -12,11 +12,10 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use mirai_lanes::{Connection, Passed};
-use mirai_wire::{ToDaemon, encode_head};
+use mirai_wire::{Payload, ToDaemon, encode_head};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -38,28 +37,22 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Outgoing {
     head: Vec<u8>,
-    payload: Option<Arc<Vec<u8>>>,
+    payload: Payload,
     /// Goes along with its first byte.
     passed: Option<Passed>,
     written: usize,
 }
 
 impl Outgoing {
-    fn payload(&self) -> &[u8] {
-        self.payload
-            .as_ref()
-            .map_or(&[], |payload| payload.as_slice())
-    }
-
     fn len(&self) -> usize {
-        self.head.len() + self.payload().len()
+        self.head.len() + self.payload.len()
     }
 
     fn rest(&self) -> [&[u8]; 2] {
         let in_head = self.written.min(self.head.len());
         [
             &self.head[in_head..],
-            &self.payload()[self.written - in_head..],
+            &self.payload[self.written - in_head..],
         ]
     }
 }
@@ -76,7 +69,7 @@ impl Link {
     }
 
     /// Queues a frame; [`flush`](Self::flush) sends it.
-    pub(crate) fn queue(&self, message: &ToDaemon, payload: Option<Arc<Vec<u8>>>) {
+    pub(crate) fn queue(&self, message: &ToDaemon, payload: Payload) {
         self.queue_passing(message, payload, None);
     }
 
@@ -84,12 +77,12 @@ impl Link {
     pub(crate) fn queue_passing(
         &self,
         message: &ToDaemon,
-        payload: Option<Arc<Vec<u8>>>,
+        payload: Payload,
         passed: Option<Passed>,
     ) {
-        let len = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+        let head = encode_head(message, payload.len() as u64);
         self.queue.lock().push_back(Outgoing {
-            head: encode_head(message, len),
+            head,
             payload,
             passed,
             written: 0,

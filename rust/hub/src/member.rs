@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use mirai_scheduler::{DaemonId, RunId};
-use mirai_wire::{Origin, Return, ReturnKey, ReturnTicket, ToDaemon};
+use mirai_wire::{Origin, Payload, Return, ReturnKey, ReturnTicket, ToDaemon};
 
 use crate::cell::Cell;
 use crate::claims::Offers;
@@ -84,7 +84,7 @@ impl Links {
 
     /// Ends both, after a last message.
     pub(crate) fn end(&self, last_word: &ToDaemon) {
-        self.control.queue(last_word, None);
+        self.control.queue(last_word, Payload::new());
         self.control.flush();
         self.shutdown();
     }
@@ -130,7 +130,7 @@ impl Member {
     }
 
     /// Queues a message on the data connection, and keeps it if it may have to be sent again.
-    pub(crate) fn queue(&mut self, message: ToDaemon, payload: Option<Arc<Vec<u8>>>) {
+    pub(crate) fn queue(&mut self, message: ToDaemon, payload: Payload) {
         if let Some(returning) = &mut self.returning {
             let payload = payload.clone();
             returning.kept.push(Sent { message, payload });
@@ -154,7 +154,9 @@ impl Member {
         if is_due {
             returning.owed = 0;
             let count = returning.received;
-            self.links.data.queue(&ToDaemon::Received { count }, None);
+            self.links
+                .data
+                .queue(&ToDaemon::Received { count }, Payload::new());
         }
         is_due
     }
@@ -169,7 +171,9 @@ impl Member {
         returning.kept.drop_received(back.received);
         returning.owed = 0;
         let received = returning.received;
-        links.data.queue(&ToDaemon::WelcomeBack { received }, None);
+        links
+            .data
+            .queue(&ToDaemon::WelcomeBack { received }, Payload::new());
         for Sent { message, payload } in returning.kept.messages() {
             links.data.queue(message, payload.clone());
         }

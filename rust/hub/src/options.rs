@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use mirai_lanes::{Access, Address, SILENCE};
 use mirai_scheduler::Mode;
+use mirai_wire::Payload;
 
 use crate::{MemoryReturn, UnservedListener};
 
 /// Makes the settings for the `n`-th daemon to join, from 0: bytes that its evaluator gets before any task. It runs on
 /// whichever thread drives the connections, one call at a time.
-pub type Welcome = Box<dyn FnMut(u64) -> Vec<u8> + Send>;
+pub type Welcome = Box<dyn FnMut(u64) -> Payload + Send>;
 
 /// What [`HubOptions::grace`] is unless said otherwise: longer than a router takes to restart a line, and short beside the
 /// time that is lost with a task.

@@ -1,14 +1,15 @@
 //! What a task resolves to.
 
 use mirai_lanes::ErrorCode;
+use mirai_wire::Payload;
 
 /// What a task resolved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The evaluation returned these bytes.
-    Value(Vec<u8>),
+    Value(Payload),
     /// The evaluation failed; the bytes describe the error.
-    Failed(Vec<u8>),
+    Failed(Payload),
     /// The evaluation was interrupted by something else than a cancellation.
     Interrupted,
     /// The daemon had no memory for the task, or this process none for its outcome.

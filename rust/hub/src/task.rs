@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mirai_scheduler::PartId;
-use mirai_wire::TaskFlags;
+use mirai_wire::{Payload, TaskFlags};
 
 /// Numbers shared parts over all hubs of the process, from 1.
 static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
@@ -14,7 +14,7 @@ static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Bytes for the daemon's evaluator.
-    pub body: Vec<u8>,
+    pub body: Payload,
     /// A part that many tasks have in common; it is sent once to each daemon.
     pub shared: Option<SharedPart>,
     /// Passed to the evaluator unread.
@@ -32,9 +32,9 @@ pub struct Task {
 
 impl Task {
     /// A task for any worker, without shared part, flags, timeout and retries.
-    pub fn new(body: Vec<u8>) -> Task {
+    pub fn new(body: impl Into<Payload>) -> Task {
         Task {
-            body,
+            body: body.into(),
             shared: None,
             flags: TaskFlags::default(),
             timeout: None,
@@ -54,7 +54,7 @@ pub(crate) struct SharedBytes {
     pub id: u64,
     /// Its id in the scheduler of `owner`.
     pub part: PartId,
-    pub bytes: Arc<Vec<u8>>,
+    pub bytes: Payload,
     owner: Weak<dyn PartOwner>,
 }
 
@@ -65,12 +65,12 @@ pub(crate) trait PartOwner: Send + Sync {
 }
 
 impl SharedPart {
-    pub(crate) fn new(bytes: Vec<u8>, part: PartId, owner: Weak<dyn PartOwner>) -> SharedPart {
+    pub(crate) fn new(bytes: Payload, part: PartId, owner: Weak<dyn PartOwner>) -> SharedPart {
         let id = LAST_SHARED.fetch_add(1, Ordering::Relaxed) + 1;
         SharedPart(Arc::new(SharedBytes {
             id,
             part,
-            bytes: Arc::new(bytes),
+            bytes,
             owner,
         }))
     }

@@ -1,15 +1,14 @@
 //! What a daemon was sent and may not have received: it is sent again when the daemon returns.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use mirai_wire::ToDaemon;
+use mirai_wire::{Payload, ToDaemon};
 
 /// A message on the data connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub message: ToDaemon,
-    pub payload: Option<Arc<Vec<u8>>>,
+    pub payload: Payload,
 }
 
 /// Messages in the order in which they were sent, without those that were received for certain.
@@ -77,7 +76,7 @@ mod tests {
                     attempt: 1,
                     word: None,
                 },
-                payload: None,
+                payload: Payload::new(),
             });
         }
         kept

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mirai_hub::{
-    Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, SubmitError, Task, TaskFlags, TaskHandle,
+    Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, Payload, SubmitError, Task, TaskFlags,
+    TaskHandle,
 };
 use mirai_worker::{Evaluation, Evaluator, ExitReason, Interrupter, RunEnd, WorkerOptions};
 
@@ -33,13 +34,13 @@ impl Evaluator for Echo {
         self.panics_after = task.body == b"after";
         Evaluation {
             end: RunEnd::Value,
-            payload: task.body.to_vec(),
+            payload: Payload::copy_from_slice(task.body),
         }
     }
     fn after(&mut self, _: TaskFlags) {
         assert!(!self.panics_after, "as the test wants it");
     }
-    fn keep_part(&mut self, _: u64, _: Vec<u8>) {}
+    fn keep_part(&mut self, _: u64, _: Payload) {}
     fn forget_part(&mut self, _: u64) {}
 }
 
@@ -72,10 +73,7 @@ fn outcome(task: &TaskHandle) -> Outcome {
 
 #[track_caller]
 fn assert_serves(hub: &Hub) {
-    assert_eq!(
-        outcome(&submit(hub, "word")),
-        Outcome::Value(b"word".to_vec())
-    );
+    assert_eq!(outcome(&submit(hub, "word")), Outcome::Value("word".into()));
 }
 
 #[test]
@@ -89,7 +87,7 @@ fn a_task_whose_evaluator_panics_is_lost_and_the_next_goes_to_another_worker() {
     assert!(first.join().is_err());
     let next = submit(&hub, "next");
     start_worker(&hub);
-    assert_eq!(outcome(&next), Outcome::Value(b"next".to_vec()));
+    assert_eq!(outcome(&next), Outcome::Value("next".into()));
 }
 
 #[test]
@@ -98,7 +96,7 @@ fn a_panic_after_a_reply_leaves_the_reply_and_ends_the_worker() {
     let first = start_worker(&hub);
     assert_eq!(
         outcome(&submit(&hub, "after")),
-        Outcome::Value(b"after".to_vec())
+        Outcome::Value("after".into())
     );
     assert!(first.join().is_err());
     // Sent to it before its end was seen, this one may be lost; it resolves all the same.
@@ -155,7 +153,7 @@ fn a_worker_whose_welcome_panicked_comes_again() {
     let hub = Hub::open(HubOptions {
         welcome: Some(Box::new(move |_| {
             assert!(!std::mem::take(&mut is_first), "as the test wants it");
-            Vec::new()
+            Payload::new()
         })),
         ..options()
     })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Access, Address, Hub, HubOptions, Outcome, Task, TaskFlags};
+use mirai_hub::{Access, Address, Hub, HubOptions, Outcome, Payload, Task, TaskFlags};
 use mirai_lanes::{Credentials, Dialled, Patience, check_room_for, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Role, ToDaemon, Want,
@@ -116,11 +116,11 @@ impl Evaluator for Echo {
     fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
         Evaluation {
             end: RunEnd::Value,
-            payload: task.body.to_vec(),
+            payload: Payload::copy_from_slice(task.body),
         }
     }
     fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+    fn keep_part(&mut self, _id: u64, _bytes: Payload) {}
     fn forget_part(&mut self, _id: u64) {}
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle};
+use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Payload, Task, TaskFlags, TaskHandle};
 use mirai_worker::{
     AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd, WorkerError,
 };
@@ -73,7 +73,7 @@ type Ledger = Arc<Mutex<BTreeMap<Vec<u8>, usize>>>;
 struct Echo {
     gate: Arc<Gate>,
     ledger: Ledger,
-    parts: BTreeMap<u64, Vec<u8>>,
+    parts: BTreeMap<u64, Payload>,
 }
 
 impl Evaluator for Echo {
@@ -92,11 +92,11 @@ impl Evaluator for Echo {
         }
         Evaluation {
             end: RunEnd::Value,
-            payload,
+            payload: payload.into(),
         }
     }
     fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {
+    fn keep_part(&mut self, id: u64, bytes: Payload) {
         self.parts.insert(id, bytes);
     }
     fn forget_part(&mut self, id: u64) {
@@ -182,7 +182,7 @@ fn outcome(task: &TaskHandle) -> Outcome {
 
 fn value(task: &TaskHandle) -> Vec<u8> {
     match outcome(task) {
-        Outcome::Value(bytes) => bytes,
+        Outcome::Value(bytes) => bytes.into(),
         other => panic!("not a value: {other:?}"),
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Task, TaskFlags, TaskHandle, Watch};
+use mirai_hub::{
+    Address, Hub, HubOptions, Mode, Outcome, Payload, Task, TaskFlags, TaskHandle, Watch,
+};
 use mirai_wire::{FromDaemon, Hello, PairKey, Preamble, Role, encode_head};
 use mirai_worker::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd};
 
@@ -34,7 +36,7 @@ impl Interrupter for Flag {
 struct Commands {
     interrupted: Arc<Flag>,
     settings: Vec<u8>,
-    parts: Vec<(u64, Vec<u8>)>,
+    parts: Vec<(u64, Payload)>,
     received_parts: usize,
     notes: Vec<String>,
 }
@@ -54,7 +56,7 @@ impl Commands {
                     .find(|part| part.0 == id)
                     .expect("the part was kept")
                     .1
-                    .clone()
+                    .to_vec()
             }
             Some("note") => {
                 self.notes.push(argument.to_owned());
@@ -65,7 +67,7 @@ impl Commands {
             Some("fail") => {
                 return Evaluation {
                     end: RunEnd::Failed,
-                    payload: argument.as_bytes().to_vec(),
+                    payload: Payload::copy_from_slice(argument.as_bytes()),
                 };
             }
             Some("exit") => std::process::exit(0),
@@ -87,14 +89,14 @@ impl Commands {
                 }
                 return Evaluation {
                     end: RunEnd::Interrupted,
-                    payload: Vec::new(),
+                    payload: Payload::new(),
                 };
             }
             _ => format!("{} bytes", task.body.len()).into_bytes(),
         };
         Evaluation {
             end: RunEnd::Value,
-            payload: value,
+            payload: value.into(),
         }
     }
 }
@@ -108,7 +110,7 @@ impl Evaluator for Commands {
         self.perform(&command, &task)
     }
     fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {
+    fn keep_part(&mut self, id: u64, bytes: Payload) {
         self.received_parts += 1;
         self.parts.push((id, bytes));
     }
@@ -230,8 +232,8 @@ fn wait_for_file(path: &Path) {
     }
 }
 
-fn submit(hub: &Hub, command: impl Into<Vec<u8>>) -> TaskHandle {
-    hub.submit(Task::new(command.into())).unwrap()
+fn submit(hub: &Hub, command: impl Into<Payload>) -> TaskHandle {
+    hub.submit(Task::new(command)).unwrap()
 }
 
 #[track_caller]
@@ -243,7 +245,7 @@ fn outcome(task: &TaskHandle) -> Outcome {
 #[track_caller]
 fn text(task: &TaskHandle) -> String {
     match outcome(task) {
-        Outcome::Value(bytes) => String::from_utf8(bytes).unwrap(),
+        Outcome::Value(bytes) => String::from_utf8(bytes.into()).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -260,7 +262,7 @@ fn tasks_wait_for_workers_and_resolve_to_values_and_failures() {
     for (i, task) in tasks.iter().enumerate() {
         assert_eq!(text(task), i.to_string());
     }
-    assert_eq!(outcome(&failing), Outcome::Failed(b"no luck".to_vec()));
+    assert_eq!(outcome(&failing), Outcome::Failed("no luck".into()));
     assert_eq!(hub.counts().completed, 101);
 }
 
@@ -271,7 +273,7 @@ fn large_payloads_travel_whole_in_both_directions() {
     let up = submit(&hub, vec![b'x'; 40_000_000]);
     let down = submit(&hub, "big 40000000");
     assert_eq!(text(&up), "40000000 bytes");
-    assert_eq!(outcome(&down), Outcome::Value(vec![7; 40_000_000]));
+    assert_eq!(outcome(&down), Outcome::Value(vec![7; 40_000_000].into()));
 }
 
 #[test]
@@ -335,7 +337,7 @@ fn a_timeout_resolves_waiting_and_running_tasks() {
     let folder = tempfile::tempdir().unwrap();
     let limited = |command: String| Task {
         timeout: Some(Duration::from_millis(50)),
-        ..Task::new(command.into())
+        ..Task::new(command)
     };
     let waiting = hub.submit(limited("echo never".to_owned())).unwrap();
     assert_eq!(outcome(&waiting), Outcome::TimedOut);
@@ -585,7 +587,7 @@ fn a_worker_of_another_mode_is_turned_away() {
 
 #[test]
 fn workers_get_settings_in_the_order_in_which_they_join() {
-    let welcome = Box::new(|nth: u64| format!("settings {nth}").into_bytes());
+    let welcome = Box::new(|nth: u64| format!("settings {nth}").into());
     let hub = Hub::open(HubOptions {
         welcome: Some(welcome),
         ..options(Mode::Queue)

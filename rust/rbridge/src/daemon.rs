@@ -9,8 +9,8 @@ use std::time::Duration;
 use mirai_hub::{ErrorCode, LaneError};
 use mirai_launcher::take_known_by;
 use mirai_worker::{
-    Address, AutoExit, Evaluation, Evaluator, Interrupter, LeaveHandle, RunEnd, Task, TaskFlags,
-    WorkerError, WorkerOptions, end_this_process, run_worker,
+    Address, AutoExit, Evaluation, Evaluator, Interrupter, LeaveHandle, Payload, RunEnd, Task,
+    TaskFlags, WorkerError, WorkerOptions, end_this_process, run_worker,
 };
 use parking_lot::Mutex;
 
@@ -131,7 +131,7 @@ fn tasks(limit: f64) -> Option<u64> {
 
 /// A shared part: as received, or unserialized for all tasks.
 enum Part {
-    Bytes(Vec<u8>),
+    Bytes(Payload),
     Object(Kept),
 }
 
@@ -223,7 +223,7 @@ impl<'r> REvaluator<'r> {
         }
         Ok(Evaluation {
             end: RunEnd::Value,
-            payload,
+            payload: payload.into(),
         })
     }
 
@@ -291,7 +291,7 @@ impl<'r> REvaluator<'r> {
         let payload = encode_result(scope, error, &self.preface)?;
         Ok(Evaluation {
             end: RunEnd::Failed,
-            payload,
+            payload: payload.into(),
         })
     }
 }
@@ -357,7 +357,7 @@ impl Evaluator for REvaluator<'_> {
         }
     }
 
-    fn keep_part(&mut self, id: u64, bytes: Vec<u8>) {
+    fn keep_part(&mut self, id: u64, bytes: Payload) {
         self.parts.insert(id, Part::Bytes(bytes));
     }
 
@@ -377,7 +377,7 @@ fn seed_or_null(scope: &Scope, seed: Option<Seed>) -> Result<Sexp<'_>, Jump> {
 fn interrupted() -> Evaluation {
     Evaluation {
         end: RunEnd::Interrupted,
-        payload: Vec::new(),
+        payload: Payload::new(),
     }
 }
 

@@ -185,7 +185,7 @@ fn welcome_with(first: Option<Seed>, object: Vec<u8>) -> Welcome {
     Box::new(move |_| {
         let settings = encode_settings(next, &object);
         next = next.map(next_stream);
-        settings
+        settings.into()
     })
 }
 

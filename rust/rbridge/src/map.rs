@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mirai_hub::{Hub, SharedPart, SubmitError, Task, TaskFlags, TaskHandle};
+use mirai_hub::{Hub, Payload, SharedPart, SubmitError, Task, TaskFlags, TaskHandle};
 
 use crate::absent::tell;
 use crate::batch::{Batch, Slots, r_number};
@@ -122,10 +122,10 @@ fn submit_all(
         room = units.encode(scope, i, &preface, room)?;
         *stream = stream.map(next_stream);
         let body = if room.len() <= SMALL {
-            room.as_slice().to_vec()
+            Payload::copy_from_slice(&room)
         } else {
             room.shrink_to_fit();
-            std::mem::replace(&mut room, Vec::with_capacity(SMALL))
+            std::mem::replace(&mut room, Vec::with_capacity(SMALL)).into()
         };
         bytes += body.len();
         waiting.push_back(Task {

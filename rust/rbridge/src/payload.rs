@@ -9,6 +9,8 @@
 //!
 //! Host and daemons run on machines of one byte order, which R's format checks.
 
+use mirai_hub::Payload;
+
 use crate::failure::Failure;
 use crate::rapi::{Pickled, Preface, Scope, Sexp, pickle, unpickle};
 use crate::rng::Seed;
@@ -23,13 +25,13 @@ pub(crate) fn encode_task(
     scope: &Scope,
     object: Sexp<'_>,
     seed: Option<Seed>,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Payload, Failure> {
     let mut bytes = Vec::with_capacity(SMALL);
     push_seed(&mut bytes, seed);
     let mut bytes = pickle(scope, object, bytes)?.bytes;
     // It may wait in the queue among a hundred thousand others.
     bytes.shrink_to_fit();
-    Ok(bytes)
+    Ok(bytes.into())
 }
 
 /// Begins a task, or the settings of a daemon.

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::frame::{Prefix, decode_header};
-use crate::{Frame, PREAMBLE_LEN, PREFIX_LEN, Preamble, WireError};
+use crate::{Frame, PREAMBLE_LEN, PREFIX_LEN, Payload, Preamble, WireError};
 
 /// Bytes read at once while frames are small: a few hundred small results, and little enough to hold once per connection.
 const WINDOW: usize = 32 * 1024;
@@ -197,8 +197,8 @@ impl FrameBuffer {
     pub fn next_frame<M: DeserializeOwned>(&mut self) -> Result<Option<Frame<M>>, WireError> {
         if let Some(large) = self.large.take_if(|large| large.missing() == 0) {
             let (payload, lost) = match large.body {
-                Body::Kept(payload) => (payload, false),
-                Body::Lost(_) => (Vec::new(), true),
+                Body::Kept(payload) => (payload.into(), false),
+                Body::Lost(_) => (Payload::new(), true),
             };
             return Ok(Some(Frame {
                 message: decode_header(&large.header)?,
@@ -220,7 +220,7 @@ impl FrameBuffer {
         if let Some(payload) = rest.get(..prefix.payload_len) {
             let frame = Frame {
                 message: decode_header(header)?,
-                payload: payload.to_vec(),
+                payload: Payload::copy_from_slice(payload),
                 lost: false,
             };
             self.start += PREFIX_LEN + prefix.header_len + prefix.payload_len;
@@ -303,8 +303,8 @@ mod tests {
             }
         }
         let expected = [
-            (ToDaemon::Shared { id: 1 }, Vec::new(), true),
-            (ToDaemon::Shared { id: 2 }, vec![1, 2, 3], false),
+            (ToDaemon::Shared { id: 1 }, Payload::new(), true),
+            (ToDaemon::Shared { id: 2 }, vec![1, 2, 3].into(), false),
         ];
         assert_eq!(frames, expected);
         assert!(buffer.is_between_frames());

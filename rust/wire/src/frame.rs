@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::WireError;
+use crate::{Payload, WireError};
 
 /// Version of the protocol; peers of different versions end the connection at once.
 pub const VERSION: u16 = 2;
@@ -62,8 +62,8 @@ impl Preamble {
 pub struct Frame<M> {
     /// The message.
     pub message: M,
-    /// Opaque bytes; empty where the message has none.
-    pub payload: Vec<u8>,
+    /// Empty where the message has none.
+    pub payload: Payload,
     /// There was no memory for the payload, which is empty then.
     pub lost: bool,
 }

@@ -20,6 +20,7 @@ mod error;
 mod frame;
 mod message;
 mod origin;
+mod payload;
 mod shelf;
 
 pub use buffer::{FrameBuffer, FrameLimits, Want};
@@ -30,4 +31,5 @@ pub use message::{
     RunEnd, SETUP_RUN, TaskFlags, ToDaemon,
 };
 pub use origin::Origin;
+pub use payload::Payload;
 pub use shelf::Shelf;

@@ -150,7 +150,7 @@ fn frames<M: Clone + std::fmt::Debug>(
     prop::collection::vec(
         (message, payload()).prop_map(|(message, payload)| Frame {
             message,
-            payload,
+            payload: payload.into(),
             lost: false,
         }),
         0..6,
@@ -198,7 +198,7 @@ proptest! {
 
     #[test]
     fn a_damaged_frame_gives_frames_or_a_typed_error(
-        frame in (from_daemon(), payload()).prop_map(|(message, payload)| Frame { message, payload, lost: false }),
+        frame in (from_daemon(), payload()).prop_map(|(message, payload)| Frame { message, payload: payload.into(), lost: false }),
         at in any::<prop::sample::Index>(),
         bit in 0u8..8,
     ) {

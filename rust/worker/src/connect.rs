@@ -199,7 +199,7 @@ mod tests {
             panic!("there is no hub");
         }
         fn after(&mut self, _flags: crate::TaskFlags) {}
-        fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+        fn keep_part(&mut self, _id: u64, _bytes: crate::Payload) {}
         fn forget_part(&mut self, _id: u64) {}
     }
 

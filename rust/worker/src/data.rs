@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mirai_wire::{Frame, FromDaemon, ToDaemon};
+use mirai_wire::{Frame, FromDaemon, Payload, ToDaemon};
 
 use crate::clock::{Clock, SystemClock};
 use crate::connections::{Connections, Verdict};
@@ -30,7 +30,7 @@ pub(crate) struct Data {
 struct Unacknowledged {
     /// How many messages came before these.
     acknowledged: u64,
-    messages: VecDeque<(FromDaemon, Vec<u8>)>,
+    messages: VecDeque<(FromDaemon, Payload)>,
 }
 
 impl Unacknowledged {
@@ -99,7 +99,7 @@ impl Data {
     }
 
     /// Sends a message. Where the daemon may return, it is kept until the hub is known to have it.
-    pub(crate) fn send(&mut self, message: FromDaemon, payload: Vec<u8>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, message: FromDaemon, payload: Payload) -> io::Result<()> {
         let Some(kept) = &mut self.kept else {
             return match &self.outbox {
                 Some(outbox) => outbox.send(&message, &payload),
@@ -121,7 +121,7 @@ impl Data {
     pub(crate) fn report(
         &mut self,
         message: FromDaemon,
-        payload: Vec<u8>,
+        payload: Payload,
         now: Instant,
     ) -> io::Result<()> {
         match &self.outbox {

@@ -1,6 +1,6 @@
 //! The traits that the user of this crate implements: evaluating tasks, interrupting them.
 
-use mirai_wire::{RunEnd, TaskFlags};
+use mirai_wire::{Payload, RunEnd, TaskFlags};
 
 /// A task as the evaluator gets it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Evaluation {
     /// Value, failure or interrupt.
     pub end: RunEnd,
     /// The value or a description of the error; ignored after an interrupt.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 /// Evaluates tasks, on the thread that called [`run_worker`](crate::run_worker).
@@ -34,7 +34,7 @@ pub trait Evaluator {
     /// Cleans up. Called after the reply to a task was written, but not after the last task.
     fn after(&mut self, flags: TaskFlags);
     /// Keeps a part that tasks refer to by its number.
-    fn keep_part(&mut self, id: u64, bytes: Vec<u8>);
+    fn keep_part(&mut self, id: u64, bytes: Payload);
     /// No further task refers to this part.
     fn forget_part(&mut self, id: u64);
     /// Whether someone at this process wants it to stop. Asked between tasks if

@@ -28,6 +28,6 @@ pub use error::WorkerError;
 pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
 pub use leave::LeaveHandle;
 pub use mirai_lanes::{Address, Credentials, ErrorCode, end_this_process};
-pub use mirai_wire::{Origin, RunEnd, TaskFlags};
+pub use mirai_wire::{Origin, Payload, RunEnd, TaskFlags};
 pub use options::{AutoExit, ExitReason, WorkerOptions};
 pub use worker::run_worker;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mirai_lanes::{Alarm, Dialled, Passed, Patience, SharedWords, Spin, dial};
 use mirai_wire::{
-    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Return, ReturnTicket,
-    Role, ToDaemon, Want, encode_head,
+    Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Payload, Preamble, Return,
+    ReturnTicket, Role, ToDaemon, Want, encode_head,
 };
 
 use crate::clock::{Clock, SystemClock};
@@ -25,7 +25,7 @@ pub(crate) struct Session {
     pub data: Channel,
     pub control: Channel,
     /// What the hub has sent with its welcome.
-    pub settings: Vec<u8>,
+    pub settings: Payload,
     /// Words that decide about tasks sent before their turn; `None` where there are none of these.
     pub words: Option<SharedWords>,
     /// Number of this daemon at the hub, and what it needs to return; `None` where a broken connection is the end.

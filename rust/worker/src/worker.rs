@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mirai_lanes::{Alarm, Dialled, HostWatch, SharedWords};
-use mirai_wire::{Frame, FromDaemon, LeaveReason, RunEnd, SETUP_RUN, ToDaemon, claim};
+use mirai_wire::{Frame, FromDaemon, LeaveReason, Payload, RunEnd, SETUP_RUN, ToDaemon, claim};
 
 use crate::clock::{Clock, SystemClock};
 use crate::connect::connect;
@@ -277,7 +277,7 @@ impl Service<'_> {
     ) -> std::io::Result<Option<LeaveReason>> {
         let mut evaluation = Evaluation {
             end: RunEnd::Interrupted,
-            payload: Vec::new(),
+            payload: Payload::new(),
         };
         let begun = self.clock.now();
         if self.current.begin(run) {
@@ -286,7 +286,7 @@ impl Service<'_> {
                 Some(task) => self.evaluator.evaluate(task),
                 None => Evaluation {
                     end: RunEnd::OutOfMemory,
-                    payload: Vec::new(),
+                    payload: Payload::new(),
                 },
             };
             std::mem::forget(unwinding);
@@ -305,7 +305,7 @@ impl Service<'_> {
         let took = u32::try_from(took).unwrap_or(u32::MAX);
         let Evaluation { end, payload } = evaluation;
         let payload = match end {
-            RunEnd::Interrupted => Vec::new(),
+            RunEnd::Interrupted => Payload::new(),
             _ => payload,
         };
         let ended = FromDaemon::Ended {
@@ -323,7 +323,7 @@ impl Service<'_> {
 
     fn leave(&mut self, reason: LeaveReason) -> End {
         // The hub may be gone by now: then there is nobody to tell.
-        let _ = self.data.send(FromDaemon::Leaving(reason), Vec::new());
+        let _ = self.data.send(FromDaemon::Leaving(reason), Payload::new());
         End::Left(reason)
     }
 }

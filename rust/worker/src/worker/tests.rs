@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use mirai_lanes::{Address, Dialled, Wake};
-use mirai_wire::{FrameBuffer, FrameLimits, TaskFlags, Want, encode_head};
+use mirai_wire::{FrameBuffer, FrameLimits, Payload, TaskFlags, Want, encode_head};
 use parking_lot::Mutex;
 
 use super::*;
@@ -97,12 +97,12 @@ impl Evaluator for Slow {
                 ..=1000 => RunEnd::Value,
                 _ => RunEnd::Interrupted,
             },
-            payload: Vec::new(),
+            payload: Payload::new(),
         }
     }
 
     fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Vec<u8>) {}
+    fn keep_part(&mut self, _id: u64, _bytes: Payload) {}
     fn forget_part(&mut self, _id: u64) {}
 }
 
