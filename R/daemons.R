@@ -1,7 +1,7 @@
 # daemons(): setting, replacing and resetting the pool of a profile.
 
 daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
-                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL, retries = 0L, heal = FALSE) {
+                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL, retries = 0L, heal = NULL) {
   if (is_starting()) return(refuse_daemons())
   call <- sys.call()
   name <- profile_name(.compute, call)
@@ -39,14 +39,15 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   serial <- pool_serial(serial, dispatcher, call)
   seed <- check_seed(seed, call)
   retries <- check_retries(retries, "retries", call)
-  heal <- check_flag(heal, "heal", call)
-  if (heal && !(n > 0L && dispatcher)) abort("`heal` needs daemons of this machine, so `n` without `url`, and dispatcher.", call)
+  heal <- check_heal(heal, is_own = n > 0L && dispatcher, can_launch = n > 0L || remotes > 0L && can_run(remote), call)
+  budget <- if (!isFALSE(heal)) check_budget(call)
 
   pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call)
   if (retries > 0L) pool$retries <- retries
   if (n > 0L) start_daemons(pool, n, call)
-  if (heal) heal_pool(pool, n, call)
+  if (!isFALSE(heal)) heal_pool(pool, n + remotes, heal, remote, budget, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
+  if (!isFALSE(heal)) checked(.Call(wrap__hub_heal_begin, pool$hub), call)
   warn_of_open_pool(pool)
   if (!is.null(session$tracer)) trace_set(pool)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
@@ -82,12 +83,6 @@ start_daemons <- function(pool, n, call) {
   started <- TRUE
   if (outcome$failed > 0L)
     warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
-}
-
-# A daemon that dies is replaced from here on.
-heal_pool <- function(pool, n, call) {
-  command <- pool_call(pool, pool$arguments, is_local = TRUE)
-  checked(.Call(wrap__hub_heal, pool$hub, n, command, .libPaths(), getNamespaceInfo(topenv(), "path")), call)
 }
 
 # The pool goes where none can be launched.

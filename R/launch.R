@@ -44,6 +44,7 @@ warn_of_absence <- function(missed, count, reason, command, by_message) {
   tell <- function(text) if (by_message || getOption("warn", 0L) >= 2L) message(text) else
     warning(text, call. = FALSE, immediate. = TRUE)
   if (missed == "everywhere") return(warn_of_set_ups(tell))
+  if (missed == "relaunch") return(relaunch(reason, count))
   text <- switch(missed,
     pool = sprintf("%d launched daemon%s will not come, so tasks have to wait for others (see `status()$failed`): ",
                    count, if (count == 1L) "" else "s"),

@@ -38,6 +38,12 @@ new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, argume
     stream = stream,
     # How often a task may be tried again; NULL for never.
     retries = NULL,
+    # Which daemons are replaced, see check_heal(); where R code launches them what by, what that knows the pool by, and which of
+    # several machines is next.
+    heal = FALSE,
+    remote = NULL,
+    key = NULL,
+    turn = 0L,
     # To nanonext, see nanonext.R, and the span of daemons(), see otel.R; if these were asked for.
     bridge = NULL,
     span = NULL,

@@ -23,6 +23,8 @@ host_state <- function() list(
   bridges = NULL,
   # Maps of everywhere() at the prompt, whose failures are told.
   set_ups = NULL,
+  # How many pools heal by R code.
+  healed = 0L,
   # The promise of an empty map.
   nothing = NULL,
   # Whom HTTP requests trust, and the cookie that Posit Workbench was shown.

@@ -1,5 +1,5 @@
 test_that("a daemon killed during a task: 19 for that task, others go on", {
-  local_pool(2)
+  local_pool(2, heal = FALSE)
   held <- list(hold(), hold())
   for (h in held) h$started()
   queued <- lapply(1:4, function(i) mirai(i, .args = list(i = i)))
@@ -17,7 +17,7 @@ test_that("a daemon killed during a task: 19 for that task, others go on", {
 })
 
 test_that("quit() in a task is a death", {
-  local_pool(1)
+  local_pool(1, heal = FALSE)
   expect_code(value(mirai(quit("no"))), 19L)
   m <- mirai("for the next")
   expect_true(unresolved(m))
@@ -39,7 +39,7 @@ test_that("without dispatcher all that was dealt to the dead is lost", {
 
 test_that("a grandchild that keeps the sockets open does not hide a death", {
   skip_unless_linux()
-  local_pool(1)
+  local_pool(1, heal = FALSE)
   m <- mirai({
     system("sleep 30 &")
     tools::pskill(Sys.getpid(), tools::SIGKILL)
@@ -98,7 +98,7 @@ test_that("daemons with autoexit = NA finish what they do when the host is kille
 
 test_that("what is lost with a daemon says how that ended, and so does the status of the pool", {
   skip_unless_linux()
-  local_pool(3)
+  local_pool(3, heal = FALSE)
   killed <- mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))
   expect_code(value(killed), 19L)
   reason <- attr(value(killed), "reason")
@@ -123,7 +123,7 @@ test_that("what is lost with a daemon says how that ended, and so does the statu
 })
 
 test_that("after retries it is said that others have died, too", {
-  local_pool(2)
+  local_pool(2, heal = FALSE)
   m <- mirai(tools::pskill(Sys.getpid(), tools::SIGKILL), .retries = 1)
   expect_match(attr(value(m), "reason"), "; so did those of 1 before, at which it was tried", fixed = TRUE)
   expect_identical(status()$deaths$attempt, 1:2)

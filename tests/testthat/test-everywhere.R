@@ -186,7 +186,7 @@ test_that("with none connected one evaluation waits for the first", {
 
 test_that("a daemon that dies does not keep the others waiting", {
   skip_unless_linux()
-  local_pool(2)
+  local_pool(2, heal = FALSE)
   held <- hold()
   held$started()
   pids <- everywhere(Sys.getpid())

@@ -5,7 +5,7 @@ skip_within_check()
 kill_self <- function() tools::pskill(Sys.getpid(), tools::SIGKILL)
 
 test_that("a daemon that dies is replaced, and the session is told how it died", {
-  local_pool(2, heal = TRUE)
+  local_pool(2)
   first <- daemon_pids()
   expect_warning({
     expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
@@ -123,9 +123,123 @@ test_that("replacements end with the pool", {
   expect_false(any(vapply(pids, alive, NA)))
 })
 
-test_that("it is for daemons of this machine, with dispatcher", {
+# An R that connects as a daemon of another machine would.
+elsewhere <- remote_config("sh", c("-c", "."), rscript = file.path(R.home("bin"), "Rscript"), quote = TRUE)
+
+test_that("with \"all\" those that leave are replaced as tasks wait, and not before", {
+  local_pool(2, heal = "all", maxtasks = 1)
+  expect_identical(mirai_map(1:9, identity)[.flat], 1:9)
+  expect_gte(info()[["cumulative"]], 9L)
+  daemons(1, heal = "all", maxtasks = 1)
+  for (round in 1:3) {
+    expect_identical(value(mirai(round, round = round)), round)
+    await(info()[["connections"]] == 0L)
+    expect_identical(info()[["cumulative"]], round)
+  }
+  expect_identical(nrow(status()$deaths), 0L)
+})
+
+test_that("without dispatcher it heals when asked, each with a random stream of its own", {
+  local_pool(2, dispatcher = FALSE, heal = TRUE)
+  streams <- everywhere(.Random.seed)[]
+  suppressWarnings({
+    for (pid in daemon_pids()) tools::pskill(pid, tools::SIGKILL)
+    await({info(); nrow(status()$deaths) == 2L && info()[["connections"]] == 2L})
+    streams <- c(streams, everywhere(.Random.seed)[])
+  })
+  expect_length(unique(streams), 4L)
+})
+
+test_that("a cluster whose node dies has another when asked", {
+  cl <- make_cluster(2, heal = TRUE)
+  defer(stop_cluster(cl))
+  pid <- parallel::clusterCall(cl, Sys.getpid)[[2L]]
+  suppressWarnings({
+    tools::pskill(pid, tools::SIGKILL)
+    await({status(cl); info(cl)[["connections"]] == 2L && nrow(status(cl)$deaths) == 1L})
+    expect_identical(parallel::clusterApply(cl, 1:4, identity), as.list(1:4))
+  })
+  expect_false(pid %in% unlist(parallel::clusterCall(cl, Sys.getpid)))
+})
+
+test_that("daemons that were launched elsewhere are launched again by the same way, whatever that asks anew", {
+  skip_unless_linux()
+  local_pool(2, url = local_url(tcp = TRUE), remote = elsewhere, heal = TRUE)
+  await(info()[["connections"]] == 2L)
+  suppressWarnings({
+    expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
+    await({info(); info()[["cumulative"]] == 3L && info()[["connections"]] == 2L})
+  })
+  expect_identical(value(mirai("fine")), "fine")
+})
+
+test_that("each launch asks the functions of a service anew, and what fails in them is no error of who comes by", {
+  asked <- 0L
+  local_pool(url = local_url(tcp = TRUE))
+  pool <- profiles[["default"]]
+  pool$key <- "1 default"
+  pool$remote <- http_config(url = function() {
+    asked <<- asked + 1L
+    if (asked > 1L) stop("the token is out of date")
+    "http://127.0.0.1:1"
+  }, headers = NULL, data = "%s")
+  suppressWarnings({
+    for (round in 1:2) relaunch("1 default", 1L)
+    info()
+  })
+  expect_identical(asked, 2L)
+  expect_match(status()$failed$reason, "refused", all = FALSE)
+  # The pool that it was for is gone.
+  relaunch("0 default", 1L)
+  expect_identical(asked, 2L)
+})
+
+test_that("daemons that cannot be launched at first are an error of daemons(), and not tried again", {
+  skip_unless_linux()
+  file <- tempfile()
+  broken <- remote_config("sh", c("-c", shQuote(sprintf("echo . >> %s; exit 3", file)), "."), quote = TRUE)
   local_pool(0)
-  expect_error(daemons(1, heal = NA), "`heal` must be `TRUE` or `FALSE`", fixed = TRUE)
-  expect_error(daemons(1, dispatcher = FALSE, heal = TRUE), "`heal` needs daemons of this machine", fixed = TRUE)
-  expect_error(daemons(url = local_url(), heal = TRUE), "`heal` needs daemons of this machine", fixed = TRUE)
+  expect_error(daemons(1, url = local_url(tcp = TRUE), remote = broken, heal = TRUE), "daemons could not be started")
+  expect_length(readLines(file), 1L)
+})
+
+test_that("where daemons may cost something a budget holds, and that is told", {
+  skip_unless_linux()
+  before <- options(mirai.heal_budget = 1)
+  defer(options(before))
+  local_pool(1, url = local_url(tcp = TRUE), remote = elsewhere, heal = TRUE)
+  await(info()[["connections"]] == 1L)
+  warnings <- character()
+  withCallingHandlers({
+    value(mirai(kill_self(), kill_self = kill_self))
+    await({info(); info()[["cumulative"]] == 2L && info()[["connections"]] == 1L})
+    value(mirai("it works"))
+    value(mirai(kill_self(), kill_self = kill_self))
+    await({info(); any(grepl("heal_budget", warnings))})
+  }, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  expect_length(grep("heal_budget", warnings), 1L)
+  expect_identical(info()[["connections"]], 0L)
+})
+
+test_that("of several machines those are asked again that have lost a daemon, else one after the other", {
+  local_pool(0)
+  daemons(url = local_url())
+  pool <- profiles[["default"]]
+  sets <- list(c("-h", "alpha", "."), c("-h", "beta", "."), c("-h", "gamma", "."))
+  expect_identical(machines_of_the_dead(pool, sets, 4), c(1L, 2L, 3L, 1L))
+  expect_identical(machines_of_the_dead(pool, sets, 1), 2L)
+})
+
+test_that("it needs something to launch by", {
+  local_pool(0)
+  expect_error(daemons(1, heal = NA), '`heal` must be `TRUE`, `FALSE` or "all", not `NA`', fixed = TRUE)
+  expect_error(daemons(1, heal = "none"), '`heal` must be', fixed = TRUE)
+  for (remote in list(NULL, remote_config()))
+    expect_error(daemons(1, url = local_url(), remote = remote, heal = TRUE), "`heal` needs something to launch", fixed = TRUE)
+  before <- options(mirai.heal_budget = "two")
+  defer(options(before))
+  expect_error(daemons(1, heal = TRUE), "heal_budget = )` must be a number", fixed = TRUE)
 })

@@ -12,7 +12,7 @@ killing_up_to <- function(last, file) {
 attempts_in <- function(file) as.integer(readLines(file))
 
 test_that("a task is tried again on another daemon, and knows at which attempt it is", {
-  local_pool(3)
+  local_pool(3, heal = FALSE)
   file <- tempfile()
   expect_identical(task_attempt(), 1L)
   expr <- killing_up_to(2L)
@@ -23,7 +23,7 @@ test_that("a task is tried again on another daemon, and knows at which attempt i
 })
 
 test_that("after its last attempt it is lost, and the daemons that are left go on", {
-  local_pool(3)
+  local_pool(3, heal = FALSE)
   file <- tempfile()
   expr <- killing_up_to(9L)
   m <- mirai(expr, last = 9L, file = file, task_attempt = task_attempt, .retries = 1L)
@@ -33,13 +33,13 @@ test_that("after its last attempt it is lost, and the daemons that are left go o
 })
 
 test_that("without a number of retries it is lost at once; the pool may have one, and a call its own", {
-  local_pool(3)
+  local_pool(3, heal = FALSE)
   file <- tempfile()
   expr <- killing_up_to(9L)
   expect_code(value(mirai(expr, last = 9L, file = file, task_attempt = task_attempt)), 19L)
   expect_identical(attempts_in(file), 1L)
 
-  local_pool(4, retries = 2)
+  local_pool(4, retries = 2, heal = FALSE)
   unlink(file)
   expect_identical(value(mirai(expr, last = 2L, file = file, task_attempt = task_attempt)), 3L)
   unlink(file)
@@ -48,7 +48,7 @@ test_that("without a number of retries it is lost at once; the pool may have one
 })
 
 test_that("elements of a map are tried again, and the others are evaluated once", {
-  local_pool(4)
+  local_pool(4, heal = FALSE)
   file <- tempfile()
   f <- function(i, file) {
     cat(paste0(i, "\n"), file = file, append = TRUE)
@@ -60,7 +60,7 @@ test_that("elements of a map are tried again, and the others are evaluated once"
 })
 
 test_that("a cancelled task, and one whose time is up, is not tried again", {
-  local_pool(2)
+  local_pool(2, heal = FALSE)
   held <- hold()
   held$started()
   expect_true(stop_mirai(held$m))
@@ -72,7 +72,7 @@ test_that("a cancelled task, and one whose time is up, is not tried again", {
 
 test_that("with a seed each attempt has the same random numbers", {
   draws <- function(deaths) {
-    local_pool(3, seed = 5)
+    local_pool(3, seed = 5, heal = FALSE)
     mirai_map(1:3, function(i, deaths) {
       drawn <- stats::runif(1)
       if (i == 2L && mirai::task_attempt() <= deaths) tools::pskill(Sys.getpid(), tools::SIGKILL)

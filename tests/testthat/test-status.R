@@ -24,7 +24,7 @@ test_that("status() is a list, and prints as a short table", {
 })
 
 test_that("the table says what needs attention", {
-  local_pool(1)
+  local_pool(1, heal = FALSE)
   tools::pskill(daemon_pids(), tools::SIGKILL)
   await(info()[["connections"]] == 0L)
   m <- mirai("late")

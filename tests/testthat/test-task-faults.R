@@ -5,7 +5,7 @@ skip_within_check()
 # ---- to their daemon
 
 test_that("quit() with any status is the end of the daemon: 19, and the others go on", {
-  local_pool(2)
+  local_pool(2, heal = FALSE)
   expect_code(value(mirai(q(status = 3))), 19L)
   expect_identical(value(mirai("by the other")), "by the other")
   await(info()[["connections"]] == 1L)
@@ -27,14 +27,14 @@ test_that("a daemon that quits while an error or an exit is handled: 19", {
     quote((function() {on.exit(quit("no")); 1})()),
     quote(withCallingHandlers(stop("x"), error = function(e) quit("no")))
   )) {
-    local_pool(1)
+    local_pool(1, heal = FALSE)
     expect_code(value(mirai(expr)), 19L)
   }
 })
 
 test_that("signals that end a process: 19, and the queue waits for the next daemon", {
   skip_on_os("windows")
-  local_pool(1)
+  local_pool(1, heal = FALSE)
   # SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL: what native code dies of.
   for (signal in c(11L, 7L, 6L, 8L, 4L)) {
     m <- mirai({
@@ -58,7 +58,7 @@ test_that("a bad pointer in native code: 19", {
   log <- suppressWarnings(system2(file.path(R.home("bin"), "R"),
     c("CMD", "SHLIB", "-o", shQuote(library_file), shQuote(file.path(folder, "wild.c"))), stdout = TRUE, stderr = TRUE))
   skip_if_not(file.exists(library_file), paste(c("a shared library cannot be built here:", log), collapse = "\n"))
-  local_pool(2)
+  local_pool(2, heal = FALSE)
   m <- mirai({
     dyn.load(library_file)
     .C("wild")

@@ -36,7 +36,7 @@ test_that("a wait for tasks that nobody will serve warns once, goes on, and ends
 })
 
 test_that("it says how many wait, and how the last daemon died; status() tells who is being started", {
-  local_pool(1)
+  local_pool(1, heal = FALSE)
   expect_identical(status()$starting, 0L)
   tools::pskill(daemon_pids(), tools::SIGKILL)
   await(info()[["connections"]] == 0L)
@@ -71,7 +71,7 @@ test_that("where warnings are errors, what is told of daemons is a message, and 
   expect_length(got$warnings, 0L)
   expect_match(got$messages, "^mirai: a task waits")
   # So it is with a death.
-  daemons(1, heal = TRUE)
+  daemons(1)
   dead <- mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))
   got <- noted({
     expect_code(value(dead), 19L)

@@ -90,6 +90,8 @@ struct State {
     /// Why no daemon will come any more.
     given_up: Option<String>,
     service: Service,
+    /// Whether the listener is to be told when tasks wait.
+    asks_for_waiting: bool,
     changes: u64,
     is_closed: bool,
     /// How long a daemon whose connection broke may stay away.
@@ -258,6 +260,7 @@ impl Core {
             reports: 0,
             given_up: None,
             service: Service::default(),
+            asks_for_waiting: false,
             changes: 0,
             is_closed: false,
             grace: times.grace,
@@ -298,6 +301,7 @@ impl Core {
         let (result, is_unserved) = {
             let mut state = self.state.lock();
             let result = change(&mut state, &self.timer, &mut work);
+            state.note_waiting(&mut work);
             (result, state.note_service())
         };
         if is_unserved {
@@ -328,6 +332,10 @@ impl Core {
 
     pub(crate) fn listen(&self, listener: PresenceListener) {
         *self.listener.lock() = Some(listener);
+    }
+
+    pub(crate) fn tell_when_waiting(&self) {
+        self.with_state(|state, _, _| state.asks_for_waiting = true);
     }
 
     /// No daemon will come any more, for this reason: what waits is lost while there is none.
@@ -875,6 +883,18 @@ impl State {
     fn note_service(&mut self) -> bool {
         let waiting = self.scheduler.counts().awaiting;
         !self.is_closed && self.service.note(self.scheduler.members(), waiting)
+    }
+
+    fn note_waiting(&mut self, work: &mut Work) {
+        if !self.asks_for_waiting {
+            return;
+        }
+        let tasks = self.scheduler.counts().awaiting;
+        if tasks > 0 {
+            self.asks_for_waiting = false;
+            let reports = self.reports;
+            work.presence.push(Presence::Waiting { tasks, reports });
+        }
     }
 
     /// The daemon, if this is the connection that it has now.

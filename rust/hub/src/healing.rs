@@ -1,5 +1,6 @@
 //! When a pool that heals starts daemons, and when it gives up.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use mirai_scheduler::Counts;
@@ -15,6 +16,20 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// Pause before the third daemon in a row; each further one waits twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The time that a budget of launches is for.
+const BUDGET_TIME: Duration = Duration::from_secs(3600);
+
+/// Which daemons are replaced, and how many.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HealingOptions {
+    /// Those that have left as was to be expected, too, when tasks wait.
+    pub leavers: bool,
+    /// How many may be launched within an hour; `None` for no limit.
+    pub budget: Option<u64>,
+    /// The daemons that are launched cannot be told from others that join.
+    pub is_blind: bool,
+}
+
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HealingStep {
@@ -22,6 +37,11 @@ pub enum HealingStep {
     Rest,
     /// Launch what [is missing](HealingPolicy::take_missing), after a pause.
     Launch {
+        /// Time to wait before.
+        pause: Duration,
+    },
+    /// Say that as many were launched as are allowed in an hour; the next may be in so long.
+    Spent {
         /// Time to wait before.
         pause: Duration,
     },
@@ -49,13 +69,21 @@ pub struct HealingPolicy {
     is_fresh: bool,
     /// Reports at the last death.
     reports: u64,
+    options: HealingOptions,
+    /// Those that have left, and that nobody has asked for since.
+    gone: u64,
+    /// Reports as tasks were last found waiting for these.
+    waited: Option<u64>,
+    /// When daemons were launched, as far as the budget wants to know.
+    launches: VecDeque<Duration>,
+    is_spent: bool,
     is_over: bool,
     is_told: bool,
 }
 
 impl HealingPolicy {
     /// For a pool of so many daemons, as it is now.
-    pub fn new(target: u64, counts: &Counts) -> HealingPolicy {
+    pub fn new(target: u64, counts: &Counts, options: HealingOptions) -> HealingPolicy {
         HealingPolicy {
             most: target,
             target,
@@ -66,6 +94,11 @@ impl HealingPolicy {
             judged: 0,
             is_fresh: true,
             reports: 0,
+            options,
+            gone: 0,
+            waited: None,
+            launches: VecDeque::new(),
+            is_spent: false,
             is_over: false,
             is_told: false,
         }
@@ -75,17 +108,38 @@ impl HealingPolicy {
     pub fn joined(&mut self, launched: bool) {
         self.present += 1;
         self.joined += 1;
-        if launched {
+        if launched || self.options.is_blind {
             self.pending = self.pending.saturating_sub(1);
         }
     }
 
-    /// One has left as was to be expected, and is not missed.
+    /// One has left as was to be expected, and is not missed before tasks wait.
     pub fn left(&mut self) {
         self.present = self.present.saturating_sub(1);
         if self.missing() > 0 {
             self.target -= 1;
+            self.gone += u64::from(self.options.leavers);
         }
+    }
+
+    /// Whether it is to be told when tasks wait.
+    pub fn asks_for_waiting(&self) -> bool {
+        self.gone > 0 && self.pending == 0 && !self.is_over
+    }
+
+    /// So many tasks wait for a daemon; `reports` as for [`died`](HealingPolicy::died). If those launched the last time have left
+    /// without a report, that was a failure.
+    pub fn waiting(&mut self, tasks: u64, reports: u64) {
+        let back = self.gone.min(tasks);
+        if back == 0 {
+            return;
+        }
+        match self.waited.replace(reports) {
+            Some(before) if before == reports => self.fail(),
+            _ => self.in_a_row = 0,
+        }
+        self.gone -= back;
+        self.target += back;
     }
 
     /// `reports`: how many there were from all daemons so far.
@@ -118,7 +172,9 @@ impl HealingPolicy {
     /// Somebody else launches daemons.
     pub fn launching(&mut self, count: u64) {
         self.pending += count;
-        self.target = self.most.min(self.target + count);
+        let target = self.most.min(self.target + count);
+        self.gone = self.gone.saturating_sub(target - self.target);
+        self.target = target;
         self.is_fresh = true;
         self.in_a_row = 0;
         self.is_over = false;
@@ -134,8 +190,24 @@ impl HealingPolicy {
         self.target.saturating_sub(self.present + self.pending)
     }
 
-    /// What is to be done now.
-    pub fn step(&mut self) -> HealingStep {
+    /// How long until the budget allows a launch, if it doesn't now.
+    fn spent_for(&mut self, now: Duration) -> Option<Duration> {
+        let budget = self.options.budget?;
+        while let Some(first) = self.launches.front()
+            && now.saturating_sub(*first) >= BUDGET_TIME
+        {
+            self.launches.pop_front();
+        }
+        if (self.launches.len() as u64) < budget {
+            self.is_spent = false;
+            return None;
+        }
+        let first = self.launches.front().copied().unwrap_or(now);
+        Some((first + BUDGET_TIME).saturating_sub(now))
+    }
+
+    /// What is to be done `now`, by a clock of the caller's.
+    pub fn step(&mut self, now: Duration) -> HealingStep {
         if self.is_over {
             let is_told = std::mem::replace(&mut self.is_told, true);
             return if is_told {
@@ -147,6 +219,12 @@ impl HealingPolicy {
         if self.missing() == 0 {
             return HealingStep::Rest;
         }
+        if let Some(pause) = self.spent_for(now) {
+            return match std::mem::replace(&mut self.is_spent, true) {
+                true => HealingStep::Launch { pause },
+                false => HealingStep::Spent { pause },
+            };
+        }
         let pause = match self.in_a_row {
             0 | 1 => Duration::ZERO,
             more => PAUSE * 2_u32.pow(more - 2),
@@ -154,9 +232,13 @@ impl HealingPolicy {
         HealingStep::Launch { pause }
     }
 
-    /// How many to launch; they are pending from here on.
-    pub fn take_missing(&mut self) -> u64 {
-        let missing = self.missing();
+    /// How many to launch `now`; they are pending from here on.
+    pub fn take_missing(&mut self, now: Duration) -> u64 {
+        let mut missing = self.missing();
+        if let Some(budget) = self.options.budget {
+            missing = missing.min(budget.saturating_sub(self.launches.len() as u64));
+            self.launches.extend((0..missing).map(|_| now));
+        }
         self.is_fresh = true;
         self.pending += missing;
         missing
@@ -168,13 +250,19 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
+    const NOW: Duration = Duration::ZERO;
+
     fn pool(n: u64) -> HealingPolicy {
+        pool_with(n, HealingOptions::default())
+    }
+
+    fn pool_with(n: u64, options: HealingOptions) -> HealingPolicy {
         let counts = Counts {
             connections: n,
             cumulative: n,
             ..Counts::default()
         };
-        HealingPolicy::new(n, &counts)
+        HealingPolicy::new(n, &counts, options)
     }
 
     fn death(id: u32, task: Option<u64>, age: Duration) -> Death {
@@ -197,9 +285,9 @@ mod tests {
     }
 
     fn launches(policy: &mut HealingPolicy) -> u64 {
-        match policy.step() {
-            HealingStep::Launch { .. } => policy.take_missing(),
-            HealingStep::Rest | HealingStep::GiveUp => 0,
+        match policy.step(NOW) {
+            HealingStep::Launch { .. } => policy.take_missing(NOW),
+            HealingStep::Rest | HealingStep::Spent { .. } | HealingStep::GiveUp => 0,
         }
     }
 
@@ -208,10 +296,10 @@ mod tests {
         let mut policy = pool(3);
         policy.died(&at_work(1), 5);
         assert_eq!(launches(&mut policy), 1);
-        assert_eq!(policy.step(), HealingStep::Rest, "it is on its way");
+        assert_eq!(policy.step(NOW), HealingStep::Rest, "it is on its way");
         policy.joined(true);
         policy.left();
-        assert_eq!(policy.step(), HealingStep::Rest);
+        assert_eq!(policy.step(NOW), HealingStep::Rest);
         policy.died(&at_work(2), 9);
         policy.left();
         assert_eq!(launches(&mut policy), 1, "one of the two has left");
@@ -223,7 +311,7 @@ mod tests {
         policy.launching(1);
         policy.joined(true);
         policy.died(&at_work(1), 1);
-        assert_eq!(policy.step(), HealingStep::Rest, "there are two");
+        assert_eq!(policy.step(NOW), HealingStep::Rest, "there are two");
         policy.died(&at_work(2), 2);
         policy.launching(1);
         policy.not_launched(1);
@@ -240,17 +328,17 @@ mod tests {
         let mut pauses = Vec::new();
         for id in 1..MOST_IN_A_ROW {
             policy.died(&at_work(id), 0);
-            let HealingStep::Launch { pause } = policy.step() else {
+            let HealingStep::Launch { pause } = policy.step(NOW) else {
                 panic!("it is replaced")
             };
             pauses.push(pause.as_millis());
-            assert_eq!(policy.take_missing(), 1);
+            assert_eq!(policy.take_missing(NOW), 1);
             policy.joined(true);
         }
         assert_eq!(pauses, [0, 100, 200, 400]);
         policy.died(&at_work(MOST_IN_A_ROW), 0);
-        assert_eq!(policy.step(), HealingStep::GiveUp);
-        assert_eq!(policy.step(), HealingStep::Rest);
+        assert_eq!(policy.step(NOW), HealingStep::GiveUp);
+        assert_eq!(policy.step(NOW), HealingStep::Rest);
         policy.launching(1);
         policy.joined(true);
         policy.died(&at_work(MOST_IN_A_ROW + 1), 0);
@@ -291,10 +379,10 @@ mod tests {
             let mut death = death(id, None, 9 * YOUNG);
             death.in_set_up = true;
             policy.died(&death, 0);
-            policy.take_missing();
+            policy.take_missing(NOW);
             policy.joined(true);
         }
-        assert_eq!(policy.step(), HealingStep::GiveUp);
+        assert_eq!(policy.step(NOW), HealingStep::GiveUp);
     }
 
     #[test]
@@ -305,6 +393,83 @@ mod tests {
             assert_eq!(launches(&mut policy), 8);
             (0..8).for_each(|_| policy.missed());
         }
-        assert_eq!(policy.step(), HealingStep::GiveUp);
+        assert_eq!(policy.step(NOW), HealingStep::GiveUp);
+    }
+
+    fn leavers() -> HealingOptions {
+        HealingOptions {
+            leavers: true,
+            ..HealingOptions::default()
+        }
+    }
+
+    #[test]
+    fn those_that_leave_are_replaced_as_tasks_wait_and_not_more_of_them() {
+        let mut policy = pool_with(3, leavers());
+        (0..3).for_each(|_| policy.left());
+        assert_eq!(policy.step(NOW), HealingStep::Rest);
+        assert!(policy.asks_for_waiting());
+        policy.waiting(2, 3);
+        assert_eq!(launches(&mut policy), 2);
+        assert!(!policy.asks_for_waiting(), "some are on their way");
+        policy.joined(true);
+        policy.joined(true);
+        policy.waiting(7, 4);
+        assert_eq!(launches(&mut policy), 1);
+        policy.joined(true);
+        assert!(!policy.asks_for_waiting(), "the pool is whole");
+    }
+
+    #[test]
+    fn those_that_leave_at_once_while_tasks_wait_are_not_replaced_for_ever() {
+        let mut policy = pool_with(1, leavers());
+        for round in 0..=MOST_IN_A_ROW {
+            assert_eq!(policy.step(NOW), HealingStep::Rest, "round {round}");
+            policy.left();
+            policy.waiting(1, 0);
+            if round < MOST_IN_A_ROW {
+                assert_eq!(launches(&mut policy), 1);
+                policy.joined(true);
+            }
+        }
+        assert_eq!(policy.step(NOW), HealingStep::GiveUp);
+    }
+
+    #[test]
+    fn a_launch_of_others_takes_the_place_of_one_that_has_left() {
+        let mut policy = pool_with(1, leavers());
+        policy.left();
+        policy.launching(1);
+        policy.joined(true);
+        policy.waiting(5, 1);
+        assert_eq!(policy.step(NOW), HealingStep::Rest);
+    }
+
+    #[test]
+    fn a_budget_is_for_an_hour_and_its_end_is_told_once() {
+        let options = HealingOptions {
+            budget: Some(2),
+            is_blind: true,
+            ..HealingOptions::default()
+        };
+        let mut policy = pool_with(2, options);
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        for id in 1..=2 {
+            policy.died(&at_work(id), id.into());
+            policy.step(minutes(id.into()));
+            assert_eq!(policy.take_missing(minutes(id.into())), 1);
+            policy.joined(false);
+        }
+        policy.died(&at_work(3), 3);
+        let pause = minutes(51);
+        assert_eq!(policy.step(minutes(10)), HealingStep::Spent { pause });
+        assert_eq!(policy.step(minutes(10)), HealingStep::Launch { pause });
+        assert_eq!(
+            policy.step(minutes(61)),
+            HealingStep::Launch {
+                pause: Duration::ZERO
+            }
+        );
+        assert_eq!(policy.take_missing(minutes(61)), 1);
     }
 }

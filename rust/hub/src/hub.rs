@@ -107,6 +107,11 @@ impl HubHandle {
         self.0.expect_daemons();
     }
 
+    /// Has the [listener](Hub::listen) told once when tasks wait, at once if they do.
+    pub fn tell_when_waiting(&self) {
+        self.0.tell_when_waiting();
+    }
+
     /// As [`Hub::counts`].
     pub fn counts(&self) -> Counts {
         self.0.counts()

@@ -54,7 +54,7 @@ pub use cell::take_task_number;
 pub use deaths::Death;
 pub use error::{HubError, SubmitError};
 pub use handle::TaskHandle;
-pub use healing::{HealingPolicy, HealingStep, MOST_IN_A_ROW};
+pub use healing::{HealingOptions, HealingPolicy, HealingStep, MOST_IN_A_ROW};
 pub use hub::{Hub, HubHandle};
 pub use memory_return::{MemoryReturn, StartThread};
 pub use mirai_lanes::{

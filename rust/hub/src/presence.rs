@@ -21,6 +21,13 @@ pub enum Presence {
         /// Number of reports that the hub has received so far, from all daemons.
         reports: u64,
     },
+    /// So many tasks wait, as [was asked](crate::HubHandle::tell_when_waiting).
+    Waiting {
+        /// Tasks that wait for a daemon.
+        tasks: u64,
+        /// As above.
+        reports: u64,
+    },
 }
 
 /// Is told of daemons, on the thread that notices and without any lock. It must return quickly.

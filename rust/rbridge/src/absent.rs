@@ -118,10 +118,12 @@ pub(crate) enum For {
     Unserved,
     /// Nobody: `everywhere()` has failed. R knows what.
     Everywhere,
+    /// A pool that heals by R code, which is to launch so many; the text is its key.
+    Relaunch,
 }
 
 /// Number of these.
-const FORS: usize = 9;
+const FORS: usize = 10;
 
 impl For {
     const ALL: [(For, &str); FORS] = [
@@ -134,6 +136,7 @@ impl For {
         (For::Elsewhere, "elsewhere"),
         (For::Unserved, "unserved"),
         (For::Everywhere, "everywhere"),
+        (For::Relaunch, "relaunch"),
     ];
 }
 

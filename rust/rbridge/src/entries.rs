@@ -58,7 +58,10 @@ rapi::entries! {
     shadows::shadows_expect => shadows_expect(shadows, task);
 
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
-    healing::hub_heal => hub_heal(hub, n, call, libpaths, package_path);
+    healing::hub_heal => hub_heal(hub, n, call, libpaths, package_path, key, leavers, budget);
+    healing::hub_heal_begin => hub_heal_begin(hub);
+    healing::hub_relaunching => hub_relaunching(hub, is_relaunching);
+    healing::hub_not_relaunched => hub_not_relaunched(hub, n, reason);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
     errands::run_errands => run_errands(hub, lines, counts, is_session, forwards, is_awaited);
     errands::follow_requests => follow_requests(hub, n, said, failed, command);

@@ -43,12 +43,8 @@ pub(crate) fn run_errands<'r>(
         ))
     })?;
     let total = counts.iter().map(|count| *count as u64).sum();
-    let launch = Arc::new(Launch::new(
-        hub.handle(),
-        Arc::clone(&session_hub.absent),
-        total,
-        is_awaited,
-    ));
+    let launch = Arc::new(Launch::new(hub.handle(), session_hub, total, is_awaited));
+    session_hub.note_launching(&hub, total);
     let mut follower = Follower::new(Arc::clone(&launch), context.clone(), is_session);
     for (line, count) in lines.into_iter().zip(counts) {
         let errand = Errand {
@@ -78,9 +74,9 @@ pub(crate) fn follow_requests<'r>(
     let command = command.string(scope, "command")?;
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
-    let absent = Arc::clone(&session_hub.absent);
     let total = n + failed.len() as u64;
-    let launch = Arc::new(Launch::new(hub.handle(), absent, total, true));
+    session_hub.note_launching(&hub, total);
+    let launch = Arc::new(Launch::new(hub.handle(), session_hub, total, true));
     for reason in &failed {
         launch.note_absent(1, reason, &command);
     }

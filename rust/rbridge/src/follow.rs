@@ -17,6 +17,8 @@ use mirai_launcher::{
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold, with_output};
+use crate::healing::{self, Healer};
+use crate::hub::SessionHub;
 use crate::sys::start_thread;
 
 /// After how long it is told that daemons have not come, so that nobody waits in silence.
@@ -41,6 +43,7 @@ pub(crate) struct Launch {
     total: u64,
     /// Those that will not come, of this launch and of the hub.
     absent: [Arc<Mutex<Absent>>; 2],
+    healer: Option<Healer>,
     /// Number of daemons that others are to start: a scheduler, or a program in the background.
     handed: AtomicU64,
     /// The caller waits, and says what has become of them.
@@ -50,7 +53,7 @@ pub(crate) struct Launch {
 impl Launch {
     pub(crate) fn new(
         hub: HubHandle,
-        absent_of_hub: Arc<Mutex<Absent>>,
+        session_hub: &SessionHub,
         total: u64,
         is_awaited: bool,
     ) -> Launch {
@@ -59,7 +62,8 @@ impl Launch {
             before: hub.counts().cumulative,
             hub,
             total,
-            absent: [Arc::default(), absent_of_hub],
+            absent: [Arc::default(), Arc::clone(&session_hub.absent)],
+            healer: session_hub.healer.borrow().clone(),
             handed: AtomicU64::new(0),
             is_awaited: AtomicBool::new(is_awaited),
         }
@@ -96,6 +100,9 @@ impl Launch {
         for _ in 0..count {
             for absent in &self.absent {
                 absent.lock().note(reason, command);
+            }
+            if let Some(healer) = &self.healer {
+                healer.tell(healing::News::Missed(reason.to_owned()));
             }
             if !self.is_awaited.load(Ordering::Relaxed) && !self.hub.is_closed() {
                 note_untold(For::Pool, reason, command);

@@ -4,10 +4,12 @@
 //! [policy](HealingPolicy), and launches. It sleeps while nothing happens, and ends with the hub.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use mirai_hub::{HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence};
+use mirai_hub::{
+    HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
+};
 use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;
 
@@ -28,6 +30,8 @@ pub(crate) enum News {
     NotLaunched(u64),
     /// A launched daemon will not come, for this reason.
     Missed(String),
+    /// What was launched at first is there, or its caller knows: from here on what is missing is launched.
+    Begin,
     /// The hub is closed.
     Closed,
 }
@@ -43,8 +47,10 @@ impl Healer {
     }
 }
 
-/// Entry: from now on a daemon of this hub that dies is replaced, by `call` from the state that the session has now, so that
-/// there are `n` again.
+/// Entry: from `hub_heal_begin` on a daemon of this hub that dies is replaced, so that there are `n` again: by `call` from the state that the
+/// session has now, or where that is `NULL` by R code, which is called with `key`. `leavers`: those that leave are replaced, too,
+/// when tasks wait; `budget` the number of launches within an hour (`NULL` for no limit).
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_heal<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
@@ -52,29 +58,83 @@ pub(crate) fn hub_heal<'r>(
     call: Sexp<'r>,
     libpaths: Sexp<'r>,
     package_path: Sexp<'r>,
+    key: Sexp<'r>,
+    leavers: Sexp<'r>,
+    budget: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let target = n.count(scope, "n")?;
-    let call = call.string(scope, "call")?;
-    let (context, package) = captured(scope, libpaths, package_path)?;
+    let leavers = leavers.flag(scope, "leavers")?;
+    let budget = budget.optional_number(scope, "budget")?;
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
-    let launcher = with_launcher(&package, Arc::clone)?;
+    let starter = if call.is_null() {
+        Starter::Session(key.string(scope, "key")?)
+    } else {
+        let call = call.string(scope, "call")?;
+        let (context, package) = captured(scope, libpaths, package_path)?;
+        Starter::Thread {
+            launcher: with_launcher(&package, Arc::clone)?,
+            context: Box::new(context),
+            call,
+            absent: Arc::clone(&session_hub.absent),
+        }
+    };
+    let options = HealingOptions {
+        leavers,
+        budget: budget.map(|budget| budget as u64),
+        is_blind: matches!(starter, Starter::Session(_)),
+    };
     let (tell, news) = unbounded();
     let healer = Healer(tell);
     let ward = Ward {
         hub: hub.handle(),
-        launcher,
-        context,
-        call,
-        absent: Arc::clone(&session_hub.absent),
+        starter,
         healer: healer.clone(),
+        begun: Instant::now(),
         last: Mutex::default(),
     };
     listen(&hub, &healer);
-    let policy = HealingPolicy::new(target, &hub.counts());
+    let policy = HealingPolicy::new(target, &hub.counts(), options);
     start_thread("mirai-heal", move || ward.attend(policy, &news))
         .map_err(|error| Failure::error(format!("the pool cannot heal: {error}")))?;
     session_hub.healer.replace(Some(healer));
+    Ok(scope.null())
+}
+
+/// Entry: what is missing now is launched.
+pub(crate) fn hub_heal_begin<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    if let Some(healer) = &*session_hub.healer.borrow() {
+        healer.tell(News::Begin);
+    }
+    Ok(scope.null())
+}
+
+/// Entry: what R launches from here on, until it says otherwise, is what the pool was missing.
+pub(crate) fn hub_relaunching<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    is_relaunching: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    let is_relaunching = is_relaunching.flag(scope, "is_relaunching")?;
+    session_hub.is_relaunching.set(is_relaunching);
+    Ok(scope.null())
+}
+
+/// Entry: R could not launch so many that the pool was missing, for this reason.
+pub(crate) fn hub_not_relaunched<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    n: Sexp<'r>,
+    reason: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let n = n.count(scope, "n")?;
+    let reason = reason.string(scope, "reason")?;
+    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
+    if let Some(healer) = &*session_hub.healer.borrow() {
+        (0..n).for_each(|_| healer.tell(News::Missed(reason.clone())));
+    }
     Ok(scope.null())
 }
 
@@ -85,14 +145,25 @@ fn listen(hub: &Hub, healer: &Healer) {
     }));
 }
 
+/// Who launches.
+enum Starter {
+    /// The thread itself, on this machine.
+    Thread {
+        launcher: Arc<Launcher>,
+        context: Box<Context>,
+        call: String,
+        absent: Arc<Mutex<Absent>>,
+    },
+    /// R code, as its thread comes by: it takes functions of the user's, or random streams. It knows the pool by this key.
+    Session(String),
+}
+
 /// A pool in the care of its thread.
 struct Ward {
     hub: HubHandle,
-    launcher: Arc<Launcher>,
-    context: Context,
-    call: String,
-    absent: Arc<Mutex<Absent>>,
+    starter: Starter,
     healer: Healer,
+    begun: Instant,
     /// The last reason why a daemon is missing.
     last: Mutex<String>,
 }
@@ -101,32 +172,43 @@ impl Ward {
     fn attend(self, mut policy: HealingPolicy, news: &Receiver<News>) {
         // When what is missing is launched.
         let mut due: Option<Instant> = None;
+        let mut has_begun = false;
         loop {
             let told = match due {
                 Some(at) => news.recv_deadline(at),
                 None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match told {
+                Ok(News::Begin) => has_begun = true,
                 Ok(News::Closed) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(news) => self.take(&mut policy, news),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            due = self.act(&mut policy, due);
+            if has_begun {
+                due = self.act(&mut policy, due);
+            }
         }
     }
 
     /// Does what the policy asks for. Returns when to ask again, if by then nothing has happened.
     fn act(&self, policy: &mut HealingPolicy, due: Option<Instant>) -> Option<Instant> {
-        match policy.step() {
+        if policy.asks_for_waiting() {
+            self.hub.tell_when_waiting();
+        }
+        let now = Instant::now();
+        match policy.step(now - self.begun) {
             HealingStep::Rest => {}
             HealingStep::GiveUp => self.give_up(),
+            HealingStep::Spent { pause } => {
+                self.tell_of_budget(pause);
+                return Some(now + pause);
+            }
             HealingStep::Launch { pause } => {
-                let now = Instant::now();
                 let due = due.unwrap_or(now + pause);
                 if due > now {
                     return Some(due);
                 }
-                self.launch(policy.take_missing());
+                self.launch(policy.take_missing(now - self.begun));
             }
         }
         None
@@ -136,6 +218,7 @@ impl Ward {
         match news {
             News::Presence(Presence::Joined { launched }) => policy.joined(launched),
             News::Presence(Presence::Left) => policy.left(),
+            News::Presence(Presence::Waiting { tasks, reports }) => policy.waiting(tasks, reports),
             News::Presence(Presence::Died { death, reports }) => {
                 policy.died(&death, reports);
                 let incident = incident(&death);
@@ -152,26 +235,38 @@ impl Ward {
                 log::debug!("a replacement does not come: {reason}");
                 *self.last.lock() = reason;
             }
-            News::Closed => {}
+            News::Begin | News::Closed => {}
         }
     }
 
     fn launch(&self, count: u64) {
+        let (launcher, context, call, absent) = match &self.starter {
+            Starter::Session(key) => {
+                (0..count).for_each(|_| note_untold(For::Relaunch, key, ""));
+                return self.hub.note_change();
+            }
+            Starter::Thread {
+                launcher,
+                context,
+                call,
+                absent,
+            } => (launcher, context, call, absent),
+        };
         let watcher = Watcher {
             hub: self.hub.clone(),
-            absent: vec![Arc::clone(&self.absent)],
+            absent: vec![Arc::clone(absent)],
             // By the policy, which has the user told in its own words.
             is_awaited: true,
             is_single: false,
             healer: Some(self.healer.clone()),
         };
         let request = LaunchRequest {
-            context: self.context.clone(),
-            daemons: vec![self.call.clone(); usize::try_from(count).unwrap_or(0)],
+            context: (**context).clone(),
+            daemons: vec![call.clone(); usize::try_from(count).unwrap_or(0)],
         };
         let handler = Arc::new(move |event| watcher.take(event));
         self.hub.starting(count);
-        if let Err(error) = self.launcher.launch(request, handler) {
+        if let Err(error) = launcher.launch(request, handler) {
             self.hub.not_starting(count);
             for _ in 0..count {
                 self.healer.tell(News::Missed(error.to_string()));
@@ -179,10 +274,20 @@ impl Ward {
         }
     }
 
+    fn tell_of_budget(&self, pause: Duration) {
+        let reason = format!(
+            "as many daemons were launched as `options(mirai.heal_budget = )` allows within an hour, so a daemon that is missing is \
+             launched in {} minutes. The last: {}",
+            pause.as_secs().div_ceil(60),
+            self.last.lock()
+        );
+        note_untold(For::Unserved, &reason, "");
+    }
+
     fn give_up(&self) {
         let reason = format!(
             "{} daemons in a row have died or not come before they had done a task, so none is started any more; \
-             launch_local() or daemons() starts others. The last: {}",
+             launch_local(), launch_remote() or daemons() starts others. The last: {}",
             MOST_IN_A_ROW,
             self.last.lock()
         );

@@ -1,6 +1,6 @@
 //! The session's hubs: opening, submitting, asking, closing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub(crate) struct SessionHub {
     pub absent: Arc<Mutex<Absent>>,
     /// Where the pool heals.
     pub healer: RefCell<Option<Healer>>,
+    /// What is launched now is what the pool was missing.
+    pub is_relaunching: Cell<bool>,
     /// The credentials that daemons have to show, as text; empty for none.
     credentials: String,
 }
@@ -69,6 +71,17 @@ impl SessionHub {
     fn end_healing(&self) {
         if let Some(healer) = self.healer.take() {
             healer.tell(News::Closed);
+        }
+    }
+
+    /// Tells the thread by which the pool heals that others launch so many daemons, from elsewhere than its own.
+    pub(crate) fn note_launching(&self, hub: &Hub, count: u64) {
+        if let Some(healer) = &*self.healer.borrow()
+            && !self.is_relaunching.get()
+        {
+            // Here as well as in its thread: a task that is submitted next is to wait for them.
+            hub.handle().expect_daemons();
+            healer.tell(News::Launching(count));
         }
     }
 
@@ -174,6 +187,7 @@ pub(crate) fn hub_open<'r>(
         is_single: mode == Mode::Single,
         absent: Arc::default(),
         healer: RefCell::default(),
+        is_relaunching: Cell::default(),
         credentials,
     };
     Ok(scope.pointer(session_hub, None)?)

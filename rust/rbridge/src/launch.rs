@@ -50,11 +50,7 @@ pub(crate) fn launch<'r>(
     check_room_for(daemons.len() as u64).map_err(out_of_files)?;
     let (context, package) = captured(scope, libpaths, package_path)?;
     let healer = session_hub.healer.borrow().clone();
-    if let Some(healer) = &healer {
-        // Here as well as in its thread: a task that is submitted next is to wait for them.
-        hub.handle().expect_daemons();
-        healer.tell(News::Launching(daemons.len() as u64));
-    }
+    session_hub.note_launching(&hub, daemons.len() as u64);
     let ticket = Ticket {
         before: hub.counts().cumulative,
         absent: Arc::default(),
@@ -76,7 +72,9 @@ pub(crate) fn launch<'r>(
         Ok(Ok(launch)) => launch,
         failed => {
             hub.handle().not_starting(count);
-            if let Some(healer) = session_hub.healer.borrow().as_ref() {
+            if let Some(healer) = session_hub.healer.borrow().as_ref()
+                && !session_hub.is_relaunching.get()
+            {
                 healer.tell(News::NotLaunched(count));
             }
             return Err(failed?.map_or_else(Failure::from, |_| Failure::coded(ErrorCode::ABORTED)));
