@@ -166,11 +166,12 @@ stop_at_error <- function(mirai, i, show) {
   show$end()
   name <- name_at(mirai, i)
   parent <- as_condition(value)
+  reason <- if (!is_mirai_error(value)) parent$reason
   if (has_cli()) cli::cli_abort(
-    c(i = "In index: {i}.", i = if (!is.null(name)) "With name: {name}."),
+    c(i = "In index: {i}.", i = if (!is.null(name)) "With name: {name}.", i = if (!is.null(reason)) "{reason}"),
     location = i, name = name, parent = parent, call = quote(mirai_map())
   )
-  raise_located(sprintf("In index %d:\n%s", i, conditionMessage(parent)), i, name, parent)
+  raise_located(paste(c(sprintf("In index %d:", i), conditionMessage(parent), reason), collapse = "\n"), i, name, parent)
 }
 
 stop_flat <- function(mirai, i, type, found, show) {

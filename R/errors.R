@@ -84,10 +84,12 @@ original_condition <- function(x) {
             class = unique(c(fields$condition.class, "error", "condition")))
 }
 
-# Any error value as a condition.
+# Any error value as a condition; `reason` says why, where that is known.
 as_condition <- function(x) {
   if (is_mirai_error(x)) return(original_condition(x))
   message <- if (is_mirai_interrupt(x)) "Interrupted" else
     if (is.numeric(x) && length(x) == 1L) coded(as.integer(unclass(x))) else paste(format(unclass(x)), collapse = " ")
-  structure(list(message = message, call = NULL), class = c("error", "condition"))
+  fields <- list(message = message, call = NULL)
+  if (is_string(attr(x, "reason"))) fields$reason <- attr(x, "reason")
+  structure(fields, class = c("error", "condition"))
 }

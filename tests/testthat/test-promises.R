@@ -147,6 +147,13 @@ test_that("interrupts reject", {
   expect_identical(conditionMessage(e), "Interrupted")
 })
 
+test_that("the rejection of a lost task says why", {
+  local_pool(1)
+  e <- rejection_of(mirai(tools::pskill(Sys.getpid(), tools::SIGKILL)))
+  expect_identical(e$code, 19L)
+  expect_match(e$reason, "signal 9", fixed = TRUE)
+})
+
 expect_code_rejection <- function(p, code, message) {
   e <- rejection_of(p)
   expect_s3_class(e, c("miraiCodeError", "simpleError", "error", "condition"), exact = TRUE)
