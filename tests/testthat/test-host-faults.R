@@ -154,8 +154,29 @@ test_that("a payload that a daemon cannot read is an error of that task alone", 
   pid <- value(mirai(Sys.getpid()))
   deep <- NULL
   for (i in 1:10000) deep <- list(deep)
-  expect_s3_class(value(mirai(length(x), x = deep)), "miraiError")
+  e <- value(mirai(length(x), x = deep))
+  expect_s3_class(e, "miraiError")
+  expect_match(as.character(e), "C stack usage", fixed = TRUE)
   expect_identical(value(mirai(Sys.getpid())), pid)
+})
+
+test_that("a value nested more deeply than this session has stack for is an error here, not its end", {
+  skip_on_os("windows")
+  skip_unless_linux()
+  skip_if(is.na(Cstack_info()[["size"]]), "no limit of the stack here")
+  url <- local_url()
+  local_pool(url = url)
+  script <- sprintf("ulimit -s unlimited && exec '%s' -e 'mirai::daemon(\"%s\")'", rscript, url)
+  if (system2("sh", c("-c", shQuote("ulimit -s unlimited")), stderr = FALSE) != 0L) skip("the stack is limited here for good")
+  system2("sh", c("-c", shQuote(script)), wait = FALSE, env = child_env(), stdout = FALSE, stderr = FALSE)
+  m <- mirai({ deep <- NULL; for (i in 1:n) deep <- list(deep); deep }, n = Cstack_info()[["size"]] / 50)
+  await(!unresolved(m))
+  # Handlers of expect_error() would run with the little stack that is left.
+  for (read in list(quote(m[]), quote(m$data))) {
+    e <- tryCatch(eval(read), error = identity)
+    expect_match(conditionMessage(e), "C stack usage", fixed = TRUE)
+  }
+  expect_identical(value(mirai("fine")), "fine")
 })
 
 test_that("mirai in a forked child of the host says why it cannot work", {

@@ -110,6 +110,29 @@ test_that("a signal that ends a process ends a busy daemon, whose task is lost",
   }
 })
 
+test_that("R quits by a signal however its daemon's task allocates memory meanwhile, or takes no notice", {
+  allocating <- quote({
+    file.create(started)
+    x <- list()
+    repeat {
+      x <- c(x, lapply(1:100, function(i) paste("a", i, runif(1))))
+      if (length(x) > 5000L) x <- list()
+    }
+  })
+  deaf <- quote({ file.create(started); suspendInterrupts(repeat NULL) })
+  for (task in c(rep(list(allocating), 20L), deaf)) for (name in intersect(c("USR1", "USR2"), ending)) {
+    pool_apart()
+    pid <- daemon_pids()
+    started <- tempfile("started")
+    m <- mirai(task, .args = list(started = started))
+    await(file.exists(started))
+    send(pid, name)
+    expect_code(value(m), 19L)
+    await(!alive(pid))
+    daemons(0)
+  }
+})
+
 test_that("other signals leave an idle daemon and its next task alone", {
   pool_apart()
   pid <- daemon_pids()

@@ -326,14 +326,22 @@ impl Evaluator for REvaluator<'_> {
                 give_up("failed", jump.into());
             }
         }
-        let evaluation = self
-            .attempt(&scope, &task)
-            .or_else(|failure| self.failure(&scope, failure));
-        evaluation.unwrap_or_else(|failure| {
+        let evaluation = signals::in_task(|| {
+            self.attempt(&scope, &task)
+                .or_else(|failure| self.failure(&scope, failure))
+        });
+        let evaluation = evaluation.unwrap_or_else(|failure| {
             // Another jump on the way out of the first one.
             log::warn!("the end of a task could not be told: {failure:?}");
             interrupted()
-        })
+        });
+        if evaluation.end == RunEnd::Interrupted && signals::quits_now() {
+            // R quits here, unless something of the user's prevents it.
+            if let Err(jump) = scope.deliver_signals() {
+                jump.abandon();
+            }
+        }
+        evaluation
     }
 
     fn after(&mut self, flags: TaskFlags) {

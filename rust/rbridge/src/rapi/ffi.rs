@@ -169,6 +169,7 @@ unsafe extern "C-unwind" {
     pub fn R_BindingIsActive(name: SEXP, env: SEXP) -> c_int;
     pub fn Rf_installTrChar(name: SEXP) -> SEXP;
     pub fn R_gc();
+    pub fn R_CheckStack();
     pub fn R_Serialize(x: SEXP, stream: *mut OutStream);
     pub fn R_Unserialize(stream: *mut InStream) -> SEXP;
 

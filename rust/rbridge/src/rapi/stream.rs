@@ -13,6 +13,10 @@ use crate::failure::Failure;
 /// Serialization format: R has read and written it since 3.5.0.
 const VERSION: c_int = 3;
 
+/// Stack between a reader and what it calls from which on an object counts as deeply nested: R looks then whether there is
+/// more.
+const DEEP: usize = 64 * 1024;
+
 /// By how much the vector grows where it cannot double.
 const LAST_STEP: usize = 16 * 1024 * 1024;
 
@@ -197,9 +201,20 @@ unsafe extern "C-unwind" fn take_bytes(stream: *mut InStream, room: *mut c_void,
 
 /// Copies what there is. What is missing becomes zeros, which R takes for an item of no known type, so that it stops.
 ///
+/// R's reader calls itself for what is nested, and does not look whether there is stack for it. Without that look, R jumps out
+/// of the handler of a segmentation fault, in the midst of an allocation as like as not, whose lock nobody frees then.
+///
 /// # Safety
-/// As for the callbacks. Nothing in here panics.
+/// As for the callbacks. Nothing in here panics, and no frame from here to R's reader has anything to drop when R raises an
+/// error over it.
 unsafe fn take(stream: *mut InStream, room: *mut u8, length: usize) {
+    let here = 0_u8;
+    // SAFETY: the caller's promise. The source lies in the frame of `unpickle`.
+    unsafe {
+        if (&raw const here).addr().abs_diff((*stream).data.addr()) > DEEP {
+            ffi::R_CheckStack();
+        }
+    }
     // SAFETY: `data` is the source of `unpickle`; reading stays within its bytes, writing within the room.
     unsafe {
         let source = &mut *(*stream).data.cast::<Source>();

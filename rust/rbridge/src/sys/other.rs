@@ -94,6 +94,16 @@ pub(crate) mod signals {
         work()
     }
 
+    /// Runs `work`.
+    pub(crate) fn in_task<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
+    /// None waits.
+    pub(crate) fn quits_now() -> bool {
+        false
+    }
+
     /// None is.
     pub(crate) fn is_pending() -> bool {
         false

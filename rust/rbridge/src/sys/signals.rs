@@ -6,12 +6,17 @@
 //! signal, which is [delivered](deliver) where nothing stands in the way: between the slices of a wait, and as an entry
 //! returns to R. No system call is needed for that on the way in and out.
 //!
+//! A daemon at a [task](in_task) is spared R's quitting in the midst of whatever it does: R code that runs in a handler while
+//! memory is being allocated waits for a lock that its own thread holds. The task is interrupted, and R quits after it; one
+//! that takes no notice ends with its process.
+//!
 //! All this state belongs to R's thread; atomics are there because a handler interrupts it. SIGINT is not among the
 //! signals: R only takes note of it while native code runs. Others have no handler of R's.
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The signals that R handles by jumping or quitting.
 const DEFERRED: [libc::c_int; 3] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGPIPE];
@@ -23,11 +28,17 @@ const fn bit(signal: libc::c_int) -> u32 {
     1 << signal
 }
 
+/// Time for a task to notice that it was interrupted, as R is to quit.
+const QUITS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Whether native code runs on R's thread.
 static NATIVE: AtomicBool = AtomicBool::new(false);
 
 /// R code of the package's own runs that is not to be left in the middle, and which R may have told to ignore signals.
 static HELD: AtomicBool = AtomicBool::new(false);
+
+/// A daemon evaluates a task.
+static TASK: AtomicBool = AtomicBool::new(false);
 
 /// Signals that came meanwhile.
 static PENDING: AtomicU32 = AtomicU32::new(0);
@@ -112,6 +123,12 @@ extern "C" fn on_signal(
         _ if NATIVE.load(Ordering::Relaxed) || HELD.load(Ordering::Relaxed) => {
             PENDING.fetch_or(bit(signal), Ordering::SeqCst);
             tell();
+        }
+        _ if TASK.load(Ordering::Relaxed) && bit(signal) & QUITTING != 0 => {
+            PENDING.fetch_or(bit(signal), Ordering::SeqCst);
+            tell();
+            // SAFETY: no preconditions; R's handler for it only takes a note.
+            unsafe { libc::raise(libc::SIGINT) };
         }
         _ => hand_on(signal, info, context),
     }
@@ -199,6 +216,19 @@ pub(crate) fn held<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Runs `work`, a task of a daemon. A signal by which R quits interrupts it, for R to quit once it is [over](quits_now).
+pub(crate) fn in_task<T>(work: impl FnOnce() -> T) -> T {
+    TASK.store(true, Ordering::SeqCst);
+    let result = work();
+    TASK.store(false, Ordering::SeqCst);
+    result
+}
+
+/// Whether a signal by which R quits waits to be [delivered](deliver).
+pub(crate) fn quits_now() -> bool {
+    PENDING.load(Ordering::Relaxed) & QUITTING != 0
+}
+
 /// Whether a signal waits to be [delivered](deliver), and may be.
 pub(crate) fn is_pending() -> bool {
     PENDING.load(Ordering::Relaxed) != 0 && !HELD.load(Ordering::Relaxed)
@@ -255,7 +285,7 @@ extern "C" fn on_sigterm(_: libc::c_int) {
 }
 
 fn is_quitting() -> bool {
-    PENDING.load(Ordering::SeqCst) & QUITTING != 0 || TERMINATED.load(Ordering::SeqCst)
+    quits_now() || TERMINATED.load(Ordering::SeqCst)
 }
 
 /// Calls `note`, on a thread of its own, whenever a signal by which R quits, or SIGTERM, has been noted: for a native wait that
@@ -283,6 +313,25 @@ fn await_notes(mut read: std::io::PipeReader, note: impl Fn()) {
     while let Ok(1..) = read.read(&mut bytes) {
         if is_quitting() {
             note();
+        }
+        if quits_now() && TASK.load(Ordering::SeqCst) {
+            std::thread::sleep(QUITS_WITHIN);
+            end_in_task();
+        }
+    }
+}
+
+/// Ends the process by the signal that it has been sent if the task has not noticed.
+fn end_in_task() {
+    let pending = PENDING.load(Ordering::SeqCst);
+    let signal = DEFERRED
+        .into_iter()
+        .find(|signal| pending & QUITTING & bit(*signal) != 0);
+    if let (Some(signal), true) = (signal, TASK.load(Ordering::SeqCst)) {
+        // SAFETY: the default action, which ends the process.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::kill(libc::getpid(), signal);
         }
     }
 }
