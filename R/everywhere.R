@@ -1,6 +1,6 @@
 # An expression evaluated once on each daemon.
 
-everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .timeout = NULL, .replay = FALSE) {
+everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .timeout = NULL, .replay = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
   .args
   .min
@@ -12,12 +12,14 @@ everywhere <- function(.expr, ..., .args = list(), .min = 1L, .compute = NULL, .
   if (is.null(pool)) raise_no_daemons(.compute, environment())
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, sys.call())
-  .replay <- check_flag(.replay, ".replay", sys.call())
+  # On replacements in a pool that heals, on all that join, on none.
+  if (!is.null(.replay)) .replay <- check_flag(.replay, ".replay", sys.call())
+  is_kept <- is.null(.replay)
   # Without dispatcher, daemons that are on their way count.
-  min <- if (.replay) NULL else if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
+  min <- if (isTRUE(.replay)) NULL else if (pool$dispatcher) check_min(.min, sys.call()) else pool$n
   tasks <- if (pool$sync) list(submitter()(pool, object, NULL, .timeout, flag_everywhere, TRUE, sys.call(), NULL)) else
-    if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout) else
-      hub_everywhere_traced(pool, object, min, .timeout)
+    if (is.null(session$tracer)) hub_everywhere(pool, object, min, .timeout, is_kept) else
+      hub_everywhere_traced(pool, object, min, .timeout, is_kept)
   map <- structure(lapply(tasks, new_mirai), class = "mirai_map")
   if (interactive() && sys.nframe() == 1L) watch_set_up(map, tasks)
   invisible(map)
@@ -48,11 +50,11 @@ check_min <- function(min, call) {
   as.integer(min)
 }
 
-hub_everywhere <- function(pool, object, min, timeout) {
+hub_everywhere <- function(pool, object, min, timeout, is_kept) {
   serial <- pool$serial
   bridge <- pool$bridge
   if (!is.null(serial)) object <- pack(object, serial)
-  tasks <- checked(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout))
+  tasks <- checked(.Call(wrap__hub_everywhere, pool$hub, object, min, timeout, is_kept))
   if (!is.null(serial)) tasks <- lapply(tasks, `attr<-`, "serial", serial)
   if (!is.null(bridge)) tasks <- lapply(tasks, `attr<-`, "bridge", bridge)
   tasks

@@ -35,7 +35,15 @@ heal_pool <- function(pool, n, heal, remote, budget, call) {
   }
   command <- if (is_own) pool_call(pool, pool$arguments, is_local = TRUE)
   checked(.Call(wrap__hub_heal, pool$hub, n, command, .libPaths(), getNamespaceInfo(topenv(), "path"), pool$key,
-                identical(heal, "all"), if (!is_own && is.finite(budget)) budget), call)
+                identical(heal, "all"), if (!is_own && is.finite(budget)) budget, replay_limit(call)), call)
+}
+
+# How much of what everywhere() has set up is kept for replacements: bytes, and number of calls. The option is in MB.
+replay_limit <- function(call) {
+  limit <- getOption("mirai.replay", c(64, 100))
+  if (!is.numeric(limit) || length(limit) != 2L || anyNA(limit) || any(limit < 0))
+    abort(sprintf("`options(mirai.replay = )` must be two numbers, megabytes and calls, not `%s`.", shown(limit)), call)
+  pmin(limit * c(1e6, 1), 1e15)
 }
 
 unique_number <- function() session$healed <- session$healed + 1L

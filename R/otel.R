@@ -112,9 +112,9 @@ submit_to_traced <- function(pool, object, stream, to) {
 }
 
 # One span for all of its tasks, which are one message to all daemons.
-hub_everywhere_traced <- function(pool, object, min, timeout) {
+hub_everywhere_traced <- function(pool, object, min, timeout, is_kept) {
   in_task_span(pool, function(context) {
-    hub_everywhere(pool, with_context(object, flag_everywhere, context), min, timeout)
+    hub_everywhere(pool, with_context(object, flag_everywhere, context), min, timeout, is_kept)
   })
 }
 

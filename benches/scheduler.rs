@@ -44,7 +44,11 @@ impl Pool {
         };
         for daemon in pool.daemons.clone() {
             let ahead = false;
-            pool.tell(Event::DaemonJoined { daemon, ahead });
+            pool.tell(Event::DaemonJoined {
+                daemon,
+                ahead,
+                more_setups: 0,
+            });
         }
         (0..daemons).for_each(|_| {
             pool.submit(None);

@@ -4,6 +4,9 @@ skip_within_check()
 
 kill_self <- function() tools::pskill(Sys.getpid(), tools::SIGKILL)
 
+# An R that connects as a daemon of another machine would.
+elsewhere <- remote_config("sh", c("-c", "."), rscript = file.path(R.home("bin"), "Rscript"), quote = TRUE)
+
 test_that("a daemon that dies is replaced, and the session is told how it died", {
   local_pool(2)
   first <- daemon_pids()
@@ -81,13 +84,106 @@ test_that("daemons that leave by themselves are not replaced", {
   expect_identical(info()[["cumulative"]], 3L)
 })
 
-test_that("what is replayed is there before the first task of a replacement", {
-  local_pool(1, heal = TRUE)
-  value(everywhere(NULL, prepared = TRUE, .replay = TRUE))
+test_that("what everywhere() has set up is there before the first task of a replacement, in order, and where not asked for not", {
+  local_pool(1)
+  value(everywhere(first <<- TRUE))
+  value(everywhere(NULL, second = TRUE, .replay = TRUE))
+  value(everywhere(third <<- first && second))
+  value(everywhere(NULL, once = TRUE, .replay = FALSE))
+  here <- function() mirai(vapply(c("third", "once"), exists, NA))
+  expect_identical(value(here()), c(third = TRUE, once = TRUE))
   suppressWarnings({
     expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
-    expect_true(value(mirai(prepared)))
+    expect_identical(value(here()), c(third = TRUE, once = FALSE))
   })
+  # One that is launched besides has what it always had.
+  launch_local(1)
+  await(info()[["connections"]] == 2L)
+  expect_setequal(everywhere(c(exists("first"), exists("second")))[], list(c(TRUE, TRUE), c(FALSE, TRUE)))
+})
+
+test_that("identical set-ups are replayed once, or twice around others", {
+  local_pool(1)
+  file <- tempfile()
+  note <- function(x) value(everywhere(cat(x, file = file, append = TRUE), x = x, file = file))
+  for (x in c("a", "a", "b", "a", "a", "b")) note(x)
+  file.remove(file)
+  suppressWarnings({
+    expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
+    expect_identical(value(mirai("fine")), "fine")
+  })
+  expect_identical(readLines(file, warn = FALSE), "abab")
+})
+
+test_that("in pools by other ways the set-up is replayed as well", {
+  skip_unless_linux()
+  for (pool in list(
+    function() daemons(1, dispatcher = FALSE, heal = TRUE),
+    function() daemons(1, url = local_url(tcp = TRUE), remote = elsewhere, heal = TRUE)
+  )) {
+    local_pool(0)
+    pool()
+    await(info()[["connections"]] == 1L)
+    value(everywhere(NULL, prepared = TRUE))
+    suppressWarnings({
+      expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
+      await({info(); info()[["connections"]] == 1L})
+      expect_true(value(mirai(prepared)))
+    })
+  }
+})
+
+test_that("more than is kept for replacements ends the healing, and that is said", {
+  before <- options(mirai.replay = c(1, 3))
+  defer(options(before))
+  local_pool(1)
+  for (i in 1:3) value(everywhere(NULL, i = i))
+  # Of no account.
+  value(everywhere(NULL, x = raw(2e6), .replay = FALSE))
+  warnings <- character()
+  withCallingHandlers({
+    value(everywhere(NULL, i = 4))
+    await({info(); length(warnings) > 0L})
+    expect_identical(value(mirai(i)), 4)
+    expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
+    # Rather than wait for ever, or be done by a daemon that is not like the others.
+    lost <- value(mirai(i))
+  }, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  expect_match(warnings[1L], "the pool does not heal any more: everywhere() has set up more than is kept", fixed = TRUE)
+  expect_length(grep("does not heal", warnings), 1L)
+  expect_code(lost, 19L)
+  expect_match(attr(lost, "reason"), "has set up more than is kept", fixed = TRUE)
+  expect_identical(info()[["cumulative"]], 1L)
+  options(mirai.replay = 5)
+  expect_error(daemons(1), "mirai.replay = )` must be two numbers", fixed = TRUE)
+})
+
+test_that("a set-up that fails on every second daemon is told, and the pool stays whole", {
+  local_pool(2)
+  file <- tempfile()
+  writeLines("0", file)
+  value(everywhere({
+    n <- as.integer(readLines(file)) + 1L
+    writeLines(as.character(n), file)
+    if (n > 2L && n %% 2L) stop("not on this one")
+  }, file = file))
+  writeLines("2", file)
+  warnings <- character()
+  withCallingHandlers(for (round in 1:8) {
+    expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
+    await({info(); info()[["cumulative"]] == 2L + round})
+    expect_identical(value(mirai("fine")), "fine")
+  }, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  info()
+  expect_identical(info()[["connections"]], 2L)
+  expect_match(warnings, "has failed on daemon [0-9]+, which has taken the place", all = FALSE)
+  expect_length(grep("does not heal", warnings), 0L)
 })
 
 test_that("after five in a row the pool gives up, says so, and loses nothing silently", {
@@ -122,9 +218,6 @@ test_that("replacements end with the pool", {
   await(!any(vapply(pids, alive, NA)))
   expect_false(any(vapply(pids, alive, NA)))
 })
-
-# An R that connects as a daemon of another machine would.
-elsewhere <- remote_config("sh", c("-c", "."), rscript = file.path(R.home("bin"), "Rscript"), quote = TRUE)
 
 test_that("with \"all\" those that leave are replaced as tasks wait, and not before", {
   local_pool(2, heal = "all", maxtasks = 1)

@@ -22,7 +22,7 @@ send <- function(pid, name) tools::pskill(pid, signals[[name]])
 pool_apart <- function(frame = parent.frame()) {
   before <- setwd(tempdir())
   on.exit(setwd(before))
-  local_pool(1, frame = frame)
+  local_pool(1, heal = FALSE, frame = frame)
 }
 
 # A session that has a daemon at work, and then does `waiting`.

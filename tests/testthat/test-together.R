@@ -60,7 +60,7 @@ test_that("what waits behind a long task times out on time", {
 })
 
 test_that("a death in the midst of many costs the one that was under way and nothing else", {
-  local_quick_pool(2)
+  local_quick_pool(2, heal = FALSE)
   x <- mirai_map(1:2000, function(i) if (i == 1000L) tools::pskill(Sys.getpid(), 9L) else i)
   values <- x[]
   expect_code(values[[1000L]], 19L)

@@ -40,6 +40,7 @@ use crate::member::{Links, Member, Seat};
 use crate::options::BreakTimes;
 use crate::presence::{Presence, PresenceListener};
 use crate::reactor::{Reactor, after, is_inside};
+use crate::setups::{ReplayLimit, SetUps};
 use crate::task::{PartOwner, SharedPart};
 use crate::timer::Timer;
 use crate::unserved::{Service, Unserved, UnservedListener};
@@ -77,8 +78,10 @@ struct State {
     members: Table<Member>,
     /// Ids of these by the numbers they have for users, which rise as they join and never come again.
     numbers: BTreeMap<u32, DaemonId>,
-    /// What each daemon evaluates before its first task, by the numbers that the scheduler has for these.
-    setups: Vec<Parts>,
+    /// What daemons evaluate before their first task.
+    setups: SetUps,
+    /// How many that join are taken for replacements, whoever they are.
+    replacements: u64,
     last_daemon: u32,
     /// Processes that have joined and not been [asked for](Core::take_joined) since.
     joined: HashSet<u32>,
@@ -122,10 +125,18 @@ const SETUP: RunId = RunId(SETUP_RUN);
 
 /// What is sent of a task. Unacknowledged until the task is released: a daemon may leave before it has begun.
 #[derive(Clone)]
-struct Parts {
-    body: Payload,
+pub(crate) struct Parts {
+    pub body: Payload,
     shared: Option<SharedPart>,
     flags: TaskFlags,
+}
+
+/// As far as they have no shared part.
+impl PartialEq for Parts {
+    fn eq(&self, other: &Parts) -> bool {
+        let is_alone = self.shared.is_none() && other.shared.is_none();
+        is_alone && self.flags == other.flags && self.body == other.body
+    }
 }
 
 impl From<Task> for Parts {
@@ -252,7 +263,8 @@ impl Core {
             tasks: Table::default(),
             members: Table::default(),
             numbers: BTreeMap::new(),
-            setups: Vec::new(),
+            setups: SetUps::default(),
+            replacements: 0,
             last_daemon: 0,
             joined: HashSet::new(),
             turned_away: HashMap::new(),
@@ -332,6 +344,20 @@ impl Core {
 
     pub(crate) fn listen(&self, listener: PresenceListener) {
         *self.listener.lock() = Some(listener);
+    }
+
+    /// From now on what is evaluated everywhere is kept for replacements.
+    pub(crate) fn keep_for_replacements(&self, limit: ReplayLimit) {
+        self.state.lock().setups.set_limit(limit);
+    }
+
+    pub(crate) fn expect_replacements(&self, count: u64) {
+        self.state.lock().replacements += count;
+    }
+
+    pub(crate) fn expect_fewer_replacements(&self, count: u64) {
+        let mut state = self.state.lock();
+        state.replacements = state.replacements.saturating_sub(count);
     }
 
     pub(crate) fn tell_when_waiting(&self) {
@@ -447,6 +473,7 @@ impl Core {
         self: &Arc<Self>,
         task: Task,
         min: Option<u32>,
+        is_kept: bool,
     ) -> Result<Vec<Arc<Cell>>, SubmitError> {
         self.with_state(|state, timer, work| {
             let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
@@ -460,9 +487,14 @@ impl Core {
                     work.unused.push(parts);
                     return Err(SubmitError::TooMany { count });
                 }
-                Some(min) => state.scheduler.everywhere_count(min),
+                Some(min) => {
+                    if is_kept && state.setups.add_for_replacements(parts.clone()) {
+                        work.presence.push(Presence::TooMuchToReplay);
+                    }
+                    state.scheduler.everywhere_count(min)
+                }
                 None => {
-                    state.setups.push(parts.clone());
+                    state.setups.add(parts.clone());
                     state.handle(timer, work, Event::SetUpAdded, None);
                     state.scheduler.members()
                 }
@@ -539,15 +571,27 @@ impl Core {
             links.data.queue_passing(&welcome, settings, passed);
             work.flush.push(Arc::clone(&links.data));
             let ahead = offers.is_some();
+            let is_replacement = links.is_replacement || state.replacements > 0;
+            state.replacements = state.replacements.saturating_sub(1);
+            let more_setups = match is_replacement {
+                true => state.setups.count_for_replacements(),
+                false => 0,
+            };
             let mut member = Member::new(number, links, ticket, Instant::now());
             member.offers = offers;
+            member.is_replacement = is_replacement;
             let seat = Seat {
                 daemon: id,
                 connection: member.connection,
             };
             state.members.insert(id.index(), member);
             state.numbers.insert(number, id);
-            state.handle(timer, work, Event::DaemonJoined { daemon: id, ahead }, None);
+            let joined = Event::DaemonJoined {
+                daemon: id,
+                ahead,
+                more_setups,
+            };
+            state.handle(timer, work, joined, None);
             Some(seat)
         });
         self.note_change();
@@ -600,7 +644,13 @@ impl Core {
             }
             let run = RunId(run);
             if run == SETUP {
-                member.workload.note_setup(report.end == RunEnd::Value);
+                let is_set_up = report.end == RunEnd::Value;
+                member.workload.note_setup(is_set_up);
+                if member.is_replacement && !is_set_up {
+                    let id = member.number;
+                    let reports = state.reports;
+                    work.presence.push(Presence::NotSetUp { id, reports });
+                }
                 state.handle(timer, work, Event::SetUpEnded { daemon, last }, None);
                 return;
             }
@@ -756,7 +806,7 @@ impl Core {
                 log::debug!("{ignored} reports were of nothing that was there");
             }
             state.handle(timer, work, Event::Reset, None);
-            work.unused.append(&mut state.setups);
+            work.unused.append(&mut state.setups.take());
             state.numbers.clear();
             std::mem::take(&mut state.members)
         });
@@ -998,8 +1048,8 @@ impl State {
                     }
                 }
                 Effect::SetUp { daemon, setup } => {
-                    if let (Some(member), Some(parts)) =
-                        (members.get_mut(daemon.index()), setups.get(setup))
+                    if let Some(member) = members.get_mut(daemon.index())
+                        && let Some(parts) = setups.get(member.is_replacement, setup)
                     {
                         send(member, parts, SETUP, 1, None);
                         work.flush.push(Arc::clone(&member.links.data));

@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::link::Link;
 use crate::member::Links;
 use crate::newcomers::{Newcomer, Newcomers, Room};
+use crate::options::launcher_of_replacements;
 use crate::reading::{PeerError, fill};
 use crate::refusals::{Kind, Refusals};
 use crate::throttle::{self, Throttle};
@@ -207,7 +208,13 @@ impl Entrance {
     }
 
     fn is_launched(&self, hello: &Hello) -> bool {
-        self.core.launcher != 0 && hello.launcher == self.core.launcher
+        let launcher = self.core.launcher;
+        launcher != 0 && (hello.launcher == launcher || self.is_replacement(hello))
+    }
+
+    fn is_replacement(&self, hello: &Hello) -> bool {
+        let launcher = self.core.launcher;
+        launcher != 0 && hello.launcher == launcher_of_replacements(launcher)
     }
 
     async fn attend_control(
@@ -264,6 +271,7 @@ impl Entrance {
             control: Arc::clone(&control),
             pid: self.pid(link, &hello),
             is_launched: self.is_launched(&hello),
+            is_replacement: self.is_replacement(&hello),
             peer: link.connection.peer(),
         };
         let (seat, refusal) = match hello.returning {

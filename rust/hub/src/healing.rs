@@ -79,6 +79,8 @@ pub struct HealingPolicy {
     is_spent: bool,
     is_over: bool,
     is_told: bool,
+    /// For good.
+    is_ended: bool,
 }
 
 impl HealingPolicy {
@@ -101,6 +103,7 @@ impl HealingPolicy {
             is_spent: false,
             is_over: false,
             is_told: false,
+            is_ended: false,
         }
     }
 
@@ -145,15 +148,32 @@ impl HealingPolicy {
     /// `reports`: how many there were from all daemons so far.
     pub fn died(&mut self, death: &Death, reports: u64) {
         self.present = self.present.saturating_sub(1);
-        if reports > self.reports {
-            self.in_a_row = 0;
-        }
-        self.reports = reports;
+        self.note_reports(reports);
         let at_work = death.task.is_some() || death.in_set_up || death.age < YOUNG;
         if death.done == 0 && at_work && u64::from(death.id) > self.judged {
             self.judged = self.joined;
             self.fail();
         }
+    }
+
+    /// What is replayed on one that was launched has failed; it is there. `reports` as for [`died`](HealingPolicy::died).
+    pub fn not_set_up(&mut self, reports: u64) {
+        self.note_reports(reports);
+        self.fail();
+    }
+
+    fn note_reports(&mut self, reports: u64) {
+        if reports > self.reports {
+            self.in_a_row = 0;
+        }
+        self.reports = reports;
+    }
+
+    /// Nothing is launched any more, and the caller says why.
+    pub fn end(&mut self) {
+        self.is_ended = true;
+        self.is_over = true;
+        self.is_told = true;
     }
 
     /// A launched daemon does not come.
@@ -177,8 +197,8 @@ impl HealingPolicy {
         self.target = target;
         self.is_fresh = true;
         self.in_a_row = 0;
-        self.is_over = false;
-        self.is_told = false;
+        self.is_over = self.is_ended;
+        self.is_told = self.is_ended;
     }
 
     fn fail(&mut self) {
@@ -442,6 +462,35 @@ mod tests {
         policy.launching(1);
         policy.joined(true);
         policy.waiting(5, 1);
+        assert_eq!(policy.step(NOW), HealingStep::Rest);
+    }
+
+    #[test]
+    fn set_ups_that_fail_on_every_second_replacement_do_not_end_it() {
+        let mut policy = pool(1);
+        for id in 1..100 {
+            policy.died(&at_work(id), id.into());
+            assert_eq!(launches(&mut policy), 1);
+            policy.joined(true);
+            if id % 2 == 0 {
+                policy.not_set_up(id.into());
+            }
+        }
+        for _ in 0..MOST_IN_A_ROW {
+            policy.not_set_up(100);
+        }
+        assert_eq!(policy.step(NOW), HealingStep::GiveUp);
+    }
+
+    #[test]
+    fn what_has_ended_does_not_begin_again() {
+        let mut policy = pool(1);
+        policy.end();
+        policy.died(&at_work(1), 1);
+        assert_eq!(policy.step(NOW), HealingStep::Rest);
+        policy.launching(1);
+        policy.joined(true);
+        policy.died(&at_work(2), 2);
         assert_eq!(policy.step(NOW), HealingStep::Rest);
     }
 

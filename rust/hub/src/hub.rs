@@ -18,6 +18,7 @@ use crate::handle::TaskHandle;
 use crate::options::{BreakTimes, HubOptions};
 use crate::reactor::Reactor;
 use crate::refusals::{Refusals, Refused};
+use crate::setups::ReplayLimit;
 use crate::task::SharedPart;
 use crate::{
     Death, HubError, PresenceListener, SubmitError, Task, UnservedListener, Worker, daemons,
@@ -105,6 +106,22 @@ impl HubHandle {
     /// Daemons are launched, so that tasks may wait for them.
     pub fn expect_daemons(&self) {
         self.0.expect_daemons();
+    }
+
+    /// Keeps what is [evaluated everywhere](Hub::everywhere_kept) for daemons that take the place of others.
+    pub fn keep_for_replacements(&self, limit: ReplayLimit) {
+        self.0.keep_for_replacements(limit);
+    }
+
+    /// The next so many daemons that join take the place of others, whoever has launched them. Others say so themselves, by
+    /// [`launcher_of_replacements`](crate::launcher_of_replacements).
+    pub fn expect_replacements(&self, count: u64) {
+        self.0.expect_replacements(count);
+    }
+
+    /// So many of these will not come.
+    pub fn expect_fewer_replacements(&self, count: u64) {
+        self.0.expect_fewer_replacements(count);
     }
 
     /// Has the [listener](Hub::listen) told once when tasks wait, at once if they do.
@@ -213,7 +230,17 @@ impl Hub {
     /// # Errors
     /// [`SubmitError::TooMany`] for more than [`MAX_EVALUATIONS`](crate::MAX_EVALUATIONS); [`SubmitError::Closed`].
     pub fn everywhere(&self, task: Task, min: u32) -> Result<Vec<TaskHandle>, SubmitError> {
-        let cells = self.core.everywhere(task, Some(min))?;
+        let cells = self.core.everywhere(task, Some(min), false)?;
+        Ok(cells.into_iter().map(|cell| self.task(cell)).collect())
+    }
+
+    /// The same, and where that [is asked for](HubHandle::keep_for_replacements) daemons that take the place of others do it, too,
+    /// before their first task.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn everywhere_kept(&self, task: Task, min: u32) -> Result<Vec<TaskHandle>, SubmitError> {
+        let cells = self.core.everywhere(task, Some(min), true)?;
         Ok(cells.into_iter().map(|cell| self.task(cell)).collect())
     }
 
@@ -224,7 +251,7 @@ impl Hub {
     /// # Errors
     /// [`SubmitError::Closed`].
     pub fn set_up(&self, task: Task) -> Result<Vec<TaskHandle>, SubmitError> {
-        let cells = self.core.everywhere(task, None)?;
+        let cells = self.core.everywhere(task, None, false)?;
         Ok(cells.into_iter().map(|cell| self.task(cell)).collect())
     }
 

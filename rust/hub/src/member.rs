@@ -47,6 +47,8 @@ pub(crate) struct Member {
     pub is_away: bool,
     /// Whether it was told to leave.
     pub is_dismissed: bool,
+    /// Whether it has taken the place of another.
+    pub is_replacement: bool,
     joined: Instant,
     /// `None` where a daemon with a broken connection is lost.
     returning: Option<Returning>,
@@ -72,6 +74,8 @@ pub(crate) struct Links {
     pub pid: Option<u32>,
     /// Whether this process has launched it, so that somebody will tell how it has ended.
     pub is_launched: bool,
+    /// Whether it was launched to take the place of another.
+    pub is_replacement: bool,
     /// Where the daemon is, if it connects over a network.
     pub peer: Option<SocketAddr>,
 }
@@ -107,6 +111,7 @@ impl Member {
             connection: 0,
             is_away: false,
             is_dismissed: false,
+            is_replacement: false,
             joined: now,
             returning: ticket
                 .filter(|ticket| ticket.grace > 0)

@@ -75,3 +75,8 @@ pub(crate) struct BreakTimes {
     /// See [`HubOptions::silence`].
     pub silence: Duration,
 }
+
+/// The number that daemons show which the [launcher](HubOptions::launcher) of this number has started in place of others.
+pub fn launcher_of_replacements(launcher: u64) -> u64 {
+    launcher ^ (1 << 63)
+}

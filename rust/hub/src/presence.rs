@@ -21,6 +21,15 @@ pub enum Presence {
         /// Number of reports that the hub has received so far, from all daemons.
         reports: u64,
     },
+    /// A replacement has failed at what is replayed on it; it is there.
+    NotSetUp {
+        /// Its number, as of a [`Worker`](crate::Worker).
+        id: u32,
+        /// As above.
+        reports: u64,
+    },
+    /// More was evaluated everywhere than [may be kept](crate::ReplayLimit).
+    TooMuchToReplay,
     /// So many tasks wait, as [was asked](crate::HubHandle::tell_when_waiting).
     Waiting {
         /// Tasks that wait for a daemon.

@@ -16,7 +16,7 @@ rapi::entries! {
         hub, x, rows, names, shared, timeout, flags, stream, retries, form
     );
     hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
-    hub::hub_everywhere => hub_everywhere(hub, object, min, timeout);
+    hub::hub_everywhere => hub_everywhere(hub, object, min, timeout, is_kept);
     hub::hub_share => hub_share(hub, object);
     hub::hub_info => hub_info(hub);
     hub::hub_memory => hub_memory(hub);
@@ -58,7 +58,7 @@ rapi::entries! {
     shadows::shadows_expect => shadows_expect(shadows, task);
 
     launch::launch => launch(hub, calls, libpaths, package_path, is_awaited);
-    healing::hub_heal => hub_heal(hub, n, call, libpaths, package_path, key, leavers, budget);
+    healing::hub_heal => hub_heal(hub, n, call, libpaths, package_path, key, leavers, budget, most);
     healing::hub_heal_begin => hub_heal_begin(hub);
     healing::hub_relaunching => hub_relaunching(hub, is_relaunching);
     healing::hub_not_relaunched => hub_not_relaunched(hub, n, reason);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use mirai_hub::{
     HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
+    ReplayLimit, launcher_of_replacements,
 };
 use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;
@@ -17,9 +18,13 @@ use crate::absent::{Absent, For, incident, note_untold};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
 use crate::launch::{Watcher, captured};
-use crate::launchers::with_launcher;
+use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Scope, Sexp};
 use crate::sys::start_thread;
+
+/// Why a pool stops healing that has been set up in too many ways.
+const TOO_MUCH: &str = "everywhere() has set up more than is kept for replacements (see `options(mirai.replay = )`), and one that lacks \
+    a part of it would not be like the others; `.replay = FALSE` is for what need not be there";
 
 /// What a pool that heals is told.
 pub(crate) enum News {
@@ -49,7 +54,8 @@ impl Healer {
 
 /// Entry: from `hub_heal_begin` on a daemon of this hub that dies is replaced, so that there are `n` again: by `call` from the state that the
 /// session has now, or where that is `NULL` by R code, which is called with `key`. `leavers`: those that leave are replaced, too,
-/// when tasks wait; `budget` the number of launches within an hour (`NULL` for no limit).
+/// when tasks wait; `budget` the number of launches within an hour (`NULL` for no limit); `most` how much of what `everywhere()` has
+/// set up is kept for replacements, in bytes and by number.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_heal<'r>(
     scope: &'r Scope,
@@ -61,17 +67,26 @@ pub(crate) fn hub_heal<'r>(
     key: Sexp<'r>,
     leavers: Sexp<'r>,
     budget: Sexp<'r>,
+    most: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let target = n.count(scope, "n")?;
     let leavers = leavers.flag(scope, "leavers")?;
     let budget = budget.optional_number(scope, "budget")?;
+    let &[bytes, count] = &most.numbers(scope)?[..] else {
+        return Err(Failure::error("`most` must be two numbers"));
+    };
+    let limit = ReplayLimit {
+        bytes: bytes as u64,
+        count: count as usize,
+    };
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
     let starter = if call.is_null() {
         Starter::Session(key.string(scope, "key")?)
     } else {
         let call = call.string(scope, "call")?;
-        let (context, package) = captured(scope, libpaths, package_path)?;
+        let (mut context, package) = captured(scope, libpaths, package_path)?;
+        context.known_by(launcher_of_replacements(launcher()));
         Starter::Thread {
             launcher: with_launcher(&package, Arc::clone)?,
             context: Box::new(context),
@@ -84,6 +99,7 @@ pub(crate) fn hub_heal<'r>(
         budget: budget.map(|budget| budget as u64),
         is_blind: matches!(starter, Starter::Session(_)),
     };
+    hub.handle().keep_for_replacements(limit);
     let (tell, news) = unbounded();
     let healer = Healer(tell);
     let ward = Ward {
@@ -218,6 +234,18 @@ impl Ward {
         match news {
             News::Presence(Presence::Joined { launched }) => policy.joined(launched),
             News::Presence(Presence::Left) => policy.left(),
+            News::Presence(Presence::NotSetUp { id, reports }) => {
+                policy.not_set_up(reports);
+                let incident = format!(
+                    "what everywhere() has set up has failed on daemon {id}, which has taken the place of another"
+                );
+                note_untold(For::Unserved, &incident, "");
+                *self.last.lock() = incident;
+            }
+            News::Presence(Presence::TooMuchToReplay) => {
+                policy.end();
+                self.end_for(TOO_MUCH);
+            }
             News::Presence(Presence::Waiting { tasks, reports }) => policy.waiting(tasks, reports),
             News::Presence(Presence::Died { death, reports }) => {
                 policy.died(&death, reports);
@@ -232,6 +260,9 @@ impl Ward {
             News::NotLaunched(count) => policy.not_launched(count),
             News::Missed(reason) => {
                 policy.missed();
+                if matches!(self.starter, Starter::Session(_)) {
+                    self.hub.expect_fewer_replacements(1);
+                }
                 log::debug!("a replacement does not come: {reason}");
                 *self.last.lock() = reason;
             }
@@ -242,6 +273,7 @@ impl Ward {
     fn launch(&self, count: u64) {
         let (launcher, context, call, absent) = match &self.starter {
             Starter::Session(key) => {
+                self.hub.expect_replacements(count);
                 (0..count).for_each(|_| note_untold(For::Relaunch, key, ""));
                 return self.hub.note_change();
             }
@@ -291,7 +323,11 @@ impl Ward {
             MOST_IN_A_ROW,
             self.last.lock()
         );
-        note_untold(For::GivenUp, &reason, "");
+        self.end_for(&reason);
+    }
+
+    fn end_for(&self, reason: &str) {
+        note_untold(For::GivenUp, reason, "");
         self.hub.give_up(format!("no daemon is there: {reason}"));
     }
 }

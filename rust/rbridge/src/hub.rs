@@ -359,7 +359,7 @@ pub(crate) fn read_retries(scope: &Scope, retries: Sexp<'_>) -> Result<u32, Fail
 }
 
 /// Entry: submits an evaluation for each connected daemon, at least `min` of them, or with `NULL` for each connected one
-/// and, before its first task, for each that is to come; a list of tasks. While the queue is at
+/// and, before its first task, for each that is to come; a list of tasks. `is_kept`: those that take the place of others do it, too. While the queue is at
 /// its capacity this waits, then takes them all.
 pub(crate) fn hub_everywhere<'r>(
     scope: &'r Scope,
@@ -367,7 +367,9 @@ pub(crate) fn hub_everywhere<'r>(
     object: Sexp<'r>,
     min: Sexp<'r>,
     timeout: Sexp<'r>,
+    is_kept: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
+    let is_kept = is_kept.flag(scope, "is_kept")?;
     let min = if min.is_null() {
         None
     } else {
@@ -386,6 +388,7 @@ pub(crate) fn hub_everywhere<'r>(
     let hub = SessionHub::open(scope, hub)?;
     await_admission(scope, &hub)?;
     let submitted = match min {
+        Some(min) if is_kept => hub.everywhere_kept(task, min),
         Some(min) => hub.everywhere(task, min),
         None => hub.set_up(task),
     };

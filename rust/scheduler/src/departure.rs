@@ -7,7 +7,7 @@ use crate::tasks::{Phase, Progress};
 use crate::{Claims, DaemonId, Effect, Mode, Scheduler, Settled};
 
 impl Scheduler {
-    pub(crate) fn on_daemon_joined(&mut self, id: DaemonId, ahead: bool) {
+    pub(crate) fn on_daemon_joined(&mut self, id: DaemonId, ahead: bool, more_setups: usize) {
         let Some(daemon) = self.daemons.find_reserved(id) else {
             self.ignored += 1;
             return;
@@ -15,11 +15,12 @@ impl Scheduler {
         self.tally.cumulative += 1;
         let ahead = ahead && self.mode == Mode::Queue;
         self.daemons.join(daemon, self.queue.epoch, ahead);
-        if self.setups > 0 {
+        let setups = self.setups + more_setups;
+        if setups > 0 {
             self.wake(daemon);
-            self.daemons.get_mut(daemon).setups = self.setups;
+            self.daemons.get_mut(daemon).setups = setups;
         }
-        let setups = (0..self.setups).map(|setup| Effect::SetUp { daemon: id, setup });
+        let setups = (0..setups).map(|setup| Effect::SetUp { daemon: id, setup });
         self.outbox.extend(setups);
     }
 

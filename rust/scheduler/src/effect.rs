@@ -24,7 +24,7 @@ pub enum Effect {
     SetUp {
         /// The daemon.
         daemon: DaemonId,
-        /// Which one: the number of set-ups added before it.
+        /// Which one: the number of those that it has before it.
         setup: usize,
     },
     /// Interrupt an evaluation nobody waits for any more ([`Mode::Queue`](crate::Mode::Queue) only). The daemon still

@@ -53,6 +53,8 @@ pub enum Event {
         daemon: DaemonId,
         /// It may be sent tasks before their turn ([`Mode::Queue`] only), as there are [`Claims`](crate::Claims) for it.
         ahead: bool,
+        /// Set-ups that it has besides those that [all](Event::SetUpAdded) have; the caller knows in which order.
+        more_setups: usize,
     },
     /// A daemon has died or its connection has ended. What it was evaluating is lost, or waits again at the head of the queue
     /// where it may be [retried](TaskOptions::retries).

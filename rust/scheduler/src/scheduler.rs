@@ -132,7 +132,11 @@ impl Scheduler {
         );
         self.now = self.now.max(now);
         match event {
-            Event::DaemonJoined { daemon, ahead } => self.on_daemon_joined(daemon, ahead),
+            Event::DaemonJoined {
+                daemon,
+                ahead,
+                more_setups,
+            } => self.on_daemon_joined(daemon, ahead, more_setups),
             Event::DaemonLost { daemon } => self.on_daemon_lost(daemon, claims),
             Event::DaemonSuspected { daemon } => self.on_daemon_suspected(daemon, claims),
             Event::DaemonReturned { daemon } => self.on_daemon_returned(daemon),

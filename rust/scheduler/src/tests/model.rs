@@ -91,7 +91,11 @@ impl Model {
     /// The effects the scheduler should have, but for the arming of timers.
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::DaemonJoined { daemon, .. } => self.join(daemon),
+            Event::DaemonJoined {
+                daemon,
+                more_setups,
+                ..
+            } => self.join(daemon, more_setups),
             Event::DaemonLost { daemon } => self.lose(daemon),
             Event::DaemonSuspected { daemon } => self.suspect(daemon),
             Event::DaemonReturned { daemon } => self.come_back(daemon),
@@ -244,20 +248,21 @@ impl Model {
         runs
     }
 
-    fn join(&mut self, daemon: DaemonId) {
+    fn join(&mut self, daemon: DaemonId, more_setups: usize) {
         if self.is_member(daemon) || self.leaving.contains(&daemon) {
             self.ignored += 1;
             return;
         }
         self.cumulative += 1;
         self.turns.push(daemon);
-        if self.setups == 0 {
+        let setups = self.setups + more_setups;
+        if setups == 0 {
             self.idle.push(daemon);
             return;
         }
-        self.setting_up.insert(daemon, self.setups);
+        self.setting_up.insert(daemon, setups);
         self.effects
-            .extend((0..self.setups).map(|setup| Effect::SetUp { daemon, setup }));
+            .extend((0..setups).map(|setup| Effect::SetUp { daemon, setup }));
     }
 
     fn end_setup(&mut self, daemon: DaemonId, last: bool) {

@@ -24,7 +24,8 @@ struct Wish {
 /// A line of a script. Numbers choose among what is there when the line is played.
 #[derive(Clone, Debug)]
 enum Line {
-    Join,
+    /// With so many set-ups more than all have.
+    Join(usize),
     JoinAgain(usize),
     Lose(usize),
     LoseUnknown(usize),
@@ -83,7 +84,8 @@ fn line() -> impl Strategy<Value = Line> {
             prop::bool::weighted(0.1).prop_map(move |last| Line::End { daemon, last })
         }),
         50 => wish().prop_map(Line::Submit),
-        20 => Just(Line::Join),
+        16 => Just(Line::Join(0)),
+        4 => (1usize..3).prop_map(Line::Join),
         30 => any::<usize>().prop_flat_map(|daemon| {
             prop::bool::weighted(0.05).prop_map(move |last| Line::EndSetUp { daemon, last })
         }),
@@ -151,17 +153,19 @@ impl Stage {
 
     fn play(&mut self, line: &Line) {
         match *line {
-            Line::Join => {
+            Line::Join(more_setups) => {
                 let daemon = self.daemon(usize::MAX);
                 self.happen(Event::DaemonJoined {
                     daemon,
                     ahead: false,
+                    more_setups,
                 });
                 self.daemons.push(self.scheduler.reserve_daemon());
             }
             Line::JoinAgain(n) => self.with_daemon(n, |daemon| Event::DaemonJoined {
                 daemon,
                 ahead: false,
+                more_setups: 0,
             }),
             Line::Lose(n) => self.with_daemon(n, |daemon| Event::DaemonLost { daemon }),
             Line::LoseUnknown(n) => {
@@ -280,6 +284,7 @@ impl Stage {
         self.happen(Event::DaemonJoined {
             daemon,
             ahead: false,
+            more_setups: 0,
         });
     }
 
@@ -401,7 +406,7 @@ impl Stage {
             } else if !self.model.suspects().is_empty() {
                 self.come_back(0, true);
             } else {
-                self.play(&Line::Join);
+                self.play(&Line::Join(0));
             }
         }
         self.scheduler.check_empty();

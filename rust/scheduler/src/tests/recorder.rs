@@ -122,14 +122,31 @@ impl Recorder {
     pub(crate) fn join(&mut self, daemon: u32) {
         let daemon = self.daemon(daemon);
         let ahead = false;
-        self.event(Event::DaemonJoined { daemon, ahead });
+        self.event(Event::DaemonJoined {
+            daemon,
+            ahead,
+            more_setups: 0,
+        });
+    }
+
+    pub(crate) fn join_with_setups(&mut self, daemon: u32, more_setups: usize) {
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonJoined {
+            daemon,
+            ahead: false,
+            more_setups,
+        });
     }
 
     /// A daemon that takes tasks ahead of their turn.
     pub(crate) fn join_ahead(&mut self, daemon: u32) {
         let daemon = self.daemon(daemon);
         let ahead = true;
-        self.event(Event::DaemonJoined { daemon, ahead });
+        self.event(Event::DaemonJoined {
+            daemon,
+            ahead,
+            more_setups: 0,
+        });
     }
 
     pub(crate) fn lose(&mut self, daemon: u32) {

@@ -71,3 +71,19 @@ fn a_daemon_may_die_as_it_is_set_up_and_a_reset_ends_set_ups() {
     let b = pool.submit();
     pool.expect([send(2, b, 1)]);
 }
+
+#[test]
+fn a_daemon_may_have_more_to_set_up_than_all_have() {
+    let mut pool = Recorder::new(Mode::Queue);
+    pool.event(Event::SetUpAdded);
+    pool.join_with_setups(1, 2);
+    pool.expect([set_up(1, 0), set_up(1, 1), set_up(1, 2)]);
+    let a = pool.submit();
+    pool.end_setup(1, false);
+    pool.end_setup(1, false);
+    pool.expect_nothing();
+    pool.end_setup(1, false);
+    pool.expect([send(1, a, 1)]);
+    pool.join(2);
+    pool.expect([set_up(2, 0)]);
+}

@@ -150,7 +150,11 @@ impl Stage {
     fn join(&mut self, ahead: bool) {
         let daemon = self.scheduler.reserve_daemon();
         self.daemons.push((daemon, Daemon::default()));
-        self.happen(Event::DaemonJoined { daemon, ahead });
+        self.happen(Event::DaemonJoined {
+            daemon,
+            ahead,
+            more_setups: 0,
+        });
     }
 
     fn reserve(&mut self, retries: u32) -> TaskId {

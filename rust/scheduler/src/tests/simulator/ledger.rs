@@ -200,9 +200,13 @@ impl Ledger {
     pub(crate) fn before(&mut self, now: u64, event: &Event) {
         self.now = now;
         self.cause = match event {
-            Event::DaemonJoined { daemon, .. } => {
+            Event::DaemonJoined {
+                daemon,
+                more_setups,
+                ..
+            } => {
                 self.connected.insert(*daemon, VecDeque::new());
-                self.setting_up.insert(*daemon, self.setups);
+                self.setting_up.insert(*daemon, self.setups + more_setups);
                 Cause::Other
             }
             Event::SetUpAdded => {

@@ -397,7 +397,11 @@ impl World {
         );
         self.watch_idleness(daemon);
         let ahead = self.faults.ahead;
-        self.tell(Event::DaemonJoined { daemon, ahead });
+        self.tell(Event::DaemonJoined {
+            daemon,
+            ahead,
+            more_setups: 0,
+        });
         self.expect_another();
     }
 
