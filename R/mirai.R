@@ -151,7 +151,7 @@ settled_mirai <- function(task) {
   m <- new.env(hash = FALSE, parent = emptyenv())
   makeActiveBinding("value", function(value) attr(m, "value", TRUE), m)
   makeActiveBinding("data", function(value) peek(m), m)
-  attributes(m) <- list(id = task$number, value = task$value, class = mirai_class)
+  attributes(m) <- list(id = task$number, value = task$value[[1L]], class = mirai_class)
   task <- NULL
   m
 }
@@ -174,10 +174,11 @@ is_open <- function(m) {
 # time.
 fetch_value <- function(m, task) {
   if (!is.null(attributes(task))) return(fetch_marked(m, task))
-  value <- .Call(wrap__task_fetch, m)
-  # A value may look like a failure; with it the task has gone.
-  if (is.object(value) && inherits(value, "mirai_failure") && !is.null(attr(m, "task", TRUE))) raise_failure(value, NULL)
-  value
+  # In a list, as the missing argument is a value, too, but not one of a variable.
+  fetched <- list(.Call(wrap__task_fetch, m))
+  # With the value the task has gone.
+  if (!is.null(attr(m, "task", TRUE))) raise_failure(fetched[[1L]], NULL)
+  fetched[[1L]]
 }
 
 # The same, for a task with hooks for serialization, a span or a shadow.

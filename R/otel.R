@@ -82,7 +82,7 @@ in_task_span <- function(pool, submit) {
   if (submitted) {
     safely(span$set_attribute("mirai.id", vapply(tasks, task_number, 0L)))
     for (task in tasks)
-      if (is.list(task)) trace_outcome(span, task, task$value) else attr(task, "span") <- span
+      if (is.list(task)) trace_outcome(span, task, task$value[[1L]]) else attr(task, "span") <- span
   }
   tasks
 }

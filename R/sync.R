@@ -6,16 +6,16 @@ new_sync_pool <- function(name, seed, call) {
   new_pool(name, url, n = 1L, dispatcher = FALSE, seed, base_stream(seed))
 }
 
-# The outcome of a task as new_mirai() takes it.
+# The outcome of a task as new_mirai() takes it: the value is in a list, as it may be the missing argument.
 evaluate_here <- function(pool, object, shared, timeout, flags) {
   stream <- if (pool$seeded && flags != flag_everywhere) take_stream(pool)
   # The timeout does not apply during the evaluation, so that it can be debugged.
-  value <- if (identical(timeout, 0)) error_value(5L) else
+  value <- if (identical(timeout, 0)) list(error_value(5L)) else
     as_connected(pool$url, in_own_globals(pool, as_on_daemon(object, shared, flags, stream), flags))
   settled_task(checked(.Call(wrap__task_number)), value)
 }
 
-# The value of a task, or its error value. Both ways it goes through serialization.
+# A list of the value of a task, or of its error value. Both ways it goes through serialization.
 as_on_daemon <- function(object, shared, flags, stream) {
   was <- saved_state(c("on_daemon", "given", "noted", "signalled"))
   on.exit(restore_state(was))
@@ -26,17 +26,17 @@ as_on_daemon <- function(object, shared, flags, stream) {
     withRestarts(
       withCallingHandlers(
         allowInterrupts({
-          value <- copied(evaluate(copied_with_marks(object), copied_with_marks(shared), flags, stream))
+          value <- copied(list(evaluate(copied_with_marks(object), copied_with_marks(shared), flags, stream)))
           if (!is.null(session$evaluated)) trace_evaluated(FALSE)
           value
         }),
         error = note_error, interrupt = note_interrupt, warning = note_warning, condition = note_signal
       ),
       # How R leaves for its prompt from what no handler is told of, as stop() with a condition that is no error.
-      abort = function() failed_task(NULL)
+      abort = function() list(failed_task(NULL))
     ),
-    error = failed_task,
-    interrupt = function(e) mirai_interrupt
+    error = function(e) list(failed_task(e)),
+    interrupt = function(e) list(mirai_interrupt)
   )
 }
 

@@ -278,6 +278,19 @@ test_that("tasks run in the order of submission", {
   expect_identical(scan(file, quiet = TRUE), as.numeric(1:50))
 })
 
+test_that("the missing argument is a value like others", {
+  for (sync in c(FALSE, TRUE)) {
+    if (sync) daemons(sync = TRUE, .compute = "one") else daemons(1, .compute = "one")
+    m <- mirai(quote(expr = ), .compute = "one")
+    expect_true(identical(m[], quote(expr = )))
+    expect_true(identical(m$data, quote(expr = )))
+    expect_false(unresolved(m))
+    x <- mirai_map(1:2, function(x) formals(function(a) a)[[1L]], .compute = "one")
+    expect_identical(x[], list(quote(expr = ), quote(expr = )))
+    daemons(0, .compute = "one")
+  }
+})
+
 test_that("wrong arguments are errors of the user's call", {
   before <- info()
   missing <- "missing expression, perhaps wrap in {}?"
