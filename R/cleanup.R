@@ -244,8 +244,14 @@ restore_sinks <- function(s) {
 # The connection that takes the output of a daemon without output, opened anew if a task has closed it.
 discard <- function() {
   usable <- !is.null(session$discard) && tryCatch(isOpen(session$discard), error = function(e) FALSE)
-  if (!usable) session$discard <- file(nullfile(), "w")
+  if (!usable) session$discard <- open_discard()
   session$discard
+}
+
+# In forked daemons a file in memory: its last lines are told when the daemon has died. Elsewhere nothing is kept.
+open_discard <- function() {
+  path <- checked(.Call(wrap__discarded_output))
+  if (is.null(path)) file(nullfile(), "w") else file(path, "r+")
 }
 
 restore_devices <- function(s) {

@@ -57,7 +57,8 @@ death_table <- function(pool) {
     done = deaths$done,
     task = deaths$task,
     attempt = deaths$attempt,
-    reason = deaths$reason
+    reason = deaths$reason,
+    output = ifelse(nzchar(deaths$output), deaths$output, NA_character_)
   )
 }
 

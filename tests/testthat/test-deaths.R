@@ -149,3 +149,51 @@ test_that("a daemon that the kernel kills for want of memory is told from others
   await(file.exists(report) && length(readLines(report)) == 1L)
   expect_match(readLines(report), "was killed by the system for want of memory", fixed = TRUE)
 })
+
+test_that("the last lines that a daemon had to say are told, whatever was said before", {
+  skip_unless_linux()
+  local_pool(1)
+  value(mirai(for (i in 1:3e5) cat("line", i, "\n")))
+  # Long enough for it to begin anew.
+  mirai_map(1:100, function(i) cat("task", i, "\n"))[]
+  warnings <- character()
+  withCallingHandlers({
+    m <- mirai({
+      cat("first\nsecond\n")
+      message("third: now it ends")
+      system("sleep 30 &")
+      tools::pskill(Sys.getpid(), tools::SIGKILL)
+    })
+    expect_code(value(m), 19L)
+    await({info(); length(warnings) > 0L})
+  }, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  skip_if(is.na(status()$deaths$output), "needs daemons that are forked")
+  last <- "first\nsecond\nthird: now it ends"
+  expect_match(attr(value(m), "reason"), paste0(". Its last output:\ntask 99 \ntask 100 \n", last), fixed = TRUE)
+  expect_match(warnings, paste0(", at task [0-9]+\\. Its last output:\ntask 99 \ntask 100 \n", last), all = FALSE)
+  expect_identical(status()$deaths$output, paste0("task 99 \ntask 100 \n", last))
+  # Nothing of the kind is known of one that was silent, and it is not made up.
+  suppressWarnings({
+    quiet <- mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))
+    expect_match(attr(value(quiet), "reason"), "MB in memory at most$")
+    info()
+  })
+  expect_identical(status()$deaths$output[2L], NA_character_)
+})
+
+test_that("a task that says more than is kept goes on, and so do the next ones", {
+  skip_unless_linux()
+  local_pool(1, heal = FALSE)
+  big <- strrep("x", 1e6)
+  expect_identical(value(mirai({
+    for (i in 1:20) cat(big)
+    "said"
+  }, big = big)), "said")
+  mirai_map(1:200, function(i) cat("task", i, "\n"))[]
+  suppressWarnings(expect_code(value(mirai(quit("no"))), 19L))
+  skip_if(is.na(status()$deaths$output), "needs daemons that are forked")
+  expect_match(status()$deaths$output, "task 199 \ntask 200$")
+})

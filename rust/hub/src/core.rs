@@ -34,7 +34,7 @@ use tokio::sync::Notify;
 use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
 use crate::claims::Offers;
-use crate::deaths::{Death, Deaths};
+use crate::deaths::{Death, Deaths, ProcessFate};
 use crate::link::Link;
 use crate::member::{Links, Member, Seat};
 use crate::options::BreakTimes;
@@ -696,13 +696,13 @@ impl Core {
     }
 
     /// The process of a daemon has ended, in this way.
-    pub(crate) fn note_end(&self, pid: u32, how: String) {
+    pub(crate) fn note_end(&self, pid: u32, fate: ProcessFate) {
         let mut state = self.state.lock();
         let is_there = state
             .members
             .values_mut()
             .any(|member| member.links.pid == Some(pid));
-        state.deaths.note_end(pid, how, is_there);
+        state.deaths.note_end(pid, fate, is_there);
         drop(state);
         self.end_told.notify_waiters();
     }
@@ -974,7 +974,7 @@ impl State {
     /// The death of a daemon, unless it was to leave.
     fn death(&mut self, daemon: DaemonId) -> Option<Death> {
         let member = self.members.get(daemon.index())?;
-        let how = member.links.pid.and_then(|pid| self.deaths.take_end(pid));
+        let fate = member.links.pid.and_then(|pid| self.deaths.take_end(pid));
         if member.is_dismissed || self.scheduler.is_leaving(daemon) {
             return None;
         }
@@ -982,7 +982,7 @@ impl State {
         let open = task.and_then(|(task, _)| self.tasks.get(task.index()));
         let task = open.map(|open| (open.cell.number(), open.attempts));
         let in_set_up = self.scheduler.is_being_set_up(daemon);
-        Some(member.death(task, in_set_up, how, Instant::now()))
+        Some(member.death(task, in_set_up, fate, Instant::now()))
     }
 
     fn open(
@@ -1069,7 +1069,11 @@ impl State {
                     loss = Loss::StayedAway(*grace);
                     if let Some(member) = members.remove(daemon.index()) {
                         numbers.remove(&member.number);
-                        let death = member.death(None, false, Some(loss.how()), now);
+                        let fate = ProcessFate {
+                            how: loss.how(),
+                            output: String::new(),
+                        };
+                        let death = member.death(None, false, Some(fate), now);
                         deaths.push(death.clone());
                         let reports = *reports;
                         work.presence.push(Presence::Died { death, reports });

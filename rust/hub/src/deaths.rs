@@ -34,6 +34,17 @@ pub struct Death {
     pub in_set_up: bool,
     /// How its process ended, or its connection.
     pub how: Option<String>,
+    /// The last lines of what it had to say, if that is known.
+    pub output: String,
+}
+
+/// How a process has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessFate {
+    /// In words.
+    pub how: String,
+    /// As in [`Death`].
+    pub output: String,
 }
 
 impl Death {
@@ -57,6 +68,14 @@ impl Death {
         }
     }
 
+    /// What it said last, on lines of its own, with a word before; empty if nothing is known.
+    pub fn last_words(&self) -> String {
+        match &*self.output {
+            "" => String::new(),
+            output => format!(". Its last output:\n{output}"),
+        }
+    }
+
     /// How it ended, and that it was being set up if so.
     pub fn end(&self) -> String {
         let how = self.how.as_deref().unwrap_or("died");
@@ -69,7 +88,8 @@ impl Death {
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "its daemon{} {}", self.whereabouts(), self.end())
+        let (whereabouts, end) = (self.whereabouts(), self.end());
+        write!(f, "its daemon{whereabouts} {end}{}", self.last_words())
     }
 }
 
@@ -77,7 +97,7 @@ impl fmt::Display for Death {
 #[derive(Debug, Default)]
 pub(crate) struct Deaths {
     last: VecDeque<Death>,
-    ends: HashMap<u32, String>,
+    ends: HashMap<u32, ProcessFate>,
 }
 
 impl Deaths {
@@ -97,14 +117,15 @@ impl Deaths {
     }
 
     /// Records how a process has ended: `is_there` as a daemon still, or known as dead already.
-    pub(crate) fn note_end(&mut self, pid: u32, how: String, is_there: bool) {
+    pub(crate) fn note_end(&mut self, pid: u32, fate: ProcessFate, is_there: bool) {
         if is_there {
-            self.ends.insert(pid, how);
+            self.ends.insert(pid, fate);
             return;
         }
         let mut latest = self.last.iter_mut().rev();
         if let Some(death) = latest.find(|death| death.pid == Some(pid) && death.how.is_none()) {
-            death.how = Some(how);
+            death.how = Some(fate.how);
+            death.output = fate.output;
         }
     }
 
@@ -112,7 +133,7 @@ impl Deaths {
         self.ends.contains_key(&pid)
     }
 
-    pub(crate) fn take_end(&mut self, pid: u32) -> Option<String> {
+    pub(crate) fn take_end(&mut self, pid: u32) -> Option<ProcessFate> {
         self.ends.remove(&pid)
     }
 }
@@ -134,6 +155,7 @@ mod tests {
             task: None,
             in_set_up: true,
             how: None,
+            output: String::new(),
         };
         assert_eq!(death.to_string(), "its daemon died, as it was set up");
         death.pid = Some(7);

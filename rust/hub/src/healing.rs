@@ -297,6 +297,7 @@ mod tests {
             task: task.map(|task| (task, 1)),
             in_set_up: false,
             how: None,
+            output: String::new(),
         }
     }
 

@@ -21,7 +21,8 @@ use crate::refusals::{Refusals, Refused};
 use crate::setups::ReplayLimit;
 use crate::task::SharedPart;
 use crate::{
-    Death, HubError, PresenceListener, SubmitError, Task, UnservedListener, Worker, daemons,
+    Death, HubError, PresenceListener, ProcessFate, SubmitError, Task, UnservedListener, Worker,
+    daemons,
 };
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
@@ -51,8 +52,8 @@ impl HubHandle {
     }
 
     /// Reports how the process of a launched daemon has ended, for the reason of what is lost with it.
-    pub fn note_end(&self, pid: u32, how: String) {
-        self.0.note_end(pid, how);
+    pub fn note_end(&self, pid: u32, fate: ProcessFate) {
+        self.0.note_end(pid, fate);
     }
 
     /// Whether a daemon of this process id was refused for want of descriptors; reported once.

@@ -52,7 +52,7 @@ mod watch;
 mod worker;
 
 pub use cell::take_task_number;
-pub use deaths::Death;
+pub use deaths::{Death, ProcessFate};
 pub use error::{HubError, SubmitError};
 pub use handle::TaskHandle;
 pub use healing::{HealingOptions, HealingPolicy, HealingStep, MOST_IN_A_ROW};

@@ -10,7 +10,7 @@ use mirai_wire::{Origin, Payload, Return, ReturnKey, ReturnTicket, ToDaemon};
 
 use crate::cell::Cell;
 use crate::claims::Offers;
-use crate::deaths::Death;
+use crate::deaths::{Death, ProcessFate};
 use crate::link::Link;
 use crate::unacknowledged::{Sent, Unacknowledged};
 use crate::worker::{Worker, Workload};
@@ -203,14 +203,16 @@ impl Member {
         }
     }
 
-    /// The death of the daemon, of which `how` is known.
+    /// The death of the daemon, of which so much is known.
     pub(crate) fn death(
         &self,
         task: Option<(u64, u32)>,
         in_set_up: bool,
-        how: Option<String>,
+        fate: Option<ProcessFate>,
         now: Instant,
     ) -> Death {
+        let (how, output) =
+            fate.map_or_else(Default::default, |fate| (Some(fate.how), fate.output));
         Death {
             at: SystemTime::now(),
             id: self.number,
@@ -222,6 +224,7 @@ impl Member {
             task,
             in_set_up,
             how,
+            output,
         }
     }
 

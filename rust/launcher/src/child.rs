@@ -97,3 +97,18 @@ pub fn hide_arguments() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// In a forked daemon: the file for output that is discarded, now empty, to be opened for reading and writing. The last lines of
+/// it are told when the daemon [has gone](crate::DaemonEvent::Exited). `None` elsewhere: nothing is kept.
+pub fn discarded_output() -> Option<std::path::PathBuf> {
+    #[cfg(target_os = "linux")]
+    return crate::tail::path();
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Has that file begin anew if it is long. To be called now and then, between tasks.
+pub fn shorten_discarded_output() {
+    #[cfg(target_os = "linux")]
+    crate::tail::shorten();
+}

@@ -85,6 +85,8 @@ pub enum DaemonEvent {
         /// without ever connecting. Forked daemons write to the host's from the start, so
         /// theirs is empty.
         early: String,
+        /// The last lines of what it has discarded; empty if there were none, or nobody knows.
+        last: String,
     },
     /// The fork server was asked for daemons a while ago ([`LATE`](crate::LATE)), and has not answered: it was stopped, and
     /// is let go on now, or the machine is busy. Reported once for each that was asked for.

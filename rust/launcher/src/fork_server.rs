@@ -90,7 +90,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn exited(&self, pid: u32, status: ExitStatus, peak: Option<u64>) {
+    pub(crate) fn exited(&self, pid: u32, status: ExitStatus, peak: Option<u64>, last: String) {
         (self.handler)(DaemonEvent::Exited {
             daemon: self.position,
             pid,
@@ -98,6 +98,7 @@ impl Daemon {
             peak,
             command: self.code.clone(),
             early: String::new(),
+            last,
         });
     }
 }
@@ -340,9 +341,9 @@ impl ForkServer {
         missing.fail(&self.failure(reason));
     }
 
-    pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus, peak: Option<u64>) {
+    pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus, peak: Option<u64>, last: String) {
         if let Some(daemon) = self.daemons.remove(&pid) {
-            daemon.exited(pid, status, peak);
+            daemon.exited(pid, status, peak, last);
         }
     }
 

@@ -121,6 +121,8 @@ mod orphans;
 #[cfg(target_os = "linux")]
 mod server;
 #[cfg(target_os = "linux")]
+mod tail;
+#[cfg(target_os = "linux")]
 mod temporary;
 
 // Elsewhere the pool is one without fork servers.
@@ -131,7 +133,8 @@ pub use batch::{EventHandler, LaunchId};
 #[cfg(target_os = "linux")]
 pub use boot::{Boot, BootError, boot};
 pub use child::{
-    ChildError, adopt_stdio, give_up_tempdir, hide_arguments, report_tempdir, take_known_by,
+    ChildError, adopt_stdio, discarded_output, give_up_tempdir, hide_arguments, report_tempdir,
+    shorten_discarded_output, take_known_by,
 };
 pub use config::LauncherConfig;
 pub use context::Context;

@@ -154,7 +154,12 @@ impl Pool {
                     self.by_rscript.start(&batch);
                 }
             }
-            FromServer::Exited { pid, status, peak } => server.exited(pid, status, peak),
+            FromServer::Exited {
+                pid,
+                status,
+                peak,
+                last,
+            } => server.exited(pid, status, peak, last),
         }
     }
 

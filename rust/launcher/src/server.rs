@@ -6,6 +6,7 @@ use crate::event::ExitStatus;
 use crate::message::{FromServer, Job, Report, ToServer};
 use crate::served::{ServeError, Served};
 use crate::sys::{early_end, linux as sys, terminate_rest};
+use crate::tail::Tail;
 use crate::temporary::is_own_folder;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -94,6 +95,7 @@ struct Child {
     /// Readable when it has ended.
     pidfd: Option<OwnedFd>,
     tempdir: Option<PathBuf>,
+    tail: Option<Tail>,
 }
 
 /// What a round of polling found.
@@ -205,14 +207,19 @@ impl Server {
         }
         let (mut pids, mut error) = (Vec::new(), None);
         for job in jobs {
+            // Without one, what it says is lost.
+            let tail = Tail::new().ok();
             match sys::fork() {
                 Ok(None) => {
+                    if let Some(tail) = tail {
+                        tail.become_own();
+                    }
                     // All else of the server's is closed as it is dropped on the way out.
                     *TO_SERVER.lock() = Some(self.reporting.try_clone()?);
                     become_daemon(&job.title, &out, &err)?;
                     return Ok(Some(job.code));
                 }
-                Ok(Some(pid)) => pids.push(self.adopt(pid)),
+                Ok(Some(pid)) => pids.push(self.adopt(pid, tail)),
                 Err(refused) => {
                     error = refused.raw_os_error();
                     break;
@@ -223,12 +230,13 @@ impl Server {
         Ok(None)
     }
 
-    fn adopt(&mut self, pid: Pid) -> u32 {
+    fn adopt(&mut self, pid: Pid, tail: Option<Tail>) -> u32 {
         self.children.push(Child {
             pid,
             // Without one, it is looked for in intervals.
             pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(),
             tempdir: None,
+            tail,
         });
         number(pid)
     }
@@ -246,7 +254,12 @@ impl Server {
                 Err(_) => (ExitStatus::Unknown, None),
             };
             let pid = number(child.pid);
-            let exited = FromServer::Exited { pid, status, peak };
+            let exited = FromServer::Exited {
+                pid,
+                status,
+                peak,
+                last: child.tail.as_ref().map_or_else(String::new, Tail::text),
+            };
             ended.push((exited, child.tempdir.clone()));
             false
         });

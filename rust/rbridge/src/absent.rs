@@ -268,7 +268,7 @@ pub(crate) fn incident(death: &Death) -> String {
     if let Some((task, _)) = death.task {
         text += &format!(", at task {task}");
     }
-    text
+    text + &death.last_words()
 }
 
 /// Entry: from its first call on, `f(missed, count, reason, command, by_message)` warns of daemons that will not come.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mirai_hub::{ErrorCode, LaneError};
-use mirai_launcher::take_known_by;
+use mirai_launcher::{shorten_discarded_output, take_known_by};
 use mirai_worker::{
     Address, AutoExit, Evaluation, Evaluator, Interrupter, LeaveHandle, Payload, RunEnd, Task,
     TaskFlags, WorkerError, WorkerOptions, end_this_process, run_worker,
@@ -145,6 +145,9 @@ enum Tidiness {
     Looked(Kept),
 }
 
+/// After so many tasks it is looked whether the output that nobody sees has become long.
+const BETWEEN_LOOKS: u64 = 64;
+
 /// Evaluates tasks by calling R functions. While no task is here, it holds nothing of R's but these and unserialized
 /// parts.
 struct REvaluator<'r> {
@@ -161,6 +164,8 @@ struct REvaluator<'r> {
     is_plain: bool,
     /// The task has a stream of its own.
     streamed: bool,
+    /// Tasks so far.
+    done: u64,
     parts: HashMap<u64, Part>,
     interrupter: Arc<RInterrupter>,
 }
@@ -194,6 +199,7 @@ impl<'r> REvaluator<'r> {
             tidiness: Tidiness::Unknown,
             is_plain: false,
             streamed: false,
+            done: 0,
             parts: HashMap::new(),
             interrupter,
         })
@@ -346,6 +352,10 @@ impl Evaluator for REvaluator<'_> {
 
     fn after(&mut self, flags: TaskFlags) {
         ATTEMPT.store(1, Ordering::Relaxed);
+        self.done = self.done.wrapping_add(1);
+        if self.done.is_multiple_of(BETWEEN_LOOKS) {
+            shorten_discarded_output();
+        }
         let is_tidy = {
             let scope = self.scope.inner();
             signals::held(|| self.is_tidy(&scope, flags))

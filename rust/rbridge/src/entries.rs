@@ -74,6 +74,7 @@ rapi::entries! {
     absent::set_absence_warning => set_absence_warning(f);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);
+    launch::discarded_output => discarded_output();
     launch::report_tempdir => report_tempdir(path);
 
     daemon::daemon_run => daemon_run(

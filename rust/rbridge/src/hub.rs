@@ -551,6 +551,7 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
     let ages: Vec<f64> = deaths.iter().map(|death| death.age.as_secs_f64()).collect();
     let reasons: Vec<String> = deaths.iter().map(Death::end).collect();
     let reasons: Vec<&str> = reasons.iter().map(|reason| &**reason).collect();
+    let outputs: Vec<&str> = deaths.iter().map(|death| &*death.output).collect();
     let columns = [
         scope.doubles(&times)?,
         scope.integers(&integers(|death| Some(death.id.into())))?,
@@ -569,9 +570,11 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
             death.task.map(|(_, attempt)| attempt.into())
         }))?,
         scope.strings(&reasons)?,
+        scope.strings(&outputs)?,
     ];
     let names = [
         "time", "id", "pid", "address", "host", "job", "age", "done", "task", "attempt", "reason",
+        "output",
     ];
     Ok(scope.named_list(&names, &columns)?)
 }

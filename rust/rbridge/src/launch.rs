@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, check_room_for};
+use mirai_hub::{ErrorCode, HubHandle, OutOfFiles, ProcessFate, check_room_for};
 use mirai_launcher::{
     Context, DaemonEvent, ExitStatus, LATE, LaunchError, LaunchRequest, Served,
-    adopt_stdio as adopt, give_up_tempdir as give_up, kill_by_system, note_kills,
-    report_tempdir as report,
+    adopt_stdio as adopt, discarded_output as discarded, give_up_tempdir as give_up,
+    kill_by_system, note_kills, report_tempdir as report,
 };
 use parking_lot::Mutex;
 
@@ -145,9 +145,14 @@ impl Watcher {
                 peak,
                 command,
                 early,
+                last,
                 ..
             } => {
-                self.hub.note_end(pid, end_text(status, peak));
+                let fate = ProcessFate {
+                    how: end_text(status, peak),
+                    output: last,
+                };
+                self.hub.note_end(pid, fate);
                 // One that has been there is not absent: the hub knows what became of it.
                 if let Some(full) = self.hub.take_turned_away(pid) {
                     self.note(coded_text(ErrorCode::OUT_OF_FILES, &full), &command);
@@ -286,6 +291,15 @@ pub(crate) fn report_tempdir<'r>(scope: &'r Scope, path: Sexp<'r>) -> Result<Sex
     let path = path.path(scope, "path")?;
     report(&path).map_err(|error| Failure::error(error.to_string()))?;
     Ok(scope.null())
+}
+
+/// Entry: in a forked daemon, the path of the file for what it discards, whose last lines are told when it has died; `NULL`
+/// elsewhere.
+pub(crate) fn discarded_output(scope: &Scope) -> Result<Sexp<'_>, Failure> {
+    match discarded() {
+        Some(path) => Ok(scope.string(&path.to_string_lossy())?),
+        None => Ok(scope.null()),
+    }
 }
 
 /// In a daemon that has connected: its output is the host's from now on.

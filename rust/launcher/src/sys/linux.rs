@@ -99,6 +99,15 @@ pub(crate) fn redirect(fd: BorrowedFd<'_>, number: i32, close_on_exec: bool) -> 
     }
 }
 
+/// Goes to the begin of the file at `number`.
+pub(crate) fn rewind(number: i32) -> io::Result<()> {
+    // SAFETY: no memory is concerned; a number that is not open is refused.
+    match unsafe { libc::lseek(number, 0, libc::SEEK_SET) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Takes over the descriptor `number` if it is a socket of the launcher's kind.
 pub(crate) fn take_socket(number: i32) -> Option<OwnedFd> {
     if number < 0 {

@@ -1,0 +1,167 @@
+//! The last output of a daemon, for when it has died.
+//!
+//! What a daemon's R discards goes into a file in memory that the fork server has as well: nobody has to read along, nothing
+//! waits for a reader, and what a task's own children hold open does not matter. It cannot grow beyond a limit, up to which only what
+//! was written takes memory; between tasks it begins anew when it is long.
+
+use crate::sys::linux as sys;
+use parking_lot::Mutex;
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fstat, ftruncate,
+    memfd_create, seek,
+};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Beyond this nothing is kept until the file begins anew.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// From this many on it begins anew.
+const LONG_BYTES: u64 = 256 << 10;
+
+/// Of these the last lines are told.
+const TOLD_BYTES: u64 = 1000;
+const TOLD_LINES: usize = 5;
+
+/// In a forked daemon: its own.
+static OWN: Mutex<Option<Tail>> = Mutex::new(None);
+
+/// The file of one daemon.
+#[derive(Debug)]
+pub(crate) struct Tail(OwnedFd);
+
+impl Tail {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = memfd_create("mirai-output", flags)?;
+        ftruncate(&fd, MOST_BYTES)?;
+        fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK)?;
+        Ok(Self(fd))
+    }
+
+    /// In the daemon.
+    pub(crate) fn become_own(self) {
+        *OWN.lock() = Some(self);
+    }
+
+    /// The last lines of what was written.
+    pub(crate) fn text(&self) -> String {
+        self.last_bytes().map_or_else(
+            |_| String::new(),
+            |bytes| last_lines(&String::from_utf8_lossy(&bytes)),
+        )
+    }
+
+    fn last_bytes(&self) -> io::Result<Vec<u8>> {
+        // Memory comes by pages, so the last of them has zeros after the text.
+        let mut end = 0;
+        while let Ok(data) = seek(&self.0, SeekFrom::Data(end)) {
+            end = seek(&self.0, SeekFrom::Hole(data))?;
+        }
+        let begin = end.saturating_sub(TOLD_BYTES + 4096);
+        let mut bytes = vec![0; (end - begin) as usize];
+        let read = rustix::io::pread(&self.0, &mut *bytes, begin)?;
+        bytes.truncate(read);
+        let text = bytes.iter().rposition(|byte| *byte != 0);
+        bytes.truncate(text.map_or(0, |last| last + 1));
+        bytes.drain(..bytes.len().saturating_sub(TOLD_BYTES as usize));
+        Ok(bytes)
+    }
+
+    fn empty(&self) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.0, flags, 0, MOST_BYTES)?)
+    }
+
+    fn is_long(&self) -> bool {
+        fstat(&self.0).is_ok_and(|stat| stat.st_blocks as u64 * 512 >= LONG_BYTES)
+    }
+
+    /// R has opened the file by its name, so that it has a place of its own there.
+    fn begin_anew(&self) -> io::Result<()> {
+        let own = fstat(&self.0)?;
+        for entry in fs::read_dir("/proc/self/fd")? {
+            let path = entry?.path();
+            let number = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
+            let is_it = fs::metadata(&path)
+                .is_ok_and(|file| file.ino() == own.st_ino && file.dev() == own.st_dev);
+            if let Some(number) = number.filter(|_| is_it) {
+                sys::rewind(number)?;
+            }
+        }
+        self.empty()
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n")
+}
+
+/// See [`crate::discarded_output`].
+pub(crate) fn path() -> Option<PathBuf> {
+    let own = OWN.lock();
+    let own = own.as_ref()?;
+    own.empty().ok()?;
+    Some(format!("/proc/self/fd/{}", own.0.as_fd().as_raw_fd()).into())
+}
+
+/// See [`crate::shorten_discarded_output`].
+pub(crate) fn shorten() {
+    if let Some(own) = &*OWN.lock()
+        && own.is_long()
+        && let Err(error) = own.begin_anew()
+    {
+        log::debug!("the discarded output stays as it is: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Write;
+
+    fn opened(tail: &Tail) -> File {
+        let path = format!("/proc/self/fd/{}", tail.0.as_raw_fd());
+        let file = File::options().read(true).write(true).open(path);
+        file.expect("a file that is there")
+    }
+
+    #[test]
+    fn the_last_lines_are_told() {
+        let tail = Tail::new().expect("a file in memory");
+        assert_eq!(tail.text(), "");
+        let mut file = opened(&tail);
+        for i in 0..10_000 {
+            writeln!(file, "line {i}").expect("room");
+        }
+        assert_eq!(
+            tail.text(),
+            "line 9995\nline 9996\nline 9997\nline 9998\nline 9999"
+        );
+        write!(file, "{}", "x".repeat(5000)).expect("room");
+        assert_eq!(tail.text().len(), TOLD_BYTES as usize);
+    }
+
+    #[test]
+    fn it_does_not_grow_beyond_its_limit_and_begins_anew() {
+        let tail = Tail::new().expect("a file in memory");
+        let mut file = opened(&tail);
+        let line = [b'x'; 1 << 16];
+        while file.write_all(&line).is_ok() {}
+        let size = fstat(&tail.0).expect("to be told").st_blocks as u64 * 512;
+        assert!(size <= MOST_BYTES, "{size}");
+        assert!(tail.is_long());
+        tail.begin_anew().expect("to begin anew");
+        assert!(!tail.is_long());
+        assert_eq!(tail.text(), "");
+        writeln!(file, "after that").expect("room");
+        assert_eq!(tail.text(), "after that");
+    }
+}
