@@ -3,8 +3,8 @@
 # The daemons of a pool with dispatcher on this machine are launched by a thread of that. All others by R code, as the session
 # comes by: they take functions of the user's, or random streams.
 
-# Which daemons are replaced: none (`FALSE`), those that die (`TRUE`), or those that leave as well (`"all"`). `is_own`: daemons of this
-# machine, with dispatcher.
+# Which daemons are replaced: none (`FALSE`), those that die (`TRUE`), or those that leave as well (`"all"`). `is_own`: daemons of
+# this machine, with dispatcher.
 check_heal <- function(heal, is_own, can_launch, call) {
   if (is.null(heal)) return(is_own)
   if (!identical(heal, "all") && !is_flag(heal))
@@ -27,10 +27,10 @@ check_budget <- function(call) {
 # Daemons are to be replaced, so that there are `n` again, once that begins.
 heal_pool <- function(pool, n, heal, remote, budget, call) {
   pool$heal <- heal
+  pool$key <- paste(unique_number(), pool$name)
   is_own <- is.null(remote) && pool$dispatcher
   if (!is_own) {
     pool$remote <- remote
-    pool$key <- paste(unique_number(), pool$name)
     if (is.null(budget)) budget <- 2 * n
   }
   command <- if (is_own) pool_call(pool, pool$arguments, is_local = TRUE)
@@ -50,13 +50,18 @@ unique_number <- function() session$healed <- session$healed + 1L
 
 # Called by the native side: a pool is missing so many daemons. It may have been replaced meanwhile.
 relaunch <- function(key, count) {
-  pool <- profiles[[sub("^[0-9]+ ", "", key)]]
-  if (!identical(pool$key, key)) return()
+  pool <- pool_of_key(key)
+  if (is.null(pool)) return()
   checked(.Call(wrap__hub_relaunching, pool$hub, TRUE))
   on.exit(.Call(wrap__hub_relaunching, pool$hub, FALSE))
   # What fails in there is told once, by the reason; here is no caller that it concerns.
   tryCatch(suppressWarnings(launch_missing(pool, count)), error = function(e)
     .Call(wrap__hub_not_relaunched, pool$hub, count, conditionMessage(e)))
+}
+
+pool_of_key <- function(key) {
+  pool <- profiles[[sub("^[0-9]+ ", "", key)]]
+  if (identical(pool$key, key)) pool
 }
 
 launch_missing <- function(pool, count) {

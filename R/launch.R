@@ -45,6 +45,8 @@ warn_of_absence <- function(missed, count, reason, command, by_message) {
     warning(text, call. = FALSE, immediate. = TRUE)
   if (missed == "everywhere") return(warn_of_set_ups(tell))
   if (missed == "relaunch") return(relaunch(reason, count))
+  if (missed %in% c("died", "replaced") && !is.null(session$tracer)) safely(trace_changes())
+  if (missed == "replaced") return()
   text <- switch(missed,
     pool = sprintf("%d launched daemon%s will not come, so tasks have to wait for others (see `status()$failed`): ",
                    count, if (count == 1L) "" else "s"),

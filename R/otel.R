@@ -23,11 +23,13 @@ find_tracer <- function() {
   if (otel::is_tracing_enabled(tracer)) tracer
 }
 
-start_span <- function(name, kind = "internal", attributes = NULL, link = NULL, parent = NULL) {
+start_span <- function(name, kind = "internal", attributes = NULL, link = NULL, parent = NULL, time = NULL) {
   otel::start_span(
     name, attributes,
     links = if (!is.null(link)) list(link = link),
-    options = c(list(kind = kind), if (!is.null(parent)) list(parent = parent)),
+    options = c(
+      list(kind = kind), if (!is.null(parent)) list(parent = parent), if (!is.null(time)) list(start_system_time = time)
+    ),
     tracer = session$tracer
   )
 }
@@ -65,6 +67,41 @@ url_attributes <- function(url) {
     server.port = if (is_local || !nzchar(parts[4L])) integer() else as.integer(parts[4L]),
     network.transport = transport
   )
+}
+
+# Daemons that have died and that have taken the place of others, of all pools, since the last time. The hub notices them while R
+# does something else, so this is asked when there is something to tell of them, a task turns out to be lost, or a pool is reset.
+trace_changes <- function() for (pool in as.list(profiles)) if (!is.null(pool$span)) trace_pool_changes(pool)
+
+trace_pool_changes <- function(pool) {
+  if (pool$sync) return()
+  deaths <- death_table(pool)
+  is_new <- !(deaths$id %in% pool$traced$deaths)
+  pool$traced$deaths <- deaths$id
+  for (death in split(deaths[is_new, ], seq_len(sum(is_new)))) trace_death(pool, death)
+  workers <- checked(.Call(wrap__hub_workers, pool$hub))
+  replacements <- which(workers$replaces == 1L & !(workers$id %in% pool$traced$replacements))
+  pool$traced$replacements <- workers$id[workers$replaces == 1L]
+  for (i in replacements) instant_span(
+    paste("daemon replaced", pool$url), attributes = daemon_attributes(pool, workers$id[i], workers$pid[i]), link = pool$span
+  )
+}
+
+# As of the moment at which the hub noticed it. The task's next attempt is an event of the host's, too.
+trace_death <- function(pool, death) {
+  task <- if (!is.na(death$task)) list(mirai.id = death$task, mirai.attempt = death$attempt)
+  span <- start_span(
+    paste("daemon died", pool$url), attributes = c(daemon_attributes(pool, death$id, death$pid), task), link = pool$span,
+    time = death$time
+  )
+  set_failed(span, death$reason)
+  span$end(list(end_system_time = death$time))
+  if (isTRUE(death$retried))
+    instant_span("mirai retried", attributes = list(mirai.id = death$task, mirai.attempt = death$attempt + 1L), link = span)
+}
+
+daemon_attributes <- function(pool, id, pid) {
+  c(url_attributes(pool$url), list(mirai.daemon = id), if (!is.na(pid)) list(process.pid = pid))
 }
 
 # ---- tasks, at the host
@@ -122,6 +159,7 @@ hub_everywhere_traced <- function(pool, object, min, timeout, is_kept) {
 # the daemon is lost. So this has a span of its own, as soon as the host looks at the outcome.
 trace_outcome <- function(span, task, value) {
   if (!is_error_value(value) || !is.numeric(value) || !(unclass(value) %in% c(2L, 5L, 19L))) return()
+  if (unclass(value) == 19L) safely(trace_changes())
   failure <- start_span("mirai failed", attributes = list(mirai.id = task_number(task)), parent = span)
   set_failed(failure, coded(as.integer(value)))
   otel::end_span(failure)
@@ -172,7 +210,8 @@ as_connected <- function(url, task) {
 trace_evaluation <- function(object, flags, frame) {
   context <- task_context(object, flags)
   parent <- if (length(context)) otel::extract_http_context(context)
-  span <- start_span("daemon eval", "server", link = session$connection$span, parent = parent)
+  attempt <- task_attempt()
+  span <- start_span("daemon eval", "server", if (attempt > 1L) list(mirai.attempt = attempt), session$connection$span, parent)
   otel::local_active_span(span, activation_scope = frame)
   end <- function() {
     session$evaluated <- span

@@ -38,8 +38,8 @@ new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, argume
     stream = stream,
     # How often a task may be tried again; NULL for never.
     retries = NULL,
-    # Which daemons are replaced, see check_heal(); where R code launches them what by, what that knows the pool by, and which of
-    # several machines is next.
+    # Which daemons are replaced, see check_heal(); where R code launches them what by, and which of several machines is next; what the
+    # native side has R know the pool by.
     heal = FALSE,
     remote = NULL,
     key = NULL,
@@ -47,6 +47,8 @@ new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, argume
     # To nanonext, see nanonext.R, and the span of daemons(), see otel.R; if these were asked for.
     bridge = NULL,
     span = NULL,
+    # Deaths and replacements that have been traced, by their numbers.
+    traced = list(deaths = integer(), replacements = integer()),
     # The global variables of tasks in this process.
     globals = list(),
     # Of a cluster, see cluster.R.
@@ -74,6 +76,7 @@ close_pool <- function(name, exit = FALSE) {
   pool <- profiles[[name]]
   if (is.null(pool)) return(invisible())
   rm(list = name, envir = profiles)
+  if (!is.null(pool$span)) safely(trace_pool_changes(pool))
   if (!pool$sync) close_hub(pool$hub, exit)
   if (!is.null(pool$bridge)) keep_bridge(pool$bridge)
   if (!is.null(pool$span)) trace_reset(pool)

@@ -305,6 +305,47 @@ test_that("spans of the host last as long as the submission, that of the evaluat
   expect_gte(times("mirai_map")[2L], submission[2L, 3L])
 })
 
+test_that("deaths, further attempts and replacements have spans", {
+  host <- traced({
+    daemons(1, retries = 1)
+    end_at_first <- function() if (mirai::task_attempt() == 1L) tools::pskill(Sys.getpid(), tools::SIGKILL) else "done"
+    suppressWarnings({
+      m <- mirai(end_at_first(), end_at_first = end_at_first)
+      stopifnot(m[] == "done")
+      lost <- mirai(quit("no", status = 3), .retries = 0)
+      stopifnot(is_error_value(lost[]))
+      while (info()[["connections"]] < 1L || info()[["cumulative"]] < 3L) Sys.sleep(0.01)
+      deaths <- status()$deaths
+    })
+    daemons(0)
+    list(ids = c(attr(m, "id"), attr(lost, "id")), deaths = deaths)
+  })
+  # One of those that died, and the others were killed before they could say goodbye.
+  spans <- ended(host, 1L)
+  set <- the_one(spans, "daemons set")
+  died <- named(spans, "daemon died")
+  expect_length(died, 2L)
+  expect_identical(lapply(died, function(span) span$attributes$mirai.id), as.list(host$value$ids))
+  expect_identical(lapply(died, function(span) span$attributes$process.pid), as.list(host$value$deaths$pid))
+  expect_identical(lapply(died, function(span) span$attributes$mirai.attempt), list(1L, 1L))
+  for (span in died) {
+    expect_identical(span$kind, "internal")
+    expect_identical(span$links, set$id)
+    expect_identical(span$status, "error")
+    expect_identical(span$attributes$network.transport, "abstract")
+  }
+  expect_match(died[[1L]]$description, "SIGKILL", fixed = TRUE)
+  expect_match(died[[2L]]$description, "exit code 3", fixed = TRUE)
+  retried <- the_one(spans, "mirai retried")
+  expect_identical(retried$attributes, list(mirai.id = host$value$ids[1L], mirai.attempt = 2L))
+  expect_identical(retried$links, died[[1L]]$id)
+  evals <- named(spans, "daemon eval")
+  expect_identical(Filter(Negate(is.null), lapply(evals, function(span) span$attributes)), list(list(mirai.attempt = 2L)))
+  replaced <- named(spans, "daemon replaced")
+  expect_identical(lapply(replaced, function(span) span$attributes$mirai.daemon), list(2L, 3L))
+  expect_length(named(spans, "mirai failed"), 1L)
+})
+
 test_that("a task is a child of the span that is active in the host", {
   host <- traced({
     daemons(1)

@@ -556,9 +556,6 @@ impl Core {
             if state.is_closed {
                 return None;
             }
-            work.presence.push(Presence::Joined {
-                launched: links.is_launched,
-            });
             state.service.joined(links.is_launched);
             state.last_daemon += 1;
             let number = state.last_daemon;
@@ -573,6 +570,10 @@ impl Core {
             let ahead = offers.is_some();
             let is_replacement = links.is_replacement || state.replacements > 0;
             state.replacements = state.replacements.saturating_sub(1);
+            work.presence.push(Presence::Joined {
+                launched: links.is_launched,
+                replaces: is_replacement,
+            });
             let more_setups = match is_replacement {
                 true => state.setups.count_for_replacements(),
                 false => 0,
@@ -954,11 +955,18 @@ impl State {
     }
 
     fn lose(&mut self, timer: &Timer, work: &mut Work, daemon: DaemonId) {
-        let death = self.death(daemon);
+        let mut death = self.death(daemon);
+        let task = self.scheduler.daemon_task(daemon);
         let loss = Loss::Died(death.as_ref().map(Death::to_string));
         self.handle_loss(timer, work, Event::DaemonLost { daemon }, None, loss);
         if let Some(member) = self.members.remove(daemon.index()) {
             self.numbers.remove(&member.number);
+        }
+        let open = task.and_then(|(task, _)| self.tasks.get(task.index()));
+        let still_open = open.map(|open| open.cell.number());
+        if let Some(death) = &mut death {
+            death.is_retried =
+                still_open.is_some() && still_open == death.task.map(|(task, _)| task);
         }
         let presence = match death {
             Some(death) => {

@@ -30,6 +30,8 @@ pub struct Death {
     pub done: u64,
     /// Number of the task that it evaluated, and of the attempt at that.
     pub task: Option<(u64, u32)>,
+    /// Whether that task will be tried again.
+    pub is_retried: bool,
     /// Whether it was still being [set up](crate::Hub::set_up).
     pub in_set_up: bool,
     /// How its process ended, or its connection.
@@ -153,6 +155,7 @@ mod tests {
             age: Duration::ZERO,
             done: 0,
             task: None,
+            is_retried: false,
             in_set_up: true,
             how: None,
             output: String::new(),

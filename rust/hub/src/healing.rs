@@ -295,6 +295,7 @@ mod tests {
             age,
             done: 0,
             task: task.map(|task| (task, 1)),
+            is_retried: false,
             in_set_up: false,
             how: None,
             output: String::new(),

@@ -200,6 +200,7 @@ impl Member {
             is_away: self.is_away,
             task: task.map(|task| self.workload.running(task, now)),
             is_set_up: self.workload.is_set_up(),
+            is_replacement: self.is_replacement,
         }
     }
 
@@ -222,6 +223,7 @@ impl Member {
             age: now.saturating_duration_since(self.joined),
             done: self.workload.done(),
             task,
+            is_retried: false,
             in_set_up,
             how,
             output,

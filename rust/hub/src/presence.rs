@@ -11,6 +11,8 @@ pub enum Presence {
     Joined {
         /// The launcher that the hub knows has started it.
         launched: bool,
+        /// It takes the place of another.
+        replaces: bool,
     },
     /// It has left, as was to be expected.
     Left,

@@ -31,6 +31,8 @@ pub struct Worker {
     pub task: Option<Running>,
     /// Whether all [set-ups](crate::Hub::set_up) that it has finished have succeeded.
     pub is_set_up: bool,
+    /// Whether it has taken the place of another.
+    pub is_replacement: bool,
 }
 
 /// The task that a daemon evaluates; of several that it was sent, the first.

@@ -120,10 +120,12 @@ pub(crate) enum For {
     Everywhere,
     /// A pool that heals by R code, which is to launch so many; the text is its key.
     Relaunch,
+    /// Nobody: a daemon has taken the place of another, in the pool of this key. Tracing wants to know.
+    Replaced,
 }
 
 /// Number of these.
-const FORS: usize = 10;
+const FORS: usize = 11;
 
 impl For {
     const ALL: [(For, &str); FORS] = [
@@ -137,6 +139,7 @@ impl For {
         (For::Unserved, "unserved"),
         (For::Everywhere, "everywhere"),
         (For::Relaunch, "relaunch"),
+        (For::Replaced, "replaced"),
     ];
 }
 

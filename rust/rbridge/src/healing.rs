@@ -53,7 +53,7 @@ impl Healer {
 }
 
 /// Entry: from `hub_heal_begin` on a daemon of this hub that dies is replaced, so that there are `n` again: by `call` from the state that the
-/// session has now, or where that is `NULL` by R code, which is called with `key`. `leavers`: those that leave are replaced, too,
+/// session has now, or where that is `NULL` by R code. R knows the pool by `key`. `leavers`: those that leave are replaced, too,
 /// when tasks wait; `budget` the number of launches within an hour (`NULL` for no limit); `most` how much of what `everywhere()` has
 /// set up is kept for replacements, in bytes and by number.
 #[allow(clippy::too_many_arguments)]
@@ -81,8 +81,9 @@ pub(crate) fn hub_heal<'r>(
     };
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
+    let key = key.string(scope, "key")?;
     let starter = if call.is_null() {
-        Starter::Session(key.string(scope, "key")?)
+        Starter::Session
     } else {
         let call = call.string(scope, "call")?;
         let (mut context, package) = captured(scope, libpaths, package_path)?;
@@ -97,13 +98,14 @@ pub(crate) fn hub_heal<'r>(
     let options = HealingOptions {
         leavers,
         budget: budget.map(|budget| budget as u64),
-        is_blind: matches!(starter, Starter::Session(_)),
+        is_blind: matches!(starter, Starter::Session),
     };
     hub.handle().keep_for_replacements(limit);
     let (tell, news) = unbounded();
     let healer = Healer(tell);
     let ward = Ward {
         hub: hub.handle(),
+        key,
         starter,
         healer: healer.clone(),
         begun: Instant::now(),
@@ -170,13 +172,15 @@ enum Starter {
         call: String,
         absent: Arc<Mutex<Absent>>,
     },
-    /// R code, as its thread comes by: it takes functions of the user's, or random streams. It knows the pool by this key.
-    Session(String),
+    /// R code, as its thread comes by: it takes functions of the user's, or random streams.
+    Session,
 }
 
 /// A pool in the care of its thread.
 struct Ward {
     hub: HubHandle,
+    /// By which R knows the pool.
+    key: String,
     starter: Starter,
     healer: Healer,
     begun: Instant,
@@ -232,7 +236,12 @@ impl Ward {
 
     fn take(&self, policy: &mut HealingPolicy, news: News) {
         match news {
-            News::Presence(Presence::Joined { launched }) => policy.joined(launched),
+            News::Presence(Presence::Joined { launched, replaces }) => {
+                policy.joined(launched);
+                if replaces {
+                    note_untold(For::Replaced, &self.key, "");
+                }
+            }
             News::Presence(Presence::Left) => policy.left(),
             News::Presence(Presence::NotSetUp { id, reports }) => {
                 policy.not_set_up(reports);
@@ -260,7 +269,7 @@ impl Ward {
             News::NotLaunched(count) => policy.not_launched(count),
             News::Missed(reason) => {
                 policy.missed();
-                if matches!(self.starter, Starter::Session(_)) {
+                if matches!(self.starter, Starter::Session) {
                     self.hub.expect_fewer_replacements(1);
                 }
                 log::debug!("a replacement does not come: {reason}");
@@ -272,9 +281,9 @@ impl Ward {
 
     fn launch(&self, count: u64) {
         let (launcher, context, call, absent) = match &self.starter {
-            Starter::Session(key) => {
+            Starter::Session => {
                 self.hub.expect_replacements(count);
-                (0..count).for_each(|_| note_untold(For::Relaunch, key, ""));
+                (0..count).for_each(|_| note_untold(For::Relaunch, &self.key, ""));
                 return self.hub.note_change();
             }
             Starter::Thread {

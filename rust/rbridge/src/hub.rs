@@ -495,10 +495,11 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
             workers.iter().map(|worker| &worker.origin),
             |origin| &origin.job,
         )?,
+        scope.integers(&integers(|worker| Some(worker.is_replacement.into())))?,
     ];
     let names = [
         "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns", "address",
-        "host", "job",
+        "host", "job", "replaces",
     ];
     Ok(scope.named_list(&names, &columns)?)
 }
@@ -571,10 +572,11 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
         }))?,
         scope.strings(&reasons)?,
         scope.strings(&outputs)?,
+        scope.integers(&integers(|death| Some(death.is_retried.into())))?,
     ];
     let names = [
         "time", "id", "pid", "address", "host", "job", "age", "done", "task", "attempt", "reason",
-        "output",
+        "output", "retried",
     ];
     Ok(scope.named_list(&names, &columns)?)
 }
