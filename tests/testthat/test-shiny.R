@@ -242,6 +242,54 @@ test_that("twenty users with ten tasks each, of whom some cancel and some leave:
   expect_match(app$wait(), "^daemons left: 0", all = FALSE)
 })
 
+test_that("an app whose daemons are killed under it recovers by itself", {
+  skip_on_os("windows")
+  skip_without_browser()
+  gate <- tempfile("gate")
+  pids <- tempfile("pids")
+  file.create(pids)
+  app <- app_process("deaths", c(
+    "daemons(2)",
+    "everywhere(NULL, setting = 'its setting')",
+    "tryCatch(shiny::runApp('%s', launch.browser = tell), interrupt = identity)",
+    "cat('whole:', info()[['connections']], '\n')"
+  ), c(paste0("MIRAI_APP_GATE=", gate), paste0("MIRAI_APP_PIDS=", pids)))
+  browser <- local_browser()
+  browser$open(app$url)
+  shows <- function(text) await(grepl(text, browser$text("outcome"), fixed = TRUE))
+  at_work <- function(n) await(length(readLines(pids)) == n)
+  kill_last <- function() tools::pskill(as.integer(utils::tail(readLines(pids), 1L)), tools::SIGKILL)
+  shows("idle")
+
+  # Killed twice, and done by the third daemon, which has been set up as the first.
+  browser$click("go")
+  for (attempt in 1:2) {
+    at_work(attempt)
+    kill_last()
+  }
+  at_work(3L)
+  expect_identical(browser$text("outcome"), "running")
+  file.create(gate)
+  shows("done at attempt 3 with its setting")
+
+  # Without a second attempt its user is told, and the next click works.
+  file.remove(gate)
+  browser$click("fragile")
+  at_work(4L)
+  kill_last()
+  shows("19 | Connection reset")
+  browser$click("go")
+  at_work(5L)
+  file.create(gate)
+  shows("done at attempt 1 with its setting")
+  browser$screenshot(artefact("shiny-deaths.png"))
+
+  app$interrupt()
+  log <- app$wait()
+  expect_match(log, "^whole: 2", all = FALSE)
+  expect_length(grep("has died.*SIGKILL", log), 3L)
+})
+
 test_that("the article on promises has the app that is tested here", {
   article <- test_path("..", "..", "vignettes", "promises.Rmd")
   skip_if_not(file.exists(article), "no checkout of the sources: the article is not here")
