@@ -90,7 +90,7 @@ stop_nodes <- function(pool, nodes) {
   await_launches(pool)
   find_daemons(pool, checked(.Call(wrap__hub_workers, pool$hub))$id)
   for (i in nodes) {
-    for (work in pool$work[[i]]) checked(.Call(wrap__task_cancel, work$task))
+    for (work in pool$work[[i]]) checked(.Call(wrap__task_cancel, work$task, FALSE))
     pool$work[i] <- list(NULL)
     pool$stopped[i] <- TRUE
     checked(.Call(wrap__hub_dismiss, pool$hub, pool$nodes[i]))

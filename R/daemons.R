@@ -1,7 +1,8 @@
 # daemons(): setting, replacing and resetting the pool of a profile.
 
 daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync = FALSE, seed = NULL, memory = NULL,
-                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL, retries = 0L, heal = NULL) {
+                    serial = NULL, tls = NULL, pass = NULL, .compute = NULL, token = NULL, retries = 0L, heal = NULL,
+                    runtime = NULL, kill_after = NULL) {
   if (is_starting()) return(refuse_daemons())
   call <- sys.call()
   name <- profile_name(.compute, call)
@@ -40,10 +41,13 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   seed <- check_seed(seed, call)
   retries <- check_retries(retries, "retries", call)
   heal <- check_heal(heal, is_own = n > 0L && dispatcher, can_launch = n > 0L || remotes > 0L && can_run(remote), call)
+  runtime <- if (!is.null(runtime)) check_runtime(runtime, "runtime", call)
+  kill_after <- check_kill_after(kill_after, !isFALSE(heal), dispatcher, arguments, call)
   budget <- if (!isFALSE(heal)) check_budget(call)
 
-  pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call)
+  pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, kill_after, call)
   if (retries > 0L) pool$retries <- retries
+  pool$runtime <- runtime
   if (n > 0L) start_daemons(pool, n, call)
   if (!isFALSE(heal)) heal_pool(pool, n + remotes, heal, remote, budget, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
@@ -55,13 +59,14 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
 
 # The new hub is opened before the old one goes, so that a call that fails leaves the old one in place; except for the
 # same address, which only one can have.
-open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, serial, access, call) {
+open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, serial, access, kill_after, call) {
   old <- profiles[[name]]
   if (!is.null(old) && any(pool_urls(old) %in% url)) close_pool(name)
   stream <- base_stream(seed)
   hub <- checked(
     .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,
-          daemon_stream(stream, dispatcher, seed), serial, access$tls, access$pass, access$token, access$times, n > 0L),
+          daemon_stream(stream, dispatcher, seed), serial, access$tls, access$pass, access$token, access$times, n > 0L,
+          kill_after),
     call
   )
   tlscert <- shown_by_daemons(hub, arguments$tlscert, call)

@@ -1,6 +1,7 @@
 # mirai_map(): a task for each element, or each row.
 
-mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = NULL, .timeout = NULL, .retries = NULL) {
+mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = NULL, .timeout = NULL, .retries = NULL,
+                      .runtime = NULL) {
   call <- sys.call()
   .x
   .args
@@ -8,6 +9,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   .compute
   .timeout
   .retries
+  .runtime
   pool <- find_pool(.compute, call)
   if (is.null(pool)) raise_no_daemons(.compute, environment())
   if (!is.null(session$tracer)) trace_map(pool, environment())
@@ -18,6 +20,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
     abort(sprintf("`.args` must be a list or a vector, not of type %s", typeof(.args)), call)
   if (!is.null(.timeout)) .timeout <- check_timeout(.timeout, call)
   retries <- if (is.null(.retries)) pool$retries else check_retries(.retries, ".retries", call)
+  runtime <- if (is.null(.runtime)) pool$runtime else check_runtime(.runtime, ".runtime", call)
   dots <- if (...length()) list(...)
   globals <- if (!is.null(dots)) global_part(dots, call)
   units <- map_units(.x, call)
@@ -26,7 +29,7 @@ mirai_map <- function(.x, .f, ..., .args = list(), .promise = NULL, .compute = N
   .args <- as.list(.args)
   # What all tasks have in common travels once to each daemon.
   shared <- new_shared_part(map_call(units$cells, units$cell_names, .args), .f, .args, globals)
-  mirai <- submit_units(pool, units, share(pool, shared, call), .timeout, retries, call)
+  mirai <- submit_units(pool, units, share(pool, shared, call), .timeout, retries, runtime, call)
   if (!is.null(callbacks)) add_callbacks(mirai, callbacks)
   invisible(structure(mirai, names = units$names, class = "mirai_map"))
 }
@@ -47,16 +50,16 @@ check_globals <- function(names, f, supplied, call) {
 }
 
 # If that fails, or is interrupted, nobody has a hold on those already submitted, so they are stopped.
-submit_units <- function(pool, units, shared, timeout, retries, call) {
+submit_units <- function(pool, units, shared, timeout, retries, runtime, call) {
   if (!is.null(units$bulk) && !pool$sync && is.null(pool$serial) && is.null(pool$bridge) && is.null(session$tracer))
-    return(submit_together(pool, units, shared, timeout, retries, call))
+    return(submit_together(pool, units, shared, timeout, retries, runtime, call))
   mirai <- vector("list", units$n)
   i <- 0L
   on.exit(if (i < units$n) stop_all(mirai[seq_len(i)]))
   unit <- units$unit
   send <- submitter()
   while (i < units$n) {
-    mirai[[i + 1L]] <- new_mirai(send(pool, unit(i + 1L), shared, timeout, flag_map, TRUE, call, retries))
+    mirai[[i + 1L]] <- new_mirai(send(pool, unit(i + 1L), shared, timeout, flag_map, TRUE, call, retries, runtime))
     i <- i + 1L
     # In this session, Ctrl-C is meant for the map.
     if (pool$sync && is_mirai_interrupt(peek(mirai[[i]]))) interrupt_again()
@@ -71,11 +74,12 @@ interrupt_again <- function() {
 }
 
 # By one native call, which sees to failures and interrupts itself.
-submit_together <- function(pool, units, shared, timeout, retries, call) {
+submit_together <- function(pool, units, shared, timeout, retries, runtime, call) {
   stream <- if (pool$seeded) pool$stream
   rows <- if (!is.null(units$cells)) units$n
   submitted <- .Call(
-    wrap__hub_submit_map, pool$hub, units$bulk, rows, units$cell_names, shared, timeout, flag_map, stream, retries, mirai_form
+    wrap__hub_submit_map, pool$hub, units$bulk, rows, units$cell_names, shared, timeout, flag_map, stream, retries, runtime,
+    mirai_form
   )
   checked(submitted, call)
   if (!is.null(stream)) pool$stream <- submitted[[2L]]

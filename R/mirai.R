@@ -1,26 +1,30 @@
 # mirai(): from an expression to a task, and the object that stands for its outcome.
 
-mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, .retries = NULL) {
+mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, .retries = NULL,
+                  .runtime = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
   # An argument that stands alone is evaluated here: an error in it is reported for the user's call.
   .args
   .timeout
   .compute
   .retries
+  .runtime
   dots <- if (...length()) list(...)
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
-  invisible(new_mirai(request(object, .timeout, .compute, .retries, TRUE, sys.call())))
+  invisible(new_mirai(request(object, .timeout, .compute, .retries, .runtime, TRUE, sys.call())))
 }
 
-try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, .retries = NULL) {
+try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, .retries = NULL,
+                      .runtime = NULL) {
   if (missing(.expr)) abort(no_expression, sys.call())
   .args
   .timeout
   .compute
   .retries
+  .runtime
   dots <- if (...length()) list(...)
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
-  task <- request(object, .timeout, .compute, .retries, FALSE, sys.call())
+  task <- request(object, .timeout, .compute, .retries, .runtime, FALSE, sys.call())
   invisible(if (!is.null(task)) new_mirai(task))
 }
 
@@ -34,7 +38,7 @@ task_object <- function(expr, frame, args, dots, call) {
   )
 }
 
-request <- function(object, timeout, .compute, retries, wait, call) {
+request <- function(object, timeout, .compute, retries, runtime, wait, call) {
   if (!is.null(timeout)) timeout <- check_timeout(timeout, call)
   pool <- profiles[[if (is.null(.compute)) session$profile else profile_name(.compute, call)]]
   if (is.null(pool) && !is.null(.compute)) {
@@ -42,9 +46,10 @@ request <- function(object, timeout, .compute, retries, wait, call) {
     warn_of_no_daemons(.compute, frame, call)
   }
   retries <- if (is.null(retries)) pool$retries else check_retries(retries, ".retries", call)
-  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call, retries))
-  if (is.null(pool)) submit_ephemeral(object, timeout, call) else
-    submit(pool, object, NULL, timeout, 0L, wait, call, retries)
+  runtime <- if (is.null(runtime)) pool$runtime else check_runtime(runtime, ".runtime", call)
+  if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call, retries, runtime))
+  if (is.null(pool)) submit_ephemeral(object, timeout, runtime, call) else
+    submit(pool, object, NULL, timeout, 0L, wait, call, retries, runtime)
 }
 
 no_expression <- "missing expression, perhaps wrap in {}?"
@@ -86,12 +91,12 @@ global_part <- function(dots, call) {
 all_named <- function(names) !is.null(names) && !anyNA(names) && all(nzchar(names))
 
 # A task for a pool, or NULL if its queue is full and `wait` is FALSE. A stream is consumed only by what is accepted.
-submit <- function(pool, object, shared, timeout, flags, wait, call, retries) {
+submit <- function(pool, object, shared, timeout, flags, wait, call, retries, runtime) {
   if (pool$sync) return(evaluate_here(pool, object, shared, timeout, flags))
   stream <- if (pool$seeded) pool$stream
   serial <- pool$serial
   if (!is.null(serial)) object <- pack(object, serial)
-  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait, retries)
+  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait, retries, runtime)
   # Anything but a task is a failure, or NULL.
   if (is.list(task)) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
@@ -101,14 +106,14 @@ submit <- function(pool, object, shared, timeout, flags, wait, call, retries) {
 }
 
 # Without daemons: a hidden hub, and one new daemon for each task.
-submit_ephemeral <- function(object, timeout, call) {
+submit_ephemeral <- function(object, timeout, runtime, call) {
   if (is_starting()) refuse_task(call)
   hub <- session$ephemeral
   if (is.null(hub)) {
-    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15), TRUE), call)
+    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15), TRUE, NULL), call)
     session$ephemeral <- hub
   }
-  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL), call)
+  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL, runtime), call)
   launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
   task
 }

@@ -128,13 +128,13 @@ task_number <- function(task) if (is.list(task)) task$number else .Call(wrap__ta
 
 # submit(), or without a pool submit_ephemeral(). The context goes along as a fourth part of a task, or beside the element
 # of a map.
-submit_traced <- function(pool, object, shared, timeout, flags, wait, call, retries) {
+submit_traced <- function(pool, object, shared, timeout, flags, wait, call, retries, runtime) {
   in_task_span(pool, function(context) {
     object <- with_context(object, flags, context)
     flags <- flags_with_context(flags)
     list(
-      if (is.null(pool)) submit_ephemeral(object, timeout, call) else
-        submit(pool, object, shared, timeout, flags, wait, call, retries)
+      if (is.null(pool)) submit_ephemeral(object, timeout, runtime, call) else
+        submit(pool, object, shared, timeout, flags, wait, call, retries, runtime)
     )
   })[[1L]]
 }

@@ -28,7 +28,7 @@ print_workers <- function(workers) {
   if (!n) return()
   shown <- workers[seq_len(min(n, most_workers_shown)), ]
   table <- data.frame(
-    id = shown$id, pid = text_or_blank("%d", shown$pid), host = shown$host, state = shown$state,
+    id = shown$id, pid = text_or_blank("%d", shown$pid), host = shown$host, state = state_shown(shown),
     task = text_or_blank("%d", shown$task), age = text_or_blank("%.1f s", shown$age), done = shown$done,
     busy = text_or_blank("%.1f s", shown$busy), memory = text_or_blank("%.0f MB", shown$memory)
   )
@@ -36,6 +36,14 @@ print_workers <- function(workers) {
   print(table, row.names = FALSE)
   if (n > nrow(table)) cat(sprintf("... and %d more, in `status()$workers`\n", n - nrow(table)))
 }
+
+# With what the process is at, where that says why a task takes its time.
+state_shown <- function(workers) {
+  tells <- workers$activity %in% hindrances | (workers$state == "stopping" & !is.na(workers$activity))
+  ifelse(tells, paste(workers$state, workers$activity, sep = ", "), workers$state)
+}
+
+hindrances <- c("stopped", "swapping", "disk")
 
 text_or_blank <- function(format, x) ifelse(is.na(x), "", sprintf(format, x))
 
@@ -50,6 +58,7 @@ attention <- function(x) {
     if (waiting > 0L && !nrow(x$workers) && x$starting == 0L)
       sprintf("%s, and no daemon is there or being started",
               if (waiting == 1L) "a task waits" else sprintf("%d tasks wait", waiting)),
+    if (nrow(x$workers)) c(stopped_text(x$workers), deaf_text(x$workers)),
     if (dead) sprintf("%s %s died, the last %s (`status()$deaths`)", counted(dead, "daemon"), if (dead == 1L) "has" else "have",
                       cut(x$deaths$reason[dead])),
     if (failed) sprintf("%s will not come: %s (`status()$failed`)", counted(failed, "launched daemon"), cut(x$failed$reason[1L])),
@@ -58,3 +67,22 @@ attention <- function(x) {
                                  paste(sprintf("%.0f %s", refused, names(refused)), collapse = ", "))
   )
 }
+
+stopped_text <- function(workers) {
+  pids <- workers$pid[workers$activity %in% "stopped"]
+  if (length(pids)) sprintf("%s stopped, as by SIGSTOP: `kill -CONT %s` resumes %s",
+                            is_or_are(length(pids), "daemon's process", "daemons' processes"), paste(pids, collapse = " "),
+                            if (length(pids) == 1L) "it" else "them")
+}
+
+# Those that were asked to stop a while ago.
+deaf_text <- function(workers) {
+  deaf <- workers$state == "stopping" & !workers$activity %in% c("stopped", NA) & workers$age > 1
+  n <- sum(deaf)
+  if (n) sprintf(
+    "%s still at a task that nobody waits for, in code that does not look for interrupts: `stop_mirai(force = TRUE)` ends %s",
+    is_or_are(n, "daemon", "daemons"), if (n == 1L) "it" else "them"
+  )
+}
+
+is_or_are <- function(n, one, many) if (n == 1L) paste("a", one, "is") else paste(n, many, "are")

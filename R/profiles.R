@@ -38,6 +38,8 @@ new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, argume
     stream = stream,
     # How often a task may be tried again; NULL for never.
     retries = NULL,
+    # For how many milliseconds one may run; NULL for no limit.
+    runtime = NULL,
     # Which daemons are replaced, see check_heal(); where R code launches them what by, and which of several machines is next; what the
     # native side has R know the pool by.
     heal = FALSE,

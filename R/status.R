@@ -75,6 +75,7 @@ worker_table <- function(pool) {
     job = told_or(workers$job, NA_character_),
     address = workers$address,
     state = ifelse(workers$away == 1L, "away", state),
+    activity = told_or(workers$activity, NA_character_),
     task = workers$task,
     age = round(ifelse(idle, NA_real_, workers$age), 3L),
     done = workers$done,

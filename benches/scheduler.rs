@@ -112,7 +112,7 @@ fn cancel_in_the_queue(pool: &mut Pool) {
     let place = pool.place % pool.queued.len();
     pool.place += 611_953;
     let task = pool.queued[place];
-    pool.tell(Event::CancelAsked { task });
+    pool.tell(Event::CancelAsked { task, force: false });
     pool.queued[place] = pool.submit(None);
 }
 

@@ -429,7 +429,7 @@ test_that("an interrupted map leaves no task behind", {
     mirai:::mirai_form
   }
   outcome <- tryCatch(
-    .Call(submit, pool$hub, seq_len(10000), NULL, NULL, shared, NULL, 2L, NULL, NULL, form()),
+    .Call(submit, pool$hub, seq_len(10000), NULL, NULL, shared, NULL, 2L, NULL, NULL, NULL, form()),
     interrupt = function(e) "interrupted"
   )
   expect_identical(outcome, "interrupted")
@@ -441,7 +441,7 @@ test_that("a map of columns that don't fit is refused, and nothing is submitted"
   pool <- mirai:::profiles$default
   shared <- mirai:::share(pool, list(), NULL)
   map <- function(x, rows, names, form = mirai:::mirai_form)
-    entry("hub_submit_map", pool$hub, x, rows, names, shared, NULL, 2L, NULL, NULL, form)$message
+    entry("hub_submit_map", pool$hub, x, rows, names, shared, NULL, 2L, NULL, NULL, NULL, form)$message
   expect_match(map(list(1:2, 1), 2L, NULL), "too short")
   expect_match(map(list(1:2), 2L, c("a", "b")), "`names` must be")
   expect_match(map(list(1:2, quote(a)), 2L, NULL), "`x` must be")

@@ -4,7 +4,7 @@ test_that("there is a row for each daemon", {
   local_pool(2)
   workers <- status()$workers
   expect_s3_class(workers, "data.frame")
-  expect_named(workers, c("id", "pid", "host", "job", "address", "state", "task", "age", "done", "busy", "returns", "memory"))
+  expect_named(workers, c("id", "pid", "host", "job", "address", "state", "activity", "task", "age", "done", "busy", "returns", "memory"))
   expect_identical(workers$id, 1:2)
   expect_setequal(workers$pid, everywhere(Sys.getpid())[.flat])
   await(all(status()$workers$state == "idle"))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mirai_lanes::ProcessEnd;
 use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, Payload, RunEnd, ToDaemon};
 
+use crate::activity::Activity;
 use crate::core::{Core, Report};
 use crate::link::Link;
 use crate::member::{Links, Seat};
@@ -34,7 +35,7 @@ enum End {
 /// of its connection: a copy of the descriptor in a grandchild keeps that open.
 pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buffer: FrameBuffer) {
     let attendance = Attendance { core, seat };
-    let mut ended = Box::pin(end_of(links.pid));
+    let mut ended = Box::pin(end_of(Arc::clone(core), seat, links.clone()));
     let link = &*links.data;
     let end = tokio::select! {
         end = handle_messages(core, seat, link, &mut buffer) => end,
@@ -108,12 +109,21 @@ async fn await_word_of_end(core: &Core, links: &Links) {
     }
 }
 
-/// Resolves at the end of a process of this machine.
-async fn end_of(pid: Option<u32>) {
-    let process = pid.and_then(ProcessEnd::watch);
+/// Resolves at the end of a process of this machine, which is killed when that is asked for: only one that was launched from here,
+/// so that it is known to be a daemon and nothing else.
+async fn end_of(core: Arc<Core>, seat: Seat, links: Links) {
+    let process = links.pid.and_then(ProcessEnd::watch);
+    let asked = async {
+        links.kill.notified().await;
+        core.note_activity(seat, links.pid.and_then(Activity::of));
+    };
     match process.map(ProcessEnd::move_up) {
-        Some(process) => drop(process.wait().await),
-        None => std::future::pending().await,
+        Some(process) => drop(process.wait_or_kill(asked).await),
+        None => {
+            asked.await;
+            links.end(&ToDaemon::Exit);
+            std::future::pending().await
+        }
     }
 }
 

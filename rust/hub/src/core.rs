@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,12 +32,13 @@ use mirai_wire::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::activity::Activity;
 use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
 use crate::claims::Offers;
 use crate::deaths::{Death, Deaths, ProcessFate};
 use crate::link::Link;
-use crate::member::{Links, Member, Seat};
+use crate::member::{Condemned, Links, Member, Seat};
 use crate::options::BreakTimes;
 use crate::presence::{Presence, PresenceListener};
 use crate::reactor::{Reactor, after, is_inside};
@@ -99,6 +101,8 @@ struct State {
     is_closed: bool,
     /// How long a daemon whose connection broke may stay away.
     grace: Duration,
+    /// How long one may take to stop.
+    kill_after: Option<Duration>,
 }
 
 struct Open {
@@ -221,6 +225,10 @@ struct Work {
     forgotten: Vec<Member>,
     /// Connections that others have taken the place of.
     replaced: Vec<Links>,
+    /// Processes that are to be killed.
+    killed: Vec<Links>,
+    /// Numbers of daemons that are to be gone, whose processes are not to be killed.
+    dismissed: Vec<u32>,
     /// For the listener.
     presence: Vec<Presence>,
 }
@@ -232,6 +240,10 @@ impl Work {
         }
         for (cell, outcome) in self.settle {
             cell.settle(outcome);
+        }
+        for links in self.killed {
+            // Whoever watches the process does it.
+            links.kill.notify_one();
         }
         for links in self.replaced {
             links.shutdown();
@@ -258,7 +270,8 @@ impl Core {
             scheduler: Scheduler::new(SchedulerOptions {
                 mode,
                 capacity,
-                grace: u64::try_from(times.grace.as_millis()).unwrap_or(u64::MAX),
+                grace: whole_millis(times.grace),
+                kill_after: times.kill_after.map(whole_millis),
             }),
             tasks: Table::default(),
             members: Table::default(),
@@ -276,6 +289,7 @@ impl Core {
             changes: 0,
             is_closed: false,
             grace: times.grace,
+            kill_after: times.kill_after,
         };
         Core {
             launcher,
@@ -321,9 +335,13 @@ impl Core {
         }
         let has_forgotten = !work.forgotten.is_empty();
         let presence = std::mem::take(&mut work.presence);
+        let dismissed = std::mem::take(&mut work.dismissed);
         self.room.notify_all();
         work.finish();
         self.tell_listener(presence);
+        for number in dismissed {
+            self.dismiss(number);
+        }
         if has_forgotten {
             self.note_change();
         }
@@ -516,13 +534,27 @@ impl Core {
         })
     }
 
-    pub(crate) fn cancel(&self, task: TaskId) -> bool {
+    pub(crate) fn cancel(&self, task: TaskId, force: bool) -> bool {
         self.with_state(|state, timer, work| {
             // Only in a queue a daemon can be told; elsewhere the task runs on, and callers are told so.
             let is_stopped = state.scheduler.is_cancellable(task);
-            state.handle(timer, work, Event::CancelAsked { task }, None);
-            is_stopped
+            state.handle(timer, work, Event::CancelAsked { task, force }, None);
+            is_stopped || !(work.killed.is_empty() && work.dismissed.is_empty())
         })
+    }
+
+    /// Kills the daemon that works on the task of this number.
+    pub(crate) fn force(&self, number: u64) -> bool {
+        let task = {
+            let state = self.state.lock();
+            let at_work = |daemon: &DaemonId| {
+                let (task, _) = state.scheduler.daemon_task(*daemon)?;
+                let open = state.tasks.get(task.index())?;
+                (open.cell.number() == number).then_some(task)
+            };
+            state.numbers.values().find_map(at_work)
+        };
+        task.is_some_and(|task| self.cancel(task, true))
     }
 
     pub(crate) fn timer_fired(&self) {
@@ -740,6 +772,15 @@ impl Core {
         self.state.lock().deaths.all()
     }
 
+    /// What a daemon was at as it was killed.
+    pub(crate) fn note_activity(&self, seat: Seat, activity: Option<Activity>) {
+        let mut state = self.state.lock();
+        let member = state.members.get_mut(seat.daemon.index());
+        if let Some(condemned) = member.and_then(|member| member.condemned.as_mut()) {
+            condemned.activity = activity;
+        }
+    }
+
     /// A daemon has told where it runs.
     pub(crate) fn note_origin(&self, seat: Seat, origin: Origin) {
         if let Some(member) = self.state.lock().seated(seat) {
@@ -910,21 +951,24 @@ impl PartOwner for Core {
     }
 }
 
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn options_of(task: &Task, core: *const Core, numbers: &BTreeMap<u32, DaemonId>) -> TaskOptions {
-    let timeout =
-        task.timeout.map(
-            |timeout| match u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) {
-                0 => 0,
-                // The clock is cut to whole milliseconds: one more, so that none resolves early.
-                millis => millis.saturating_add(1),
-            },
-        );
+    // The clock is cut to whole milliseconds: one more, so that none resolves early.
+    let timeout = task.timeout.map(|timeout| match whole_millis(timeout) {
+        0 => 0,
+        millis => millis.saturating_add(1),
+    });
+    let runtime = task.runtime.map(|time| whole_millis(time).max(1));
     TaskOptions {
         bytes: task.body.len() as u64 + TASK_COST,
         // That of another hub is none of this scheduler's.
         retries: task.retries,
         part: (task.shared.as_ref()).and_then(|SharedPart(part)| part.part_of(core)),
         timeout,
+        runtime: runtime.and_then(|millis| NonZeroU64::new(millis.saturating_add(1))),
         to: task.to.and_then(|number| numbers.get(&number).copied()),
     }
 }
@@ -983,7 +1027,13 @@ impl State {
     fn death(&mut self, daemon: DaemonId) -> Option<Death> {
         let member = self.members.get(daemon.index())?;
         let fate = member.links.pid.and_then(|pid| self.deaths.take_end(pid));
-        if member.is_dismissed || self.scheduler.is_leaving(daemon) {
+        if self.scheduler.is_leaving(daemon) {
+            return None;
+        }
+        if let Some(death) = member.killing(self.kill_after, fate.as_ref(), Instant::now()) {
+            return Some(death);
+        }
+        if member.is_dismissed {
             return None;
         }
         let task = self.scheduler.daemon_task(daemon);
@@ -1070,6 +1120,20 @@ impl State {
                             .control
                             .queue(&ToDaemon::Cancel { run: run.0 }, Payload::new());
                         work.flush.push(Arc::clone(&member.links.control));
+                    }
+                }
+                Effect::Kill { daemon, task, why } => {
+                    if let Some(member) = members.get_mut(daemon.index()) {
+                        let open = tasks.get(task.index());
+                        member.condemned = Some(Condemned {
+                            why,
+                            task: open.map(|open| (open.cell.number(), open.attempts)),
+                            activity: None,
+                        });
+                        match member.links.pid.filter(|_| member.links.is_launched) {
+                            Some(_) => work.killed.push(member.links.clone()),
+                            None => work.dismissed.push(member.number),
+                        }
                     }
                 }
                 Effect::Forget { daemon } => {
@@ -1205,6 +1269,7 @@ fn outcome(how: Settled, report: Option<Report>, loss: &Loss, attempts: u32) -> 
             }),
         ) => Outcome::OutOfMemory,
         (Settled::TimedOut, _) => Outcome::TimedOut,
+        (Settled::RanOut, _) => Outcome::RanTooLong,
         (Settled::Cancelled, _) => Outcome::Cancelled,
         (Settled::Lost | Settled::Ended, _) if attempts > 1 => Outcome::Lost(format!(
             "{loss}; so did those of {} before, at which it was tried",

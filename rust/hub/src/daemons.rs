@@ -272,6 +272,7 @@ impl Entrance {
             pid: self.pid(link, &hello),
             is_launched: self.is_launched(&hello),
             is_replacement: self.is_replacement(&hello),
+            kill: Arc::default(),
             peer: link.connection.peer(),
         };
         let (seat, refusal) = match hello.returning {

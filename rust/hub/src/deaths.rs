@@ -11,7 +11,7 @@ use mirai_wire::Origin;
 /// Deaths that are kept, the last ones.
 const MOST: usize = 100;
 
-/// A daemon that has gone without a goodbye and without having been told to leave.
+/// A daemon that has gone without a goodbye and without having been told to leave, or that was killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// When the hub noticed.
@@ -36,6 +36,9 @@ pub struct Death {
     pub in_set_up: bool,
     /// How its process ended, or its connection.
     pub how: Option<String>,
+    /// Whether the hub has killed it: see [`HubOptions::kill_after`](crate::HubOptions::kill_after) and
+    /// [`TaskHandle::cancel_by_force`](crate::TaskHandle::cancel_by_force).
+    pub is_killed: bool,
     /// The last lines of what it had to say, if that is known.
     pub output: String,
 }
@@ -159,6 +162,7 @@ mod tests {
             in_set_up: true,
             how: None,
             output: String::new(),
+            is_killed: false,
         };
         assert_eq!(death.to_string(), "its daemon died, as it was set up");
         death.pid = Some(7);

@@ -62,8 +62,19 @@ impl TaskHandle {
     /// removed from the queue or its daemon was told to stop; in modes where a daemon cannot be told, that is `false`
     /// although the task resolves.
     pub fn cancel(&self) -> bool {
+        self.cancel_in(false)
+    }
+
+    /// The same, and kills the daemon that has begun the task and is still at it, whatever outcome the task has; where its process
+    /// is not one that this process has launched, its connection is ended. Not in [`Mode::Direct`](crate::Mode::Direct), where a
+    /// daemon has tasks of others, too. Returns also whether a daemon is killed.
+    pub fn cancel_by_force(&self) -> bool {
+        self.cancel_in(true)
+    }
+
+    fn cancel_in(&self, force: bool) -> bool {
         match self.core.upgrade() {
-            Some(core) => core.cancel(self.cell.key),
+            Some(core) => core.cancel(self.cell.key, force),
             None => false,
         }
     }

@@ -150,7 +150,7 @@ impl HealingPolicy {
         self.present = self.present.saturating_sub(1);
         self.note_reports(reports);
         let at_work = death.task.is_some() || death.in_set_up || death.age < YOUNG;
-        if death.done == 0 && at_work && u64::from(death.id) > self.judged {
+        if death.done == 0 && at_work && !death.is_killed && u64::from(death.id) > self.judged {
             self.judged = self.joined;
             self.fail();
         }
@@ -299,6 +299,7 @@ mod tests {
             in_set_up: false,
             how: None,
             output: String::new(),
+            is_killed: false,
         }
     }
 
@@ -389,6 +390,18 @@ mod tests {
         let mut policy = pool(1);
         for id in 1..100 {
             policy.died(&death(id, None, YOUNG), 0);
+            assert_eq!(launches(&mut policy), 1);
+            policy.joined(true);
+        }
+    }
+
+    #[test]
+    fn what_the_hub_has_killed_is_replaced_and_no_failure() {
+        let mut policy = pool(1);
+        for id in 1..100 {
+            let mut death = at_work(id);
+            death.is_killed = true;
+            policy.died(&death, 0);
             assert_eq!(launches(&mut policy), 1);
             policy.joined(true);
         }

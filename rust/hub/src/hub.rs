@@ -153,6 +153,7 @@ impl Hub {
             welcome,
             grace,
             silence,
+            kill_after,
             memory_return,
             unserved,
         } = options;
@@ -163,7 +164,11 @@ impl Hub {
             mode,
             capacity,
             welcome,
-            BreakTimes { grace, silence },
+            BreakTimes {
+                grace,
+                silence,
+                kill_after,
+            },
             memory_return,
             Arc::downgrade(&reactor),
         ));
@@ -308,6 +313,12 @@ impl Hub {
     /// Whether the daemon of this number is connected.
     pub fn has_worker(&self, id: u32) -> bool {
         self.core.has_worker(id)
+    }
+
+    /// Kills the daemon that works on the task of this number although nobody waits for it any more, as
+    /// [`TaskHandle::cancel_by_force`] does. Returns whether there is such a daemon.
+    pub fn force(&self, task: u64) -> bool {
+        self.core.force(task)
     }
 
     /// Tells the daemon of this number to leave and ends its connections. Does nothing if it is not connected.

@@ -21,6 +21,7 @@
 //! which thread; `daemons.rs` takes daemons in and reads from them; `link.rs` writes to them.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod attending;
 mod callback;
 mod cell;
@@ -51,6 +52,7 @@ mod unserved;
 mod watch;
 mod worker;
 
+pub use activity::Activity;
 pub use cell::take_task_number;
 pub use deaths::{Death, ProcessFate};
 pub use error::{HubError, SubmitError};

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use mirai_scheduler::{DaemonId, RunId};
+use mirai_scheduler::{DaemonId, KillReason, RunId};
 use mirai_wire::{Origin, Payload, Return, ReturnKey, ReturnTicket, ToDaemon};
 
+use tokio::sync::Notify;
+
+use crate::activity::Activity;
 use crate::cell::Cell;
 use crate::claims::Offers;
 use crate::deaths::{Death, ProcessFate};
@@ -49,9 +52,45 @@ pub(crate) struct Member {
     pub is_dismissed: bool,
     /// Whether it has taken the place of another.
     pub is_replacement: bool,
+    /// Why it is being killed, if it is.
+    pub condemned: Option<Condemned>,
     joined: Instant,
     /// `None` where a daemon with a broken connection is lost.
     returning: Option<Returning>,
+}
+
+/// What is known of a daemon as it is killed.
+#[derive(Debug)]
+pub(crate) struct Condemned {
+    pub why: KillReason,
+    /// Number of its task, and of the attempt at that.
+    pub task: Option<(u64, u32)>,
+    /// What it was at.
+    pub activity: Option<Activity>,
+}
+
+impl Condemned {
+    /// How the daemon, which is `launched` from here or not, has ended.
+    fn how(&self, is_launched: bool, within: Option<Duration>) -> String {
+        let end = if is_launched {
+            "was killed"
+        } else {
+            "was sent away"
+        };
+        match (self.why, within) {
+            (KillReason::Deaf, Some(within)) => {
+                let why = self.activity.map_or(String::new(), |activity| {
+                    format!(": {}", activity.why_deaf())
+                });
+                format!(
+                    "{end}, as it did not stop its task within {within:?} of being asked to{why}"
+                )
+            }
+            (KillReason::Deaf | KillReason::Forced, _) => {
+                format!("{end}, as its task was to be stopped by force")
+            }
+        }
+    }
 }
 
 /// State for the return of a daemon.
@@ -76,6 +115,8 @@ pub(crate) struct Links {
     pub is_launched: bool,
     /// Whether it was launched to take the place of another.
     pub is_replacement: bool,
+    /// Told when it is to be killed, by those who watch its process.
+    pub kill: Arc<Notify>,
     /// Where the daemon is, if it connects over a network.
     pub peer: Option<SocketAddr>,
 }
@@ -112,6 +153,7 @@ impl Member {
             is_away: false,
             is_dismissed: false,
             is_replacement: false,
+            condemned: None,
             joined: now,
             returning: ticket
                 .filter(|ticket| ticket.grace > 0)
@@ -130,8 +172,9 @@ impl Member {
         offers.offer(run.0)
     }
 
+    /// One that is to be gone does not.
     pub(crate) fn may_return(&self) -> bool {
-        self.returning.is_some()
+        self.returning.is_some() && !self.is_dismissed && self.condemned.is_none()
     }
 
     /// Queues a message on the data connection, and keeps it if it may have to be sent again.
@@ -227,7 +270,25 @@ impl Member {
             in_set_up,
             how,
             output,
+            is_killed: false,
         }
+    }
+
+    /// The same of one that was killed, which had so long to stop its task.
+    pub(crate) fn killing(
+        &self,
+        within: Option<Duration>,
+        fate: Option<&ProcessFate>,
+        now: Instant,
+    ) -> Option<Death> {
+        let condemned = self.condemned.as_ref()?;
+        let fate = ProcessFate {
+            how: condemned.how(self.links.is_launched, within),
+            output: fate.map_or_else(String::new, |fate| fate.output.clone()),
+        };
+        let mut death = self.death(condemned.task, false, Some(fate), now);
+        death.is_killed = true;
+        Some(death)
     }
 
     /// Ends the connections; with `exit` the daemon is told to leave first.

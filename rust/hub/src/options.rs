@@ -39,6 +39,9 @@ pub struct HubOptions {
     /// How long nothing may be heard of the machine of a daemon before the connection is taken for broken, by both sides, at an
     /// address of a network: [`SILENCE`] is the default.
     pub silence: Duration,
+    /// How long a daemon may take to stop a task that it was asked to stop before it is killed or, where it cannot be, sent away; `None`
+    /// is for ever, zero is at once.
+    pub kill_after: Option<Duration>,
     /// Receives reports of freed memory; `None` for nobody.
     pub memory_return: Option<&'static MemoryReturn>,
     /// Is told of tasks that wait for nothing; `None` for nobody.
@@ -58,6 +61,7 @@ impl HubOptions {
             welcome: None,
             grace: GRACE,
             silence: SILENCE,
+            kill_after: None,
             memory_return: None,
             unserved: None,
         }
@@ -67,13 +71,15 @@ impl HubOptions {
 /// Limit of evaluations per call of [`Hub::everywhere`](crate::Hub::everywhere): more than the daemons a hub can have.
 pub const MAX_EVALUATIONS: u32 = 1 << 16;
 
-/// When a connection over a network is taken for broken, and its daemon for lost.
+/// When a connection over a network is taken for broken, a daemon for lost, and one that does not stop is killed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BreakTimes {
     /// See [`HubOptions::grace`].
     pub grace: Duration,
     /// See [`HubOptions::silence`].
     pub silence: Duration,
+    /// See [`HubOptions::kill_after`].
+    pub kill_after: Option<Duration>,
 }
 
 /// The number that daemons show which the [launcher](HubOptions::launcher) of this number has started in place of others.

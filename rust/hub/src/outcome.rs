@@ -16,6 +16,8 @@ pub enum Outcome {
     OutOfMemory,
     /// The task's timeout was reached.
     TimedOut,
+    /// The task has run for longer than it may.
+    RanTooLong,
     /// The task was cancelled.
     Cancelled,
     /// The daemon that evaluated it died or stayed away for longer than its grace, or no daemon could be started; the text
@@ -36,7 +38,7 @@ impl Outcome {
         match self {
             Outcome::Value(_) | Outcome::Failed(_) | Outcome::Interrupted => None,
             Outcome::OutOfMemory => Some(ErrorCode::OUT_OF_MEMORY),
-            Outcome::TimedOut => Some(ErrorCode::TIMED_OUT),
+            Outcome::TimedOut | Outcome::RanTooLong => Some(ErrorCode::TIMED_OUT),
             Outcome::Lost(_) | Outcome::Reset => Some(ErrorCode::RESET),
             Outcome::Cancelled => Some(ErrorCode::CANCELLED),
         }

@@ -22,6 +22,9 @@ pub struct Task {
     /// Longest time from submission until the task resolves, if by nothing else then to
     /// [`Outcome::TimedOut`](crate::Outcome::TimedOut). Resolution one millisecond, rounded down.
     pub timeout: Option<Duration>,
+    /// Longest time of each attempt, from its beginning, until the task resolves to
+    /// [`Outcome::RanTooLong`](crate::Outcome::RanTooLong). Resolution as for `timeout`, but no less than a millisecond.
+    pub runtime: Option<Duration>,
     /// How often it may begin again after its worker has died ([`Mode::Queue`](crate::Mode::Queue) and
     /// [`Mode::Direct`](crate::Mode::Direct)).
     pub retries: u32,
@@ -31,13 +34,14 @@ pub struct Task {
 }
 
 impl Task {
-    /// A task for any worker, without shared part, flags, timeout and retries.
+    /// A task for any worker, without shared part, flags, limits of time and retries.
     pub fn new(body: impl Into<Payload>) -> Task {
         Task {
             body: body.into(),
             shared: None,
             flags: TaskFlags::default(),
             timeout: None,
+            runtime: None,
             retries: 0,
             to: None,
         }

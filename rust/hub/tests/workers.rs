@@ -92,6 +92,12 @@ impl Commands {
                     payload: Payload::new(),
                 };
             }
+            Some("touch-and-ignore") => {
+                std::fs::write(argument, b"begun").unwrap();
+                loop {
+                    std::thread::sleep(HANG);
+                }
+            }
             _ => format!("{} bytes", task.body.len()).into_bytes(),
         };
         Evaluation {
@@ -140,6 +146,7 @@ fn worker_process() {
         },
         idletime: setting("MIRAI_TEST_IDLE").map(Duration::from_millis),
         maxtasks: setting("MIRAI_TEST_TASKS"),
+        launcher: setting("MIRAI_TEST_LAUNCHER").unwrap_or(0),
         ..mirai_worker::WorkerOptions::new(Address::parse(&url).unwrap())
     };
     let interrupted = Arc::new(Flag::default());
@@ -310,6 +317,85 @@ fn cancelling_interrupts_the_running_task_and_spares_the_next() {
         assert_eq!(outcome(&running), Outcome::Cancelled);
         assert_eq!(text(&next), "next");
     }
+}
+
+/// How a worker ends that ignores an interrupt, of a hub that kills such.
+fn death_of_deaf(hub: &Hub, settings: &[(&str, &str)], stop: impl FnOnce(&TaskHandle)) -> String {
+    let mut workers = Workers::start(hub, 1, settings);
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let deaf = submit(hub, format!("touch-and-ignore {}", begun.display()));
+    let next = submit(hub, "echo next");
+    wait_for_file(&begun);
+    stop(&deaf);
+    assert_eq!(outcome(&deaf), Outcome::Cancelled);
+    assert_eq!(workers.exit_code(0), None, "a signal has ended it");
+    wait_connected(hub, 0);
+    let death = hub.deaths().pop().unwrap();
+    assert!(death.is_killed);
+    assert_eq!(death.task, Some((deaf.id(), 1)));
+    assert!(!hub.force(deaf.id()), "it is gone");
+    let _other = Workers::start(hub, 1, settings);
+    assert_eq!(text(&next), "next");
+    death.how.unwrap()
+}
+
+#[test]
+fn a_worker_that_does_not_stop_is_killed_or_sent_away() {
+    let hub = || {
+        Hub::open(HubOptions {
+            launcher: 7,
+            kill_after: Some(Duration::from_millis(40)),
+            ..options(Mode::Queue)
+        })
+        .unwrap()
+    };
+    let cancel = |task: &TaskHandle| assert!(task.cancel());
+    let how = death_of_deaf(&hub(), &[], cancel);
+    let late = "as it did not stop its task within 40ms of being asked to";
+    assert_eq!(how, format!("was sent away, {late}"));
+    let how = death_of_deaf(&hub(), &[("MIRAI_TEST_LAUNCHER", "7")], cancel);
+    assert!(how.starts_with(&format!("was killed, {late}")), "{how}");
+}
+
+#[test]
+fn by_force_a_worker_is_killed_at_once() {
+    let forced = "was killed, as its task was to be stopped by force";
+    let hub = || {
+        Hub::open(HubOptions {
+            launcher: 7,
+            ..options(Mode::Queue)
+        })
+        .unwrap()
+    };
+    let launched = [("MIRAI_TEST_LAUNCHER", "7")];
+    let force = |task: &TaskHandle| assert!(task.cancel_by_force());
+    assert_eq!(death_of_deaf(&hub(), &launched, force), forced);
+    let hub = hub();
+    let by_number = |task: &TaskHandle| {
+        assert!(task.cancel());
+        assert!(hub.force(task.id()));
+    };
+    assert_eq!(death_of_deaf(&hub, &launched, by_number), forced);
+}
+
+#[test]
+fn a_limit_of_running_time_is_not_one_of_waiting() {
+    let hub = open();
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let limited = |command: String| Task {
+        runtime: Some(Duration::from_millis(50)),
+        ..Task::new(command)
+    };
+    let hanging = hub
+        .submit(limited(format!("touch-and-hang {}", begun.display())))
+        .unwrap();
+    let short = hub.submit(limited("echo short".to_owned())).unwrap();
+    assert!(!hanging.wait_for(Duration::from_millis(100)), "it waits");
+    let _workers = Workers::start(&hub, 1, &[]);
+    assert_eq!(outcome(&hanging), Outcome::RanTooLong);
+    assert_eq!(text(&short), "short");
 }
 
 #[test]

@@ -35,11 +35,26 @@ impl ProcessEnd {
     /// # Errors
     /// When the runtime cannot watch the descriptor.
     pub async fn wait(self) -> std::io::Result<()> {
+        self.wait_or_kill(std::future::pending()).await
+    }
+
+    /// The same; once `asked` has resolved, the process is killed. What is killed is the process that was watched, and no other that
+    /// has its number by then.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the descriptor.
+    pub async fn wait_or_kill(self, asked: impl Future<Output = ()>) -> std::io::Result<()> {
         // SAFETY: an `OwnedFd` answers the same open descriptor for as long as it lives, and `fd` owns it.
         #[allow(unsafe_code)]
         let fd = unsafe {
             tokio::io::unix::AsyncFd::register_with_interest(self.fd, tokio::io::Interest::READABLE)
         }?;
+        tokio::select! {
+            ended = fd.readable() => return ended.map(drop),
+            () = asked => {}
+        }
+        // It may have ended at this moment.
+        let _ = rustix::process::pidfd_send_signal(fd.get_ref(), rustix::process::Signal::KILL);
         fd.readable().await.map(drop)
     }
 }
@@ -68,6 +83,14 @@ impl ProcessEnd {
     /// # Errors
     /// None.
     pub async fn wait(self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Never called on this platform.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn wait_or_kill(self, _asked: impl Future<Output = ()>) -> std::io::Result<()> {
         Ok(())
     }
 }

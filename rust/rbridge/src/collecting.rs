@@ -4,12 +4,12 @@
 
 use std::time::Instant;
 
-use mirai_hub::{TaskHandle, Watch};
+use mirai_hub::Watch;
 
 use crate::batch::{Open, open_task};
 use crate::failure::Failure;
 use crate::rapi::{Scope, Sexp};
-use crate::tasks::value_of;
+use crate::tasks::{value_of, way_to_cancel};
 use crate::wait::interruptibly;
 
 /// Entry: number of those elements of a list that are mirai whose task has no outcome.
@@ -155,8 +155,13 @@ fn position(i: usize) -> i32 {
 }
 
 /// Entry: cancels the tasks of a list of mirai: whether each has been taken out of the queue or its daemon told to stop, `FALSE` for
-/// what is no mirai or has a value. From the last to the first, so that tasks in the queue go before those that would make room for them.
-pub(crate) fn mirai_cancel<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+/// what is no mirai or has a value; with `force` as in `task_cancel`. From the last to the first, so that tasks in the queue go before those that would make room for them.
+pub(crate) fn mirai_cancel<'r>(
+    scope: &'r Scope,
+    x: Sexp<'r>,
+    force: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let cancel = way_to_cancel(scope, force)?;
     let elements: Vec<_> = x.elements(scope, "x")?.collect();
     let mut tasks = Vec::with_capacity(elements.len());
     for element in elements {
@@ -164,7 +169,7 @@ pub(crate) fn mirai_cancel<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>
     }
     let mut stopped = vec![false; tasks.len()];
     for (task, stopped) in tasks.iter().zip(&mut stopped).rev() {
-        *stopped = task.as_ref().is_some_and(TaskHandle::cancel);
+        *stopped = task.as_ref().is_some_and(cancel);
     }
     Ok(scope.logicals(&stopped)?)
 }

@@ -7,13 +7,15 @@ use crate::{
 
 rapi::entries! {
     hub::hub_open => hub_open(
-        url, mode, capacity, daemon_stream, settings, tls, pass, token, times, is_local
+        url, mode, capacity, daemon_stream, settings, tls, pass, token, times, is_local, kill_after
     );
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);
-    hub::hub_submit => hub_submit(hub, object, shared, timeout, flags, stream, wait, retries);
+    hub::hub_submit => hub_submit(
+        hub, object, shared, timeout, flags, stream, wait, retries, runtime
+    );
     map::hub_submit_map => hub_submit_map(
-        hub, x, rows, names, shared, timeout, flags, stream, retries, form
+        hub, x, rows, names, shared, timeout, flags, stream, retries, runtime, form
     );
     hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout, is_kept);
@@ -23,6 +25,7 @@ rapi::entries! {
     hub::hub_workers => hub_workers(hub);
     hub::hub_deaths => hub_deaths(hub);
     hub::hub_has_worker => hub_has_worker(hub, id);
+    hub::hub_force => hub_force(hub, task);
     hub::hub_dismiss => hub_dismiss(hub, id);
     hub::hub_close => hub_close(hub, exit);
     access::network_addresses => network_addresses();
@@ -48,8 +51,8 @@ rapi::entries! {
     collecting::mirai_take => mirai_take(x, seen, failing, flat);
     collecting::mirai_race => mirai_race(x);
     collecting::mirai_collect => mirai_collect(x);
-    tasks::task_cancel => task_cancel(task);
-    collecting::mirai_cancel => mirai_cancel(x);
+    tasks::task_cancel => task_cancel(task, force);
+    collecting::mirai_cancel => mirai_cancel(x, force);
 
     promises::tasks_then => tasks_then(tasks, f, event_loop);
 

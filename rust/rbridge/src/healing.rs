@@ -259,7 +259,10 @@ impl Ward {
             News::Presence(Presence::Died { death, reports }) => {
                 policy.died(&death, reports);
                 let incident = incident(&death);
-                note_untold(For::Died, &incident, "");
+                // A daemon that was killed here was to be.
+                if !death.is_killed {
+                    note_untold(For::Died, &incident, "");
+                }
                 *self.last.lock() = incident;
             }
             News::Launching(count) => {

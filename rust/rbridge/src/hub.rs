@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use mirai_hub::{
-    Address, Death, ErrorCode, Hub, HubError, HubOptions, Mode, Origin, SharedPart, SubmitError,
-    Task, TaskFlags, Welcome, Worker,
+    Activity, Address, Death, ErrorCode, Hub, HubError, HubOptions, Mode, Origin, SharedPart,
+    SubmitError, Task, TaskFlags, Welcome, Worker,
 };
 
 use mirai_launcher::LaunchId;
@@ -117,7 +117,8 @@ impl Handle for SharedPart {
 /// path of a file, or the texts of certificate and key, of which `pass` is the password (`NULL` for none); with `token` `TRUE`
 /// daemons have to know a token, with `NA` they do where certificates are made on the spot; a connection is broken when nothing was
 /// heard for `times[2]` seconds, and its daemon may then stay away for `times[1]`. `is_local`: daemons are
-/// started by this session, not elsewhere.
+/// started by this session, not elsewhere. `kill_after`: milliseconds after which a daemon that does not stop a task is killed, or
+/// `NULL`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
@@ -131,6 +132,7 @@ pub(crate) fn hub_open<'r>(
     token: Sexp<'r>,
     times: Sexp<'r>,
     is_local: Sexp<'r>,
+    kill_after: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let &[grace, silence] = &times.numbers(scope)?[..] else {
         return Err(Failure::error("`times` must be two numbers"));
@@ -177,6 +179,7 @@ pub(crate) fn hub_open<'r>(
         welcome,
         grace: time(grace),
         silence: time(silence),
+        kill_after: read_timeout(scope, kill_after)?,
         memory_return: memory::memory_return(),
         unserved: (mode != Mode::Single).then(|| unserved_listener(is_local)),
     };
@@ -228,7 +231,8 @@ pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> 
 
 /// Entry: submits a task; its pointer. `object` is what the daemon's evaluator gets, `shared` a part made by `hub_share`
 /// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` one of those in R/evaluate.R, `stream` the task's own seed or
-/// `NULL`, `retries` how often it may begin again after its daemon has died (`NULL` for never). While the queue is at its
+/// `NULL`, `retries` how often it may begin again after its daemon has died (`NULL` for never), `runtime` for how many milliseconds
+/// it may run or `NULL`. While the queue is at its
 /// capacity this waits, or returns `NULL` if `wait` is `FALSE`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_submit<'r>(
@@ -241,6 +245,7 @@ pub(crate) fn hub_submit<'r>(
     stream: Sexp<'r>,
     wait: Sexp<'r>,
     retries: Sexp<'r>,
+    runtime: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let shared = if shared.is_null() {
         None
@@ -252,12 +257,14 @@ pub(crate) fn hub_submit<'r>(
     let stream = optional_seed(scope, stream, "stream")?;
     let wait = wait.flag(scope, "wait")?;
     let retries = read_retries(scope, retries)?;
+    let runtime = read_timeout(scope, runtime)?;
     let body = encode_task(scope, object, stream)?;
     let task = Task {
         body,
         shared,
         flags,
         timeout,
+        runtime,
         retries,
         to: None,
     };
@@ -382,6 +389,7 @@ pub(crate) fn hub_everywhere<'r>(
         shared: None,
         flags: TaskFlags::EVERYWHERE,
         timeout,
+        runtime: None,
         retries: 0,
         to: None,
     };
@@ -461,7 +469,7 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 
 /// Entry: the connected daemons, as columns: number, process id, the task it is at (its number, its age in seconds, 1 if
 /// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed, 1 if its connection is
-/// broken, how often it has returned, where it is (address, machine, job). What is unknown or not the case is `NA`, or an empty text.
+/// broken, how often it has returned, where it is (address, machine, job), what its process is at (a word). What is unknown or not the case is `NA`, or an empty text.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = SessionHub::open(scope, hub)?.workers();
     let integers = |value: fn(&Worker) -> Option<u64>| column(&workers, value);
@@ -496,12 +504,23 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
             |origin| &origin.job,
         )?,
         scope.integers(&integers(|worker| Some(worker.is_replacement.into())))?,
+        scope.strings(&activities(&workers))?,
     ];
     let names = [
         "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns", "address",
-        "host", "job", "replaces",
+        "host", "job", "replaces", "activity",
     ];
     Ok(scope.named_list(&names, &columns)?)
+}
+
+/// What the processes of daemons of this machine are at: of those that rest only if they are stopped.
+fn activities(workers: &[Worker]) -> Vec<&'static str> {
+    let of = |worker: &Worker| {
+        let activity = worker.pid.and_then(Activity::of);
+        let is_told = worker.task.is_some() || activity == Some(Activity::Stopped);
+        activity.filter(|_| is_told).map_or("", Activity::name)
+    };
+    workers.iter().map(of).collect()
 }
 
 /// A column of whole numbers; `NA` for none, and for what is too large for R.
@@ -589,6 +608,16 @@ pub(crate) fn hub_has_worker<'r>(
 ) -> Result<Sexp<'r>, Failure> {
     let id = u32::try_from(id.count(scope, "id")?).unwrap_or(0);
     Ok(scope.logical(SessionHub::open(scope, hub)?.has_worker(id))?)
+}
+
+/// Entry: kills the daemon that is at the task of this number although nobody waits for that; whether there is one.
+pub(crate) fn hub_force<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    task: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let task = task.count(scope, "task")?;
+    Ok(scope.logical(SessionHub::open(scope, hub)?.force(task))?)
 }
 
 /// Entry: tells the daemon of this number to leave.

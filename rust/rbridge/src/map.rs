@@ -39,6 +39,7 @@ struct Common {
     shared: SharedPart,
     flags: TaskFlags,
     timeout: Option<Duration>,
+    runtime: Option<Duration>,
     retries: u32,
 }
 
@@ -76,6 +77,7 @@ pub(crate) fn hub_submit_map<'r>(
     flags: Sexp<'r>,
     stream: Sexp<'r>,
     retries: Sexp<'r>,
+    runtime: Sexp<'r>,
     form: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
@@ -83,6 +85,7 @@ pub(crate) fn hub_submit_map<'r>(
         shared: shared.handle::<SharedPart>(scope, "shared")?.clone(),
         flags: TaskFlags(flags.count(scope, "flags")? as u8),
         timeout: read_timeout(scope, timeout)?,
+        runtime: read_timeout(scope, runtime)?,
         retries: read_retries(scope, retries)?,
     };
     let mut stream = optional_seed(scope, stream, "stream")?;
@@ -133,6 +136,7 @@ fn submit_all(
             shared: Some(common.shared.clone()),
             flags: common.flags,
             timeout: common.timeout,
+            runtime: common.runtime,
             retries: common.retries,
             to: None,
         });

@@ -94,12 +94,21 @@ pub(crate) fn value_of<'r>(scope: &'r Scope, task: &TaskHandle) -> Result<Sexp<'
         }
         Some(outcome) => {
             let value = scope.integer(outcome.code().map_or(0, ErrorCode::number))?;
-            if let Outcome::Lost(reason) = outcome {
+            if let Some(reason) = reason_of(outcome) {
                 scope.set_attr(value, c"reason", scope.string(reason)?)?;
             }
             scope.set_class(value, &["errorValue", "try-error"])?;
             Ok(value)
         }
+    }
+}
+
+/// What is known besides the code. A timeout without a reason is that from the submission, as ever.
+fn reason_of(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Lost(reason) => Some(reason),
+        Outcome::RanTooLong => Some("it ran for longer than its `.runtime`"),
+        _ => None,
     }
 }
 
@@ -239,9 +248,26 @@ pub(crate) fn tasks_wait_served<'r>(
     Ok(scope.integer(position)?)
 }
 
-/// Entry: cancels a task; whether it has been taken out of the queue or its daemon told to stop.
-pub(crate) fn task_cancel<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    Ok(scope.logical(task_of(scope, task)?.cancel())?)
+/// Entry: cancels a task; whether it has been taken out of the queue or its daemon told to stop. With `force`, a daemon that is at it
+/// is killed.
+pub(crate) fn task_cancel<'r>(
+    scope: &'r Scope,
+    task: Sexp<'r>,
+    force: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let cancel = way_to_cancel(scope, force)?;
+    Ok(scope.logical(cancel(&task_of(scope, task)?))?)
+}
+
+/// How tasks are cancelled.
+pub(crate) fn way_to_cancel(
+    scope: &Scope,
+    force: Sexp<'_>,
+) -> Result<fn(&TaskHandle) -> bool, Failure> {
+    Ok(match force.flag(scope, "force")? {
+        true => TaskHandle::cancel_by_force,
+        false => TaskHandle::cancel,
+    })
 }
 
 /// The tasks of a list.

@@ -47,7 +47,11 @@ impl Scheduler {
     /// Gives a daemon that has just reported more to do ahead, several tasks at once.
     pub(crate) fn top_up(&mut self, daemon: Slot) {
         let entry = self.daemons.get(daemon);
-        if entry.stage != Stage::Busy || !entry.takes_ahead || !self.queue.barriers.is_empty() {
+        if entry.stage != Stage::Busy
+            || entry.is_condemned
+            || !entry.takes_ahead
+            || !self.queue.barriers.is_empty()
+        {
             return;
         }
         let daemons = self.daemons.turns.len().into();
@@ -63,13 +67,15 @@ impl Scheduler {
         }
     }
 
-    /// A task that a daemon has died of goes alone: it would take with it what its neighbours have come to.
+    /// A task that a daemon has died of goes alone: it would take with it what its neighbours have come to. So does one with a
+    /// limit of running time, which begins as it is sent.
     fn fits_ahead(&self, task: Slot, daemon: Slot, supply: u32) -> bool {
         let (daemon, task) = (self.daemons.get(daemon), &self.tasks[task]);
         daemon.ahead < supply
             && daemon.ahead_bytes.saturating_add(task.bytes) <= MOST_BYTES
             && !task.is_evaluation
             && task.deaths == 0
+            && task.runtime.is_none()
     }
 
     fn send_ahead(&mut self, slot: Slot, daemon: Slot) {

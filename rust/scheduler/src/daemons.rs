@@ -1,5 +1,6 @@
 //! The slab of daemons, and the lists of those that rest.
 
+use crate::clocks::Clock;
 use crate::list::{Chain, Link, List};
 use crate::slab::{Slab, Slot};
 use crate::tasks::InLine;
@@ -43,6 +44,10 @@ pub(crate) struct Daemon {
     pub(crate) ahead_bytes: u64,
     /// Since when it is at the first of its tasks.
     pub(crate) since: Tick,
+    /// The deadline that it has at the first of its tasks.
+    pub(crate) clock: Option<Clock>,
+    /// It is being killed, and gets nothing more.
+    pub(crate) is_condemned: bool,
     rest: Link,
     turn: Link,
     laden: Link,
@@ -128,6 +133,8 @@ impl Daemons {
             ahead: 0,
             ahead_bytes: 0,
             since: Tick::default(),
+            clock: None,
+            is_condemned: false,
             rest: Link::LOOSE,
             turn: Link::LOOSE,
             laden: Link::LOOSE,
@@ -211,10 +218,10 @@ impl Daemons {
         }
     }
 
-    /// Whether a daemon has nothing more to do.
+    /// Whether a daemon has nothing more to do, and may rest.
     pub(crate) fn is_done(&self, slot: Slot) -> bool {
         let daemon = self.get(slot);
-        daemon.sent.is_empty() && daemon.setups == 0
+        daemon.sent.is_empty() && daemon.setups == 0 && !daemon.is_condemned
     }
 
     /// A busy daemon has nothing more to do. It is the next to get something: what it needs for that is still at hand, and

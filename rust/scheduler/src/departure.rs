@@ -115,14 +115,19 @@ impl Scheduler {
         self.queue = Queue::default();
         self.setups = 0;
         for daemon in self.daemons.slots.slots() {
-            if let Stage::Suspect { timer, .. } = self.daemons.get(daemon).stage {
+            let daemon = self.daemons.get(daemon);
+            if let Stage::Suspect { timer, .. } = daemon.stage {
                 self.wheel.remove(timer);
+            }
+            if let Some(clock) = daemon.clock {
+                self.wheel.remove(clock.timer);
             }
         }
         self.daemons.clear();
     }
 
     fn disconnect(&mut self, daemon: Slot) {
+        self.stop_clock(daemon);
         match self.daemons.get(daemon).stage {
             Stage::Resting => self.wake(daemon),
             Stage::Suspect { timer, .. } => {

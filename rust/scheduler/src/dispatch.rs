@@ -111,6 +111,11 @@ impl Scheduler {
     /// A daemon that is set up has begun the first of its tasks.
     pub(crate) fn note_turn(&mut self, daemon: Slot) {
         self.daemons.note_turn(daemon, self.now);
+        self.note_first_begun(daemon);
+        self.wind(daemon);
+    }
+
+    fn note_first_begun(&mut self, daemon: Slot) {
         let Daemon {
             sent, setups: 0, ..
         } = self.daemons.get(daemon)
@@ -150,7 +155,9 @@ impl Scheduler {
             Mode::Direct | Mode::Single => Progress::Assigned,
         };
         let run = self.push_sent(slot, daemon, progress);
-        self.note_turn(daemon);
+        if self.daemons.get(daemon).sent.len() == 1 {
+            self.note_turn(daemon);
+        }
         let to = self.daemons.id(daemon);
         self.outbox.push_back(Effect::Send {
             to,

@@ -35,6 +35,16 @@ pub enum Effect {
         /// The run that is to be interrupted, and no other.
         run: RunId,
     },
+    /// End the process of a daemon, or where that cannot be done its connection. It gets nothing more; what it reports until
+    /// then counts, and its end is to be told as [`Event::DaemonLost`](crate::Event::DaemonLost).
+    Kill {
+        /// The daemon.
+        daemon: DaemonId,
+        /// What it evaluates, which nobody waits for any more.
+        task: TaskId,
+        /// Why.
+        why: KillReason,
+    },
     /// A suspected daemon has not returned within its grace, and is lost.
     Forget {
         /// The daemon.
@@ -60,6 +70,16 @@ pub enum Effect {
     },
 }
 
+/// Why a daemon is killed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KillReason {
+    /// It has not stopped its task in time after an interrupt: see
+    /// [`SchedulerOptions::kill_after`](crate::SchedulerOptions::kill_after).
+    Deaf,
+    /// Somebody has asked for it.
+    Forced,
+}
+
 /// What became of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Settled {
@@ -67,6 +87,8 @@ pub enum Settled {
     Ended,
     /// Its time ran out.
     TimedOut,
+    /// It has run for longer than it may.
+    RanOut,
     /// It was cancelled.
     Cancelled,
     /// Its daemon died or, for an evaluation of `everywhere()`, went away before it was handed over.

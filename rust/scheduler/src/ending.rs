@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scheduler::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Place, Progress};
-use crate::{Claims, DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId};
+use crate::{Claims, DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId, Tick};
 
 impl Scheduler {
     pub(crate) fn on_task_ended(&mut self, id: DaemonId, run: RunId, took: Duration, last: bool) {
@@ -34,14 +34,19 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn on_cancel_asked(&mut self, task: TaskId, claims: &mut dyn Claims) {
-        if let Some(slot) = self.tasks.find(task.0) {
-            self.give_up(slot, Settled::Cancelled, claims);
+    pub(crate) fn on_cancel_asked(&mut self, task: TaskId, force: bool, claims: &mut dyn Claims) {
+        let Some(slot) = self.tasks.find(task.0) else {
+            return;
+        };
+        self.give_up(slot, Settled::Cancelled, claims);
+        if force && self.tasks.find(task.0).is_some() {
+            self.force(slot, claims);
         }
     }
 
     pub(crate) fn on_timer_fired(&mut self, claims: &mut dyn Claims) {
-        self.armed = None;
+        // What is set meanwhile does not arm: only the earliest of all counts.
+        self.armed = Some(Tick(0));
         while let Some(due) = self.wheel.pop_due(self.now) {
             match due {
                 Due::Task(slot) => {
@@ -49,8 +54,10 @@ impl Scheduler {
                     self.give_up(slot, Settled::TimedOut, claims);
                 }
                 Due::Suspect(slot) => self.on_grace_over(slot, claims),
+                Due::Clock(slot) => self.on_clock(slot, claims),
             }
         }
+        self.armed = None;
         self.arm();
     }
 
@@ -81,7 +88,7 @@ impl Scheduler {
     }
 
     /// Nobody waits for a task any more. Only in queue mode does its evaluation stop, too.
-    fn give_up(&mut self, slot: Slot, how: Settled, claims: &mut dyn Claims) {
+    pub(crate) fn give_up(&mut self, slot: Slot, how: Settled, claims: &mut dyn Claims) {
         if self.tasks[slot].settled() != Some(false) {
             return;
         }
@@ -92,7 +99,7 @@ impl Scheduler {
             (Mode::Queue, Phase::Waiting { .. }) => self.drop_waiting(slot, how),
             (Mode::Queue, Phase::Sent { daemon, run, .. }) => {
                 self.settle(slot, how);
-                self.recall(slot, daemon, run);
+                self.recall(slot, daemon, run, claims);
             }
             (Mode::Direct | Mode::Single, Phase::Waiting { .. } | Phase::Sent { .. }) => {
                 self.settle(slot, how);
@@ -102,12 +109,15 @@ impl Scheduler {
     }
 
     /// Asks a daemon to give up a task that it was sent.
-    fn recall(&mut self, task: Slot, daemon: Slot, run: RunId) {
+    fn recall(&mut self, task: Slot, daemon: Slot, run: RunId, claims: &mut dyn Claims) {
         if let Phase::Sent { progress, .. } = &mut self.tasks[task].phase {
             *progress = Progress::Recalled;
         }
-        let daemon = self.daemons.id(daemon);
-        self.outbox.push_back(Effect::Interrupt { daemon, run });
+        self.outbox.push_back(Effect::Interrupt {
+            daemon: self.daemons.id(daemon),
+            run,
+        });
+        self.await_stop(daemon, claims);
     }
 
     /// The daemon of this id, and the task it was sent as this run: the first, unless it works in another order than

@@ -1,5 +1,6 @@
 //! What the scheduler is told.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::{DaemonId, PartId, RunId, TaskId};
@@ -27,6 +28,9 @@ pub struct SchedulerOptions {
     pub capacity: Option<u64>,
     /// Milliseconds for which a daemon whose connection broke may stay away before it is lost; 0 is not at all.
     pub grace: u64,
+    /// Milliseconds from an interrupt until a daemon that still has not reported on its task is [killed](crate::Effect::Kill)
+    /// ([`Mode::Queue`] only); `None` is never, 0 is at once.
+    pub kill_after: Option<u64>,
 }
 
 /// Properties of a task.
@@ -38,6 +42,8 @@ pub struct TaskOptions {
     pub part: Option<PartId>,
     /// Milliseconds from submission until it is given up; `None` is never, 0 is at once.
     pub timeout: Option<u64>,
+    /// Milliseconds from the beginning of each attempt until it is given up; `None` is never.
+    pub runtime: Option<NonZeroU64>,
     /// How often it may begin again after a daemon has died evaluating it.
     pub retries: u32,
     /// The daemon it is meant for ([`Mode::Direct`] only). One that is not connected cannot have it: the task is dealt.
@@ -118,6 +124,9 @@ pub enum Event {
     CancelAsked {
         /// The task; one that has its outcome stays as it is.
         task: TaskId,
+        /// Whether its daemon is to be killed if it has begun the task and not reported on it, whatever outcome that has
+        /// (in other modes than [`Mode::Direct`], where a daemon has tasks of others, too).
+        force: bool,
     },
     /// The time of the last [`Effect::ArmTimer`](crate::Effect::ArmTimer) has come.
     TimerFired,

@@ -137,7 +137,11 @@ impl Scheduler {
             self.daemons.suspects as usize,
             "suspects are counted"
         );
-        let all = timed.chain(suspects).collect();
+        let clocks = self.daemons.slots.slots().filter_map(|slot| {
+            let clock = self.daemons.get(slot).clock?;
+            Some((clock.timer, Due::Clock(slot)))
+        });
+        let all = timed.chain(suspects).chain(clocks).collect();
         assert_eq!(in_wheel, all, "deadlines are in the wheel");
         if let Some(look) = self.wheel.next_look() {
             assert!(
@@ -177,6 +181,7 @@ impl Scheduler {
                 assert!(daemon.sent.len() <= 1, "one task at a time");
             }
             self.check_load(slot);
+            self.check_clock(slot);
         }
         let barrier = self.queue.barrier(&self.tasks);
         let passed = |slot: &Slot| Some(self.daemons.get(*slot).passed) == barrier;
@@ -185,6 +190,17 @@ impl Scheduler {
             "the parked have passed the barrier"
         );
         assert!(!idle.iter().any(passed), "the idle have not");
+    }
+
+    /// Who has a deadline is at a task, and who is killed has none.
+    fn check_clock(&self, slot: Slot) {
+        let daemon = self.daemons.get(slot);
+        let is_at_task = !daemon.sent.is_empty() && daemon.setups == 0;
+        assert!(daemon.clock.is_none() || is_at_task, "{daemon:?}");
+        assert!(
+            !daemon.is_condemned || daemon.ahead == 0,
+            "nothing is behind what is killed"
+        );
     }
 
     fn check_load(&self, slot: Slot) {

@@ -1,7 +1,7 @@
 //! The dispatcher as a pure state machine: typed events in, typed effects out.
 //!
 //! [`Scheduler`] owns every decision about which daemon evaluates which task and when a task has its outcome: the one
-//! FIFO queue, dealing in turn, the barrier of `everywhere()`, cancellation, timeouts, the memory gate, how many tasks a
+//! FIFO queue, dealing in turn, the barrier of `everywhere()`, cancellation, timeouts, when a daemon that does not stop is killed, the memory gate, how many tasks a
 //! daemon is sent ahead of their turn, and what becomes of tasks whose daemon dies, leaves, or cannot be reached for a while.
 //! It knows no clock (`now` is passed in, and so is what tells whether a daemon has begun a task: [`Claims`]), no socket,
 //! thread, payload or R; a task is an id and a number of bytes to it. All state has changed when [`Scheduler::handle`] returns; the iterator it
@@ -29,6 +29,7 @@
 
 mod ahead;
 mod claims;
+mod clocks;
 mod daemons;
 mod departure;
 mod dispatch;
@@ -53,7 +54,7 @@ mod tests;
 mod timers;
 
 pub use claims::Claims;
-pub use effect::{Effect, Effects, Settled};
+pub use effect::{Effect, Effects, KillReason, Settled};
 pub use event::{Event, Mode, SchedulerOptions, TaskOptions};
 pub use ids::{DaemonId, PartId, RunId, TaskId, Tick};
 pub use memory::Memory;

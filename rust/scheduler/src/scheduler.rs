@@ -22,6 +22,8 @@ pub(crate) enum Due {
     Task(Slot),
     /// The grace of a suspect is over.
     Suspect(Slot),
+    /// A daemon is at its task for too long.
+    Clock(Slot),
 }
 
 /// The dispatcher of one pool of daemons.
@@ -51,6 +53,8 @@ pub struct Scheduler {
     pub(crate) setups: usize,
     /// How long suspects may stay away.
     pub(crate) grace: u64,
+    /// How long daemons may take to stop.
+    pub(crate) kill_after: Option<u64>,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) memory: Held,
     pub(crate) tally: Tally,
@@ -77,6 +81,7 @@ impl Scheduler {
             queue: Queue::default(),
             setups: 0,
             grace: options.grace,
+            kill_after: options.kill_after,
             wheel: Wheel::default(),
             memory: Held::new(options.capacity),
             tally: Tally::default(),
@@ -153,7 +158,7 @@ impl Scheduler {
                 took,
                 last,
             } => self.on_task_ended(daemon, run, took, last),
-            Event::CancelAsked { task } => self.on_cancel_asked(task, claims),
+            Event::CancelAsked { task, force } => self.on_cancel_asked(task, force, claims),
             Event::TimerFired => self.on_timer_fired(claims),
             Event::LaunchFailed => self.on_launch_failed(),
             Event::NoDaemonsExpected => self.expects_none = true,

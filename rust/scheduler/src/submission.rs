@@ -74,6 +74,7 @@ impl Scheduler {
         entry.bytes = options.bytes;
         entry.part = options.part;
         entry.retries = options.retries;
+        entry.runtime = options.runtime;
         if let Some(timeout) = options.timeout {
             let deadline = Tick(self.now.0.saturating_add(timeout));
             self.tasks[slot].timer = Some(self.wheel.insert(self.now, deadline, Due::Task(slot)));

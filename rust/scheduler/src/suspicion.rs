@@ -25,6 +25,7 @@ impl Scheduler {
             self.wake(daemon);
         }
         self.take_back_all(daemon, claims);
+        self.hold_still(daemon);
         self.begin_grace(daemon);
         self.arm();
     }
@@ -42,6 +43,7 @@ impl Scheduler {
             }
         }
         self.recall_again(daemon);
+        self.wind(daemon);
     }
 
     pub(crate) fn on_grace_over(&mut self, daemon: Slot, claims: &mut dyn Claims) {

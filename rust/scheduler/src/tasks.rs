@@ -1,5 +1,7 @@
 //! The slab of tasks.
 
+use std::num::NonZeroU64;
+
 use crate::list::{Chain, Link, List};
 use crate::slab::{Slab, Slot};
 use crate::{PartId, RunId, TaskId};
@@ -55,6 +57,8 @@ pub(crate) struct Task {
     pub(crate) is_held: bool,
     /// How often it may begin again after the death of a daemon.
     pub(crate) retries: u32,
+    /// For how many milliseconds each attempt may run.
+    pub(crate) runtime: Option<NonZeroU64>,
     /// How many daemons have died evaluating it.
     pub(crate) deaths: u32,
     /// How many barriers were submitted before it; an evaluation comes with the last of these.
@@ -116,6 +120,7 @@ impl Tasks {
             part: None,
             is_held: false,
             retries: 0,
+            runtime: None,
             deaths: 0,
             epoch: 0,
             is_evaluation: false,

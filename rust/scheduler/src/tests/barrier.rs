@@ -183,6 +183,7 @@ fn evaluations_time_out_and_free_the_queue() {
     let tasks = [pool.scheduler.reserve(), pool.scheduler.reserve()];
     let options = TaskOptions {
         retries: 0,
+        runtime: None,
         bytes: 5,
         timeout: Some(50),
         to: None,
@@ -213,6 +214,7 @@ fn a_barrier_with_no_time_is_none() {
     let task = pool.scheduler.reserve();
     let options = TaskOptions {
         retries: 0,
+        runtime: None,
         bytes: 5,
         timeout: Some(0),
         to: None,

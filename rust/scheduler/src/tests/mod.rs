@@ -4,6 +4,7 @@ mod ahead;
 mod barrier;
 mod cancelling;
 mod claims;
+mod clocks;
 mod deadlines;
 mod direct;
 mod leaving;

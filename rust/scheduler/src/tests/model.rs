@@ -1,8 +1,11 @@
 //! What the scheduler should do, said in the simplest way: plain vectors that are searched from the front.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
-use crate::{Counts, DaemonId, Effect, Event, Mode, RunId, Settled, TaskId, TaskOptions};
+use crate::{
+    Counts, DaemonId, Effect, Event, KillReason, Mode, RunId, Settled, TaskId, TaskOptions,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Whereabouts {
@@ -16,6 +19,7 @@ struct Open {
     order: u64,
     bytes: u64,
     retries: u32,
+    runtime: Option<NonZeroU64>,
     /// How many daemons have died evaluating it.
     deaths: u32,
     /// When, and how many deadlines there were before.
@@ -23,6 +27,14 @@ struct Open {
     barrier: Option<usize>,
     settled: bool,
     whereabouts: Whereabouts,
+}
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Late {
+    Task(TaskId),
+    Suspect(DaemonId),
+    Clock(DaemonId),
 }
 
 #[derive(Debug)]
@@ -48,6 +60,12 @@ pub(crate) struct Model {
     /// When the grace of each is over, and how many deadlines there were before that one.
     suspects: BTreeMap<DaemonId, (u64, u64)>,
     deadlines: u64,
+    kill_after: Option<u64>,
+    /// When each daemon has begun the first of its tasks.
+    since: BTreeMap<DaemonId, u64>,
+    /// The deadline of each at that: when, how many there were before, and after how many slices of time it is killed, if so.
+    clocks: BTreeMap<DaemonId, (u64, u64, Option<u64>)>,
+    condemned: BTreeSet<DaemonId>,
     leaving: BTreeSet<DaemonId>,
     setups: usize,
     expects_none: bool,
@@ -62,7 +80,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(mode: Mode, grace: u64) -> Self {
+    pub(crate) fn new(mode: Mode, grace: u64, kill_after: Option<u64>) -> Self {
         Self {
             mode,
             now: 0,
@@ -75,6 +93,10 @@ impl Model {
             grace,
             suspects: BTreeMap::new(),
             deadlines: 0,
+            kill_after,
+            since: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            condemned: BTreeSet::new(),
             leaving: BTreeSet::new(),
             setups: 0,
             expects_none: false,
@@ -110,7 +132,7 @@ impl Model {
             Event::TaskEnded {
                 daemon, run, last, ..
             } => self.end(daemon, run, last),
-            Event::CancelAsked { task } => self.give_up(task, Settled::Cancelled),
+            Event::CancelAsked { task, force } => self.cancel(task, force),
             Event::TimerFired => self.time_out(),
             Event::LaunchFailed => self.fail_launch(),
             Event::NoDaemonsExpected => self.expects_none = true,
@@ -164,7 +186,8 @@ impl Model {
         let open = self.open.iter().filter(|open| !open.settled);
         let tasks = open.filter_map(|open| open.deadline);
         let suspects = self.suspects.values().copied();
-        tasks.chain(suspects).map(|(at, _)| at).min()
+        let clocks = self.clocks.values().map(|(at, order, _)| (*at, *order));
+        tasks.chain(suspects).chain(clocks).map(|(at, _)| at).min()
     }
 
     /// Tasks that are not released, in order of submission.
@@ -199,9 +222,99 @@ impl Model {
             for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
                 list.retain(|other| *other != daemon);
             }
+            if matches!(self.clocks.get(&daemon), Some((_, _, Some(_)))) {
+                self.clocks.remove(&daemon);
+            }
             let until = self.next_deadline(self.grace);
             self.suspects.insert(daemon, until);
         }
+    }
+
+    /// Sets the deadline of a daemon by the first of its tasks.
+    fn wind(&mut self, daemon: DaemonId) {
+        self.clocks.remove(&daemon);
+        let Some(&(_, task)) = self.runs(daemon).first() else {
+            return;
+        };
+        let first = self.get(task).clone();
+        if first.settled && self.mode == Mode::Queue {
+            self.begin_slices(daemon);
+        } else if let (Some(runtime), false) = (first.runtime, first.settled)
+            && !self.setting_up.contains_key(&daemon)
+        {
+            self.deadlines += 1;
+            let due = self.since[&daemon] + runtime.get();
+            self.clocks.insert(daemon, (due, self.deadlines, None));
+        }
+    }
+
+    fn note_turn(&mut self, daemon: DaemonId) {
+        self.since.insert(daemon, self.now);
+        self.wind(daemon);
+    }
+
+    fn slice(&self) -> u64 {
+        self.kill_after.unwrap_or(0).div_ceil(4).max(1)
+    }
+
+    fn begin_slices(&mut self, daemon: DaemonId) {
+        if let Some(time) = self.kill_after {
+            self.begin_slice(daemon, time.div_ceil(self.slice()).max(1));
+        }
+    }
+
+    fn begin_slice(&mut self, daemon: DaemonId, slices: u64) {
+        if !self.condemned.contains(&daemon) && !self.suspects.contains_key(&daemon) {
+            let (due, order) = self.next_deadline(self.slice());
+            self.clocks.insert(daemon, (due, order, Some(slices)));
+        }
+    }
+
+    fn clock_due(&mut self, daemon: DaemonId, deadline: (u64, u64)) {
+        let Some(&(due, order, slices)) = self.clocks.get(&daemon) else {
+            return;
+        };
+        if (due, order) != deadline {
+            return;
+        }
+        self.clocks.remove(&daemon);
+        let runs = self.runs(daemon);
+        match slices {
+            None => self.give_up(runs[0].1, Settled::RanOut),
+            Some(slices) => {
+                let is_late = self.now > due + self.slice().clamp(10, 50);
+                match slices - u64::from(!is_late) {
+                    0 => self.kill(daemon, KillReason::Deaf),
+                    left => self.begin_slice(daemon, left),
+                }
+            }
+        }
+    }
+
+    fn kill(&mut self, daemon: DaemonId, why: KillReason) {
+        let runs = self.runs(daemon);
+        let Some(&(_, task)) = runs.last() else {
+            return;
+        };
+        if self.get(task).settled && self.condemned.insert(daemon) {
+            self.clocks.remove(&daemon);
+            self.effects.push(Effect::Kill { daemon, task, why });
+        }
+    }
+
+    fn cancel(&mut self, task: TaskId, force: bool) {
+        self.give_up(task, Settled::Cancelled);
+        let open = self.open.iter().find(|open| open.task == task);
+        if let Some(Whereabouts::Sent { daemon, .. }) = open.map(|open| open.whereabouts)
+            && force
+            && self.mode != Mode::Direct
+        {
+            self.kill(daemon, KillReason::Forced);
+        }
+    }
+
+    pub(crate) fn condemned(&self) -> Option<DaemonId> {
+        self.condemned.first().copied()
     }
 
     fn come_back(&mut self, daemon: DaemonId) {
@@ -222,6 +335,7 @@ impl Model {
                 }
             }
         }
+        self.wind(daemon);
     }
 
     fn end_grace(&mut self, daemon: DaemonId, until: u64) {
@@ -272,6 +386,7 @@ impl Model {
             Some(_) if last => self.leave(daemon),
             Some(1) => {
                 self.setting_up.remove(&daemon);
+                self.note_turn(daemon);
                 if self.runs(daemon).is_empty() {
                     self.rest(daemon);
                 }
@@ -331,6 +446,8 @@ impl Model {
     fn disconnect(&mut self, daemon: DaemonId) -> bool {
         let was = self.is_member(daemon);
         self.suspects.remove(&daemon);
+        self.clocks.remove(&daemon);
+        self.condemned.remove(&daemon);
         for list in [&mut self.turns, &mut self.idle, &mut self.parked] {
             list.retain(|other| *other != daemon);
         }
@@ -397,6 +514,7 @@ impl Model {
             order: self.submitted,
             bytes: options.bytes,
             retries: options.retries,
+            runtime: options.runtime,
             deaths: 0,
             deadline,
             barrier,
@@ -419,6 +537,7 @@ impl Model {
             _ if self.suspects.contains_key(&daemon) => self.ignored += 1,
             Some(&(_, task)) => {
                 self.finish(task, Settled::Ended);
+                self.note_turn(daemon);
                 if last {
                     self.leave(daemon);
                 } else if self.runs(daemon).is_empty() && !self.setting_up.contains_key(&daemon) {
@@ -430,6 +549,9 @@ impl Model {
     }
 
     fn rest(&mut self, daemon: DaemonId) {
+        if self.condemned.contains(&daemon) {
+            return;
+        }
         match self.barrier_at_head() {
             Some(barrier) if self.barriers[barrier].passed.contains(&daemon) => {
                 self.parked.insert(0, daemon);
@@ -452,6 +574,11 @@ impl Model {
                 open.settled = true;
                 self.effects.push(Effect::Settle { task, how });
                 self.effects.push(Effect::Interrupt { daemon, run });
+                if self.kill_after == Some(0) && !self.suspects.contains_key(&daemon) {
+                    return self.kill(daemon, KillReason::Deaf);
+                }
+                self.clocks.remove(&daemon);
+                self.begin_slices(daemon);
             }
             (Mode::Direct | Mode::Single, _) => {
                 open.settled = true;
@@ -463,16 +590,19 @@ impl Model {
     fn time_out(&mut self) {
         // What is set meanwhile is not due yet.
         let tasks = self.open.iter().filter(|open| !open.settled);
-        let tasks = tasks.filter_map(|open| Some((open.deadline?, Ok(open.task))));
+        let tasks = tasks.filter_map(|open| Some((open.deadline?, Late::Task(open.task))));
         let suspects = self.suspects.iter();
-        let suspects = suspects.map(|(&daemon, &until)| (until, Err(daemon)));
-        let mut due: Vec<_> = tasks.chain(suspects).collect();
+        let suspects = suspects.map(|(&daemon, &until)| (until, Late::Suspect(daemon)));
+        let clocks = self.clocks.iter();
+        let clocks = clocks.map(|(&daemon, &(at, order, _))| ((at, order), Late::Clock(daemon)));
+        let mut due: Vec<_> = tasks.chain(suspects).chain(clocks).collect();
         due.retain(|((deadline, _), _)| *deadline <= self.now);
         due.sort();
-        for ((deadline, _), what) in due {
+        for (deadline, what) in due {
             match what {
-                Ok(task) => self.give_up(task, Settled::TimedOut),
-                Err(daemon) => self.end_grace(daemon, deadline),
+                Late::Task(task) => self.give_up(task, Settled::TimedOut),
+                Late::Suspect(daemon) => self.end_grace(daemon, deadline.0),
+                Late::Clock(daemon) => self.clock_due(daemon, deadline),
             }
         }
     }
@@ -496,6 +626,8 @@ impl Model {
         }
         self.suspects.clear();
         self.leaving.clear();
+        self.clocks.clear();
+        self.condemned.clear();
         self.setups = 0;
         self.setting_up.clear();
         self.parked_at = None;
@@ -563,6 +695,9 @@ impl Model {
         }
         for list in [&mut self.idle, &mut self.parked] {
             list.retain(|other| *other != daemon);
+        }
+        if self.runs(daemon).len() == 1 {
+            self.note_turn(daemon);
         }
     }
 

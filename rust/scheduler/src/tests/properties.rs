@@ -1,6 +1,7 @@
 //! Random scripts, played to the scheduler and to a naive model of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use proptest::prelude::*;
 
@@ -17,6 +18,7 @@ const TOOK: std::time::Duration = std::time::Duration::from_micros(20);
 struct Wish {
     bytes: u64,
     timeout: Option<u64>,
+    runtime: Option<NonZeroU64>,
     retries: u32,
     to: Option<usize>,
 }
@@ -57,7 +59,10 @@ enum Line {
         last: bool,
     },
     EndSetUpWrongly(usize),
-    Cancel(usize),
+    Cancel {
+        task: usize,
+        force: bool,
+    },
     CancelReleased(usize),
     Advance(u64),
     FailLaunch,
@@ -70,9 +75,12 @@ fn wish() -> impl Strategy<Value = Wish> {
     let timeout = prop_oneof![4 => Just(None), 2 => (0u64..300).prop_map(Some)];
     let to = prop_oneof![3 => Just(None), 1 => (0usize..12).prop_map(Some)];
     let retries = prop_oneof![2 => Just(0), 1 => 1u32..3];
-    (0u64..1000, timeout, retries, to).prop_map(|(bytes, timeout, retries, to)| Wish {
+    let runtime = prop_oneof![4 => Just(None), 2 => (1u64..300).prop_map(NonZeroU64::new)];
+    let wish = (0u64..1000, timeout, runtime, retries, to);
+    wish.prop_map(|(bytes, timeout, runtime, retries, to)| Wish {
         bytes,
         timeout,
+        runtime,
         retries,
         to,
     })
@@ -91,7 +99,9 @@ fn line() -> impl Strategy<Value = Line> {
         }),
         3 => Just(Line::AddSetUp),
         2 => any::<usize>().prop_map(Line::EndSetUpWrongly),
-        12 => any::<usize>().prop_map(Line::Cancel),
+        12 => any::<usize>().prop_flat_map(|task| {
+            prop::bool::weighted(0.2).prop_map(move |force| Line::Cancel { task, force })
+        }),
         12 => prop_oneof![9 => 0u64..150, 1 => 1000u64..2000].prop_map(Line::Advance),
         10 => (0u32..6, wish()).prop_map(|(min, wish)| Line::Everywhere { min, wish }),
         8 => any::<usize>().prop_map(Line::Lose),
@@ -131,16 +141,17 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(mode: Mode, grace: u64) -> Self {
+    fn new(mode: Mode, grace: u64, kill_after: Option<u64>) -> Self {
         let mut scheduler = Scheduler::new(SchedulerOptions {
             mode,
             capacity: Some(5000),
             grace,
+            kill_after,
         });
         Self {
             daemons: vec![scheduler.reserve_daemon()],
             scheduler,
-            model: Model::new(mode, grace),
+            model: Model::new(mode, grace, kill_after),
             released: vec![],
             fates: BTreeMap::new(),
             last_first_send: 0,
@@ -204,8 +215,10 @@ impl Stage {
                     last: false,
                 });
             }
-            Line::Cancel(n) => self.cancel(choose(&self.model.tasks(), n).copied()),
-            Line::CancelReleased(n) => self.cancel(choose(&self.released, n).copied()),
+            Line::Cancel { task: n, force } => {
+                self.cancel(choose(&self.model.tasks(), n).copied(), force);
+            }
+            Line::CancelReleased(n) => self.cancel(choose(&self.released, n).copied(), true),
             Line::Advance(by) => {
                 self.model.now += by;
                 self.happen(Event::TimerFired);
@@ -220,9 +233,9 @@ impl Stage {
         }
     }
 
-    fn cancel(&mut self, task: Option<TaskId>) {
+    fn cancel(&mut self, task: Option<TaskId>, force: bool) {
         if let Some(task) = task {
-            self.happen(Event::CancelAsked { task });
+            self.happen(Event::CancelAsked { task, force });
         }
     }
 
@@ -234,6 +247,7 @@ impl Stage {
         let Wish {
             bytes,
             timeout,
+            runtime,
             retries,
             to,
         } = wish;
@@ -241,6 +255,7 @@ impl Stage {
         TaskOptions {
             bytes,
             timeout,
+            runtime,
             retries,
             to,
             part: None,
@@ -356,8 +371,9 @@ impl Stage {
     /// A timer is armed no later than the earliest deadline, and again whenever it has fired.
     fn check_timers(&self, event: &Event, timers: &[Effect]) {
         if let (Event::TimerFired, Some(earliest)) = (event, self.model.earliest_deadline()) {
-            let [Effect::ArmTimer { at }] = timers else {
-                panic!("armed once, not {timers:?}")
+            // Once more for what was sent then.
+            let [.., Effect::ArmTimer { at }] = timers else {
+                panic!("it is armed")
             };
             assert!(at.0 <= earliest && at.0 > self.model.now);
         }
@@ -384,6 +400,7 @@ impl Stage {
                 }
             }
             Effect::Interrupt { .. } => assert_eq!(self.mode, Mode::Queue),
+            Effect::Kill { .. } => assert_ne!(self.mode, Mode::Direct),
             Effect::SetUp { .. } | Effect::Forget { .. } | Effect::ArmTimer { .. } => {}
         }
     }
@@ -394,7 +411,9 @@ impl Stage {
             if self.model.tasks().is_empty() {
                 break;
             }
-            if self
+            if let Some(daemon) = self.model.condemned() {
+                self.happen(Event::DaemonLost { daemon });
+            } else if self
                 .model
                 .connected()
                 .iter()
@@ -462,7 +481,8 @@ proptest! {
 fn play(mode: Mode, script: &[Line]) -> Vec<Effect> {
     // A third of the scripts without any.
     let grace = [0, 40, 400][script.len() % 3];
-    let mut stage = Stage::new(mode, grace);
+    let kill_after = [None, Some(100), Some(7), Some(0)][script.len() % 4];
+    let mut stage = Stage::new(mode, grace, kill_after);
     script.iter().for_each(|line| stage.play(line));
     stage.finish();
     stage.log

@@ -1,13 +1,14 @@
 //! A scheduler whose effects are recorded, and have to be claimed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::claims::Table;
 use crate::slab::Key;
 use crate::{
-    Counts, DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, Settled, TaskId,
-    TaskOptions, Tick,
+    Counts, DaemonId, Effect, Event, KillReason, Mode, RunId, Scheduler, SchedulerOptions, Settled,
+    TaskId, TaskOptions, Tick,
 };
 
 /// Feeds events to a scheduler. Every effect is to be claimed by [`Recorder::expect`] before the next event and before
@@ -33,6 +34,7 @@ impl Recorder {
             mode,
             capacity,
             grace: 0,
+            kill_after: None,
         });
         Self {
             scheduler,
@@ -92,6 +94,7 @@ impl Recorder {
         if let Effect::Send { to: daemon, .. }
         | Effect::SetUp { daemon, .. }
         | Effect::Forget { daemon }
+        | Effect::Kill { daemon, .. }
         | Effect::Interrupt { daemon, .. } = &mut effect
         {
             let (number, _) = (self.daemons.iter())
@@ -224,6 +227,18 @@ impl Recorder {
         });
     }
 
+    /// The same once the effects of the last event are claimed.
+    #[track_caller]
+    pub(crate) fn end_after<const N: usize>(
+        &mut self,
+        effects: [Effect; N],
+        daemon: u32,
+        run: u64,
+    ) {
+        self.expect(effects);
+        self.end(daemon, run);
+    }
+
     pub(crate) fn end_last(&mut self, daemon: u32, run: u64) {
         let daemon = self.daemon(daemon);
         self.event(Event::TaskEnded {
@@ -240,7 +255,27 @@ impl Recorder {
     }
 
     pub(crate) fn cancel(&mut self, task: TaskId) {
-        self.event(Event::CancelAsked { task });
+        let force = false;
+        self.event(Event::CancelAsked { task, force });
+    }
+
+    pub(crate) fn force(&mut self, task: TaskId) {
+        let force = true;
+        self.event(Event::CancelAsked { task, force });
+    }
+
+    /// With daemons 1 to `n` connected, which have 100 ms to stop.
+    pub(crate) fn with_kills(mode: Mode, n: u32) -> Self {
+        let mut recorder = Self::with_daemons(mode, n);
+        recorder.scheduler.kill_after = Some(100);
+        recorder
+    }
+
+    pub(crate) fn submit_limited(&mut self, runtime: u64) -> TaskId {
+        self.submit_with(TaskOptions {
+            runtime: NonZeroU64::new(runtime),
+            ..TaskOptions::default()
+        })
     }
 
     pub(crate) fn fire_at(&mut self, now: u64) {
@@ -316,6 +351,18 @@ pub(crate) fn forget(daemon: u32) -> Effect {
     Effect::Forget {
         daemon: written(daemon),
     }
+}
+
+pub(crate) fn kill(daemon: u32, task: TaskId, why: KillReason) -> Effect {
+    Effect::Kill {
+        daemon: written(daemon),
+        task,
+        why,
+    }
+}
+
+pub(crate) fn ran_out(task: TaskId) -> Effect {
+    settle(task, Settled::RanOut)
 }
 
 pub(crate) fn settle(task: TaskId, how: Settled) -> Effect {

@@ -34,7 +34,12 @@ enum Line {
     },
     Lose(usize),
     Leave(usize),
-    Cancel(usize),
+    Cancel {
+        task: usize,
+        force: bool,
+    },
+    /// The first of those that were killed is dead.
+    Die,
     Advance(u64),
 }
 
@@ -52,7 +57,10 @@ fn line() -> impl Strategy<Value = Line> {
         20 => (any::<usize>(), 1usize..20).prop_map(|(daemon, count)| Line::Deliver { daemon, count }),
         1 => any::<usize>().prop_map(Line::Lose),
         1 => any::<usize>().prop_map(Line::Leave),
-        6 => any::<usize>().prop_map(Line::Cancel),
+        6 => any::<usize>().prop_flat_map(|task| {
+            prop::bool::weighted(0.2).prop_map(move |force| Line::Cancel { task, force })
+        }),
+        4 => Just(Line::Die),
         4 => (0u64..8).prop_map(Line::Advance),
     ]
 }
@@ -69,6 +77,7 @@ struct Daemon {
 struct Fate {
     settled: u32,
     released: u32,
+    run: Option<RunId>,
     begun: u32,
     retries: u32,
 }
@@ -80,15 +89,17 @@ struct Stage {
     daemons: Vec<(DaemonId, Daemon)>,
     fates: BTreeMap<TaskId, Fate>,
     open: BTreeSet<TaskId>,
+    dying: VecDeque<DaemonId>,
 }
 
 impl Stage {
     /// It is known how short tasks are.
-    fn new() -> Self {
+    fn new(kill_after: Option<u64>) -> Self {
         let mut scheduler = Scheduler::new(SchedulerOptions {
             mode: Mode::Queue,
             capacity: None,
             grace: 0,
+            kill_after,
         });
         (0..20).for_each(|_| scheduler.pace.note(TOOK));
         Self {
@@ -98,6 +109,7 @@ impl Stage {
             daemons: vec![],
             fates: BTreeMap::new(),
             open: BTreeSet::new(),
+            dying: VecDeque::new(),
         }
     }
 
@@ -134,12 +146,13 @@ impl Stage {
                 }
             }
             Line::Leave(n) => self.leave(n),
-            Line::Cancel(n) => {
+            Line::Cancel { task: n, force } => {
                 let task = self.open.iter().nth(n % self.open.len().max(1)).copied();
                 if let Some(task) = task {
-                    self.happen(Event::CancelAsked { task });
+                    self.happen(Event::CancelAsked { task, force });
                 }
             }
+            Line::Die => self.die(),
             Line::Advance(by) => {
                 self.now += by;
                 self.happen(Event::TimerFired);
@@ -185,6 +198,22 @@ impl Stage {
         }
     }
 
+    /// What it has come to is read, and what it was at is nothing that anybody waits for.
+    fn die(&mut self) {
+        let Some(daemon) = self.dying.pop_front() else {
+            return;
+        };
+        let Some(place) = self.daemons.iter().position(|(id, _)| *id == daemon) else {
+            return;
+        };
+        self.deliver(place, usize::MAX);
+        let (_, state) = self.daemons.swap_remove(place);
+        let of_run = |fate: &&Fate| state.running.is_some() && fate.run == state.running;
+        let fate = self.fates.values().find(of_run);
+        assert!(fate.is_none_or(|fate| fate.settled == 1), "an innocent one");
+        self.happen(Event::DaemonLost { daemon });
+    }
+
     fn begin(&mut self, n: usize) {
         let Some(place) = n.checked_rem(self.daemons.len()) else {
             return;
@@ -196,6 +225,7 @@ impl Stage {
                 daemon.running = Some(run);
                 let fate = self.fates.get_mut(&task).expect("a task of ours");
                 fate.begun += 1;
+                fate.run = Some(run);
                 assert!(fate.begun <= 1 + fate.retries, "{task:?} begins too often");
                 return;
             }
@@ -261,6 +291,7 @@ impl Stage {
                 fate.released += 1;
                 assert_eq!((fate.settled, fate.released), (1, 1), "released once");
             }
+            Effect::Kill { daemon, .. } => self.dying.push_back(daemon),
             Effect::Interrupt { .. }
             | Effect::SetUp { .. }
             | Effect::Forget { .. }
@@ -275,6 +306,10 @@ impl Stage {
             if self.fates.values().all(|fate| fate.released == 1) {
                 break;
             }
+            self.die();
+            if self.daemons.is_empty() {
+                self.join(true);
+            }
             self.begin(turn);
             self.deliver(turn, 1);
         }
@@ -288,7 +323,8 @@ proptest! {
 
     #[test]
     fn whatever_crosses_each_task_has_one_end(script in prop::collection::vec(line(), 0..200)) {
-        let mut stage = Stage::new();
+        let kill_after = [None, Some(0), Some(2), Some(20)][script.len() % 4];
+        let mut stage = Stage::new(kill_after);
         script.iter().for_each(|line| stage.play(line));
         stage.finish();
     }

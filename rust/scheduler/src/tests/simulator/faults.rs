@@ -39,6 +39,12 @@ pub(crate) struct Faults {
     pub(crate) repeat_percent: u64,
     /// The evaluation does not notice an interrupt.
     pub(crate) deaf_percent: u64,
+    /// The task may run for so long only.
+    pub(crate) runtime_percent: u64,
+    /// A cancellation is by force.
+    pub(crate) force_percent: u64,
+    /// Who does not stop is killed after so long.
+    pub(crate) kill_after: Option<u64>,
     /// A launch fails, where each task has its own.
     pub(crate) launch_percent: u64,
     /// A daemon leaves after that long without a task.
@@ -80,6 +86,9 @@ impl Faults {
             grace: 1 + chance.below(300),
             repeat_percent: 0,
             deaf_percent: 0,
+            runtime_percent: 0,
+            force_percent: 0,
+            kill_after: None,
             launch_percent: 0,
             idle_limit: None,
             task_limit: None,
@@ -117,6 +126,9 @@ impl Faults {
             reset_percent: u64::from(some(10) > 8),
             target_percent: some(50),
             retries: some(3),
+            runtime_percent: some(40),
+            force_percent: some(30),
+            kill_after: [None, Some(0), Some(some(40)), Some(some(200))][some(3) as usize],
             ..Self::none(seed)
         };
         let mode = [
@@ -153,6 +165,8 @@ impl Faults {
             crash_percent: 1,
             retries: 1,
             partition_percent: 1,
+            runtime_percent: 1,
+            kill_after: Some(30),
             repeat_percent: 1,
             deaf_percent: 50,
             replace_percent: 100,

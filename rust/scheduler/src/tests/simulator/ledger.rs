@@ -1,9 +1,12 @@
 //! What the scheduler has promised: every effect is held against what is known from outside.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 
 use super::super::claims::Table;
-use crate::{DaemonId, Effect, Event, Mode, RunId, Scheduler, Settled, TaskId, TaskOptions, Tick};
+use crate::{
+    DaemonId, Effect, Event, KillReason, Mode, RunId, Scheduler, Settled, TaskId, TaskOptions, Tick,
+};
 
 #[derive(Clone, Debug)]
 struct Ticket {
@@ -13,6 +16,11 @@ struct Ticket {
     /// How many daemons have died evaluating it.
     deaths: u32,
     deadline: Option<u64>,
+    /// For how long it may run, and when it was sent.
+    runtime: Option<u64>,
+    sent_at: u64,
+    /// When its daemon was asked to stop it.
+    interrupted_at: Option<u64>,
     barrier: Option<usize>,
     /// The daemon it has to go to, which was there at submission.
     to: Option<DaemonId>,
@@ -64,6 +72,9 @@ enum Cause {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     mode: Mode,
+    kill_after: Option<u64>,
+    /// Daemons that are being killed.
+    condemned: BTreeSet<DaemonId>,
     now: u64,
     cause: Cause,
     open: BTreeMap<TaskId, Ticket>,
@@ -92,9 +103,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(mode: Mode) -> Self {
+    pub(crate) fn new(mode: Mode, kill_after: Option<u64>) -> Self {
         Self {
             mode,
+            kill_after,
+            condemned: BTreeSet::new(),
             now: 0,
             cause: Cause::Other,
             open: BTreeMap::new(),
@@ -249,7 +262,7 @@ impl Ledger {
             Event::TaskEnded {
                 daemon, run, last, ..
             } => self.report(*daemon, *run, *last),
-            Event::CancelAsked { task } => Cause::Cancel(*task),
+            Event::CancelAsked { task, .. } => Cause::Cancel(*task),
             Event::TimerFired => Cause::Timer(VecDeque::new()),
             Event::LaunchFailed => Cause::LaunchFailure,
             // Played by the properties alone.
@@ -284,7 +297,11 @@ impl Ledger {
                     self.open[&current.1].settled,
                     "nobody waits for it any more"
                 );
+                let task = current.1;
+                let ticket = self.open.get_mut(&task).expect("the task is open");
+                ticket.interrupted_at = Some(self.now);
             }
+            Effect::Kill { daemon, task, why } => self.check_kill(daemon, task, why),
             Effect::SetUp { daemon, setup } => {
                 assert!(
                     self.connected[&daemon].is_empty(),
@@ -314,6 +331,27 @@ impl Ledger {
                 lost.extend(had);
             }
             Effect::ArmTimer { .. } => {}
+        }
+    }
+
+    /// Nobody waits for anything that a daemon which is killed has begun last, and it has had its time to stop.
+    fn check_kill(&mut self, daemon: DaemonId, task: TaskId, why: KillReason) {
+        assert_ne!(self.mode, Mode::Direct);
+        assert!(self.condemned.insert(daemon), "killed once");
+        let last = self.connected[&daemon].back().map(|(_, task)| *task);
+        assert_eq!(last, Some(task), "nothing was begun after that");
+        let ticket = &self.open[&task];
+        assert!(ticket.settled && !ticket.ahead, "nobody waits for it");
+        match why {
+            KillReason::Deaf => {
+                let since = ticket.interrupted_at.expect("it was asked to stop");
+                let time = self.kill_after.expect("there is a limit");
+                assert!(self.now - since >= time, "it has had its time");
+            }
+            KillReason::Forced => assert!(
+                matches!(self.cause, Cause::Cancel(asked) if asked == task),
+                "it was asked for"
+            ),
         }
     }
 
@@ -381,6 +419,7 @@ impl Ledger {
         self.line.insert(self.submitted);
         self.used += options.bytes;
         self.awaiting += 1;
+        let runtime = options.runtime.map(NonZeroU64::get);
         let deadline = options.timeout.map(|timeout| self.now + timeout);
         self.deadlines
             .extend(deadline.map(|deadline| (deadline, task)));
@@ -390,6 +429,9 @@ impl Ledger {
             retries: options.retries,
             deaths: 0,
             deadline,
+            runtime,
+            sent_at: 0,
+            interrupted_at: None,
             barrier,
             to: options.to.filter(|to| {
                 self.mode == Mode::Direct && !everywhere && self.connected.contains_key(to)
@@ -480,6 +522,10 @@ impl Ledger {
             "nothing goes to a daemon that is being set up"
         );
         sent.push_back((run, task));
+        assert!(
+            !self.condemned.contains(&to),
+            "nothing goes to a daemon that is killed"
+        );
         let ticket = self.open.get_mut(&task).expect("the task is open");
         assert!(
             !self.suspects.contains(&to) || ticket.to == Some(to),
@@ -507,6 +553,8 @@ impl Ledger {
             self.awaiting -= u64::from(!ticket.settled);
             self.executing += 1;
         }
+        assert!(!ahead || ticket.runtime.is_none(), "its time would run");
+        ticket.sent_at = self.now;
         ticket.sends += 1;
         let head = self.line.first() == Some(&ticket.order);
         assert!(
@@ -574,6 +622,9 @@ impl Ledger {
             self.deadlines.remove(&(*deadline, task));
         });
         let expired = deadline.is_some_and(|deadline| deadline <= self.now);
+        let has_run_out = ticket.runtime.is_some_and(|runtime| {
+            ticket.on.is_some() && self.now >= ticket.sent_at.saturating_add(runtime)
+        });
         let unsent_evaluation = ticket.barrier.is_some() && ticket.on.is_none();
         let right = match (&self.cause, how) {
             (Cause::Report(ended), Settled::Ended) => *ended == task,
@@ -584,6 +635,7 @@ impl Ledger {
             (Cause::LaunchFailure, Settled::Lost) => ticket.on.is_none(),
             (Cause::Cancel(asked), Settled::Cancelled) => *asked == task,
             (Cause::Timer(_) | Cause::Submission, Settled::TimedOut) => expired,
+            (Cause::Timer(_), Settled::RanOut) => has_run_out,
             (Cause::Reset, Settled::Reset) => true,
             _ => false,
         };

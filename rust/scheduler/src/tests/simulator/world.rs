@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::super::claims::Table;
@@ -41,6 +42,9 @@ enum Happening {
     IdleLimit {
         daemon: DaemonId,
         since: u64,
+    },
+    Killed {
+        daemon: DaemonId,
     },
     /// At the scheduler.
     Told(Event),
@@ -104,10 +108,11 @@ impl World {
             mode: faults.mode,
             capacity: None,
             grace: faults.grace,
+            kill_after: faults.kill_after,
         };
         let mut scheduler = Scheduler::new(options);
         let mut world = Self {
-            ledger: Ledger::new(faults.mode),
+            ledger: Ledger::new(faults.mode, faults.kill_after),
             latest: VecDeque::from([scheduler.reserve_daemon()]),
             scheduler,
             chance: Chance::new(seed),
@@ -200,6 +205,7 @@ impl World {
             Happening::EvaluationEnds { daemon, run } => self.end(daemon, run),
             Happening::PartitionEnds { daemon } => self.end_partition(daemon),
             Happening::IdleLimit { daemon, since } => self.idle_limit(daemon, since),
+            Happening::Killed { daemon } => self.be_killed(daemon),
             Happening::Told(event) => self.tell(event),
         }
     }
@@ -274,6 +280,7 @@ impl World {
                 self.note(at.0.max(self.now) + late, Happening::TimerDue { at: at.0 });
             }
             Effect::Forget { daemon } => self.cut_off(daemon),
+            Effect::Kill { daemon, .. } => self.soon(Happening::Killed { daemon }, 3),
             Effect::Settle { .. } | Effect::Release { .. } => {}
         }
     }
@@ -325,6 +332,8 @@ impl World {
     fn options(&mut self) -> TaskOptions {
         let timed = self.chance.percent(self.faults.timeout_percent);
         let timeout = timed.then(|| self.chance.below(self.faults.evaluation * 4));
+        let limited = self.chance.percent(self.faults.runtime_percent);
+        let runtime = limited.then(|| self.chance.below(self.faults.evaluation * 2) + 1);
         let targeted = self.chance.percent(self.faults.target_percent);
         // One of the last to come, or the next.
         let to = targeted
@@ -333,6 +342,7 @@ impl World {
         TaskOptions {
             bytes: self.chance.below(1_000),
             timeout,
+            runtime: runtime.and_then(NonZeroU64::new),
             retries: self.chance.below(self.faults.retries + 1) as u32,
             to,
             part: None,
@@ -349,7 +359,8 @@ impl World {
     fn cancel(&mut self) {
         let task = self.chance.choose(self.recent.make_contiguous()).copied();
         if let Some(task) = task {
-            self.tell(Event::CancelAsked { task });
+            let force = self.chance.percent(self.faults.force_percent);
+            self.tell(Event::CancelAsked { task, force });
         }
     }
 
@@ -530,6 +541,16 @@ impl World {
         let is_idle = entry.running.is_none() && entry.idle_since == since;
         if is_idle && entry.partition.is_none() && self.faults.idle_limit.is_some() {
             self.carry_to_hub(daemon, Event::DaemonLeaving { daemon });
+            self.quit(daemon);
+        }
+    }
+
+    /// What it has said is still read. One that cannot be reached is lost with its connection.
+    fn be_killed(&mut self, daemon: DaemonId) {
+        if self.is_apart(daemon) {
+            self.tell(Event::DaemonLost { daemon });
+            self.cut_off(daemon);
+        } else {
             self.quit(daemon);
         }
     }
