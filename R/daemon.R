@@ -53,6 +53,20 @@ raise_interrupt <- function() {
   invokeRestart("abort")
 }
 
+# Packages that change vectors where they lie, whoever else refers to them: once one of these is loaded, each task of a map gets
+# copies of the constants.
+changers <- c("data.table", "collapse", "bit")
+
+copy_constants <- function(...) .Call(wrap__copy_for_each_task)
+
+watch_for_changers <- function() {
+  for (package in changers) {
+    event <- packageEvent(package, "onLoad")
+    if (isNamespaceLoaded(package)) copy_constants() else
+      if (!any(vapply(getHook(event), identical, NA, copy_constants))) setHook(event, copy_constants)
+  }
+}
+
 # The exit code, or a failure.
 work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs, tlscert) {
   if (!output) {
@@ -60,6 +74,7 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
     on.exit(restore_output(), add = TRUE)
   }
   on.exit(leave_daemon(), add = TRUE)
+  watch_for_changers()
   session$to_be_daemon <- FALSE
   session$on_loop <- TRUE
   session$cleaning <- FALSE

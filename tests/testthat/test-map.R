@@ -171,6 +171,40 @@ test_that("a function with class and attributes arrives as it is", {
   expect_identical(mirai_map(1:2, f)[.flat], 1:2)
 })
 
+test_that("of constants, those with references are each task's own, whatever is beside them", {
+  state <- new.env()
+  state$count <- 0
+  large <- seq_len(5000) + 0
+  counted <- local({
+    calls <- 0
+    function(x, state, large, table, name) {
+      calls <<- calls + 1
+      state$count <- state$count + 1
+      large[1L] <- large[1L] + x
+      table$a[1L] <- 100
+      list(calls, state$count, large[1L], length(large), attr(table, "state")$count, name)
+    }
+  })
+  table <- structure(data.frame(a = 1:2), state = state)
+  found <- mirai_map(1:4, counted, .args = list(state = state, large = large, table = table, name = "k"))[]
+  for (x in 1:4) expect_identical(found[[x]], list(1, 1, 1 + x, 5000L, 1, "k"))
+  # Global variables likewise.
+  found <- mirai_map(1:3, function(x) c(large_one[1L], { own$count <- own$count + 1; own$count }), large_one = large, own = state)[]
+  expect_identical(found, rep(list(c(1, 1)), 3L))
+})
+
+test_that("what a package changes where it lies is not for the next task to see", {
+  skip_if_not_installed("data.table")
+  plain <- data.frame(a = seq_len(2000) + 0)
+  change <- function(x, plain, values) {
+    before <- c(plain$a[1L], values[1L], is.null(attr(values, "mark")))
+    data.table::set(plain, 1L, "a", -1)
+    data.table::setattr(values, "mark", TRUE)
+    before
+  }
+  expect_identical(mirai_map(1:20, change, .args = list(plain = plain, values = plain$a))[], rep(list(c(1, 1, 1)), 20L))
+})
+
 test_that("tasks of a map don't share state through their constants", {
   env <- new.env()
   env$n <- 0

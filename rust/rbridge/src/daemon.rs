@@ -1,6 +1,5 @@
 //! The daemon's side: evaluates tasks by R functions, and can be interrupted.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,8 +16,9 @@ use parking_lot::Mutex;
 use crate::access::credentials;
 use crate::failure::Failure;
 use crate::launch::adopt_stdio;
-use crate::payload::{decode_settings, decode_task, encode_result, split_part};
-use crate::rapi::{Given, Jump, Kept, Preface, Scope, Sexp, unpickle};
+use crate::part;
+use crate::payload::{decode_settings, decode_task, encode_result};
+use crate::rapi::{Given, Jump, Kept, Preface, Scope, Sexp};
 use crate::rng::Seed;
 use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
 
@@ -90,6 +90,7 @@ pub(crate) fn daemon_run<'r>(
     drop(sigterm);
     // What an idle daemon has noted belongs to no task; as an error it would take the place of the code.
     signals::forget_errors();
+    part::clear();
     let reason = reason?;
     drop(evaluator);
     Ok(scope.integer(reason.code())?)
@@ -129,12 +130,6 @@ fn tasks(limit: f64) -> Option<u64> {
     (limit < u64::MAX as f64).then_some(limit as u64)
 }
 
-/// A shared part: as received, or unserialized for all tasks.
-enum Part {
-    Bytes(Payload),
-    Object(Kept),
-}
-
 /// How is found out whether a task has left anything.
 enum Tidiness {
     /// Only by putting everything back.
@@ -166,7 +161,6 @@ struct REvaluator<'r> {
     streamed: bool,
     /// Tasks so far.
     done: u64,
-    parts: HashMap<u64, Part>,
     interrupter: Arc<RInterrupter>,
 }
 
@@ -200,7 +194,6 @@ impl<'r> REvaluator<'r> {
             is_plain: false,
             streamed: false,
             done: 0,
-            parts: HashMap::new(),
             interrupter,
         })
     }
@@ -211,7 +204,7 @@ impl<'r> REvaluator<'r> {
         let given = Given {
             object,
             shared: match task.part {
-                Some(id) => self.part(scope, id)?,
+                Some(id) => part::object(scope, id)?,
                 None => scope.null(),
             },
             flags: task.flags.0.into(),
@@ -260,24 +253,6 @@ impl<'r> REvaluator<'r> {
             return Ok(Tidiness::Ignored);
         }
         Ok(Tidiness::Looked(scope.call_of(self.look, snapshot)?))
-    }
-
-    /// A part as an object. One without references is kept unserialized from its first use on.
-    fn part<'s>(&mut self, scope: &'s Scope, id: u64) -> Result<Sexp<'s>, Failure> {
-        let part = self
-            .parts
-            .get_mut(&id)
-            .ok_or_else(|| Failure::error("a part of the task is missing"))?;
-        let bytes = match part {
-            Part::Object(kept) => return Ok(scope.hold(kept.get())?),
-            Part::Bytes(bytes) => bytes,
-        };
-        let (is_cacheable, bytes) = split_part(bytes)?;
-        let object = unpickle(scope, bytes)?;
-        if is_cacheable {
-            *part = Part::Object(Kept::new(scope, object)?);
-        }
-        Ok(object)
     }
 
     /// The end of a task that has failed outside of `evaluate`: it cannot be read, its value cannot be serialized, or an
@@ -376,11 +351,11 @@ impl Evaluator for REvaluator<'_> {
     }
 
     fn keep_part(&mut self, id: u64, bytes: Payload) {
-        self.parts.insert(id, Part::Bytes(bytes));
+        part::insert(id, bytes);
     }
 
     fn forget_part(&mut self, id: u64) {
-        self.parts.remove(&id);
+        part::remove(id);
     }
 
     fn wants_to_leave(&mut self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{
     absent, access, collecting, cookie, daemon, errands, evaluating, failure, flags, healing, http,
-    hub, launch, map, probe, promises, rapi, rng, session, shadows, tasks,
+    hub, launch, map, part, probe, promises, rapi, rng, session, shadows, tasks,
 };
 
 rapi::entries! {
@@ -20,6 +20,7 @@ rapi::entries! {
     hub::hub_submit_to => hub_submit_to(hub, object, stream, to);
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout, is_kept);
     hub::hub_share => hub_share(hub, object);
+    part::copy_for_each_task => copy_for_each_task();
     hub::hub_info => hub_info(hub);
     hub::hub_memory => hub_memory(hub);
     hub::hub_workers => hub_workers(hub);

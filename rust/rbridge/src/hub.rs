@@ -20,7 +20,9 @@ use crate::failure::Failure;
 use crate::healing::{Healer, News};
 use crate::launchers::{launcher, withdraw};
 use crate::memory;
-use crate::payload::{encode_part, encode_settings, encode_settings_object, encode_task};
+
+use crate::part::encode_part;
+use crate::payload::{encode_settings, encode_settings_object, encode_task};
 use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
 use crate::sys;

@@ -28,6 +28,7 @@ mod launch;
 mod launchers;
 mod map;
 mod memory;
+mod part;
 mod payload;
 mod probe;
 mod promises;

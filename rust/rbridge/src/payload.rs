@@ -1,8 +1,7 @@
-//! What travels: the bytes of tasks, shared parts and settings, all opaque to hub and daemon.
+//! What travels: the bytes of tasks and settings, all opaque to hub and daemon; see `part.rs` for what many tasks have in common.
 //!
 //! ```text
 //! task     := seed object          seed   := 0x00 | 0x01 i32 * 7     the stream to evaluate with, if it has its own
-//! part     := cacheable object     cacheable := 0x00 | 0x01
 //! settings := seed object?         the stream of the daemon, if it gets one, and what else its pool has settled
 //! result   := object               object := R's serialization, version 3, native byte order
 //! ```
@@ -12,7 +11,7 @@
 use mirai_hub::Payload;
 
 use crate::failure::Failure;
-use crate::rapi::{Pickled, Preface, Scope, Sexp, pickle, unpickle};
+use crate::rapi::{Preface, Scope, Sexp, pickle, unpickle};
 use crate::rng::Seed;
 
 const SEED_LEN: usize = size_of::<Seed>();
@@ -64,27 +63,6 @@ pub(crate) fn decode_task<'r>(
     let (seed, object) =
         split_seed(bytes).ok_or_else(|| Failure::error("the task is incomplete"))?;
     Ok((seed, unpickle(scope, object)?))
-}
-
-/// The bytes of a shared part. A daemon unserializes it once if it holds no references, else for each task: what a task
-/// changes by reference is not for the next one to see.
-pub(crate) fn encode_part(scope: &Scope, object: Sexp<'_>) -> Result<Vec<u8>, Failure> {
-    let Pickled {
-        mut bytes,
-        has_references,
-    } = pickle(scope, object, vec![1])?;
-    if has_references {
-        bytes[0] = 0;
-    }
-    Ok(bytes)
-}
-
-/// Whether a part may be kept unserialized, and its object's bytes.
-pub(crate) fn split_part(bytes: &[u8]) -> Result<(bool, &[u8]), Failure> {
-    match bytes.split_first() {
-        Some((cacheable, object)) => Ok((*cacheable == 1, object)),
-        None => Err(Failure::error("a part of the task is incomplete")),
-    }
 }
 
 /// The settings of a daemon with this stream; `object` is from [`encode_settings_object`].

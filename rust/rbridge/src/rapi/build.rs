@@ -136,6 +136,18 @@ impl Scope {
         }
     }
 
+    /// A list of the same elements, with the same attributes.
+    pub(crate) fn shallow_copy(&self, list: Sexp<'_>) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a pointer.
+        unsafe { self.fresh(|| ffi::Rf_shallow_duplicate(list.raw())) }
+    }
+
+    /// A copy that shares nothing which can be changed where it lies, but for references.
+    pub(crate) fn deep_copy(&self, x: Sexp<'_>) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a pointer.
+        unsafe { self.fresh(|| ffi::Rf_duplicate(x.raw())) }
+    }
+
     /// A list with names.
     pub(crate) fn named_list(&self, names: &[&str], values: &[Sexp<'_>]) -> Result<Sexp<'_>, Jump> {
         let list = self.list(values)?;

@@ -117,6 +117,8 @@ unsafe extern "C-unwind" {
     pub fn Rf_translateChar(x: SEXP) -> *const c_char;
     pub fn Rf_translateCharUTF8(x: SEXP) -> *const c_char;
     pub fn Rf_allocVector(kind: c_int, length: Length) -> SEXP;
+    pub fn Rf_duplicate(x: SEXP) -> SEXP;
+    pub fn Rf_shallow_duplicate(x: SEXP) -> SEXP;
     pub fn Rf_cons(car: SEXP, cdr: SEXP) -> SEXP;
     pub fn Rf_lcons(car: SEXP, cdr: SEXP) -> SEXP;
     pub fn Rf_install(name: *const c_char) -> SEXP;

@@ -15,7 +15,8 @@
 //! `failure`).
 //!
 //! *Callbacks.* What R calls (finalizers, serializer streams) is `extern "C-unwind"` with its body under
-//! `catch_unwind`, unless it copies bytes and nothing else. What the event loop of package later
+//! `catch_unwind`, unless it copies bytes and nothing else; the reader's has R look for room on the stack, too, which may raise an
+//! error over that callback. What the event loop of package later
 //! calls goes through `run_entry()`. Finalizers drop, they do not wait, join or call R, but for one that registers itself anew; in a forked child they forget.
 //!
 //! *Protection.* Arguments of `.Call` are protected by R. A fresh object is protected by the scope that made it, before

@@ -28,6 +28,11 @@ impl<'r> Sexp<'r> {
         self.kind() == ffi::NILSXP
     }
 
+    /// Whether this is a list.
+    pub(crate) fn is_list(self) -> bool {
+        self.kind() == ffi::VECSXP
+    }
+
     /// Whether this is a function.
     pub(crate) fn is_function(self) -> bool {
         matches!(self.kind(), ffi::CLOSXP | ffi::BUILTINSXP)

@@ -1,0 +1,260 @@
+//! What many tasks have in common: what of it a daemon unserializes once, and what for each task.
+//!
+//! What a task changes by reference is not for the next one to see: environments, external pointers and what holds them are
+//! unserialized anew. The rest is kept as objects, which R copies before it changes them. [Packages](copy_for_each_task) that
+//! change vectors where they lie get copies.
+//!
+//! ```text
+//! part   := 0x00 object | 0x01 object | 0x02 mixed       for each task | once | some of its leaves for each task
+//! mixed  := count:u32 place * count length:u64 object object      the leaves' places; the object without them; their list
+//! place  := outer:u32 inner:u32      an element of the object, and of that if it is a list; else the inner one is 0xffffffff
+//! ```
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mirai_hub::Payload;
+
+use crate::failure::Failure;
+use crate::rapi::{Kept, Pickled, Scope, Sexp, pickle, unpickle};
+
+const EACH: u8 = 0;
+const ONCE: u8 = 1;
+const MIXED: u8 = 2;
+
+/// The inner place of a leaf that is an element of the object itself.
+const WHOLE: u32 = u32::MAX;
+
+/// Bytes of leaves without references from which on it pays to keep these apart.
+const WORTHWHILE: usize = 4096;
+
+/// Objects that are kept are copied for each task.
+static COPIED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The parts of this daemon, by their numbers. Objects are not let go of as the process ends, when R has ended.
+    static PARTS: ManuallyDrop<RefCell<HashMap<u64, Part>>> = ManuallyDrop::default();
+}
+
+/// Keeps a part that tasks refer to by its number.
+pub(crate) fn insert(id: u64, bytes: Payload) {
+    PARTS.with(|parts| parts.borrow_mut().insert(id, Part::Bytes(bytes)));
+}
+
+/// Forgets a part.
+pub(crate) fn remove(id: u64) {
+    PARTS.with(|parts| parts.borrow_mut().remove(&id));
+}
+
+/// Forgets all parts.
+pub(crate) fn clear() {
+    PARTS.with(|parts| parts.borrow_mut().clear());
+}
+
+/// A part as an object, for one task.
+pub(crate) fn object(scope: &Scope, id: u64) -> Result<Sexp<'_>, Failure> {
+    PARTS.with(|parts| {
+        let mut parts = parts
+            .try_borrow_mut()
+            .map_err(|_| Failure::error("a part of the task is in use"))?;
+        let part = parts.get_mut(&id);
+        part.ok_or_else(|| Failure::error("a part of the task is missing"))?
+            .object(scope)
+    })
+}
+
+/// Entry: has each task get a copy of what is kept for many, from here on: a package was loaded that changes vectors where they
+/// lie, whoever else refers to them. The task that loads it has the objects already, so what is kept is a copy, too.
+pub(crate) fn copy_for_each_task<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
+    if !COPIED.swap(true, Ordering::Relaxed) {
+        PARTS.with(|parts| {
+            // In use, as a finalizer loads the package while a part is read: nobody has that one yet.
+            let Ok(mut parts) = parts.try_borrow_mut() else {
+                return Ok(());
+            };
+            parts.values_mut().try_for_each(|part| part.renew(scope))
+        })?;
+    }
+    Ok(scope.null())
+}
+
+/// The bytes of a part.
+pub(crate) fn encode_part(scope: &Scope, object: Sexp<'_>) -> Result<Vec<u8>, Failure> {
+    let Pickled {
+        mut bytes,
+        has_references,
+    } = pickle(scope, object, vec![ONCE])?;
+    if !has_references {
+        return Ok(bytes);
+    }
+    if let Some(mixed) = encode_mixed(&scope.inner(), object)? {
+        return Ok(mixed);
+    }
+    bytes[0] = EACH;
+    Ok(bytes)
+}
+
+/// `None` where it does not pay.
+fn encode_mixed(scope: &Scope, object: Sexp<'_>) -> Result<Option<Vec<u8>>, Failure> {
+    if !object.is_list() {
+        return Ok(None);
+    }
+    let rest = scope.shallow_copy(object)?;
+    let mut places = Vec::new();
+    let mut leaves = Vec::new();
+    for (outer, element) in (0..).zip(object.elements(scope, "object")?) {
+        if !element.is_list() {
+            if has_references(scope, element)? {
+                rest.put(outer as usize, scope.null());
+                places.push((outer, WHOLE));
+                leaves.push(element);
+            }
+            continue;
+        }
+        let copy = scope.shallow_copy(element)?;
+        rest.put(outer as usize, copy);
+        for (inner, leaf) in (0..).zip(element.elements(scope, "object")?) {
+            if has_references(scope, leaf)? {
+                copy.put(inner as usize, scope.null());
+                places.push((outer, inner));
+                leaves.push(leaf);
+            }
+        }
+    }
+    let kept = pickle(scope, rest, Vec::new())?;
+    if kept.has_references || kept.bytes.len() < WORTHWHILE {
+        return Ok(None);
+    }
+    let leaves = pickle(scope, scope.list(&leaves)?, Vec::new())?.bytes;
+    Ok(Some(join_bytes(&places, &kept.bytes, &leaves)))
+}
+
+fn has_references(scope: &Scope, leaf: Sexp<'_>) -> Result<bool, Failure> {
+    Ok(pickle(scope, leaf, Vec::new())?.has_references)
+}
+
+fn join_bytes(places: &[(u32, u32)], kept: &[u8], leaves: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![MIXED];
+    bytes.extend((places.len() as u32).to_le_bytes());
+    for (outer, inner) in places {
+        bytes.extend(outer.to_le_bytes());
+        bytes.extend(inner.to_le_bytes());
+    }
+    bytes.extend((kept.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(kept);
+    bytes.extend_from_slice(leaves);
+    bytes
+}
+
+/// A part as a daemon has it.
+enum Part {
+    /// As received.
+    Bytes(Payload),
+    /// Unserialized for all tasks.
+    Kept(Kept),
+    /// Unserialized for all tasks but for some leaves.
+    Mixed(Mixed),
+}
+
+struct Mixed {
+    kept: Kept,
+    places: Vec<(u32, u32)>,
+    leaves: Payload,
+}
+
+impl Part {
+    /// The object, for one task. What can be kept is unserialized at its first use.
+    fn object<'s>(&mut self, scope: &'s Scope) -> Result<Sexp<'s>, Failure> {
+        if let Part::Bytes(bytes) = self
+            && let Some(kept) = keep(scope, bytes)?
+        {
+            *self = kept;
+        }
+        match self {
+            Part::Bytes(bytes) => unpickle(scope, bytes.get(1..).ok_or_else(incomplete)?),
+            Part::Kept(kept) => Ok(for_this_task(scope, kept)?),
+            Part::Mixed(mixed) => mixed.object(scope),
+        }
+    }
+
+    /// Puts a copy in the place of an object that a task may have.
+    fn renew(&mut self, scope: &Scope) -> Result<(), Failure> {
+        if let Part::Kept(kept) | Part::Mixed(Mixed { kept, .. }) = self {
+            let scope = scope.inner();
+            *kept = Kept::new(&scope, scope.deep_copy(kept.get())?)?;
+        }
+        Ok(())
+    }
+}
+
+fn incomplete() -> Failure {
+    Failure::error("a part of the task is incomplete")
+}
+
+fn keep(scope: &Scope, bytes: &Payload) -> Result<Option<Part>, Failure> {
+    match bytes.split_first() {
+        Some((&ONCE, object)) => {
+            let object = unpickle(scope, object)?;
+            Ok(Some(Part::Kept(Kept::new(scope, object)?)))
+        }
+        Some((&MIXED, rest)) => Ok(Some(Part::Mixed(Mixed::read(scope, bytes, rest)?))),
+        Some(_) => Ok(None),
+        None => Err(incomplete()),
+    }
+}
+
+fn for_this_task<'s>(scope: &'s Scope, kept: &Kept) -> Result<Sexp<'s>, Failure> {
+    if COPIED.load(Ordering::Relaxed) {
+        return Ok(scope.deep_copy(kept.get())?);
+    }
+    Ok(scope.hold(kept.get())?)
+}
+
+impl Mixed {
+    /// `rest` are the last of `bytes`.
+    fn read(scope: &Scope, bytes: &Payload, rest: &[u8]) -> Result<Mixed, Failure> {
+        let (count, mut rest) = rest.split_first_chunk().ok_or_else(incomplete)?;
+        let mut places = Vec::new();
+        for _ in 0..u32::from_le_bytes(*count) {
+            let (outer, after) = rest.split_first_chunk().ok_or_else(incomplete)?;
+            let (inner, after) = after.split_first_chunk().ok_or_else(incomplete)?;
+            places.push((u32::from_le_bytes(*outer), u32::from_le_bytes(*inner)));
+            rest = after;
+        }
+        let (length, rest) = rest.split_first_chunk().ok_or_else(incomplete)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (kept, leaves) = rest.split_at_checked(length).ok_or_else(incomplete)?;
+        let kept = unpickle(scope, kept)?;
+        Ok(Mixed {
+            kept: Kept::new(scope, kept)?,
+            places,
+            leaves: bytes.slice_ref(leaves),
+        })
+    }
+
+    fn object<'s>(&self, scope: &'s Scope) -> Result<Sexp<'s>, Failure> {
+        let object = scope.shallow_copy(for_this_task(scope, &self.kept)?)?;
+        let leaves = unpickle(scope, &self.leaves)?;
+        let mut copied: Option<(u32, Sexp<'_>)> = None;
+        for (&(outer, inner), leaf) in self.places.iter().zip(leaves.elements(scope, "leaves")?) {
+            if inner == WHOLE {
+                object.put(outer as usize, leaf);
+                continue;
+            }
+            let list = match copied {
+                Some((at, list)) if at == outer => list,
+                _ => {
+                    let element = object.elements(scope, "part")?.nth(outer as usize);
+                    let copy = scope.shallow_copy(element.ok_or_else(incomplete)?)?;
+                    object.put(outer as usize, copy);
+                    copied = Some((outer, copy));
+                    copy
+                }
+            };
+            list.put(inner as usize, leaf);
+        }
+        Ok(object)
+    }
+}
