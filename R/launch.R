@@ -42,7 +42,8 @@ launch <- function(hub, calls, call, is_awaited = FALSE) {
 # no end. Where warnings are errors a message as well, as that call has done nothing wrong.
 warn_of_absence <- function(missed, count, reason, command, by_message) {
   tell <- function(text) if (by_message || getOption("warn", 0L) >= 2L) message(text) else
-    warning(text, call. = FALSE, immediate. = TRUE)
+    # R shows an immediate one even to who has switched warnings off.
+    warning(text, call. = FALSE, immediate. = getOption("warn", 0L) >= 0L)
   if (missed == "everywhere") return(warn_of_set_ups(tell))
   if (missed == "relaunch") return(relaunch(reason, count))
   if (missed %in% c("died", "replaced") && !is.null(session$tracer)) safely(trace_changes())

@@ -83,6 +83,20 @@ test_that("where warnings are errors, what is told of daemons is a message, and 
   expect_match(got$messages, "^mirai: a daemon has died")
 })
 
+test_that("who has switched warnings off is told nothing", {
+  child <- spawn(c(
+    "library(mirai)",
+    "options(warn = -1)",
+    "daemons(1)",
+    "print(mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))[])",
+    "while (!nrow(status()$deaths)) Sys.sleep(0.01)",
+    "cat('end\n')"
+  ))
+  log <- child$wait()
+  expect_false(any(grepl("a daemon has died", log)))
+  expect_identical(utils::tail(log, 1L), "end")
+})
+
 test_that("the event loop tells it by a message to who waits by promises", {
   needs_package("promises", "1.2.0")
   # In a process of its own: what the event loop calls has no handlers around it.
