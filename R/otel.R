@@ -90,11 +90,12 @@ trace_pool_changes <- function(pool) {
 # As of the moment at which the hub noticed it. The task's next attempt is an event of the host's, too.
 trace_death <- function(pool, death) {
   task <- if (!is.na(death$task)) list(mirai.id = death$task, mirai.attempt = death$attempt)
+  # Whose daemon was killed here is no failure.
   span <- start_span(
-    paste("daemon died", pool$url), attributes = c(daemon_attributes(pool, death$id, death$pid), task), link = pool$span,
+    paste(if (death$killed) "daemon killed" else "daemon died", pool$url), attributes = c(daemon_attributes(pool, death$id, death$pid), task), link = pool$span,
     time = death$time
   )
-  set_failed(span, death$reason)
+  if (death$killed) safely(span$set_attribute("mirai.reason", death$reason)) else set_failed(span, death$reason)
   span$end(list(end_system_time = death$time))
   if (isTRUE(death$retried))
     instant_span("mirai retried", attributes = list(mirai.id = death$task, mirai.attempt = death$attempt + 1L), link = span)
@@ -160,7 +161,9 @@ hub_everywhere_traced <- function(pool, object, min, timeout, is_kept) {
 trace_outcome <- function(span, task, value) {
   if (!is_error_value(value) || !is.numeric(value) || !(unclass(value) %in% c(2L, 5L, 19L))) return()
   if (unclass(value) == 19L) safely(trace_changes())
-  failure <- start_span("mirai failed", attributes = list(mirai.id = task_number(task)), parent = span)
+  reason <- attr(value, "reason", TRUE)
+  attributes <- c(list(mirai.id = task_number(task)), if (is_string(reason)) list(mirai.reason = reason))
+  failure <- start_span("mirai failed", attributes = attributes, parent = span)
   set_failed(failure, coded(as.integer(value)))
   otel::end_span(failure)
 }

@@ -58,6 +58,7 @@ death_table <- function(pool) {
     task = deaths$task,
     attempt = deaths$attempt,
     retried = ifelse(is.na(deaths$task), NA, deaths$retried == 1L),
+    killed = deaths$killed == 1L,
     reason = deaths$reason,
     output = ifelse(nzchar(deaths$output), deaths$output, NA_character_)
   )

@@ -43,6 +43,7 @@ test_that("timeouts of compiled code that ignores interrupts free the daemons, a
   expect_identical(value(neighbour$m), "held")
   killed <- deaths(1)
   expect_match(killed$reason, "^was killed, as it did not stop its task within 50ms of being asked to: it was busy in code")
+  expect_true(all(killed$killed))
   expect_false(pid %in% killed$pid)
   await(info()[["connections"]] == 2L)
 })
@@ -60,6 +61,7 @@ test_that("more deaths of our own than five in a row do not end the healing, and
     }
     expect_identical(value(mirai("whole")), "whole")
   })
+  expect_identical(unique(status()$deaths$reason), "was killed, as its task was to be stopped")
 })
 
 test_that("who stops in time is not killed", {

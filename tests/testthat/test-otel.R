@@ -346,6 +346,29 @@ test_that("deaths, further attempts and replacements have spans", {
   expect_length(named(spans, "mirai failed"), 1L)
 })
 
+test_that("a daemon that is killed as it does not stop is no failure", {
+  host <- traced({
+    daemons(1, kill_after = 50)
+    m <- mirai({
+      work <- function(...) stats::filter(numeric(4e6), numeric(2e6))
+      tryCatch(work(), interrupt = work)
+    }, .runtime = 200)
+    m[]
+    while (nrow(status()$deaths) == 0L || info()[["connections"]] == 0L) Sys.sleep(0.01)
+    daemons(0)
+    list(id = attr(m, "id"))
+  })
+  spans <- ended(host, 1L)
+  killed <- the_one(spans, "daemon killed")
+  expect_identical(killed$status, "unset")
+  expect_identical(killed$links, the_one(spans, "daemons set")$id)
+  expect_identical(killed$attributes$mirai.id, host$value$id)
+  expect_match(killed$attributes$mirai.reason, "^was killed, as it did not stop its task")
+  expect_identical(the_one(spans, "daemon replaced")$attributes$mirai.daemon, 2L)
+  expect_match(the_one(spans, "mirai failed")$attributes$mirai.reason, ".runtime", fixed = TRUE)
+  expect_length(named(spans, "daemon died"), 0L)
+})
+
 test_that("a task is a child of the span that is active in the host", {
   host <- traced({
     daemons(1)

@@ -78,6 +78,9 @@ impl Condemned {
             "was sent away"
         };
         match (self.why, within) {
+            (KillReason::Deaf, Some(Duration::ZERO)) => {
+                format!("{end}, as its task was to be stopped")
+            }
             (KillReason::Deaf, Some(within)) => {
                 let why = self.activity.map_or(String::new(), |activity| {
                     format!(": {}", activity.why_deaf())

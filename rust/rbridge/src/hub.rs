@@ -560,8 +560,8 @@ fn told<'r, 'o>(
 }
 
 /// Entry: the daemons that the hub has lost, as columns: when (seconds since 1970), number, process id, where (address, machine,
-/// job), seconds since it joined, tasks done, the task it was at (its number and the number of the attempt), how it ended. What is unknown or not the
-/// case is `NA`.
+/// job), seconds since it joined, tasks done, the task it was at (its number and the number of the attempt), how it ended, its last
+/// words, 1 if that task is tried again, 1 if it was killed from here. What is unknown or not the case is `NA`.
 pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let deaths = SessionHub::open(scope, hub)?.deaths();
     let integers = |value: fn(&Death) -> Option<u64>| column(&deaths, value);
@@ -594,10 +594,11 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
         scope.strings(&reasons)?,
         scope.strings(&outputs)?,
         scope.integers(&integers(|death| Some(death.is_retried.into())))?,
+        scope.integers(&integers(|death| Some(death.is_killed.into())))?,
     ];
     let names = [
         "time", "id", "pid", "address", "host", "job", "age", "done", "task", "attempt", "reason",
-        "output", "retried",
+        "output", "retried", "killed",
     ];
     Ok(scope.named_list(&names, &columns)?)
 }
