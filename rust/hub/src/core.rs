@@ -60,6 +60,8 @@ pub(crate) struct Core {
     room: Condvar,
     welcome: Mutex<Option<Welcome>>,
     listener: Mutex<Option<PresenceListener>>,
+    /// Daemons whose connections the hub's thread ends as it stops.
+    leaving: Mutex<Table<Member>>,
     /// Weak, as the reactor's tasks own this.
     reactor: Weak<Reactor>,
     pub timer: Timer,
@@ -299,6 +301,7 @@ impl Core {
             room: Condvar::new(),
             welcome: Mutex::new(welcome),
             listener: Mutex::new(None),
+            leaving: Mutex::default(),
             reactor,
             timer: Timer::new(),
             stop: Notify::new(),
@@ -836,8 +839,9 @@ impl Core {
         SharedPart::new(bytes, part, core)
     }
 
-    /// Settles everything and ends all connections; with `exit` the daemons are told to exit first.
-    pub(crate) fn close(&self, exit: bool) {
+    /// Settles everything and ends all connections; with `exit` the daemons are told to exit first. Connections that end without a
+    /// last word are left to the hub's thread if that `is_at_work`: each end wakes a process, which may take this processor.
+    pub(crate) fn close(&self, exit: bool, is_at_work: bool) {
         let mut members = self.with_state(|state, timer, work| {
             if state.is_closed {
                 return Table::default();
@@ -853,12 +857,25 @@ impl Core {
             std::mem::take(&mut state.members)
         });
         for member in members.values_mut() {
-            member.end(exit);
+            if !is_at_work || member.ends_with_a_word(exit) {
+                member.end(exit);
+            }
+        }
+        if is_at_work {
+            *self.leaving.lock() = members;
         }
         let listener = self.listener.lock().take();
         drop(listener);
         self.stop.notify_one();
         self.note_change();
+    }
+
+    /// Ends the connections that [`close`](Self::close) has left.
+    pub(crate) fn end_leaving(&self) {
+        let mut members = std::mem::take(&mut *self.leaving.lock());
+        for member in members.values_mut() {
+            member.links.shutdown();
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::callback::guarded;
 use crate::cell::Cell;
+use crate::closing;
 use crate::core::Core;
 use crate::handle::TaskHandle;
 use crate::options::{BreakTimes, HubOptions};
@@ -157,6 +158,7 @@ impl Hub {
             memory_return,
             unserved,
         } = options;
+        closing::wait();
         check_room(RoomFor::Hub)?;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
         let core = Arc::new(Core::new(
@@ -351,12 +353,23 @@ impl Hub {
     /// those that would stay to wait for another hub. Waits for the end of the hub's thread, except in a callback of
     /// this hub, which would wait for itself.
     pub fn close(&self, exit: bool) {
-        self.core.close(exit);
+        self.core.close(exit, false);
         let thread = self.thread.lock().take();
         if let Some(thread) = thread
             && !self.core.is_run_here()
         {
             let _ = thread.join();
+        }
+    }
+
+    /// The same, but the hub's thread is not waited for: it ends the connections of daemons meanwhile. Only [`Hub::open`] waits
+    /// until it has, so that addresses and descriptors are free again.
+    pub fn close_soon(&self, exit: bool) {
+        let thread = self.thread.lock().take();
+        let is_at_work = thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        self.core.close(exit, is_at_work);
+        if let Some(thread) = thread {
+            closing::note(thread);
         }
     }
 }
@@ -414,6 +427,7 @@ async fn work(
         () = fire_timers(&core) => {}
         () = tell_of_unserved(&core, unserved) => {}
     }
+    core.end_leaving();
 }
 
 async fn fire_timers(core: &Core) {

@@ -26,6 +26,7 @@ mod attending;
 mod callback;
 mod cell;
 mod claims;
+mod closing;
 mod core;
 mod daemons;
 mod deaths;

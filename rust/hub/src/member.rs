@@ -294,6 +294,11 @@ impl Member {
         Some(death)
     }
 
+    /// Whether [`end`](Self::end) sends something first.
+    pub(crate) fn ends_with_a_word(&self, exit: bool) -> bool {
+        exit || self.may_return()
+    }
+
     /// Ends the connections; with `exit` the daemon is told to leave first.
     pub(crate) fn end(&self, exit: bool) {
         match exit {

@@ -198,6 +198,11 @@ pub(crate) fn is_inside(reactor: *const Reactor) -> bool {
     INSIDE.get() == reactor
 }
 
+/// Whether this thread runs any reactor.
+pub(crate) fn is_inside_any() -> bool {
+    !INSIDE.get().is_null()
+}
+
 /// This thread runs a reactor until this is dropped.
 struct Inside {
     before: *const Reactor,

@@ -590,6 +590,43 @@ fn closing_resolves_everything_and_workers_leave() {
     );
 }
 
+#[test]
+fn a_hub_that_is_closed_soon_resolves_at_once_and_leaves_its_address_to_the_next() {
+    let hub = open();
+    let address = hub.address().clone();
+    let mut workers = Workers::start(&hub, 8, &[]);
+    wait_connected(&hub, 8);
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let running = submit(&hub, format!("touch-and-hang {}", begun.display()));
+    wait_for_file(&begun);
+    hub.close_soon(false);
+    assert!(running.outcome().is_some());
+    assert_eq!(outcome(&running), Outcome::Reset);
+    assert!(hub.submit(Task::new(Vec::new())).is_err());
+    let _next = Hub::open(HubOptions::new(address)).unwrap();
+    let codes: Vec<_> = (0..8).map(|i| workers.exit_code(i)).collect();
+    // The idle ones return.
+    assert!(
+        codes.iter().filter(|code| **code == Some(0)).count() >= 7,
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn workers_that_stay_are_told_to_leave_by_a_hub_that_is_closed_soon() {
+    let hub = open();
+    let mut workers = Workers::start(&hub, 2, &[("MIRAI_TEST_STAY", "1")]);
+    wait_connected(&hub, 2);
+    hub.close_soon(true);
+    hub.close_soon(true);
+    hub.close(true);
+    assert_eq!(
+        [workers.exit_code(0), workers.exit_code(1)],
+        [Some(0), Some(0)]
+    );
+}
+
 /// In a namespace of process ids the leader of its session may be outside, and its first process is spared by signals of
 /// its own.
 #[test]

@@ -645,7 +645,7 @@ pub(crate) fn hub_close<'r>(
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let open = session_hub.hub.take();
     if let Some(hub) = open {
-        hub.close(exit);
+        hub.close_soon(exit);
         session_hub.end_healing();
         withdraw(&session_hub.launches.take(), &hub);
     }
