@@ -48,8 +48,8 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, kill_after, call)
   if (retries > 0L) pool$retries <- retries
   pool$runtime <- runtime
-  if (n > 0L) start_daemons(pool, n, call)
-  if (!isFALSE(heal)) heal_pool(pool, n + remotes, heal, remote, budget, call)
+  if (n > 0L) started <- start_daemons(pool, n, call)
+  if (!isFALSE(heal)) heal_pool(pool, if (n > 0L) started else remotes, heal, remote, budget, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
   if (!isFALSE(heal)) checked(.Call(wrap__hub_heal_begin, pool$hub), call)
   warn_of_open_pool(pool)
@@ -78,7 +78,7 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
   pool
 }
 
-# Launches local daemons and waits for them. Nothing is left behind when that fails, or is interrupted.
+# Launches local daemons and waits for them: how many there are. Nothing is left behind when that fails, or is interrupted.
 start_daemons <- function(pool, n, call) {
   started <- FALSE
   on.exit(if (!started) close_pool(pool$name))
@@ -88,6 +88,7 @@ start_daemons <- function(pool, n, call) {
   started <- TRUE
   if (outcome$failed > 0L)
     warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
+  outcome$connected
 }
 
 # The pool goes where none can be launched.

@@ -55,7 +55,7 @@ warn_of_absence <- function(missed, count, reason, command, by_message) {
                    if (count == 1L) "a task" else sprintf("%d tasks", count), if (count == 1L) "is" else "are"),
     launch = sprintf("%d launched daemon%s: ", count, if (count == 1L) " is late" else "s are late"),
     lost = "daemons are lost: ",
-    died = "a daemon has died: ",
+    died = if (count == 1L) "a daemon has died: " else sprintf("%d daemons have died:\n", count),
     `given-up` = "the pool does not heal any more: ",
     elsewhere = return(message("mirai: ", reason)),
     unserved = ""

@@ -25,8 +25,9 @@ task <- function(i, notes) {
 notes <- tempfile()
 told <- c(died = 0, other = 0)
 count_warning <- function(w) {
-  kind <- if (grepl("has died|have died", conditionMessage(w))) "died" else "other"
-  told[[kind]] <<- told[[kind]] + 1
+  number <- sub("^mirai: ([0-9]+|a) daemons? ha(s|ve) died.*", "\\1", conditionMessage(w))
+  kind <- if (number == conditionMessage(w)) "other" else "died"
+  told[[kind]] <<- told[[kind]] + if (kind == "died" && number != "a") as.integer(number) else 1L
   if (kind == "other") cat("told: ", conditionMessage(w), "\n", sep = "")
   invokeRestart("muffleWarning")
 }

@@ -20,6 +20,22 @@ test_that("a daemon that dies is replaced, and the session is told how it died",
   expect_identical(status()$deaths$pid, setdiff(first, daemon_pids()))
 })
 
+test_that("each death is told once, alone or together with others", {
+  local_pool(7)
+  warnings <- character()
+  withCallingHandlers({
+    for (pid in daemon_pids()) tools::pskill(pid, tools::SIGKILL)
+    await({info(); info()[["cumulative"]] == 14L})
+  }, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  counts <- sub("^mirai: ([0-9a]+) daemons? ha.*", "\\1", warnings)
+  counts[counts == "a"] <- "1"
+  expect_identical(sum(as.integer(counts)), 7L)
+  expect_match(warnings, "^mirai: (a daemon has died: |[2-7] daemons have died:\n)daemon [1-7] .*SIGKILL")
+})
+
 test_that("with retries a task that kills its only daemon is done by the next", {
   local_pool(1, heal = TRUE, retries = 2)
   suppressWarnings({

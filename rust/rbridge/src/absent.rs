@@ -18,6 +18,9 @@ use crate::rapi::{Jump, Kept, Scope, Sexp};
 /// Limit of reasons that are kept; further ones are only counted.
 const MOST_REASONS: usize = 20;
 
+/// Deaths that are told at the same time are shown up to this many.
+const MOST_SHOWN: usize = 5;
+
 /// The daemons that will not come, of one launch or one hub.
 #[derive(Clone, Default)]
 pub(crate) struct Absent {
@@ -86,6 +89,27 @@ fn note(reasons: &mut Vec<Reason>, text: &str, command: &str) {
             command: command.to_owned(),
             count: 1,
         });
+    } else if let Some(last) = reasons.last_mut() {
+        last.count += 1;
+    }
+}
+
+/// Deaths that are told at the same time are one incident.
+fn together(deaths: &[Reason]) -> Reason {
+    let count = deaths.iter().map(|death| death.count).sum::<u32>();
+    let shown = &deaths[..deaths.len().min(MOST_SHOWN)];
+    let texts: Vec<&str> = shown.iter().map(|death| &*death.text).collect();
+    let mut text = texts.join("\n");
+    if count as usize > shown.len() {
+        text += &format!(
+            "\nand {} more, see `status()$deaths`",
+            count as usize - shown.len()
+        );
+    }
+    Reason {
+        text,
+        command: String::new(),
+        count,
     }
 }
 
@@ -190,13 +214,17 @@ fn tell_now(scope: &Scope, by_message: bool) -> Result<(), Jump> {
     if HAS_UNTOLD.swap(0, Ordering::Acquire) != process::id() {
         return Ok(());
     }
-    let Some(untold) = UNTOLD
+    let Some(mut untold) = UNTOLD
         .try_lock()
         .map(|mut untold| std::mem::take(&mut *untold))
     else {
         HAS_UNTOLD.store(process::id(), Ordering::Release);
         return Ok(());
     };
+    let deaths = &mut untold[For::Died as usize];
+    if deaths.len() > 1 {
+        *deaths = vec![together(deaths)];
+    }
     for (missed, word) in For::ALL {
         for reason in &untold[missed as usize] {
             warn(scope, word, reason, by_message)?;
