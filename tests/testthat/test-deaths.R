@@ -197,3 +197,20 @@ test_that("a task that says more than is kept goes on, and so do the next ones",
   skip_if(is.na(status()$deaths$output), "needs daemons that are forked")
   expect_match(status()$deaths$output, "task 199 \ntask 200$")
 })
+
+test_that("beside the most memory that it had a daemon's last is told, once a task was long enough to look", {
+  skip_unless_linux()
+  local_pool(1, heal = FALSE)
+  value(mirai(Sys.sleep(0.02)))
+  m <- mirai({
+    x <- rep(1, 4e7)
+    tools::pskill(Sys.getpid(), tools::SIGKILL)
+  })
+  expect_code(value(m), 19L)
+  reason <- attr(value(m), "reason")
+  skip_if_not(grepl("last looked", reason), "needs daemons that are forked")
+  numbers <- sub(".*, ([0-9]+) MB in memory at most, ([0-9]+) when it last looked$", "\\1 \\2", reason)
+  numbers <- as.numeric(strsplit(numbers, " ")[[1L]])
+  expect_gt(numbers[1L], 320)
+  expect_lt(numbers[2L], numbers[1L] - 200)
+})

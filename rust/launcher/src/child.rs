@@ -112,3 +112,9 @@ pub fn shorten_discarded_output() {
     #[cfg(target_os = "linux")]
     crate::tail::shorten();
 }
+
+/// Notes how much memory a forked daemon has now, which is told when it [has gone](crate::DaemonEvent::Exited). Takes a microsecond.
+pub fn note_memory() {
+    #[cfg(target_os = "linux")]
+    crate::tail::note_memory();
+}

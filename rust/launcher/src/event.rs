@@ -85,6 +85,8 @@ pub enum DaemonEvent {
         /// without ever connecting. Forked daemons write to the host's from the start, so
         /// theirs is empty.
         early: String,
+        /// Bytes that it had in memory when it [last looked](crate::note_memory).
+        memory: Option<u64>,
         /// The last lines of what it has discarded; empty if there were none, or nobody knows.
         last: String,
     },

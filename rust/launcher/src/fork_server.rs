@@ -90,7 +90,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn exited(&self, pid: u32, status: ExitStatus, peak: Option<u64>, last: String) {
+    pub(crate) fn exited(
+        &self,
+        pid: u32,
+        status: ExitStatus,
+        peak: Option<u64>,
+        memory: Option<u64>,
+        last: String,
+    ) {
         (self.handler)(DaemonEvent::Exited {
             daemon: self.position,
             pid,
@@ -98,6 +105,7 @@ impl Daemon {
             peak,
             command: self.code.clone(),
             early: String::new(),
+            memory,
             last,
         });
     }
@@ -341,9 +349,16 @@ impl ForkServer {
         missing.fail(&self.failure(reason));
     }
 
-    pub(crate) fn exited(&mut self, pid: u32, status: ExitStatus, peak: Option<u64>, last: String) {
+    pub(crate) fn exited(
+        &mut self,
+        pid: u32,
+        status: ExitStatus,
+        peak: Option<u64>,
+        memory: Option<u64>,
+        last: String,
+    ) {
         if let Some(daemon) = self.daemons.remove(&pid) {
-            daemon.exited(pid, status, peak, last);
+            daemon.exited(pid, status, peak, memory, last);
         }
     }
 

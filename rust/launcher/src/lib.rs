@@ -133,8 +133,8 @@ pub use batch::{EventHandler, LaunchId};
 #[cfg(target_os = "linux")]
 pub use boot::{Boot, BootError, boot};
 pub use child::{
-    ChildError, adopt_stdio, discarded_output, give_up_tempdir, hide_arguments, report_tempdir,
-    shorten_discarded_output, take_known_by,
+    ChildError, adopt_stdio, discarded_output, give_up_tempdir, hide_arguments, note_memory,
+    report_tempdir, shorten_discarded_output, take_known_by,
 };
 pub use config::LauncherConfig;
 pub use context::Context;

@@ -55,11 +55,13 @@ pub(crate) enum FromServer {
     },
     /// Nothing was forked as this process has other threads, which would be missing in a copy, or cannot tell (0).
     CannotFork { batch: u64, threads: u32 },
-    /// A daemon has ended, of which so many bytes were in memory at most, and this was the last of what it discarded.
+    /// A daemon has ended, of which so many bytes were in memory at most and when it last looked, and this was the last of what it
+    /// discarded.
     Exited {
         pid: u32,
         status: ExitStatus,
         peak: Option<u64>,
+        memory: Option<u64>,
         last: String,
     },
 }

@@ -21,7 +21,7 @@ pub(crate) fn watch(daemons: HashMap<u32, Daemon>) {
     for (pid, daemon) in daemons {
         match Orphan::of(pid) {
             Some(orphan) => running.push((orphan, pid, daemon)),
-            None => daemon.exited(pid, ExitStatus::Unknown, None, String::new()),
+            None => daemon.exited(pid, ExitStatus::Unknown, None, None, String::new()),
         }
     }
     if running.is_empty() {
@@ -70,7 +70,7 @@ fn report(mut running: Vec<(Orphan, u32, Daemon)>) {
         running.retain(|(_, pid, daemon)| {
             let gone = ended.next().unwrap_or(false);
             if gone {
-                daemon.exited(*pid, ExitStatus::Unknown, None, String::new());
+                daemon.exited(*pid, ExitStatus::Unknown, None, None, String::new());
             }
             !gone
         });

@@ -158,8 +158,9 @@ impl Pool {
                 pid,
                 status,
                 peak,
+                memory,
                 last,
-            } => server.exited(pid, status, peak, last),
+            } => server.exited(pid, status, peak, memory, last),
         }
     }
 

@@ -137,6 +137,7 @@ fn start_one(one: &Batch, words: &[String], running: &Arc<Running>) -> io::Resul
             peak: None,
             command: line,
             early: early.text(),
+            memory: None,
             last: String::new(),
         });
     })?;

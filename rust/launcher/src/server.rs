@@ -258,6 +258,7 @@ impl Server {
                 pid,
                 status,
                 peak,
+                memory: child.tail.as_ref().and_then(Tail::memory),
                 last: child.tail.as_ref().map_or_else(String::new, Tail::text),
             };
             ended.push((exited, child.tempdir.clone()));

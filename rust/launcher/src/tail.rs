@@ -1,4 +1,4 @@
-//! The last output of a daemon, for when it has died.
+//! The last output of a daemon, and its memory when it last looked, for when it has died.
 //!
 //! What a daemon's R discards goes into a file in memory that the fork server has as well: nobody has to read along, nothing
 //! waits for a reader, and what a task's own children hold open does not matter. It cannot grow beyond a limit, up to which only what
@@ -15,12 +15,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Beyond this nothing is kept until the file begins anew.
 const MOST_BYTES: u64 = 4 << 20;
 
 /// From this many on it begins anew.
 const LONG_BYTES: u64 = 256 << 10;
+
+/// Behind the text there is room for a number.
+const NUMBER_BYTES: u64 = 8;
 
 /// Of these the last lines are told.
 const TOLD_BYTES: u64 = 1000;
@@ -37,7 +41,7 @@ impl Tail {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = memfd_create("mirai-output", flags)?;
-        ftruncate(&fd, MOST_BYTES)?;
+        ftruncate(&fd, MOST_BYTES + NUMBER_BYTES)?;
         fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK)?;
         Ok(Self(fd))
     }
@@ -58,8 +62,10 @@ impl Tail {
     fn last_bytes(&self) -> io::Result<Vec<u8>> {
         // Memory comes by pages, so the last of them has zeros after the text.
         let mut end = 0;
-        while let Ok(data) = seek(&self.0, SeekFrom::Data(end)) {
-            end = seek(&self.0, SeekFrom::Hole(data))?;
+        while let Ok(data) = seek(&self.0, SeekFrom::Data(end))
+            && data < MOST_BYTES
+        {
+            end = seek(&self.0, SeekFrom::Hole(data))?.min(MOST_BYTES);
         }
         let begin = end.saturating_sub(TOLD_BYTES + 4096);
         let mut bytes = vec![0; (end - begin) as usize];
@@ -69,6 +75,19 @@ impl Tail {
         bytes.truncate(text.map_or(0, |last| last + 1));
         bytes.drain(..bytes.len().saturating_sub(TOLD_BYTES as usize));
         Ok(bytes)
+    }
+
+    /// Bytes in memory when the daemon last looked.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let mut number = [0; NUMBER_BYTES as usize];
+        let read = rustix::io::pread(&self.0, &mut number, MOST_BYTES).ok()?;
+        let bytes = u64::from_le_bytes(number);
+        (read == number.len() && bytes > 0).then_some(bytes)
+    }
+
+    fn note_memory(&self, bytes: u64) {
+        // It is for users to read, so it may be missing.
+        let _ = rustix::io::pwrite(&self.0, &bytes.to_le_bytes(), MOST_BYTES);
     }
 
     fn empty(&self) -> io::Result<()> {
@@ -121,6 +140,25 @@ pub(crate) fn shorten() {
     }
 }
 
+/// See [`crate::note_memory`].
+pub(crate) fn note_memory() {
+    static STATM: OnceLock<Option<fs::File>> = OnceLock::new();
+    let own = OWN.lock();
+    let (Some(own), Some(statm)) = (
+        &*own,
+        STATM.get_or_init(|| fs::File::open("/proc/self/statm").ok()),
+    ) else {
+        return;
+    };
+    let mut text = [0; 128];
+    let read = rustix::io::pread(statm, &mut text, 0).unwrap_or(0);
+    let pages = std::str::from_utf8(&text[..read]).ok();
+    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    if let Some(pages) = pages {
+        own.note_memory(pages * sys::page_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +185,22 @@ mod tests {
         );
         write!(file, "{}", "x".repeat(5000)).expect("room");
         assert_eq!(tail.text().len(), TOLD_BYTES as usize);
+    }
+
+    #[test]
+    fn the_number_is_apart_from_the_text() {
+        let tail = Tail::new().expect("a file in memory");
+        assert_eq!(tail.memory(), None);
+        tail.note_memory(u64::MAX - 1);
+        assert_eq!(tail.text(), "");
+        let mut file = opened(&tail);
+        while file.write_all(b"as much as there is room for\n").is_ok() {}
+        assert_eq!(tail.memory(), Some(u64::MAX - 1));
+        tail.empty().expect("to be emptied");
+        assert_eq!(
+            (tail.text().as_str(), tail.memory()),
+            ("", Some(u64::MAX - 1))
+        );
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirai_hub::{ErrorCode, LaneError};
-use mirai_launcher::{shorten_discarded_output, take_known_by};
+use mirai_launcher::{note_memory, shorten_discarded_output, take_known_by};
 use mirai_worker::{
     Address, AutoExit, Evaluation, Evaluator, Interrupter, LeaveHandle, Payload, RunEnd, Task,
     TaskFlags, WorkerError, WorkerOptions, end_this_process, run_worker,
@@ -143,6 +143,9 @@ enum Tidiness {
 /// After so many tasks it is looked whether the output that nobody sees has become long.
 const BETWEEN_LOOKS: u64 = 64;
 
+/// After a task of so long it is looked how much memory there is: next to it that takes no time.
+const LONG_TASK: Duration = Duration::from_millis(10);
+
 /// Evaluates tasks by calling R functions. While no task is here, it holds nothing of R's but these and unserialized
 /// parts.
 struct REvaluator<'r> {
@@ -161,6 +164,8 @@ struct REvaluator<'r> {
     streamed: bool,
     /// Tasks so far.
     done: u64,
+    /// When the last one began.
+    begun: Instant,
     interrupter: Arc<RInterrupter>,
 }
 
@@ -194,6 +199,7 @@ impl<'r> REvaluator<'r> {
             is_plain: false,
             streamed: false,
             done: 0,
+            begun: Instant::now(),
             interrupter,
         })
     }
@@ -301,6 +307,7 @@ impl Evaluator for REvaluator<'_> {
         // Of a SIGINT that came while there was nothing to interrupt.
         let swallowed = scope.swallow_interrupts();
         ATTEMPT.store(task.attempt, Ordering::Relaxed);
+        self.begun = Instant::now();
         if swallowed | self.interrupter.swallowed.swap(false, Ordering::Relaxed) {
             // The caller has noted it as the reason of a failure that is none.
             if let Err(jump) = scope.call(self.failed, &[scope.null()]) {
@@ -330,6 +337,9 @@ impl Evaluator for REvaluator<'_> {
         self.done = self.done.wrapping_add(1);
         if self.done.is_multiple_of(BETWEEN_LOOKS) {
             shorten_discarded_output();
+        }
+        if self.begun.elapsed() >= LONG_TASK {
+            note_memory();
         }
         let is_tidy = {
             let scope = self.scope.inner();

@@ -145,11 +145,12 @@ impl Watcher {
                 peak,
                 command,
                 early,
+                memory,
                 last,
                 ..
             } => {
                 let fate = ProcessFate {
-                    how: end_text(status, peak),
+                    how: end_text(status, peak, memory),
                     output: last,
                 };
                 self.hub.note_end(pid, fate);
@@ -193,7 +194,7 @@ impl Watcher {
 }
 
 /// How the process of a daemon has ended, after a word for the daemon.
-fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
+fn end_text(status: ExitStatus, peak: Option<u64>, memory: Option<u64>) -> String {
     let by_system = match status {
         ExitStatus::Signal(9) => kill_by_system(),
         _ => None,
@@ -205,6 +206,9 @@ fn end_text(status: ExitStatus, peak: Option<u64>) -> String {
     };
     if let Some(bytes) = peak.filter(|bytes| *bytes > 0) {
         text += &format!(", {} MB in memory at most", bytes.div_ceil(1_000_000));
+    }
+    if let Some(bytes) = memory {
+        text += &format!(", {} when it last looked", bytes.div_ceil(1_000_000));
     }
     text
 }

@@ -99,6 +99,12 @@ pub(crate) fn redirect(fd: BorrowedFd<'_>, number: i32, close_on_exec: bool) -> 
     }
 }
 
+/// Bytes of a page of memory.
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: asks for a number.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// Goes to the begin of the file at `number`.
 pub(crate) fn rewind(number: i32) -> io::Result<()> {
     // SAFETY: no memory is concerned; a number that is not open is refused.
