@@ -10,6 +10,8 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fstat, ftruncate,
     memfd_create, seek,
 };
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -41,6 +43,11 @@ impl Tail {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = memfd_create("mirai-output", flags)?;
+        // There are more important ones than this, such as those by which more daemons are forked.
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        if fd.as_raw_fd() as u64 > most / 4 {
+            return Err(Errno::MFILE.into());
+        }
         ftruncate(&fd, MOST_BYTES + NUMBER_BYTES)?;
         fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK)?;
         Ok(Self(fd))
