@@ -10,7 +10,9 @@ library(mirai)
 scale <- commandArgs(trailingOnly = TRUE)
 scale <- if (length(scale)) as.numeric(scale[[1L]]) else 1
 n_tasks <- max(100L, as.integer(20000 * scale))
+n_many <- 50L * n_tasks
 n_daemons <- 8L
+n_idle <- 32L
 has_future <- requireNamespace("future", quietly = TRUE)
 
 seconds <- function(expr) {
@@ -34,12 +36,25 @@ pss <- function(pid) {
   if (length(kb)) as.numeric(kb) / 1000 else NA_real_
 }
 
+# Resident memory of this process, MB.
+rss <- function() as.numeric(sub("^VmRSS:[[:space:]]*([0-9]+) kB$", "\\1", grep("^VmRSS:", readLines("/proc/self/status"), value = TRUE))) / 1000
+
 square <- function(x) x * x
 # Plain numbers: R would send a sequence as its two ends.
 big <- rep(0.5, 12.5e6 * min(1, scale))
 
 measure_mirai <- function() {
   out <- list()
+  if (file.exists("/proc/self/status")) {
+    # Nobody serves these. First of all, while R has no memory of its own to spare.
+    daemons(url = local_url())
+    gc(FALSE)
+    before <- rss()
+    tasks <- lapply(seq_len(5L * n_tasks), function(i) mirai(x * x, .args = list(x = i)))
+    out$queued <- rss() - before
+    rm(tasks)
+    daemons(0)
+  }
   out$start <- median_of(5L, function() {
     elapsed <- seconds(daemons(n_daemons))
     daemons(0)
@@ -61,7 +76,15 @@ measure_mirai <- function() {
     })
   })
   out$map <- median_of(3L, function() seconds(mirai_map(seq_len(n_tasks), square)[]))
+  out$many <- median_of(1L, function() seconds(mirai_map(seq_len(n_many), square)[]))
   out$argument <- median_of(5L, function() seconds(mirai(length(x), .args = list(x = big))[]))
+  out$constant <- median_of(5L, function() {
+    seconds(mirai_map(1:40, function(i, x) length(x), .args = list(x = big[seq_len(length(big) / 10)]))[])
+  })
+  out$stop_idle <- median_of(5L, function() {
+    daemons(n_idle)
+    seconds(daemons(0))
+  })
   daemons(n_daemons)
   out$memory <- stats::median(vapply(everywhere(Sys.getpid())[], pss, 0))
   out
@@ -82,8 +105,12 @@ measure_parallel <- function() {
   cluster <- parallel::makePSOCKcluster(2L)
   out$singly <- median_of(3L, function() seconds(parallel::clusterApplyLB(cluster, seq_len(n_tasks), square)))
   out$map <- median_of(3L, function() seconds(parallel::parLapply(cluster, seq_len(n_tasks), square)))
-  out$argument <- median_of(3L, function() seconds(parallel::clusterCall(cluster[1L], length, big)))
+  out$many <- median_of(1L, function() seconds(parallel::parLapply(cluster, seq_len(n_many), square)))
+  # To set against a map with a constant of a tenth of that, too.
+  out$constant <- out$argument <- median_of(3L, function() seconds(parallel::clusterCall(cluster[1L], length, big)))
   parallel::stopCluster(cluster)
+  cluster <- parallel::makePSOCKcluster(n_idle)
+  out$stop_idle <- seconds(parallel::stopCluster(cluster))
   cluster <- parallel::makePSOCKcluster(n_daemons)
   out$memory <- stats::median(vapply(parallel::clusterCall(cluster, Sys.getpid), pss, 0))
   parallel::stopCluster(cluster)
@@ -125,21 +152,25 @@ measure_future <- function() {
 }
 
 rows <- data.frame(
-  key = c("round_trip", "singly", "map", "start", "stop", "argument", "memory"),
+  key = c("round_trip", "singly", "map", "many", "constant", "argument", "start", "stop", "stop_idle", "memory", "queued"),
   what = c(
     "round trip of a trivial task, 1 daemon",
     sprintf("%s tasks submitted singly, 2 daemons, each", format(n_tasks, big.mark = ",")),
     sprintf("map over %s elements, 2 daemons, each", format(n_tasks, big.mark = ",")),
+    sprintf("map over %s elements, each", format(n_many, big.mark = ",", scientific = FALSE)),
+    sprintf("map of 40 with a constant of %.0f MB, beside one argument of ten times that", length(big) * 8 / 1e7),
+    sprintf("argument of %.0f MB", length(big) * 8 / 1e6),
     "start of 8 daemons",
     "stop of 8 idle daemons",
-    sprintf("argument of %.0f MB", length(big) * 8 / 1e6),
-    "memory of a daemon (PSS)"
+    "stop of 32 idle daemons",
+    "memory of a daemon (PSS)",
+    sprintf("%s queued tasks: growth of the session (RSS)", format(5L * n_tasks, big.mark = ",", scientific = FALSE))
   ),
-  unit = c("us", "us", "us", "ms", "ms", "ms", "MB"),
-  factor = c(1e6, 1e6 / n_tasks, 1e6 / n_tasks, 1e3, 1e3, 1e3, 1)
+  unit = c("us", "us", "us", "us", "ms", "ms", "ms", "ms", "ms", "MB", "MB"),
+  factor = c(1e6, 1e6 / n_tasks, 1e6 / n_tasks, 1e6 / n_many, 1e3, 1e3, 1e3, 1e3, 1e3, 1, 1)
 )
 
-column <- function(measured) vapply(rows$key, function(key) measured[[key]], 0) * rows$factor
+column <- function(measured) vapply(rows$key, function(key) if (is.null(measured[[key]])) NA_real_ else measured[[key]], 0) * rows$factor
 
 ours <- column(measure_mirai())
 table <- data.frame(what = rows$what, unit = rows$unit, mirai = ours)

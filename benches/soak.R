@@ -138,20 +138,22 @@ growth <- function(samples) {
   data.frame(before = of(2L), after = of(5L))
 }
 
+# Medians of what was sampled within the same ten seconds.
 plot_samples <- function(samples, path) {
-  grDevices::png(path, 1000, 640, res = 110, type = "cairo")
+  grDevices::png(path, 1000, 560, res = 110, type = "cairo")
   on.exit(grDevices::dev.off())
-  old <- graphics::par(mfrow = c(2L, 1L), mar = c(3.5, 4.5, 1.5, 1), mgp = c(2.4, 0.7, 0), las = 1)
-  on.exit(graphics::par(old), add = TRUE, after = FALSE)
-  minutes <- samples$seconds / 60
-  draw <- function(columns, colours, ylab, labels, log = "") {
-    graphics::matplot(minutes, samples[columns], type = "l", lty = 1, col = colours, xlab = "minutes", ylab = ylab, log = log,
-                      ylim = range(if (log == "") 0, samples[columns], na.rm = TRUE))
-    graphics::legend("topright", labels, col = colours, lty = 1, bty = "n", horiz = TRUE, cex = 0.8)
+  smooth <- stats::aggregate(samples, list(samples$seconds %/% 10), stats::median)
+  graphics::par(mfrow = c(1L, 2L), mar = c(3.5, 4, 2, 1), mgp = c(2.3, 0.7, 0), las = 1)
+  draw <- function(values, colours, main, labels, ...) {
+    graphics::matplot(smooth$seconds / 60, values, type = "l", lty = 1, lwd = 1.5, col = colours, main = main, xlab = "minutes", ylab = "",
+                      cex.main = 0.95, ...)
+    graphics::legend("topright", labels, col = colours, lty = 1, lwd = 1.5, bty = "n", cex = 0.8)
   }
   colours <- c("#1b6ca8", "#e08e0b", "#b3262e")
-  draw(c("p50", "p95", "p99"), colours, "round trip, \u00b5s", c("median", "95 %", "99 %"), "y")
-  draw(c("host", "daemons"), colours[1:2], "memory, MB", c("host (RSS)", sprintf("%d daemons (PSS)", n_daemons)))
+  draw(smooth[c("p50", "p95", "p99")] / 1000, colours, "Round trip, ms", c("median", "95 %", "99 %"), log = "y", yaxt = "n")
+  graphics::axis(2, 10^(-2:3), format(10^(-2:3), scientific = FALSE, drop0trailing = TRUE))
+  draw(smooth[c("host", "daemons")], colours, "Memory, MB", c("host (RSS)", sprintf("%d daemons (PSS)", n_daemons)),
+       ylim = c(0, 1.3 * max(smooth$host, smooth$daemons)))
 }
 
 # ---- the run

@@ -34,7 +34,7 @@ test_that("the table says what needs attention", {
     "1 task awaiting, 0 executing, 0 completed",
     "! a task waits, and no daemon is there or being started"
   ))
-  expect_match(lines[4L], "^! 1 daemon has died, the last was ended by signal 9 .*\\(`status\\(\\)\\$deaths`\\)$")
+  expect_match(lines[4L], "^! 1 daemon has died, the last was (ended by signal 9|killed, perhaps by the system) .*\\(`status\\(\\)\\$deaths`\\)$")
   launch_local(1)
   expect_identical(value(m), "late")
   expect_length(printed(status()), 5L)
