@@ -38,8 +38,8 @@ launch <- function(hub, calls, call, is_awaited = FALSE) {
   checked(.Call(wrap__launch, hub, calls, .libPaths(), getNamespaceInfo(topenv(), "path"), is_awaited), call)
 }
 
-# Called by the native side, in whatever call of the package comes next, or in R's event loop, `by_message`. At once: a wait may have
-# no end. Where warnings are errors a message as well, as that call has done nothing wrong.
+# Called by the native side, in whatever call of the package comes next, or in R's event loop, `by_message`. At once: a wait may
+# have no end. Where warnings are errors a message as well, as that call has done nothing wrong.
 warn_of_absence <- function(missed, count, reason, command, by_message) {
   tell <- function(text) if (by_message || getOption("warn", 0L) >= 2L) message(text) else
     # R shows an immediate one even to who has switched warnings off.

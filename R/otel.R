@@ -92,7 +92,8 @@ trace_death <- function(pool, death) {
   task <- if (!is.na(death$task)) list(mirai.id = death$task, mirai.attempt = death$attempt)
   # Whose daemon was killed here is no failure.
   span <- start_span(
-    paste(if (death$killed) "daemon killed" else "daemon died", pool$url), attributes = c(daemon_attributes(pool, death$id, death$pid), task), link = pool$span,
+    paste(if (death$killed) "daemon killed" else "daemon died", pool$url),
+    attributes = c(daemon_attributes(pool, death$id, death$pid), task), link = pool$span,
     time = death$time
   )
   if (death$killed) safely(span$set_attribute("mirai.reason", death$reason)) else set_failed(span, death$reason)

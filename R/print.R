@@ -33,7 +33,8 @@ most_failed_shown <- 5L
 failed_text <- function(failed) {
   if (!length(failed)) return("")
   shown <- failed[seq_len(min(length(failed), most_failed_shown))]
-  sprintf(", %d failed: %s%s", length(failed), paste(shown, collapse = ", "), if (length(failed) > most_failed_shown) ", ..." else "")
+  rest <- if (length(failed) > most_failed_shown) ", ..." else ""
+  sprintf(", %d failed: %s%s", length(failed), paste(shown, collapse = ", "), rest)
 }
 
 print_unresolved_value <- function(x, ...) {

@@ -32,7 +32,8 @@ test_that("names play no part", {
   n <- call_mirai(mirai(2))
   expect_identical(race_mirai(list(a = m, b = n)), 1L)
   expect_identical(race_mirai(list(a = "no mirai", b = m)), 2L)
-  expect_identical(race_mirai(mirai_map(c(a = 1, b = 2), identity)), 1L)
+  # One daemon, so the first one comes first, also where both come while they are looked at.
+  for (i in 1:200) if (!identical(race_mirai(mirai_map(c(a = 1, b = 2), identity)), 1L)) fail(paste("the second was first, at", i))
   m[]
   expect_identical(race_mirai(list(a = 5, b = m)), 2L)
   expect_identical(race_mirai(list(a = 5)), 0L)

@@ -139,7 +139,10 @@ pub(crate) fn mirai_race<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, 
             None => element.is_environment() && element.inherits(scope, c"mirai")?,
         };
         if is_settled {
-            return Ok(scope.integer(position(i))?);
+            // One before it may have come meanwhile, and earlier.
+            let before = open.iter().position(|task| task.outcome().is_some());
+            let first = before.and_then(|at| places.get(at).copied());
+            return Ok(scope.integer(position(first.unwrap_or(i)))?);
         }
     }
     if open.is_empty() {
