@@ -221,6 +221,31 @@ test_that("forked processes of a task end with its daemon", {
   }
 })
 
+test_that("what a task has left in the background ends when the pool is reset or the host is gone, not at a limit", {
+  skip_unless_linux()
+  leave <- "system('sleep 600 >/dev/null 2>&1 & echo $!', intern = TRUE)"
+  ended <- function(pid) defer(tools::pskill(pid, tools::SIGKILL), parent.frame())
+  local_pool(1, maxtasks = 1)
+  stays <- as.integer(value(mirai(eval(task), task = str2lang(leave))))
+  ended(stays)
+  await(info()[["connections"]] == 0L)
+  daemons(0)
+  daemons(1)
+  left <- as.integer(value(mirai(eval(task), task = str2lang(leave))))
+  ended(left)
+  expect_true(alive(left))
+  daemons(0)
+  expect_true(await(!alive(left)))
+  expect_true(alive(stays))
+  file <- tempfile("pid")
+  host <- spawn(c("library(mirai)", "daemons(1)", sprintf("writeLines(mirai(%s)[], '%s')", leave, file), "Sys.sleep(600)"))
+  await(file.exists(file) && length(readLines(file)))
+  left <- as.integer(readLines(file))
+  ended(left)
+  tools::pskill(host$pid, tools::SIGKILL)
+  expect_true(await(!alive(left)))
+})
+
 test_that("the path of the temporary folder may be bytes that are no text", {
   skip_unless_linux()
   # Written by the shell: R would translate it.

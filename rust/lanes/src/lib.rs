@@ -53,6 +53,8 @@ pub use network::{
 pub use patience::Patience;
 #[cfg(target_os = "linux")]
 pub use peer::peer_pid;
-pub use process::{HostWatch, ProcessEnd, Wake, end_this_process, thread_hint};
+pub use process::{
+    HostWatch, ProcessEnd, Wake, end_this_process, end_what_is_left_behind, thread_hint,
+};
 pub use spin::Spin;
 pub use words::{Passed, SharedWords};

@@ -127,6 +127,22 @@ pub fn end_this_process() -> ! {
     std::process::exit(ENDED_BY_SIGTERM);
 }
 
+/// Ends, as `kill` would, whatever this process has started and left behind in its process group, where it leads a session of its
+/// own; but not this process.
+pub fn end_what_is_left_behind() {
+    #[cfg(unix)]
+    if leads_session() {
+        use rustix::process::{Signal, getpid, kill_process_group};
+        // SAFETY: no preconditions. A signal that is ignored as it is sent is not delivered later.
+        #[allow(unsafe_code)]
+        unsafe {
+            let before = libc::signal(libc::SIGTERM, libc::SIG_IGN);
+            let _ = kill_process_group(getpid(), Signal::TERM);
+            libc::signal(libc::SIGTERM, before);
+        }
+    }
+}
+
 /// What a shell sees after that signal.
 const ENDED_BY_SIGTERM: i32 = 128 + 15;
 

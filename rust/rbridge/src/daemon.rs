@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use mirai_hub::{ErrorCode, LaneError};
 use mirai_launcher::{note_memory, shorten_discarded_output, take_known_by};
 use mirai_worker::{
-    Address, AutoExit, Evaluation, Evaluator, Interrupter, LeaveHandle, Payload, RunEnd, Task,
-    TaskFlags, WorkerError, WorkerOptions, end_this_process, run_worker,
+    Address, AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, Payload,
+    RunEnd, Task, TaskFlags, WorkerError, WorkerOptions, end_this_process, end_what_is_left_behind,
+    run_worker,
 };
 use parking_lot::Mutex;
 
@@ -93,6 +94,10 @@ pub(crate) fn daemon_run<'r>(
     part::clear();
     let reason = reason?;
     drop(evaluator);
+    // As when it is killed. What leaves at a limit of its own may have started something that is to stay.
+    if reason == ExitReason::Ended && options.launcher != 0 {
+        end_what_is_left_behind();
+    }
     Ok(scope.integer(reason.code())?)
 }
 
