@@ -1,11 +1,12 @@
 //! Hubs that have been closed, whose threads still end the connections of daemons.
 //!
 //! Whoever closes a hub need not see that: with a thousand daemons, each of which wakes up to leave, it takes long. But what comes
-//! next may need the address or the descriptors, so the next hub waits for it. Entered by R's main thread, and any other that opens
-//! or closes a hub.
+//! next may need the address or the descriptors: the next hub waits for it, and so do daemons that there are too few descriptors for.
+//! Entered by R's main thread, and any other that opens or closes a hub.
 
 use std::thread::JoinHandle;
 
+use mirai_lanes::OutOfFiles;
 use parking_lot::Mutex;
 
 use crate::reactor::is_inside_any;
@@ -32,4 +33,15 @@ pub(crate) fn wait() {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether there are descriptors for so many daemons more, those of closed hubs among them.
+///
+/// # Errors
+/// [`OutOfFiles`] says how many there are for.
+pub fn check_room_for(daemons: u64) -> Result<(), OutOfFiles> {
+    mirai_lanes::check_room_for(daemons).or_else(|_| {
+        wait();
+        mirai_lanes::check_room_for(daemons)
+    })
 }

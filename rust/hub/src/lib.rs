@@ -55,6 +55,7 @@ mod worker;
 
 pub use activity::Activity;
 pub use cell::take_task_number;
+pub use closing::check_room_for;
 pub use deaths::{Death, ProcessFate};
 pub use error::{HubError, SubmitError};
 pub use handle::TaskHandle;
@@ -62,8 +63,7 @@ pub use healing::{HealingOptions, HealingPolicy, HealingStep, MOST_IN_A_ROW};
 pub use hub::{Hub, HubHandle};
 pub use memory_return::{MemoryReturn, StartThread};
 pub use mirai_lanes::{
-    Access, Address, ErrorCode, HubTls, LaneError, OutOfFiles, Token, check_room_for, interfaces,
-    new_token,
+    Access, Address, ErrorCode, HubTls, LaneError, OutOfFiles, Token, interfaces, new_token,
 };
 pub use mirai_scheduler::{Counts, Memory, Mode};
 pub use mirai_wire::{Origin, Payload, TaskFlags};
