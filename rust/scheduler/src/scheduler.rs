@@ -37,7 +37,7 @@ pub(crate) enum Due {
 /// let options = TaskOptions::default();
 /// let submitted = Event::TaskSubmitted { task, options };
 /// assert_eq!(scheduler.handle(Tick(0), submitted, &mut ()).count(), 0);
-/// let joined = Event::DaemonJoined { daemon, ahead: false };
+/// let joined = Event::DaemonJoined { daemon, ahead: false, more_setups: 0 };
 /// let effects: Vec<_> = scheduler.handle(Tick(5), joined, &mut ()).collect();
 /// let sent = Effect::Send { to: daemon, task, run: RunId(1), attempt: 1, ahead: false };
 /// assert_eq!(effects, [sent]);
