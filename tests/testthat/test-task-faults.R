@@ -121,6 +121,18 @@ test_that("tasks may fork: results of the children arrive, and their ends distur
   expect_identical(mirai(Sys.getpid())[], pid)
 })
 
+test_that("a forked copy of a daemon that comes back from its task ends there, and serves nobody", {
+  skip_on_os("windows")
+  local_pool(1)
+  copy <- value(mirai({
+    child <- parallel:::mcfork()
+    if (inherits(child, "masterProcess")) "of the copy" else child$pid
+  }))
+  expect_type(copy, "integer")
+  for (i in 1:3) expect_identical(mirai_map(1:300, function(i) i)[.flat], 1:300)
+  expect_true(await(!alive(copy)))
+})
+
 test_that("a forked child that keeps the sockets open does not hide the death of the daemon", {
   skip_unless_linux()
   local_pool(1)

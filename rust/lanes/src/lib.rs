@@ -54,7 +54,8 @@ pub use patience::Patience;
 #[cfg(target_os = "linux")]
 pub use peer::peer_pid;
 pub use process::{
-    HostWatch, ProcessEnd, Wake, end_this_process, end_what_is_left_behind, thread_hint,
+    HostWatch, ProcessEnd, Wake, end_forked_copy, end_this_process, end_what_is_left_behind,
+    thread_hint,
 };
 pub use spin::Spin;
 pub use words::{Passed, SharedWords};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Alarm, Dialled, HostWatch, SharedWords};
+use mirai_lanes::{Alarm, Dialled, HostWatch, SharedWords, end_forked_copy};
 use mirai_wire::{Frame, FromDaemon, LeaveReason, Payload, RunEnd, SETUP_RUN, ToDaemon, claim};
 
 use crate::clock::{Clock, SystemClock};
@@ -283,7 +283,13 @@ impl Service<'_> {
         if self.current.begin(run) {
             let unwinding = EndOfRun(self.current);
             evaluation = match task {
-                Some(task) => self.evaluator.evaluate(task),
+                Some(task) => {
+                    let process = std::process::id();
+                    let evaluation = self.evaluator.evaluate(task);
+                    // The task may have come back twice: in a copy, too, that it has forked.
+                    end_forked_copy(process);
+                    evaluation
+                }
                 None => Evaluation {
                     end: RunEnd::OutOfMemory,
                     payload: Payload::new(),
