@@ -80,8 +80,8 @@ trace_pool_changes <- function(pool) {
   pool$traced$deaths <- deaths$id
   for (death in split(deaths[is_new, ], seq_len(sum(is_new)))) trace_death(pool, death)
   workers <- checked(.Call(wrap__hub_workers, pool$hub))
-  replacements <- which(workers$replaces == 1L & !(workers$id %in% pool$traced$replacements))
-  pool$traced$replacements <- workers$id[workers$replaces == 1L]
+  replacements <- which(workers$replaces & !(workers$id %in% pool$traced$replacements))
+  pool$traced$replacements <- workers$id[workers$replaces]
   for (i in replacements) instant_span(
     paste("daemon replaced", pool$url), attributes = daemon_attributes(pool, workers$id[i], workers$pid[i]), link = pool$span
   )

@@ -52,15 +52,15 @@ death_table <- function(pool) {
     id = deaths$id,
     pid = deaths$pid,
     host = told_or(deaths$host, host_of(deaths$address)),
-    job = told_or(deaths$job, NA_character_),
+    job = deaths$job,
     age = round(deaths$age, 3L),
     done = deaths$done,
     task = deaths$task,
     attempt = deaths$attempt,
-    retried = ifelse(is.na(deaths$task), NA, deaths$retried == 1L),
-    killed = deaths$killed == 1L,
+    retried = ifelse(is.na(deaths$task), NA, deaths$retried),
+    killed = deaths$killed,
     reason = deaths$reason,
-    output = ifelse(nzchar(deaths$output), deaths$output, NA_character_)
+    output = deaths$output
   )
 }
 
@@ -68,15 +68,15 @@ death_table <- function(pool) {
 worker_table <- function(pool) {
   workers <- checked(.Call(wrap__hub_workers, pool$hub))
   idle <- is.na(workers$task)
-  state <- ifelse(idle, ifelse(workers$ready == 1L, "idle", "unprepared"), ifelse(workers$over == 1L, "stopping", "busy"))
+  state <- ifelse(idle, ifelse(workers$ready, "idle", "unprepared"), ifelse(workers$over, "stopping", "busy"))
   data.frame(
     id = workers$id,
     pid = workers$pid,
     host = told_or(workers$host, host_of(workers$address)),
-    job = told_or(workers$job, NA_character_),
+    job = workers$job,
     address = workers$address,
-    state = ifelse(workers$away == 1L, "away", state),
-    activity = told_or(workers$activity, NA_character_),
+    state = ifelse(workers$away, "away", state),
+    activity = workers$activity,
     task = workers$task,
     age = round(ifelse(idle, NA_real_, workers$age), 3L),
     done = workers$done,
@@ -87,7 +87,11 @@ worker_table <- function(pool) {
 }
 
 # What daemons have told of themselves, and something else where they have not.
-told_or <- function(told, otherwise) ifelse(nzchar(told), told, otherwise)
+told_or <- function(told, otherwise) {
+  is_silent <- is.na(told)
+  told[is_silent] <- otherwise[is_silent]
+  told
+}
 
 # The machine of a daemon, by its name if it is this one, else by its address.
 host_of <- function(address) {

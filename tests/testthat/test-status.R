@@ -56,6 +56,17 @@ test_that("the table says what needs attention", {
   ))
 })
 
+test_that("what is not known is missing, and a column has its type without rows too", {
+  local_pool(1)
+  s <- status()
+  expect_identical(s$workers$age, NA_real_)
+  expect_identical(s$workers$job, NA_character_)
+  expect_identical(lapply(s$deaths, typeof), list(
+    time = "double", id = "integer", pid = "integer", host = "character", job = "character", age = "double", done = "integer",
+    task = "integer", attempt = "integer", retried = "logical", killed = "logical", reason = "character", output = "character"
+  ))
+})
+
 test_that("what is no pool of daemons stays a plain list", {
   local_pool(0)
   expect_identical(status(), list(connections = 0L, daemons = 0L))

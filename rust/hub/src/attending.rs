@@ -195,7 +195,7 @@ fn handle_received(
             } => {
                 let report = Report {
                     end: if lost { RunEnd::OutOfMemory } else { end },
-                    took: Duration::from_micros(took.into()),
+                    took: Duration::from_micros(took),
                     payload,
                 };
                 core.ended(seat, run, last.is_some(), report);

@@ -26,7 +26,7 @@ pub struct Death {
     pub origin: Option<Arc<Origin>>,
     /// Time since it joined.
     pub age: Duration,
-    /// Reports received from it.
+    /// Tasks that it had ended, as of a [`Worker`](crate::Worker).
     pub done: u64,
     /// Number of the task that it evaluated, and of the attempt at that.
     pub task: Option<(u64, u32)>,

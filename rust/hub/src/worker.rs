@@ -19,7 +19,7 @@ pub struct Worker {
     pub peer: Option<SocketAddr>,
     /// Where it runs, by its own words, once it has told.
     pub origin: Option<Arc<Origin>>,
-    /// Reports received from it.
+    /// Tasks that it has ended, however they came out; what it had to [set up](crate::Hub::set_up) does not count.
     pub done: u64,
     /// Total time during which it had a task.
     pub busy: Duration,

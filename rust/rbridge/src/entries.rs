@@ -2,7 +2,7 @@
 
 use crate::{
     absent, access, collecting, cookie, daemon, errands, evaluating, failure, flags, healing, http,
-    hub, launch, map, part, probe, promises, rapi, rng, session, shadows, tasks,
+    hub, launch, map, part, probe, promises, rapi, rng, session, shadows, status, tasks,
 };
 
 rapi::entries! {
@@ -21,10 +21,10 @@ rapi::entries! {
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout, is_kept);
     hub::hub_share => hub_share(hub, object);
     part::copy_for_each_task => copy_for_each_task();
-    hub::hub_info => hub_info(hub);
-    hub::hub_memory => hub_memory(hub);
-    hub::hub_workers => hub_workers(hub);
-    hub::hub_deaths => hub_deaths(hub);
+    status::hub_info => hub_info(hub);
+    status::hub_memory => hub_memory(hub);
+    status::hub_workers => hub_workers(hub);
+    status::hub_deaths => hub_deaths(hub);
     hub::hub_has_worker => hub_has_worker(hub, id);
     hub::hub_force => hub_force(hub, task);
     hub::hub_dismiss => hub_dismiss(hub, id);
@@ -72,9 +72,9 @@ rapi::entries! {
     cookie::cookie_page => cookie_page(text);
     cookie::cookie_wait => cookie_wait(page, seconds);
     errands::errands_wait => errands_wait(hub, ticket, patience);
-    hub::hub_absent => hub_absent(hub);
-    hub::hub_refused => hub_refused(hub);
-    hub::hub_starting => hub_starting(hub);
+    status::hub_absent => hub_absent(hub);
+    status::hub_refused => hub_refused(hub);
+    status::hub_starting => hub_starting(hub);
     absent::set_absence_warning => set_absence_warning(f);
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);

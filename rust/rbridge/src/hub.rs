@@ -1,14 +1,13 @@
 //! The session's hubs: opening, submitting, asking, closing.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mirai_hub::{
-    Activity, Address, Death, ErrorCode, Hub, HubError, HubOptions, Mode, Origin, SharedPart,
-    SubmitError, Task, TaskFlags, Welcome, Worker,
+    Address, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags,
+    Welcome,
 };
 
 use mirai_launcher::LaunchId;
@@ -27,9 +26,6 @@ use crate::rapi::{Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
 use crate::sys;
 use crate::wait::interruptibly;
-
-/// R's missing integer.
-const NA_INTEGER: i32 = i32::MIN;
 
 /// A hub of this session, until it is closed.
 pub(crate) struct SessionHub {
@@ -419,188 +415,6 @@ pub(crate) fn hub_share<'r>(
     let bytes = encode_part(scope, object)?;
     let part = SessionHub::open(scope, hub)?.share(bytes);
     Ok(scope.pointer(part, None)?)
-}
-
-/// Entry: number of daemons that are being started by this session.
-pub(crate) fn hub_starting<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let starting = SessionHub::open(scope, hub)?.starting();
-    Ok(scope.integer(starting.try_into().unwrap_or(i32::MAX))?)
-}
-
-/// Entry: numbers of daemons connected and ever connected, and of tasks awaiting, executing and completed.
-pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    tell(scope)?;
-    let counts = SessionHub::open(scope, hub)?.counts();
-    let numbers = [
-        counts.connections,
-        counts.cumulative,
-        counts.awaiting,
-        counts.executing,
-        counts.completed,
-    ];
-    Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
-}
-
-/// Entry: the launched daemons of a hub that will never come, by reason: a list of `count`, `reason` and `command`.
-pub(crate) fn hub_absent<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let session_hub: &SessionHub = hub.handle(scope, "hub")?;
-    let absent = session_hub.absent.lock().clone();
-    absent.table(scope)
-}
-
-/// Entry: how many peers were turned away: strangers, unproven, silent and unfit ones.
-pub(crate) fn hub_refused<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let refused = SessionHub::open(scope, hub)?.refused();
-    let numbers = [
-        refused.strangers,
-        refused.unproven,
-        refused.silent,
-        refused.unfit,
-    ];
-    Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
-}
-
-/// Entry: bytes of queued tasks: now, at most so far, and the limit or `NA`.
-pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let memory = SessionHub::open(scope, hub)?.memory();
-    let capacity = memory
-        .capacity
-        .map_or(scope.na_real(), |bytes| bytes as f64);
-    Ok(scope.doubles(&[memory.used as f64, memory.peak as f64, capacity])?)
-}
-
-/// Entry: the connected daemons, as columns: number, process id, the task it is at (its number, its age in seconds, 1 if
-/// nobody waits for it any more), tasks done, seconds busy, 0 if something that it had to set up has failed, 1 if its connection is
-/// broken, how often it has returned, where it is (address, machine, job), what its process is at (a word). What is unknown or not the case is `NA`, or an empty text.
-pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let workers = SessionHub::open(scope, hub)?.workers();
-    let integers = |value: fn(&Worker) -> Option<u64>| column(&workers, value);
-    let seconds = |value: fn(&Worker) -> Option<Duration>| -> Vec<f64> {
-        let values = workers.iter().map(value);
-        values
-            .map(|time| time.map_or(f64::NAN, |time| time.as_secs_f64()))
-            .collect()
-    };
-    let columns = [
-        scope.integers(&integers(|worker| Some(worker.id.into())))?,
-        scope.integers(&integers(|worker| worker.pid.map(u64::from)))?,
-        scope.integers(&integers(|worker| worker.task.map(|task| task.number)))?,
-        scope.doubles(&seconds(|worker| worker.task.map(|task| task.age)))?,
-        scope.integers(&integers(|worker| {
-            worker.task.map(|task| task.is_over.into())
-        }))?,
-        scope.integers(&integers(|worker| Some(worker.done)))?,
-        scope.doubles(&seconds(|worker| Some(worker.busy)))?,
-        scope.integers(&integers(|worker| Some(worker.is_set_up.into())))?,
-        scope.integers(&integers(|worker| Some(worker.is_away.into())))?,
-        scope.integers(&integers(|worker| Some(worker.returns.into())))?,
-        peers(scope, workers.iter().map(|worker| worker.peer))?,
-        told(
-            scope,
-            workers.iter().map(|worker| &worker.origin),
-            |origin| &origin.host,
-        )?,
-        told(
-            scope,
-            workers.iter().map(|worker| &worker.origin),
-            |origin| &origin.job,
-        )?,
-        scope.integers(&integers(|worker| Some(worker.is_replacement.into())))?,
-        scope.strings(&activities(&workers))?,
-    ];
-    let names = [
-        "id", "pid", "task", "age", "over", "done", "busy", "ready", "away", "returns", "address",
-        "host", "job", "replaces", "activity",
-    ];
-    Ok(scope.named_list(&names, &columns)?)
-}
-
-/// What the processes of daemons of this machine are at: of those that rest only if they are stopped.
-fn activities(workers: &[Worker]) -> Vec<&'static str> {
-    let of = |worker: &Worker| {
-        let activity = worker.pid.and_then(Activity::of);
-        let is_told = worker.task.is_some() || activity == Some(Activity::Stopped);
-        activity.filter(|_| is_told).map_or("", Activity::name)
-    };
-    workers.iter().map(of).collect()
-}
-
-/// A column of whole numbers; `NA` for none, and for what is too large for R.
-fn column<T>(rows: &[T], value: fn(&T) -> Option<u64>) -> Vec<i32> {
-    let integer = |number: u64| i32::try_from(number).ok();
-    rows.iter()
-        .map(|row| value(row).and_then(integer).unwrap_or(NA_INTEGER))
-        .collect()
-}
-
-/// Where daemons are; `"local"` for those that connect within the machine.
-fn peers<'r>(
-    scope: &'r Scope,
-    peers: impl Iterator<Item = Option<SocketAddr>>,
-) -> Result<Sexp<'r>, Failure> {
-    let text = |peer: Option<SocketAddr>| match peer {
-        Some(peer) => peer.to_string(),
-        None => "local".to_owned(),
-    };
-    let texts: Vec<String> = peers.map(text).collect();
-    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-    Ok(scope.strings(&texts)?)
-}
-
-/// The names of the machines that daemons run on, or the jobs: empty for none.
-fn told<'r, 'o>(
-    scope: &'r Scope,
-    origins: impl Iterator<Item = &'o Option<Arc<Origin>>>,
-    text: fn(&Origin) -> &str,
-) -> Result<Sexp<'r>, Failure> {
-    let texts: Vec<&str> = origins
-        .map(|origin| origin.as_deref().map_or("", text))
-        .collect();
-    Ok(scope.strings(&texts)?)
-}
-
-/// Entry: the daemons that the hub has lost, as columns: when (seconds since 1970), number, process id, where (address, machine,
-/// job), seconds since it joined, tasks done, the task it was at (its number and the number of the attempt), how it ended, its last
-/// words, 1 if that task is tried again, 1 if it was killed from here. What is unknown or not the case is `NA`.
-pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let deaths = SessionHub::open(scope, hub)?.deaths();
-    let integers = |value: fn(&Death) -> Option<u64>| column(&deaths, value);
-    let times: Vec<f64> = deaths
-        .iter()
-        .map(|death| death.at.duration_since(UNIX_EPOCH))
-        .map(|time| time.map_or(f64::NAN, |time| time.as_secs_f64()))
-        .collect();
-    let ages: Vec<f64> = deaths.iter().map(|death| death.age.as_secs_f64()).collect();
-    let reasons: Vec<String> = deaths.iter().map(Death::end).collect();
-    let reasons: Vec<&str> = reasons.iter().map(|reason| &**reason).collect();
-    let outputs: Vec<&str> = deaths.iter().map(|death| &*death.output).collect();
-    let columns = [
-        scope.doubles(&times)?,
-        scope.integers(&integers(|death| Some(death.id.into())))?,
-        scope.integers(&integers(|death| death.pid.map(u64::from)))?,
-        peers(scope, deaths.iter().map(|death| death.peer))?,
-        told(scope, deaths.iter().map(|death| &death.origin), |origin| {
-            &origin.host
-        })?,
-        told(scope, deaths.iter().map(|death| &death.origin), |origin| {
-            &origin.job
-        })?,
-        scope.doubles(&ages)?,
-        scope.integers(&integers(|death| Some(death.done)))?,
-        scope.integers(&integers(|death| death.task.map(|(task, _)| task)))?,
-        scope.integers(&integers(|death| {
-            death.task.map(|(_, attempt)| attempt.into())
-        }))?,
-        scope.strings(&reasons)?,
-        scope.strings(&outputs)?,
-        scope.integers(&integers(|death| Some(death.is_retried.into())))?,
-        scope.integers(&integers(|death| Some(death.is_killed.into())))?,
-    ];
-    let names = [
-        "time", "id", "pid", "address", "host", "job", "age", "done", "task", "attempt", "reason",
-        "output", "retried", "killed",
-    ];
-    Ok(scope.named_list(&names, &columns)?)
 }
 
 /// Entry: whether the daemon of this number is connected.

@@ -37,7 +37,9 @@ mod rapi;
 mod rng;
 mod session;
 mod shadows;
+mod status;
 mod sys;
+mod table;
 mod tasks;
 mod wait;
 

@@ -215,7 +215,7 @@ pub enum FromDaemon {
         /// How it ended.
         end: RunEnd,
         /// Microseconds of its evaluation.
-        took: u32,
+        took: u64,
         /// The daemon leaves now; what was sent meanwhile is not begun.
         last: Option<LeaveReason>,
     },

@@ -130,7 +130,7 @@ fn from_daemon() -> impl Strategy<Value = FromDaemon> {
                 }),
             })
         ),
-        (any::<u64>(), end, any::<u32>(), last).prop_map(|(run, end, took, last)| {
+        (any::<u64>(), end, any::<u64>(), last).prop_map(|(run, end, took, last)| {
             FromDaemon::Ended {
                 run,
                 end,

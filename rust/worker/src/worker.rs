@@ -308,7 +308,7 @@ impl Service<'_> {
             self.limits.task_ended(now)
         };
         let took = now.saturating_duration_since(begun).as_micros();
-        let took = u32::try_from(took).unwrap_or(u32::MAX);
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
         let Evaluation { end, payload } = evaluation;
         let payload = match end {
             RunEnd::Interrupted => Payload::new(),

@@ -93,7 +93,13 @@ impl Scope {
     /// A character vector, in UTF-8.
     pub(crate) fn strings(&self, values: &[&str]) -> Result<Sexp<'_>, Jump> {
         // SAFETY: the closure holds a borrowed slice.
-        unsafe { self.fresh(|| strings(values)) }
+        unsafe { self.fresh(|| strings(values.iter().copied().map(Some))) }
+    }
+
+    /// A character vector, in UTF-8, with `NA` for none.
+    pub(crate) fn optional_strings(&self, values: &[Option<&str>]) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the closure holds a borrowed slice.
+        unsafe { self.fresh(|| strings(values.iter().copied())) }
     }
 
     /// A character scalar, in UTF-8.
@@ -166,7 +172,7 @@ impl Scope {
         // SAFETY: the closure holds pointers and a borrowed slice; the fresh vector is protected while it is set.
         unsafe {
             self.protected(|| {
-                let values = ffi::Rf_protect(strings(values));
+                let values = ffi::Rf_protect(strings(values.iter().copied().map(Some)));
                 ffi::Rf_setAttrib(x.raw(), name, values);
                 ffi::Rf_unprotect(1);
             })
@@ -213,8 +219,8 @@ impl Sexp<'_> {
 }
 
 /// # Safety
-/// Where R may jump.
-unsafe fn strings(values: &[&str]) -> SEXP {
+/// Where R may jump, so `values` must own nothing.
+unsafe fn strings<'a>(values: impl ExactSizeIterator<Item = Option<&'a str>>) -> SEXP {
     // SAFETY: the vector is protected while its elements are made, and has as many. No string is longer than an `int`
     // holds: they are messages and names.
     unsafe {
@@ -222,9 +228,11 @@ unsafe fn strings(values: &[&str]) -> SEXP {
             ffi::STRSXP,
             values.len() as ffi::Length,
         ));
-        for (i, value) in values.iter().enumerate() {
-            let length = value.len().min(i32::MAX as usize) as i32;
-            let string = ffi::Rf_mkCharLenCE(value.as_ptr().cast(), length, ffi::CE_UTF8);
+        for (i, value) in values.enumerate() {
+            let string = value.map_or(ffi::R_NaString, |value| {
+                let length = value.len().min(i32::MAX as usize) as i32;
+                ffi::Rf_mkCharLenCE(value.as_ptr().cast(), length, ffi::CE_UTF8)
+            });
             ffi::SET_STRING_ELT(x, i as ffi::Length, string);
         }
         ffi::Rf_unprotect(1);
