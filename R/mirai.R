@@ -114,7 +114,8 @@ submit_ephemeral <- function(object, timeout, runtime, call) {
     session$ephemeral <- hub
   }
   task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL, runtime), call)
-  launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
+  # Without any time it is settled by now, and waits for no daemon.
+  if (!identical(timeout, 0)) launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
   task
 }
 

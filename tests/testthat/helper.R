@@ -135,8 +135,7 @@ skip_within_check <- function() {
 skip_unless_linux <- function() testthat::skip_if_not(Sys.info()[["sysname"]] == "Linux", "needs /proc")
 
 # Processes of the daemons of this session, by their parent's parent or their command line.
-daemon_pids <- function(.compute = NULL) {
-  url <- status(.compute)$daemons
+daemon_pids <- function(.compute = NULL, url = status(.compute)$daemons) {
   pids <- as.integer(grep("^[0-9]+$", list.files("/proc"), value = TRUE))
   shows <- function(pid) {
     # A jump out of the warning would leave the connection open.

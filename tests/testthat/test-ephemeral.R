@@ -19,29 +19,138 @@ test_that("it does all that a mirai does", {
   expect_identical(collect_mirai(ms), as.list(1:4))
 })
 
-test_that("stopping is FALSE and resolves to 20", {
-  m <- mirai(Sys.sleep(0.2))
-  expect_false(stop_mirai(m))
-  expect_code(m$data, 20L)
+# A task that notes its process, has `body` run, and notes that it was interrupted.
+noted <- function(body, ..., .timeout = NULL, .runtime = NULL) {
+  notes <- tempfile(c("pid", "interrupted"))
+  task <- bquote({
+    on.exit(file.create(interrupted))
+    writeLines(as.character(Sys.getpid()), paste0(pid, ".new"))
+    file.rename(paste0(pid, ".new"), pid)
+    .(body)
+  })
+  m <- mirai(task, .args = list(pid = notes[1L], interrupted = notes[2L], ...), .timeout = .timeout, .runtime = .runtime)
+  list(
+    m = m,
+    pid = function() {
+      await(file.exists(notes[1L]))
+      as.integer(readLines(notes[1L]))
+    },
+    was_interrupted = function() file.exists(notes[2L])
+  )
+}
+
+endless <- quote(repeat Sys.sleep(0.01))
+
+test_that("stopping resolves to 20, and the process ends", {
+  task <- noted(endless)
+  pid <- task$pid()
+  expect_true(stop_mirai(task$m))
+  expect_code(task$m$data, 20L)
+  await(!alive(pid))
+  expect_true(task$was_interrupted())
+  expect_false(stop_mirai(task$m))
 })
 
-test_that("what is stopped or timed out runs on", {
-  started <- tempfile(c("stopped", "timed"))
-  gate <- tempfile()
-  file <- tempfile(c("stopped", "timed"))
-  task <- quote({
-    file.create(started)
-    while (!file.exists(gate)) Sys.sleep(0.005)
+test_that("a process whose time is up ends", {
+  # The times are long enough for R to start in most cases, but it is the same before.
+  timed <- noted(endless, .timeout = 3000)
+  limited <- noted(endless, .runtime = 500)
+  pids <- c(timed$pid(), limited$pid())
+  expect_code(value(timed$m), 5L)
+  expect_code(value(limited$m), 5L)
+  await(!alive(pids[1L]) && !alive(pids[2L]))
+  expect_true(timed$was_interrupted() && limited$was_interrupted())
+})
+
+test_that("a task that takes no interrupt is killed, whether anybody holds its mirai or not", {
+  deaf <- quote(repeat tryCatch(Sys.sleep(60), interrupt = function(e) NULL))
+  task <- noted(deaf)
+  lost <- noted(deaf, .timeout = 3000)
+  pids <- c(task$pid(), lost$pid())
+  lost$m <- NULL
+  gc()
+  stop_mirai(task$m)
+  await(!alive(pids[1L]) && !alive(pids[2L]))
+  expect_false(task$was_interrupted() || lost$was_interrupted())
+})
+
+test_that("so is one that hangs on its way out, with its children", {
+  skip_unless_linux()
+  children <- tempfile("children")
+  task <- noted(quote({
+    reg.finalizer(globalenv(), function(e) repeat Sys.sleep(1), onexit = TRUE)
+    system2("sh", c("-c", shQuote(sprintf("echo $$ >%s.new; mv %s.new %s; exec sleep 600", children, children, children))), wait = FALSE)
+    repeat Sys.sleep(0.01)
+  }), children = children)
+  pid <- task$pid()
+  await(file.exists(children))
+  child <- as.integer(readLines(children))
+  expect_true(stop_mirai(task$m))
+  await(!alive(pid) && !alive(child))
+  expect_true(task$was_interrupted())
+})
+
+# Where the ephemeral daemons of this session connect to.
+ephemeral_url <- function() {
+  line <- value(mirai({
+    bytes <- readBin("/proc/self/cmdline", "raw", 4096L)
+    rawToChar(bytes[bytes != 0L])
+  }))
+  sub('.*mirai::daemon\\("([^"]+)".*', "\\1", line)
+}
+
+test_that("what is settled before its process is there leaves none behind, and all others have one", {
+  skip_unless_linux()
+  url <- ephemeral_url()
+  started <- tempfile(rep("started", 12L))
+  tasks <- lapply(started, function(file) mirai({
     file.create(file)
-  })
-  stopped <- mirai(task, .args = list(started = started[1L], gate = gate, file = file[1L]))
-  timed <- mirai(task, .args = list(started = started[2L], gate = gate, file = file[2L]), .timeout = 50)
-  expect_code(value(timed), 5L)
-  await(all(file.exists(started)))
-  expect_false(stop_mirai(stopped))
-  expect_code(stopped$data, 20L)
-  file.create(gate)
-  expect_true(await(all(file.exists(file))))
+    "done"
+  }, .args = list(file = file), .timeout = if (file == started[12L]) 0))
+  off <- c(1:4, 7:8)
+  expect_identical(stop_mirai(tasks[off]), rep(TRUE, length(off)))
+  for (m in tasks[off]) expect_code(m$data, 20L)
+  expect_code(tasks[[12L]]$data, 5L)
+  on <- setdiff(1:11, off)
+  await(!any(vapply(tasks[on], unresolved, NA)))
+  expect_identical(collect_mirai(tasks[on]), rep(list("done"), length(on)))
+  await(!length(daemon_pids(url = url)))
+})
+
+test_that("what is settled at any time leaves no process behind", {
+  skip_unless_linux()
+  url <- ephemeral_url()
+  # Between the launch and the task's first second: whatever the machine makes of that.
+  for (pause in seq(0, 0.3, by = 0.02)) {
+    tasks <- lapply(1:2, function(i) mirai(repeat Sys.sleep(0.01)))
+    Sys.sleep(pause)
+    stop_mirai(tasks)
+  }
+  await(!length(daemon_pids(url = url)))
+  expect_identical(value(mirai("another")), "another")
+})
+
+test_that("a host that ends meanwhile, in whatever way, leaves none behind either", {
+  skip_unless_linux()
+  for (end in c("quit('no')", "tools::pskill(Sys.getpid(), tools::SIGKILL)")) {
+    code <- c(
+      "library(mirai)",
+      "deaf <- quote({file.create(started); repeat tryCatch(Sys.sleep(60), interrupt = function(e) NULL)})",
+      "started <- tempfile(letters[1:3])",
+      "tasks <- lapply(started, function(file) mirai(deaf, .args = list(started = file)))",
+      "while (!all(file.exists(started))) Sys.sleep(0.01)",
+      "bytes <- mirai(readBin('/proc/self/cmdline', 'raw', 4096L))[]",
+      "url <- sub('.*mirai::daemon..([^,]+).,.*', '\\\\1', rawToChar(bytes[bytes != 0L]))",
+      "cat(url, '\\n')",
+      "stop_mirai(tasks)",
+      "late <- lapply(1:3, function(i) mirai(repeat Sys.sleep(0.01)))",
+      "stop_mirai(late)",
+      end
+    )
+    url <- trimws(run_r(code)[1L])
+    expect_match(url, "^abstract://[0-9a-f]+$")
+    await(!length(daemon_pids(url = url)))
+  }
 })
 
 test_that("its process goes with the host", {

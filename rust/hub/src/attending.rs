@@ -20,6 +20,9 @@ const PINGS: u32 = 3;
 /// How long a process takes to end whose connection has.
 const ENDING_WITHIN: Duration = Duration::from_millis(200);
 
+/// How long a daemon has that was told to end, after the interrupt of its task: for what the task does on its way out.
+const STOPPED_WITHIN: Duration = Duration::from_secs(1);
+
 /// How attending to a connection ends.
 #[derive(Debug)]
 enum End {
@@ -52,7 +55,7 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
         }
     };
     let error = match end {
-        End::Gone => return,
+        End::Gone => return see_out(links, ended),
         End::Died => {
             handle_unsaid(core, seat);
             return await_word_of_end(core, links).await;
@@ -72,6 +75,10 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
         return await_word_of_end(core, links).await;
     }
     std::mem::forget(attendance);
+    if links.stop.is_asked() {
+        core.lost(seat);
+        return see_out(links, ended);
+    }
     if let Some(grace) = core.broke(seat)
         && links.pid.is_some()
     {
@@ -83,6 +90,13 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
                 core.lost(seat);
             }
         });
+    }
+}
+
+/// A daemon that was told to end may hang on its way out, behind its goodbye.
+fn see_out(links: &Links, ended: impl Future<Output = ()> + Send + 'static) {
+    if links.stop.is_asked() {
+        tokio::spawn(ended);
     }
 }
 
@@ -113,8 +127,15 @@ async fn await_word_of_end(core: &Core, links: &Links) {
 /// so that it is known to be a daemon and nothing else.
 async fn end_of(core: Arc<Core>, seat: Seat, links: Links) {
     let process = links.pid.and_then(ProcessEnd::watch);
+    let stopped = async {
+        links.stop.wait().await;
+        tokio::time::sleep(STOPPED_WITHIN).await;
+    };
     let asked = async {
-        links.kill.notified().await;
+        tokio::select! {
+            () = links.kill.notified() => {}
+            () = stopped => {}
+        }
         core.note_activity(seat, links.pid.and_then(Activity::of));
     };
     match process.map(ProcessEnd::move_up) {

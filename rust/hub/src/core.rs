@@ -101,6 +101,7 @@ struct State {
     asks_for_waiting: bool,
     changes: u64,
     is_closed: bool,
+    mode: Mode,
     /// How long a daemon whose connection broke may stay away.
     grace: Duration,
     /// How long one may take to stop.
@@ -112,6 +113,8 @@ struct Open {
     parts: Parts,
     /// How often a daemon has begun it, and not said goodbye before.
     attempts: u32,
+    /// Whether it has its outcome, and not from a daemon, where each daemon has one task.
+    is_given_up: bool,
 }
 
 impl Drop for Open {
@@ -230,6 +233,8 @@ struct Work {
     replaced: Vec<Links>,
     /// Processes that are to be killed.
     killed: Vec<Links>,
+    /// Processes that are to end.
+    stopped: Vec<Links>,
     /// Numbers of daemons that are to be gone, whose processes are not to be killed.
     dismissed: Vec<u32>,
     /// For the listener.
@@ -238,6 +243,10 @@ struct Work {
 
 impl Work {
     fn finish(self) {
+        // Before it is told: it may be past its goodbye right after.
+        for links in self.stopped {
+            links.stop.ask();
+        }
         for link in self.flush {
             link.flush();
         }
@@ -291,6 +300,7 @@ impl Core {
             asks_for_waiting: false,
             changes: 0,
             is_closed: false,
+            mode,
             grace: times.grace,
             kill_after: times.kill_after,
         };
@@ -540,9 +550,11 @@ impl Core {
 
     pub(crate) fn cancel(&self, task: TaskId, force: bool) -> bool {
         self.with_state(|state, timer, work| {
-            // Only in a queue a daemon can be told; elsewhere the task runs on, and callers are told so.
-            let is_stopped = state.scheduler.is_cancellable(task);
+            // Without a queue in between a daemon has tasks of others, so that the task runs on, and callers are told so.
+            let is_cancellable = state.scheduler.is_cancellable(task);
             state.handle(timer, work, Event::CancelAsked { task, force }, None);
+            let is_stopped =
+                is_cancellable || (state.mode == Mode::Single && !work.settle.is_empty());
             is_stopped || !(work.killed.is_empty() && work.dismissed.is_empty())
         })
     }
@@ -1072,6 +1084,7 @@ impl State {
             cell: Arc::clone(&cell),
             parts,
             attempts: 0,
+            is_given_up: false,
         };
         self.tasks.insert(id.index(), open);
         cell
@@ -1101,8 +1114,10 @@ impl State {
             deaths,
             reports,
             given_up,
+            mode,
             ..
         } = self;
+        let mut given_up_tasks = Vec::new();
         let now = Instant::now();
         for effect in scheduler.handle(timer.tick(now), event, members) {
             match effect {
@@ -1116,6 +1131,10 @@ impl State {
                     if let (Some(member), Some(open)) =
                         (members.get_mut(to.index()), tasks.get_mut(task.index()))
                     {
+                        if open.is_given_up {
+                            send_away(member, work);
+                            continue;
+                        }
                         member.workload.begins(now);
                         open.attempts = attempt;
                         let word = member.offer(run, ahead);
@@ -1171,7 +1190,11 @@ impl State {
                     }
                 }
                 Effect::Settle { task, how } => {
-                    if let Some(open) = tasks.get(task.index()) {
+                    if let Some(open) = tasks.get_mut(task.index()) {
+                        if *mode == Mode::Single && is_giving_up(how) {
+                            open.is_given_up = true;
+                            given_up_tasks.push(task);
+                        }
                         if let (Settled::Lost, Loss::StayedAway(_)) = (how, &loss)
                             && let Some(death) = deaths.last()
                         {
@@ -1191,6 +1214,53 @@ impl State {
             }
         }
         tasks.shrink(scheduler.task_slots());
+        for task in given_up_tasks {
+            self.stop_daemon_at(work, task);
+        }
+    }
+
+    /// Nobody waits for the only task that a daemon will have: it is interrupted, upon which it leaves, or is killed. One that is yet
+    /// to come is [sent away](send_away).
+    fn stop_daemon_at(&mut self, work: &mut Work, task: TaskId) {
+        let at_it = |daemon: &DaemonId| {
+            let (at, run) = self.scheduler.daemon_task(*daemon)?;
+            (at == task).then_some((daemon.index(), run))
+        };
+        let Some((daemon, run)) = self.numbers.values().find_map(at_it) else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(daemon) else {
+            return;
+        };
+        let control = &member.links.control;
+        control.queue(&ToDaemon::Cancel { run: run.0 }, Payload::new());
+        work.flush.push(Arc::clone(control));
+        stop(member, work);
+    }
+}
+
+/// Whether a task with this outcome may still be under evaluation.
+fn is_giving_up(how: Settled) -> bool {
+    match how {
+        Settled::TimedOut | Settled::RanOut | Settled::Cancelled => true,
+        Settled::Ended | Settled::Lost | Settled::Abandoned | Settled::Reset => false,
+    }
+}
+
+/// The only task that a daemon was to have needs none any more.
+fn send_away(member: &mut Member, work: &mut Work) {
+    let control = &member.links.control;
+    control.queue(&ToDaemon::Exit, Payload::new());
+    work.flush.push(Arc::clone(control));
+    stop(member, work);
+}
+
+/// It is no death. A process that was not launched from here is not killed: its connections end.
+fn stop(member: &mut Member, work: &mut Work) {
+    member.is_dismissed = true;
+    match member.links.pid.filter(|_| member.links.is_launched) {
+        Some(_) => work.stopped.push(member.links.clone()),
+        None => work.dismissed.push(member.number),
     }
 }
 

@@ -273,6 +273,7 @@ impl Entrance {
             is_launched: self.is_launched(&hello),
             is_replacement: self.is_replacement(&hello),
             kill: Arc::default(),
+            stop: Arc::default(),
             peer: link.connection.peer(),
         };
         let (seat, refusal) = match hello.returning {

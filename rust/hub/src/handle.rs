@@ -59,8 +59,8 @@ impl TaskHandle {
     }
 
     /// Cancels the task: it resolves to [`Outcome::Cancelled`] at once, if it was still open. Returns whether it was
-    /// removed from the queue or its daemon was told to stop; in modes where a daemon cannot be told, that is `false`
-    /// although the task resolves.
+    /// removed from the queue or its daemon was told to stop; in [`Mode::Direct`](crate::Mode::Direct), where a daemon cannot be
+    /// told, that is `false` although the task resolves.
     pub fn cancel(&self) -> bool {
         self.cancel_in(false)
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mirai_scheduler::{DaemonId, KillReason, RunId};
@@ -120,8 +121,34 @@ pub(crate) struct Links {
     pub is_replacement: bool,
     /// Told when it is to be killed, by those who watch its process.
     pub kill: Arc<Notify>,
+    /// Likewise when it is to end by itself, and to be killed if it does not.
+    pub stop: Arc<Stop>,
     /// Where the daemon is, if it connects over a network.
     pub peer: Option<SocketAddr>,
+}
+
+/// Whether a daemon was asked to end, as nobody waits for the only task that it has.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    is_asked: AtomicBool,
+    asked: Notify,
+}
+
+impl Stop {
+    pub(crate) fn ask(&self) {
+        self.is_asked.store(true, Ordering::Release);
+        self.asked.notify_one();
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn wait(&self) {
+        while !self.is_asked() {
+            self.asked.notified().await;
+        }
+    }
 }
 
 impl Links {
