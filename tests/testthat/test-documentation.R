@@ -57,3 +57,61 @@ test_that("a failing element of a map can be looked at from near, as the article
                     "recovered TRUE ", "helper at heavy ") %in% log))
   expect_match(log, "^ *[0-9]+: postage\\(record\\)", all = FALSE)
 })
+
+# The code of an article on a line of text, and in its blocks.
+code_of_article <- function(lines) {
+  fences <- grep("^```", lines)
+  inside <- cumsum(seq_along(lines) %in% fences) %% 2L == 1L
+  inside[fences] <- NA
+  # Between backticks: each second piece.
+  pieces <- strsplit(lines[which(!inside)], "`", fixed = TRUE)
+  spans <- unlist(lapply(pieces, function(of_line) of_line[seq_along(of_line) %% 2L == 0L]))
+  c(spans, paste(lines[which(inside)], collapse = "\n"))
+}
+
+# What a call names that is not there. Functions that the page makes up, or has from packages that may be missing, have one letter
+# or are named here.
+missing_from <- function(call) {
+  elsewhere <- c("helper", "ExtendedTask$new", "in_parallel", "map")
+  name <- if (is.call(call[[1L]]) || is.symbol(call[[1L]])) paste(deparse(call[[1L]]), collapse = "")
+  inner <- unlist(lapply(as.list(call), function(part) if (is.call(part)) missing_from(part)))
+  if (nchar(name) == 1L || name %in% elsewhere) return(inner)
+  exports <- getNamespaceExports("mirai")
+  if (name %in% exports) {
+    known <- names(formals(getExportedValue("mirai", name)))
+    # These pass others on.
+    if (name %in% c("daemons", "launch_local")) known <- c(known, names(formals(daemon)))
+    given <- setdiff(names(call), "")
+    # Others are variables of the task there.
+    if (name %in% c("mirai", "try_mirai", "mirai_map", "everywhere")) given <- grep("^[.]", given, value = TRUE)
+    return(c(inner, sprintf("%s(%s = )", name, setdiff(given, known))))
+  }
+  is_there <- grepl("::", name, fixed = TRUE) || exists(name, envir = asNamespace("utils"), mode = "function")
+  c(inner, if (!is_there) name)
+}
+
+test_that("the cheat sheet names nothing that is not there", {
+  article <- test_path("..", "..", "vignettes", "cheatsheet.Rmd")
+  skip_if_not(file.exists(article), "no sources of the articles here")
+  lines <- readLines(article)
+  code <- code_of_article(lines[-seq_len(which(lines == "---")[2L])])
+  parsed <- lapply(code, function(text) {
+    read <- function(text) as.list(parse(text = text, keep.source = FALSE))
+    # A condition stands without what depends on it.
+    tryCatch(read(text), error = function(e) tryCatch(read(paste(text, "NULL")), error = function(e) NULL))
+  })
+  expect_identical(code[lengths(parsed) == 0L], character())
+  parts <- unlist(parsed, recursive = FALSE)
+  expect_gt(length(parts), 80L)
+  absent <- unlist(lapply(parts, function(part) {
+    # An argument by itself.
+    if (is.call(part) && identical(part[[1L]], quote(`=`))) {
+      known <- unlist(lapply(list(mirai, mirai_map, daemons, everywhere), function(f) names(formals(f))))
+      return(c(setdiff(deparse(part[[2L]]), known), if (is.call(part[[3L]])) missing_from(part[[3L]])))
+    }
+    if (is.call(part)) return(missing_from(part))
+  }))
+  expect_identical(as.character(absent), character())
+  # Options of `x[]` are objects of the package.
+  expect_true(all(all.names(parse(text = grep("^x\\[[.]", code, value = TRUE))) %in% c("[", "x", getNamespaceExports("mirai"))))
+})
