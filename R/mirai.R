@@ -49,7 +49,7 @@ request <- function(object, timeout, .compute, retries, runtime, wait, call) {
   runtime <- if (is.null(runtime)) pool$runtime else check_runtime(runtime, ".runtime", call)
   if (!is.null(session$tracer)) return(submit_traced(pool, object, NULL, timeout, 0L, wait, call, retries, runtime))
   if (is.null(pool)) submit_ephemeral(object, timeout, runtime, call) else
-    submit(pool, object, NULL, timeout, 0L, wait, call, retries, runtime)
+    submit(pool, object, NULL, timeout, 0L, wait, call, retries, runtime, mirai_form)
 }
 
 no_expression <- "missing expression, perhaps wrap in {}?"
@@ -90,13 +90,15 @@ global_part <- function(dots, call) {
 
 all_named <- function(names) !is.null(names) && !anyNA(names) && all(nzchar(names))
 
-# A task for a pool, or NULL if its queue is full and `wait` is FALSE. A stream is consumed only by what is accepted.
-submit <- function(pool, object, shared, timeout, flags, wait, call, retries, runtime) {
+# A task for a pool, or NULL if its queue is full and `wait` is FALSE. A stream is consumed only by what is accepted. With `form`
+# the mirai of the task, unless it is one of those that have their marks on the task.
+submit <- function(pool, object, shared, timeout, flags, wait, call, retries, runtime, form = NULL) {
   if (pool$sync) return(evaluate_here(pool, object, shared, timeout, flags))
   stream <- if (pool$seeded) pool$stream
   serial <- pool$serial
   if (!is.null(serial)) object <- pack(object, serial)
-  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait, retries, runtime)
+  if (!is.null(serial) || !is.null(pool$bridge)) form <- NULL
+  task <- .Call(wrap__hub_submit, pool$hub, object, shared, timeout, flags, stream, wait, retries, runtime, form)
   # Anything but a task is a failure, or NULL.
   if (is.list(task)) raise_failure(task, call)
   if (!is.null(stream) && !is.null(task)) take_stream(pool)
@@ -113,7 +115,7 @@ submit_ephemeral <- function(object, timeout, runtime, call) {
     hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15), TRUE, NULL), call)
     session$ephemeral <- hub
   }
-  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL, runtime), call)
+  task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL, runtime, NULL), call)
   # Without any time it is settled by now, and waits for no daemon.
   if (!identical(timeout, 0)) launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
   task
@@ -135,6 +137,7 @@ mirai_class <- c("mirai", "recvAio")
 # that. The task is an attribute until the value has been read; then it goes, with the bytes that it holds, and the value is
 # one. The tasks of a map share theirs, where the attribute `id` says which one is meant; so native calls are given the mirai.
 new_mirai <- function(task) {
+  if (is.environment(task)) return(task)
   if (is.list(task)) return(settled_mirai(task))
   m <- .Call(wrap__mirai_new, task, mirai_form)
   if (!is.null(bridge <- attr(task, "bridge", TRUE))) shadow(m, bridge)

@@ -96,6 +96,68 @@ test_that("references are noted, and only those", {
 
 })
 
+test_that("small tasks are written as R's serializer writes them", {
+  small <- function(x, room = 1024L) entry("test_serialize_small", x, room)
+  task <- function(expr, ...) list(expr, if (...length()) list(...), NULL)
+  formals_call <- quote(function(x, y = 2) x)
+  tasks <- list(
+    NULL, list(), 1L, c(1.5, NA), c("a", NA, "\u00e9"), character(), list(list(1, b = "x")), as.name("x"),
+    task(quote(x * x), x = 1L), task(quote(f(x, y = x, g(h(x, "a")), -2)[-1]), x = 5), task(quote(x[, 1]), x = TRUE),
+    task(call("{", quote(a <- b), quote(a)), b = as.raw(1:3)), task(1), task(as.name("x"), x = NULL), task(quote(f())),
+    list(a = 1, 2), list(quote(a$b$c), list(a = list(b = list(c = 1))), list(g = "x")), call("f", c(1L, 3L, 2L), NULL)
+  )
+  for (x in tasks) {
+    expect_identical(small(x), entry("test_serialize", x)[[1L]])
+    expect_identical(unserialize(small(x)), x)
+  }
+  # What R would write as its ends only.
+  expect_identical(unserialize(small(list(quote(f(x)), list(x = 1:3)))), list(quote(f(x)), list(x = 1:3)))
+  latin <- iconv("\u00e9", "UTF-8", "latin1")
+  expect_identical(unserialize(small(list(quote(f(x)), list(x = latin)))), list(quote(f(x)), list(x = latin)))
+  left <- list(
+    iris, factor("a"), structure(list(1), class = "a"), structure(1, names = "a"), y ~ x, mean, sum, globalenv(), 1i,
+    list(new.env()), formals_call, structure(quote(f(x)), a = 1), expression(a), pairlist(a = 1), Sys.Date(), numeric(2000),
+    as.list(1:200), rep("a", 200), structure(list(a = 1), row.names = 1L), list(structure("a", names = "b")),
+    lapply(1:40, function(i) as.name(paste0("x", i))), Reduce(function(x, i) list(x), 1:30, 1), bitwAnd
+  )
+  for (x in left) {
+    expect_null(small(x))
+    expect_null(small(list(quote(f(x)), list(x = x), NULL)))
+  }
+  # Whatever room there is.
+  whole <- small(tasks[[9L]])
+  for (room in 0:length(whole)) expect_identical(small(tasks[[9L]], room), if (room == length(whole)) whole)
+})
+
+test_that("objects are measured without being stored, and without a look into references", {
+  objects <- kinds_of_objects()
+  for (object in objects) {
+    pickled <- entry("test_serialize", object)
+    measured <- entry("test_measure", object)
+    expect_identical(measured[[2L]], pickled[[2L]])
+    if (!pickled[[2L]]) expect_equal(measured[[1L]], length(pickled[[1L]]))
+  }
+  heavy <- new.env()
+  heavy$x <- numeric(1e6)
+  expect_lt(entry("test_measure", list(heavy))[[1L]], 1000)
+})
+
+test_that("what tasks have in common is kept by daemons as far as it holds no references", {
+  kind <- function(x) as.integer(entry("test_encode_part", x)[[1L]])
+  env <- new.env(parent = emptyenv())
+  large <- numeric(1000)
+  expect_identical(kind(list(quote(f(x)), list(x = large), NULL)), 1L)
+  expect_identical(kind(large), 1L)
+  expect_identical(kind(env), 0L)
+  expect_identical(kind(list(env, 1)), 0L)
+  expect_identical(kind(list(env, list(x = large))), 2L)
+  expect_identical(kind(list(1, list(x = large, env))), 2L)
+  expect_identical(kind(structure(list(large), around = env)), 0L)
+  expect_identical(kind(structure(list(large, env), around = env)), 0L)
+  # The rest is there once.
+  expect_lt(length(entry("test_encode_part", list(env, list(x = large, env, y = large)))), 2 * 8000 + 2000)
+})
+
 test_that("what is no serialized object is R's error", {
   bytes <- entry("test_serialize", iris)[[1L]]
   for (n in c(0L, 1L, 2L, 10L, 50L, 500L, length(bytes) - 1L)) {

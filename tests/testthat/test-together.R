@@ -111,3 +111,94 @@ test_that("a daemon with a limit of tasks evaluates as many, and the others foll
   x <- mirai_map(1:200, function(i) Sys.getpid())
   expect_identical(as.integer(sort(table(unlist(x[])))), rep(50L, 4L))
 })
+
+# Tasks that are submitted one by one share a pointer where many wait.
+
+pointers <- function(tasks) {
+  seen <- list()
+  for (m in tasks) {
+    task <- attr(m, "task", TRUE)
+    if (!any(vapply(seen, identical, NA, task))) seen <- c(seen, list(task))
+  }
+  length(seen)
+}
+
+queued <- function(n) lapply(seq_len(n), function(i) mirai(list(x, "value"), .args = list(x = i)))
+
+test_that("the first that wait have a pointer each, and later ones share it", {
+  local_pool(1)
+  held <- hold()
+  held$started()
+  few <- queued(40)
+  expect_identical(pointers(few), 40L)
+  tasks <- queued(300)
+  expect_lt(pointers(tasks[101:300]), 20L)
+  expect_identical(diff(vapply(tasks, attr, 0L, "id")), rep(1L, 299L))
+  # Some are cancelled, read out of order, saved or forgotten; the others don't notice.
+  expect_true(stop_mirai(tasks[[150]]))
+  expect_identical(as.integer(tasks[[150]][]), 20L)
+  copy <- serialize(tasks[[200]], NULL)
+  expect_lt(length(copy), 20000L)
+  expect_s3_class(unserialize(copy), "mirai")
+  tasks[c(151:160, 171:180)] <- list(NULL)
+  gc()
+  gc()
+  expect_identical(sum(vapply(tasks[161:170], unresolved, NA)), 10L)
+  held$open()
+  expect_identical(tasks[[299]][], list(299L, "value"))
+  expect_null(attr(tasks[[299]], "task"))
+  left <- setdiff(1:300, c(150:160, 171:180))
+  expect_identical(lapply(collect_mirai(tasks[left]), `[[`, 1L), as.list(left))
+  expect_identical(lapply(tasks[left], function(m) m$data[[1L]]), as.list(left))
+})
+
+test_that("tasks of different pools share no pointer, and each has the outcome of its own", {
+  local_pool(1)
+  local_pool(1, .compute = "other")
+  held <- hold()
+  held$started()
+  also <- hold(.compute = "other")
+  also$started()
+  queued(100)
+  for (i in 1:100) mirai(i, i = i, .compute = "other")
+  turns <- rep(c("default", "other"), 40)
+  tasks <- lapply(seq_along(turns), function(i) mirai(c(x, i), .args = list(x = turns[i], i = i), .compute = turns[i]))
+  daemons(0, .compute = "other")
+  expect_true(all(vapply(tasks[turns == "other"], function(m) is_error_value(m[]), NA)))
+  expect_true(all(vapply(tasks[turns == "default"], unresolved, NA)))
+  held$open()
+  expect_identical(collect_mirai(tasks[[79]]), c("default", "79"))
+})
+
+test_that("a value that nobody wants any more does not stay for long", {
+  local_pool(1)
+  held <- hold()
+  held$started()
+  tasks <- queued(200)
+  gone <- new.env()
+  gone$collected <- FALSE
+  reg.finalizer(attr(tasks[[200]], "task"), function(x) gone$collected <- TRUE)
+  rm(tasks)
+  gc()
+  gc()
+  gc()
+  expect_true(gone$collected)
+  held$open()
+})
+
+test_that("finalizers submit tasks amid the submitting of others", {
+  local_pool(1)
+  held <- hold()
+  held$started()
+  later <- list()
+  submitting <- function(e) later <<- c(later, list(mirai(list(x, "finalizer"), .args = list(x = length(later)))))
+  tasks <- lapply(1:2000, function(i) {
+    if (i %% 10 == 0) reg.finalizer(new.env(), submitting)
+    mirai(list(x, "value"), .args = list(x = i))
+  })
+  gc()
+  held$open()
+  expect_identical(collect_mirai(tasks), lapply(1:2000, list, "value"))
+  expect_gt(length(later), 100L)
+  expect_true(all(vapply(collect_mirai(later), `[[`, "", 2L) == "finalizer"))
+})

@@ -1,15 +1,24 @@
-//! Tasks that were submitted together have one pointer; how a mirai leads to its task.
+//! Tasks that were submitted together have one pointer, and so have some that were submitted one by one; how a mirai leads to
+//! its task.
 //!
 //! A mirai has the attributes `task`, a pointer to one task or to a batch of them, and `id`, the task's number, by which it is
 //! found in a batch. As its value is read, the mirai lets go of the pointer, and the batch of the task.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-use mirai_hub::TaskHandle;
+use mirai_hub::{Hub, TaskHandle};
 
 use crate::failure::Failure;
-use crate::rapi::{Beside, Handle, Jump, Scope, Sexp};
+use crate::rapi::{Beside, Form, Handle, Jump, Kept, Listener, Scope, Sexp};
+
+/// Tasks of a hub have to wait in this number before those that are submitted one by one share pointers: their values may stay as
+/// long as one of those that share one is wanted.
+const DEEP: u64 = 64;
+
+/// How many tasks that are submitted one by one share a pointer.
+const COHORT: usize = 32;
 
 impl Handle for TaskHandle {
     const NAME: &'static str = "task";
@@ -24,10 +33,10 @@ impl Handle for Batch {
 /// Tasks in the order of their submission; those are gone whose values have been read.
 pub(crate) type Slots = Rc<RefCell<Vec<Option<TaskHandle>>>>;
 
-/// Tasks that were submitted together.
+/// Tasks that share a pointer.
 pub(crate) struct Batch {
     slots: Slots,
-    runs: Vec<Run>,
+    runs: RefCell<Vec<Run>>,
     /// Their mirai, of those whose value has not been read.
     mirai: OnceCell<Beside>,
 }
@@ -41,22 +50,43 @@ struct Run {
 
 impl Batch {
     pub(crate) fn new(slots: Slots, ids: &[i32]) -> Batch {
-        let mut runs: Vec<Run> = Vec::new();
-        for (place, id) in ids.iter().enumerate() {
-            match runs.last_mut() {
-                Some(run) if run.offset(*id) == run.len => run.len += 1,
-                _ => runs.push(Run {
-                    first: *id,
-                    place,
-                    len: 1,
-                }),
-            }
-        }
-        Batch {
+        let batch = Batch {
             slots,
-            runs,
+            runs: RefCell::default(),
             mirai: OnceCell::new(),
+        };
+        let places = ids.iter().enumerate();
+        places.for_each(|(place, id)| batch.note_place(*id, place));
+        batch
+    }
+
+    fn note_place(&self, id: i32, place: usize) {
+        let mut runs = self.runs.borrow_mut();
+        match runs.last_mut() {
+            Some(run) if run.offset(id) == run.len => run.len += 1,
+            _ => runs.push(Run {
+                first: id,
+                place,
+                len: 1,
+            }),
         }
+    }
+
+    /// Adds a task; its place.
+    fn add(&self, task: TaskHandle) -> usize {
+        let mut slots = self.slots.borrow_mut();
+        let place = slots.len();
+        self.note_place(r_number(task.id()), place);
+        slots.push(Some(task));
+        place
+    }
+
+    /// Whether one more task of this hub may share the pointer: there is room, and the first waits still.
+    fn has_room(&self, hub: &Hub) -> bool {
+        let slots = self.slots.borrow();
+        let first = slots.first().and_then(Option::as_ref);
+        slots.len() < COHORT
+            && first.is_some_and(|first| hub.has(first) && first.outcome().is_none())
     }
 
     /// Notes which mirai are of this batch, in a list that is its own.
@@ -79,7 +109,7 @@ impl Batch {
     }
 
     fn place(&self, id: i32) -> Option<usize> {
-        self.runs.iter().find_map(|run| {
+        self.runs.borrow().iter().find_map(|run| {
             let offset = run.offset(id);
             (offset < run.len).then_some(run.place + offset)
         })
@@ -102,7 +132,116 @@ impl Batch {
         if let Some(mirai) = self.mirai() {
             mirai.clear(place);
         }
+        // Who reads the values of some may be done with the others.
+        if is_open(&self.slots) {
+            close_cohort();
+        }
     }
+}
+
+thread_local! {
+    /// The pointer that the next tasks of a hub share which are submitted one by one, and the list of their mirai. Not let go of as
+    /// the process ends, when R has ended.
+    static OPEN: ManuallyDrop<RefCell<Option<Cohort>>> = ManuallyDrop::default();
+
+    /// Whether the next garbage collection is listened to.
+    static LISTENS: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Cohort {
+    pointer: Kept,
+    mirai: Kept,
+    slots: Slots,
+}
+
+fn is_open(slots: &Slots) -> bool {
+    OPEN.with(|open| {
+        let open = open.try_borrow().ok();
+        open.is_some_and(|open| {
+            open.as_ref()
+                .is_some_and(|open| Rc::ptr_eq(&open.slots, slots))
+        })
+    })
+}
+
+/// No further task shares the pointer of those before, which is kept by their mirai alone from then on.
+fn close_cohort() {
+    let cohort = OPEN.with(|open| open.try_borrow_mut().ok()?.take());
+    drop(cohort);
+}
+
+/// Has the next collection find what nobody else wants.
+struct CloseCohort;
+
+impl Listener for CloseCohort {
+    fn collected(_: usize) -> bool {
+        LISTENS.set(false);
+        close_cohort();
+        false
+    }
+}
+
+/// The mirai of a task that was submitted by itself. Where many wait, it shares the pointer of those before it: a pointer with its
+/// finalizer takes a third of all that R has of a mirai.
+pub(crate) fn make_mirai<'r>(
+    scope: &'r Scope,
+    hub: &Hub,
+    task: TaskHandle,
+    form: &Form<'_>,
+) -> Result<Sexp<'r>, Failure> {
+    let id = r_number(task.id());
+    if hub.counts().awaiting < DEEP {
+        close_cohort();
+        let pointer = scope.pointer(task, None)?;
+        let mirai = scope.environment(form, id, pointer)?;
+        pointer.put_beside(mirai);
+        return Ok(mirai);
+    }
+    let (pointer, list) = match open_cohort(scope, hub)? {
+        Some(open) => open,
+        None => begin_cohort(scope)?,
+    };
+    // Nothing has allocated since, so no finalizer has submitted another one.
+    let place = pointer.handle::<Batch>(scope, "task")?.add(task);
+    let mirai = scope.environment(form, id, pointer)?;
+    list.put(place, mirai);
+    Ok(mirai)
+}
+
+fn open_cohort<'r>(scope: &'r Scope, hub: &Hub) -> Result<Option<(Sexp<'r>, Sexp<'r>)>, Failure> {
+    let open = OPEN.with(|open| {
+        let open = open.borrow();
+        let Some(Cohort { pointer, mirai, .. }) = &*open else {
+            return Ok::<_, Failure>(None);
+        };
+        Ok(Some((scope.hold(pointer.get())?, scope.hold(mirai.get())?)))
+    })?;
+    let Some((pointer, list)) = open else {
+        return Ok(None);
+    };
+    // In a forked child it is one of the parent's.
+    let batch = pointer.handle::<Batch>(scope, "task").ok();
+    let has_room = batch.is_some_and(|batch| batch.has_room(hub));
+    Ok(has_room.then_some((pointer, list)))
+}
+
+fn begin_cohort(scope: &Scope) -> Result<(Sexp<'_>, Sexp<'_>), Failure> {
+    if !LISTENS.replace(true) {
+        scope.listen::<CloseCohort>(0)?;
+    }
+    let slots: Slots = Rc::new(RefCell::new(Vec::with_capacity(COHORT)));
+    let pointer = scope.pointer(Batch::new(Rc::clone(&slots), &[]), None)?;
+    let list = scope.empty_list(COHORT)?;
+    let batch: &Batch = pointer.handle(scope, "task")?;
+    batch.keep_mirai(Beside::new(scope, pointer, list)?);
+    let cohort = Cohort {
+        pointer: Kept::new(scope, pointer)?,
+        mirai: Kept::new(scope, list)?,
+        slots,
+    };
+    let before = OPEN.with(|open| open.replace(Some(cohort)));
+    drop(before);
+    Ok((pointer, list))
 }
 
 impl Run {

@@ -12,7 +12,7 @@ rapi::entries! {
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);
     hub::hub_submit => hub_submit(
-        hub, object, shared, timeout, flags, stream, wait, retries, runtime
+        hub, object, shared, timeout, flags, stream, wait, retries, runtime, form
     );
     map::hub_submit_map => hub_submit_map(
         hub, x, rows, names, shared, timeout, flags, stream, retries, runtime, form
@@ -109,6 +109,9 @@ rapi::entries! {
     http::json_quote => json_quote(texts);
 
     probe::test_serialize => test_serialize(object);
+    probe::test_serialize_small => test_serialize_small(object, room);
+    probe::test_measure => test_measure(object);
+    probe::test_encode_part => test_encode_part(object);
     probe::test_serialize_elements => test_serialize_elements(x);
     probe::test_unserialize => test_unserialize(bytes);
     probe::test_boundary => test_boundary(what, f);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mirai_hub::{
     Address, ErrorCode, Hub, HubError, HubOptions, Mode, SharedPart, SubmitError, Task, TaskFlags,
-    Welcome,
+    TaskHandle, Welcome,
 };
 
 use mirai_launcher::LaunchId;
@@ -15,9 +15,11 @@ use parking_lot::Mutex;
 
 use crate::absent::{Absent, tell, unserved_listener};
 use crate::access::{Asked, access};
+use crate::batch::make_mirai;
 use crate::failure::Failure;
 use crate::healing::{Healer, News};
 use crate::launchers::{launcher, withdraw};
+use crate::map::read_form;
 use crate::memory;
 
 use crate::part::encode_part;
@@ -231,7 +233,8 @@ pub(crate) fn local_url_name<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> 
 /// or `NULL`, `timeout` in milliseconds or `NULL`, `flags` one of those in R/evaluate.R, `stream` the task's own seed or
 /// `NULL`, `retries` how often it may begin again after its daemon has died (`NULL` for never), `runtime` for how many milliseconds
 /// it may run or `NULL`. While the queue is at its
-/// capacity this waits, or returns `NULL` if `wait` is `FALSE`.
+/// capacity this waits, or returns `NULL` if `wait` is `FALSE`. Where `form` is not `NULL` but that of `mirai_new`, the mirai of
+/// the task instead of its pointer.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_submit<'r>(
     scope: &'r Scope,
@@ -244,6 +247,7 @@ pub(crate) fn hub_submit<'r>(
     wait: Sexp<'r>,
     retries: Sexp<'r>,
     runtime: Sexp<'r>,
+    form: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let shared = if shared.is_null() {
         None
@@ -266,7 +270,15 @@ pub(crate) fn hub_submit<'r>(
         retries,
         to: None,
     };
-    submit(scope, hub, task, wait)
+    if form.is_null() {
+        return submit(scope, hub, task, wait);
+    }
+    let form = read_form(scope, form)?;
+    let (hub, handle) = submit_task(scope, hub, task, wait)?;
+    match handle {
+        Some(handle) => make_mirai(scope, &hub, handle, &form),
+        None => Ok(scope.null()),
+    }
 }
 
 /// Entry: submits a task to the daemon of this number, or to any if that one is not connected, or `to` is `NULL`; its
@@ -292,21 +304,34 @@ pub(crate) fn hub_submit_to<'r>(
     submit(scope, hub, task, true)
 }
 
-/// Comes after the serializer has run, which may run R code: only now the hub is borrowed.
+/// The pointer of a task, or `NULL`.
 fn submit<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
-    mut task: Task,
+    task: Task,
     wait: bool,
 ) -> Result<Sexp<'r>, Failure> {
+    match submit_task(scope, hub, task, wait)? {
+        (_, Some(handle)) => Ok(scope.pointer(handle, None)?),
+        (_, None) => Ok(scope.null()),
+    }
+}
+
+/// Comes after the serializer has run, which may run R code: only now the hub is borrowed.
+fn submit_task(
+    scope: &Scope,
+    hub: Sexp<'_>,
+    mut task: Task,
+    wait: bool,
+) -> Result<(Rc<Hub>, Option<TaskHandle>), Failure> {
     memory::note_object(scope, task.body.len())?;
     // Before the task is taken, as a warning may be made an error.
     tell(scope)?;
     let hub = SessionHub::open(scope, hub)?;
     loop {
         match hub.submit(task) {
-            Ok(handle) => return Ok(scope.pointer(handle, None)?),
-            Err(SubmitError::Full(_)) if !wait => return Ok(scope.null()),
+            Ok(handle) => return Ok((hub, Some(handle))),
+            Err(SubmitError::Full(_)) if !wait => return Ok((hub, None)),
             Err(SubmitError::Full(refused)) => task = *refused,
             Err(error) => return Err(refusal(&error)),
         }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mirai_hub::Payload;
 
 use crate::failure::Failure;
-use crate::rapi::{Kept, Pickled, Scope, Sexp, pickle, unpickle};
+use crate::rapi::{Kept, Pickled, Scope, Sexp, measure, pickle, unpickle};
 
 const EACH: u8 = 0;
 const ONCE: u8 = 1;
@@ -80,71 +80,139 @@ pub(crate) fn copy_for_each_task<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failu
     Ok(scope.null())
 }
 
-/// The bytes of a part.
+/// The bytes of a part. What is large is serialized once, into a vector that has room for it.
 pub(crate) fn encode_part(scope: &Scope, object: Sexp<'_>) -> Result<Vec<u8>, Failure> {
+    let leaves = Leaves::find(&scope.inner(), object)?;
+    if leaves.places.is_empty() {
+        return encode_whole(scope, object, ONCE, leaves.length);
+    }
+    if leaves.length >= WORTHWHILE
+        && object.is_list()
+        && let Some(mixed) = encode_mixed(&scope.inner(), object, &leaves)?
+    {
+        return Ok(mixed);
+    }
+    encode_whole(scope, object, EACH, leaves.length)
+}
+
+fn encode_whole(
+    scope: &Scope,
+    object: Sexp<'_>,
+    kind: u8,
+    length: usize,
+) -> Result<Vec<u8>, Failure> {
     let Pickled {
         mut bytes,
         has_references,
-    } = pickle(scope, object, vec![ONCE])?;
-    if !has_references {
-        return Ok(bytes);
+    } = pickle(scope, object, with_room(length, &[kind]))?;
+    // Those of attributes, which are no leaves.
+    if has_references {
+        bytes[0] = EACH;
     }
-    if let Some(mixed) = encode_mixed(&scope.inner(), object)? {
-        return Ok(mixed);
-    }
-    bytes[0] = EACH;
     Ok(bytes)
 }
 
-/// `None` where it does not pay.
-fn encode_mixed(scope: &Scope, object: Sexp<'_>) -> Result<Option<Vec<u8>>, Failure> {
-    if !object.is_list() {
-        return Ok(None);
-    }
-    let rest = scope.shallow_copy(object)?;
-    let mut places = Vec::new();
-    let mut leaves = Vec::new();
-    for (outer, element) in (0..).zip(object.elements(scope, "object")?) {
-        if !element.is_list() {
-            if has_references(scope, element)? {
-                rest.put(outer as usize, scope.null());
-                places.push((outer, WHOLE));
-                leaves.push(element);
+/// A vector that begins with `prefix`, with room for so many bytes more where there is memory for them.
+fn with_room(length: usize, prefix: &[u8]) -> Vec<u8> {
+    let mut bytes = prefix.to_vec();
+    let _ = bytes.try_reserve_exact(length);
+    bytes
+}
+
+/// The parts of an object that are looked at one by one: the elements of a list, and of those the elements that are lists; else
+/// the object itself.
+#[derive(Default)]
+struct Leaves {
+    /// Where those are that hold references.
+    places: Vec<(u32, u32)>,
+    /// What the others take at most when serialized.
+    length: usize,
+}
+
+impl Leaves {
+    fn find(scope: &Scope, object: Sexp<'_>) -> Result<Leaves, Failure> {
+        let mut leaves = Leaves::default();
+        if !object.is_list() {
+            leaves.look(scope, object, (WHOLE, WHOLE))?;
+            return Ok(leaves);
+        }
+        for (outer, element) in (0..).zip(object.elements(scope, "object")?) {
+            if !element.is_list() {
+                leaves.look(scope, element, (outer, WHOLE))?;
+                continue;
             }
+            for (inner, leaf) in (0..).zip(element.elements(scope, "object")?) {
+                leaves.look(scope, leaf, (outer, inner))?;
+            }
+        }
+        Ok(leaves)
+    }
+
+    fn look(&mut self, scope: &Scope, leaf: Sexp<'_>, place: (u32, u32)) -> Result<(), Failure> {
+        let measured = measure(scope, leaf)?;
+        if measured.has_references {
+            self.places.push(place);
+        } else {
+            self.length = self.length.saturating_add(measured.length);
+        }
+        Ok(())
+    }
+}
+
+/// `None` where it does not pay.
+fn encode_mixed(
+    scope: &Scope,
+    object: Sexp<'_>,
+    leaves: &Leaves,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let Leaves { places, length } = leaves;
+    let rest = scope.shallow_copy(object)?;
+    let apart = scope.empty_list(places.len())?;
+    let mut copied: Option<(u32, Sexp<'_>)> = None;
+    for (i, &(outer, inner)) in places.iter().enumerate() {
+        let element = element_at(scope, object, outer)?;
+        if inner == WHOLE {
+            rest.put(outer as usize, scope.null());
+            apart.put(i, element);
             continue;
         }
-        let copy = scope.shallow_copy(element)?;
+        let copy = match copied {
+            Some((at, copy)) if at == outer => copy,
+            _ => scope.shallow_copy(element)?,
+        };
+        copied = Some((outer, copy));
         rest.put(outer as usize, copy);
-        for (inner, leaf) in (0..).zip(element.elements(scope, "object")?) {
-            if has_references(scope, leaf)? {
-                copy.put(inner as usize, scope.null());
-                places.push((outer, inner));
-                leaves.push(leaf);
-            }
-        }
+        copy.put(inner as usize, scope.null());
+        apart.put(i, element_at(scope, element, inner)?);
     }
-    let kept = pickle(scope, rest, Vec::new())?;
-    if kept.has_references || kept.bytes.len() < WORTHWHILE {
+    let head = encode_places(places);
+    let length_at = head.len() - size_of::<u64>();
+    let kept = pickle(scope, rest, with_room(*length, &head))?;
+    let kept_length = kept.bytes.len() - head.len();
+    if kept.has_references || kept_length < WORTHWHILE {
         return Ok(None);
     }
-    let leaves = pickle(scope, scope.list(&leaves)?, Vec::new())?.bytes;
-    Ok(Some(join_bytes(&places, &kept.bytes, &leaves)))
+    let mut bytes = kept.bytes;
+    bytes[length_at..head.len()].copy_from_slice(&(kept_length as u64).to_le_bytes());
+    let apart = pickle(scope, apart, Vec::new())?.bytes;
+    bytes.extend_from_slice(&apart);
+    Ok(Some(bytes))
 }
 
-fn has_references(scope: &Scope, leaf: Sexp<'_>) -> Result<bool, Failure> {
-    Ok(pickle(scope, leaf, Vec::new())?.has_references)
+fn element_at<'s>(scope: &Scope, list: Sexp<'s>, at: u32) -> Result<Sexp<'s>, Failure> {
+    let element = list.elements(scope, "object")?.nth(at as usize);
+    element.ok_or_else(incomplete)
 }
 
-fn join_bytes(places: &[(u32, u32)], kept: &[u8], leaves: &[u8]) -> Vec<u8> {
+/// What a mixed part begins with, up to the length of the object, which is 0 until that is known.
+fn encode_places(places: &[(u32, u32)]) -> Vec<u8> {
     let mut bytes = vec![MIXED];
     bytes.extend((places.len() as u32).to_le_bytes());
     for (outer, inner) in places {
         bytes.extend(outer.to_le_bytes());
         bytes.extend(inner.to_le_bytes());
     }
-    bytes.extend((kept.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(kept);
-    bytes.extend_from_slice(leaves);
+    bytes.extend(0_u64.to_le_bytes());
     bytes
 }
 

@@ -8,6 +8,8 @@
 //!
 //! Host and daemons run on machines of one byte order, which R's format checks.
 
+use std::cell::{Cell, OnceCell};
+
 use mirai_hub::Payload;
 
 use crate::failure::Failure;
@@ -19,18 +21,56 @@ const SEED_LEN: usize = size_of::<Seed>();
 /// Room for a small task, so that it takes one allocation.
 pub(crate) const SMALL: usize = 1024;
 
+thread_local! {
+    /// Where a small task is written before it is known how much it takes.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+
+    /// What small tasks begin with. The encoding that it names is that of a locale which may not be the session's any more: no string
+    /// of a small task depends on it.
+    static PREFACE: OnceCell<Preface> = const { OnceCell::new() };
+}
+
 /// The bytes of a task.
 pub(crate) fn encode_task(
     scope: &Scope,
     object: Sexp<'_>,
     seed: Option<Seed>,
 ) -> Result<Payload, Failure> {
+    if let Some(small) = encode_small_task(scope, object, seed)? {
+        return Ok(small);
+    }
     let mut bytes = Vec::with_capacity(SMALL);
     push_seed(&mut bytes, seed);
     let mut bytes = pickle(scope, object, bytes)?.bytes;
     // It may wait in the queue among a hundred thousand others.
     bytes.shrink_to_fit();
     Ok(bytes.into())
+}
+
+/// `None` for what is R's serializer's to write.
+fn encode_small_task(
+    scope: &Scope,
+    object: Sexp<'_>,
+    seed: Option<Seed>,
+) -> Result<Option<Payload>, Failure> {
+    if PREFACE.with(|preface| preface.get().is_none()) {
+        let made = Preface::new(scope)?;
+        PREFACE.with(|preface| preface.set(made).ok());
+    }
+    let mut room = ROOM.take();
+    room.clear();
+    room.reserve(SMALL);
+    push_seed(&mut room, seed);
+    let small = PREFACE.with(|preface| {
+        let preface = preface.get();
+        preface.map_or(Ok(false), |preface| {
+            preface.pickle_small(scope, object, &mut room)
+        })
+    });
+    let payload = matches!(small, Ok(true)).then(|| Payload::copy_from_slice(&room));
+    ROOM.set(room);
+    small?;
+    Ok(payload)
 }
 
 /// Begins a task, or the settings of a daemon.

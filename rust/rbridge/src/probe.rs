@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::failure::Failure;
-use crate::rapi::{Elements, Handle, Kept, Preface, Scope, Sexp, pickle, unpickle};
+use crate::part::encode_part;
+use crate::rapi::{Elements, Handle, Kept, Preface, Scope, Sexp, measure, pickle, unpickle};
 
 /// Entry: the bytes of an object, and whether it holds references.
 pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
@@ -13,6 +14,40 @@ pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<S
         scope.logical(pickled.has_references)?,
     ];
     Ok(scope.list(&values)?)
+}
+
+/// Entry: the bytes of a small object written without R's serializer, within so much room; `NULL` for one that is not.
+pub(crate) fn test_serialize_small<'r>(
+    scope: &'r Scope,
+    object: Sexp<'r>,
+    room: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let preface = Preface::new(scope)?;
+    let mut bytes = Vec::with_capacity(room.count(scope, "room")? as usize);
+    match preface.pickle_small(scope, object, &mut bytes)? {
+        true => Ok(scope.raw(&bytes)?),
+        false if bytes.is_empty() => Ok(scope.null()),
+        false => Err(Failure::error("something was left behind")),
+    }
+}
+
+/// Entry: how many bytes an object would come to, and whether it holds references.
+pub(crate) fn test_measure<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let measured = measure(scope, object)?;
+    let values = [
+        scope.doubles(&[measured.length as f64])?,
+        scope.logical(measured.has_references)?,
+    ];
+    Ok(scope.list(&values)?)
+}
+
+/// Entry: the bytes of what many tasks have in common.
+pub(crate) fn test_encode_part<'r>(
+    scope: &'r Scope,
+    object: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let bytes = encode_part(scope, object)?;
+    Ok(scope.raw(&bytes)?)
 }
 
 /// Entry: the object of these bytes.

@@ -17,6 +17,7 @@ pub const ENVSXP: c_int = 4;
 pub const PROMSXP: c_int = 5;
 pub const LANGSXP: c_int = 6;
 pub const BUILTINSXP: c_int = 8;
+pub const CHARSXP: c_int = 9;
 pub const LGLSXP: c_int = 10;
 pub const INTSXP: c_int = 13;
 pub const REALSXP: c_int = 14;
@@ -66,12 +67,14 @@ pub struct InStream {
 
 unsafe extern "C-unwind" {
     pub static R_NilValue: SEXP;
+    pub static R_BlankScalarString: SEXP;
     pub static R_GlobalEnv: SEXP;
     pub static R_BaseEnv: SEXP;
     pub static R_NaString: SEXP;
     pub static R_NaReal: f64;
     pub static R_ClassSymbol: SEXP;
     pub static R_NamesSymbol: SEXP;
+    pub static R_MissingArg: SEXP;
     pub static R_QuoteSymbol: SEXP;
 
     // These neither allocate nor jump on the types they are used with.

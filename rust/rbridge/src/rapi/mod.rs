@@ -46,6 +46,7 @@ mod pointer;
 mod protect;
 mod read;
 mod scalars;
+mod small;
 mod stream;
 
 pub(crate) use collections::Listener;
@@ -57,4 +58,4 @@ pub(crate) use later::{EventLoop, Turn};
 pub(crate) use pointer::Handle;
 pub(crate) use protect::{Jump, Scope, Sexp};
 pub(crate) use scalars::{Elements, Preface};
-pub(crate) use stream::{Pickled, pickle, unpickle};
+pub(crate) use stream::{Pickled, measure, pickle, unpickle};

@@ -14,7 +14,7 @@ use super::{Jump, Scope, Sexp, pickle};
 use crate::failure::Failure;
 
 /// Flags of `NULL`.
-const NULL: i32 = 254;
+pub(super) const NULL: i32 = 254;
 /// Type of a string in a character vector.
 const STRING: i32 = 9;
 
@@ -40,6 +40,10 @@ impl Preface {
         bytes.truncate(bytes.len() - size_of::<i32>());
         Ok(Preface(bytes))
     }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// A list, or a vector of a type whose elements are plain, without a class.
@@ -52,9 +56,9 @@ pub(crate) struct Elements<'r> {
 
 /// A string of R's, before anything else of R's runs.
 #[derive(Clone, Copy)]
-struct Text {
+pub(super) struct Text {
     start: *const u8,
-    len: usize,
+    pub(super) len: usize,
     encoding: c_int,
     is_missing: bool,
 }
@@ -205,7 +209,7 @@ impl Preface {
 
 /// What there is to write of an object without attributes.
 #[derive(Clone, Copy)]
-enum Plain {
+pub(super) enum Plain {
     Nothing,
     Text(Text),
     Numbers {
@@ -218,36 +222,57 @@ enum Plain {
 /// `None` for what is left to R's serializer.
 fn plain_data(scope: &Scope, x: Sexp<'_>) -> Result<Option<Plain>, Jump> {
     let (x, kind) = (x.raw(), x.kind());
-    let size = match kind {
-        ffi::NILSXP => return Ok(Some(Plain::Nothing)),
-        ffi::LGLSXP | ffi::INTSXP => size_of::<i32>(),
-        ffi::REALSXP => size_of::<f64>(),
-        ffi::RAWSXP => 1,
-        ffi::STRSXP => 0,
-        _ => return Ok(None),
-    };
-    // SAFETY: the closure holds a protected object, of one of the types above.
+    if kind == ffi::NILSXP {
+        return Ok(Some(Plain::Nothing));
+    }
+    if element_size(kind).is_none() {
+        return Ok(None);
+    }
+    // SAFETY: the closure holds a protected object.
+    unsafe { scope.protected(|| plain_vector(x)) }
+}
+
+/// Bytes of an element of a plain vector, 0 for a string; `None` for what is not one.
+fn element_size(kind: c_int) -> Option<usize> {
+    match kind {
+        ffi::LGLSXP | ffi::INTSXP => Some(size_of::<i32>()),
+        ffi::REALSXP => Some(size_of::<f64>()),
+        ffi::RAWSXP => Some(1),
+        ffi::STRSXP => Some(0),
+        _ => None,
+    }
+}
+
+/// `None` for what is left to R's serializer.
+///
+/// # Safety
+/// Where R may jump, with a protected object.
+pub(super) unsafe fn plain_vector(x: SEXP) -> Option<Plain> {
+    // SAFETY: the caller's promise; the object is of one of these types.
     unsafe {
-        scope.protected(|| {
-            let len = ffi::Rf_xlength(x) as usize;
-            if len > LONGEST || (size == 0 && len != 1) || has_attributes(x) {
-                return None;
+        let kind = ffi::TYPEOF(x);
+        if kind == ffi::NILSXP {
+            return Some(Plain::Nothing);
+        }
+        let size = element_size(kind)?;
+        let len = ffi::Rf_xlength(x) as usize;
+        if len > LONGEST || (size == 0 && len != 1) || has_attributes(x) {
+            return None;
+        }
+        let start: *const u8 = match kind {
+            ffi::REALSXP => ffi::REAL(x).cast(),
+            ffi::RAWSXP => ffi::RAW(x),
+            ffi::LGLSXP => ffi::LOGICAL(x).cast(),
+            ffi::INTSXP => ffi::INTEGER(x).cast(),
+            _ => {
+                let text = text_of(ffi::STRING_ELT(x, 0));
+                return text.is_same_everywhere().then_some(Plain::Text(text));
             }
-            let start: *const u8 = match kind {
-                ffi::REALSXP => ffi::REAL(x).cast(),
-                ffi::RAWSXP => ffi::RAW(x),
-                ffi::LGLSXP => ffi::LOGICAL(x).cast(),
-                ffi::INTSXP => ffi::INTEGER(x).cast(),
-                _ => {
-                    let text = text_of(ffi::STRING_ELT(x, 0));
-                    return text.is_same_everywhere().then_some(Plain::Text(text));
-                }
-            };
-            Some(Plain::Numbers {
-                start,
-                size: len * size,
-                len: len as i32,
-            })
+        };
+        Some(Plain::Numbers {
+            start,
+            size: len * size,
+            len: len as i32,
         })
     }
 }
@@ -273,7 +298,7 @@ unsafe fn has_attributes(x: SEXP) -> bool {
 
 impl Text {
     /// Whether its bytes mean the same in all locales.
-    fn is_same_everywhere(&self) -> bool {
+    pub(super) fn is_same_everywhere(&self) -> bool {
         // SAFETY: the string that this is of is still there.
         let is_ascii = || unsafe { std::slice::from_raw_parts(self.start, self.len) }.is_ascii();
         self.is_missing || self.encoding != ffi::CE_NATIVE || is_ascii()
@@ -282,7 +307,7 @@ impl Text {
 
 /// # Safety
 /// On R's thread, with a string of R's.
-unsafe fn text_of(string: SEXP) -> Text {
+pub(super) unsafe fn text_of(string: SEXP) -> Text {
     // SAFETY: the caller's promise.
     unsafe {
         Text {
@@ -296,7 +321,7 @@ unsafe fn text_of(string: SEXP) -> Text {
 
 /// # Safety
 /// The string that `text` is of is still there.
-unsafe fn push_text(bytes: &mut Vec<u8>, text: Text) {
+pub(super) unsafe fn push_text(bytes: &mut Vec<u8>, text: Text) {
     if text.is_missing {
         bytes.extend(STRING.to_ne_bytes());
         bytes.extend(MISSING.to_ne_bytes());

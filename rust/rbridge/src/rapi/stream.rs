@@ -81,6 +81,65 @@ fn try_pickle(scope: &Scope, object: Sexp<'_>, bytes: Vec<u8>) -> Result<Option<
     Ok((!sink.broken).then_some(sink.pickled))
 }
 
+/// What serializing would come to.
+#[derive(Default)]
+pub(crate) struct Measured {
+    /// The number of bytes, but for what is inside of references.
+    pub length: usize,
+    /// As for [`Pickled`].
+    pub has_references: bool,
+}
+
+/// Looks at what serializing `object` would come to, without looking into references or storing anything.
+pub(crate) fn measure(scope: &Scope, object: Sexp<'_>) -> Result<Measured, Failure> {
+    let mut measured = Measured::default();
+    let data: *mut c_void = (&raw mut measured).cast();
+    // SAFETY: as for `pickle`.
+    unsafe {
+        scope.protected(|| {
+            let mut stream = MaybeUninit::<OutStream>::uninit();
+            ffi::R_InitOutPStream(
+                stream.as_mut_ptr(),
+                data,
+                ffi::STREAM_BINARY,
+                VERSION,
+                Some(count_char),
+                Some(count_bytes),
+                Some(pass_over_reference),
+                data.cast(),
+            );
+            ffi::R_Serialize(object.raw(), stream.as_mut_ptr());
+        })?;
+    }
+    Ok(measured)
+}
+
+/// # Safety
+/// Called by R with the stream of `measure`.
+unsafe extern "C-unwind" fn count_char(stream: *mut OutStream, _: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*stream).data.cast::<Measured>()).length += 1 };
+}
+
+/// # Safety
+/// Called by R with the stream of `measure`.
+unsafe extern "C-unwind" fn count_bytes(stream: *mut OutStream, _: *mut c_void, length: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*stream).data.cast::<Measured>()).length += length as usize };
+}
+
+/// Names every reference, so that R writes the name and does not go into it.
+///
+/// # Safety
+/// Called by R with what `measure` has come to.
+unsafe extern "C-unwind" fn pass_over_reference(_: SEXP, data: SEXP) -> SEXP {
+    // SAFETY: the caller's promise, and a constant of R.
+    unsafe {
+        (*data.cast::<Measured>()).has_references = true;
+        ffi::R_BlankScalarString
+    }
+}
+
 /// Where the serializer reads.
 struct Source {
     bytes: *const u8,
