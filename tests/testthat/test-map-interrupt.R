@@ -89,3 +89,19 @@ test_that("at the prompt Ctrl-C leaves nothing of such a map behind", {
   ), at_prompt = TRUE)
   expect_length(grep("^left nothing", child$wait()), 1L)
 })
+
+test_that("an interrupt is seen while a map waits at the memory limit, however often there is room", {
+  skip_on_os("windows")
+  local_pool(1, memory = 0.001)
+  begun <- tempfile("begun")
+  outcome <- interrupted(mirai_map(1:1000, function(i, host, begun) {
+    cat(i, "\n", file = begun, append = TRUE)
+    if (i == 1L) tools::pskill(host, tools::SIGINT)
+    # Room comes more often than it is waited for in vain.
+    Sys.sleep(0.02)
+  }, .args = list(host = Sys.getpid(), begun = begun)))
+  expect_identical(outcome, "interrupted")
+  expect_lt(length(readLines(begun)), 200L)
+  await(at_work() == 0L)
+  expect_identical(value(mirai("free")), "free")
+})

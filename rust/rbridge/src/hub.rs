@@ -371,9 +371,12 @@ pub(crate) fn refusal(error: &SubmitError) -> Failure {
     }
 }
 
-/// Waits until the queue is below its capacity.
+/// Waits until the queue is below its capacity. Looks for an interrupt even if that is at once: there may be room for a task of
+/// many, again and again.
 pub(crate) fn await_admission(scope: &Scope, hub: &Hub) -> Result<(), Failure> {
-    interruptibly(scope, |slice| hub.wait_admission(slice).then_some(()))
+    interruptibly(scope, |slice| hub.wait_admission(slice).then_some(()))?;
+    scope.deliver_signals()?;
+    Ok(scope.check_interrupt()?)
 }
 
 pub(crate) fn read_timeout(scope: &Scope, timeout: Sexp<'_>) -> Result<Option<Duration>, Failure> {
