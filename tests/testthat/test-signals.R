@@ -65,6 +65,34 @@ test_that("a session that waits at its memory limit quits when it is told to", {
   expect_true(any(grepl("the last of it", host$wait())))
 })
 
+# A signal is pending until its handler runs.
+is_pending_for <- function(pid) {
+  any(grepl("^(Shd|Sig)Pnd:.*[1-9a-f]", readLines(sprintf("/proc/%d/status", pid), warn = FALSE)))
+}
+
+test_that("a signal by which R quits is kept while interrupts are suspended", {
+  for (name in intersect(c("USR1", "USR2"), ending)) for (waiting in c("while (!file.exists(go)) Sys.sleep(0.01)", "n[]")) {
+    go <- tempfile("go")
+    ready <- tempfile("ready")
+    host <- waiting_host(c(
+      sprintf("go <- '%s'", go),
+      "launch_local(1)",
+      "n <- mirai(while (!file.exists(go)) Sys.sleep(0.01), go = go)",
+      sprintf("suspendInterrupts({ file.create('%s'); %s })", ready, waiting),
+      "for (i in 1:1000) Sys.sleep(0.01)",
+      "cat('it went on\\n')"
+    ))
+    await(file.exists(ready))
+    send(host$pid, name)
+    await(!is_pending_for(host$pid))
+    expect_true(alive(host$pid))
+    file.create(go)
+    log <- host$wait()
+    expect_false(any(grepl("it went on|ignored", log)), label = paste(c(name, waiting, log), collapse = "\n"))
+    expect_identical(any(grepl("the last of it", log)), name == "USR1", label = name)
+  }
+})
+
 test_that("SIGPIPE is an error of the wait, and the next one is as ever; SIGCHLD is nothing", {
   gate <- tempfile("gate")
   host <- waiting_host(c(

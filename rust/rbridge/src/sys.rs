@@ -31,6 +31,12 @@ pub(crate) fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
     with_signals_blocked(|| thread.spawn(body)).map(drop)
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod again;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+#[path = "sys/never_again.rs"]
+mod again;
+
 #[cfg(unix)]
 pub(crate) mod signals;
 #[cfg(not(unix))]

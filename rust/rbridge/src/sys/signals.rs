@@ -15,8 +15,10 @@
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::time::Duration;
+
+use super::again;
 
 /// The signals that R handles by jumping or quitting.
 const DEFERRED: [libc::c_int; 3] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGPIPE];
@@ -52,6 +54,9 @@ static TELL: AtomicI32 = AtomicI32::new(-1);
 /// SIGTERM has come while a daemon was to leave by it in good order.
 static TERMINATED: AtomicBool = AtomicBool::new(false);
 
+/// R's variable that says so; null where R has none of that name.
+static SUSPENDED: AtomicPtr<libc::c_int> = AtomicPtr::new(std::ptr::null_mut());
+
 /// R's thread.
 static THREAD: OnceLock<libc::pthread_t> = OnceLock::new();
 
@@ -71,6 +76,10 @@ pub(crate) fn install() {
     if THREAD.set(this).is_err() {
         return;
     }
+    // SAFETY: looks up a name in what is loaded, runs nothing. It is no documented part of R, so it may be missing.
+    let suspended = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"R_interrupts_suspended".as_ptr()) };
+    SUSPENDED.store(suspended.cast(), Ordering::Relaxed);
+    again::prepare();
     let before = DEFERRED.map(current);
     if BEFORE.set(before).is_ok() {
         for (signal, handler) in DEFERRED.into_iter().zip(before) {
@@ -130,8 +139,20 @@ extern "C" fn on_signal(
             // SAFETY: no preconditions; R's handler for it only takes a note.
             unsafe { libc::raise(libc::SIGINT) };
         }
+        _ if bit(signal) & QUITTING != 0 && are_interrupts_suspended() => {
+            if !again::soon(signal) {
+                PENDING.fetch_or(bit(signal), Ordering::SeqCst);
+            }
+        }
         _ => hand_on(signal, info, context),
     }
+}
+
+/// Whether R has told its handlers to ignore signals.
+fn are_interrupts_suspended() -> bool {
+    let flag = SUSPENDED.load(Ordering::Relaxed);
+    // SAFETY: the address of R's variable, of a type of the size of an int, which lives as long as the process.
+    !flag.is_null() && unsafe { flag.read_volatile() } != 0
 }
 
 /// Wakes the thread that waits for a note. A pipe that is full has woken it already.
