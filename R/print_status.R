@@ -39,7 +39,7 @@ print_workers <- function(workers) {
 
 # With what the process is at, where that says why a task takes its time.
 state_shown <- function(workers) {
-  tells <- workers$activity %in% hindrances | (workers$state == "stopping" & !is.na(workers$activity))
+  tells <- workers$activity %in% hindrances | (workers$state %in% c("setting up", "stopping") & !is.na(workers$activity))
   ifelse(tells, paste(workers$state, workers$activity, sep = ", "), workers$state)
 }
 
@@ -59,6 +59,7 @@ attention <- function(x) {
       sprintf("%s, and no daemon is there or being started",
               if (waiting == 1L) "a task waits" else sprintf("%d tasks wait", waiting)),
     if (nrow(x$workers)) c(stopped_text(x$workers), deaf_text(x$workers)),
+    if (waiting > 0L) set_up_text(x$workers),
     if (dead) sprintf("%s %s died, the last %s (`status()$deaths`)", counted(dead, "daemon"), if (dead == 1L) "has" else "have",
                       cut(x$deaths$reason[dead])),
     if (failed) sprintf("%s will not come: %s (`status()$failed`)", counted(failed, "launched daemon"), cut(x$failed$reason[1L])),
@@ -82,6 +83,15 @@ deaf_text <- function(workers) {
   if (n) sprintf(
     "%s still at a task that nobody waits for, in code that does not look for interrupts: `stop_mirai(force = TRUE)` ends %s",
     is_or_are(n, "daemon", "daemons"), if (n == 1L) "it" else "them"
+  )
+}
+
+# Those that are prepared for longer than is noticed, while tasks wait.
+set_up_text <- function(workers) {
+  n <- sum(workers$state == "setting up" & workers$age > 1)
+  if (n) sprintf(
+    "%s still at what `everywhere()` has set up, which comes before %s first task: `tools::pskill()` ends %s, and so what hangs",
+    is_or_are(n, "daemon", "daemons"), if (n == 1L) "its" else "their", if (n == 1L) "it" else "them"
   )
 }
 

@@ -68,7 +68,8 @@ death_table <- function(pool) {
 worker_table <- function(pool) {
   workers <- checked(.Call(wrap__hub_workers, pool$hub))
   idle <- is.na(workers$task)
-  state <- ifelse(idle, ifelse(workers$ready, "idle", "unprepared"), ifelse(workers$over, "stopping", "busy"))
+  resting <- ifelse(!is.na(workers$setup), "setting up", ifelse(workers$ready, "idle", "unprepared"))
+  state <- ifelse(idle, resting, ifelse(workers$over, "stopping", "busy"))
   data.frame(
     id = workers$id,
     pid = workers$pid,
@@ -78,7 +79,7 @@ worker_table <- function(pool) {
     state = ifelse(workers$away, "away", state),
     activity = workers$activity,
     task = workers$task,
-    age = round(ifelse(idle, NA_real_, workers$age), 3L),
+    age = round(ifelse(idle, workers$setup, workers$age), 3L),
     done = workers$done,
     busy = round(workers$busy, 3L),
     returns = workers$returns,

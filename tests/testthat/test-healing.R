@@ -131,6 +131,29 @@ test_that("identical set-ups are replayed once, or twice around others", {
   expect_identical(readLines(file, warn = FALSE), "abab")
 })
 
+test_that("a replacement that is being set up is shown as such, with what its process is at, and why tasks wait", {
+  skip_unless_linux()
+  local_pool(1)
+  gate <- tempfile("gate")
+  file.create(gate)
+  value(everywhere(while (!file.exists(gate)) Sys.sleep(0.01), gate = gate))
+  file.remove(gate)
+  pid <- daemon_pids()
+  tools::pskill(pid, tools::SIGKILL)
+  suppressWarnings(await({info(); !pid %in% status()$workers$pid && info()[["connections"]] == 1L}))
+  m <- mirai("in the end")
+  await(status()$workers$age > 1)
+  s <- status()
+  expect_identical(s$workers$state, "setting up")
+  expect_identical(s$workers$task, NA_integer_)
+  expect_true(s$workers$activity %in% c("waiting", "computing"))
+  expect_match(printed(s), "setting up, (waiting|computing)", all = FALSE)
+  expect_match(printed(s), "^! a daemon is still at what `everywhere\\(\\)` has set up", all = FALSE)
+  file.create(gate)
+  expect_identical(value(m), "in the end")
+  expect_identical(status()$workers$state, "idle")
+})
+
 test_that("in pools by other ways the set-up is replayed as well", {
   skip_unless_linux()
   for (pool in list(

@@ -959,7 +959,8 @@ impl Core {
             let task = state.scheduler.daemon_task(*daemon);
             let open = task.and_then(|(task, _)| state.tasks.get(task.index()));
             let cell = open.map(|open| &*open.cell);
-            Some(member.describe(cell, now))
+            let in_set_up = state.scheduler.is_being_set_up(*daemon);
+            Some(member.describe(cell, in_set_up, now))
         };
         state.numbers.values().filter_map(worker).collect()
     }

@@ -261,7 +261,7 @@ impl Member {
     }
 
     /// Describes the daemon and its task for users.
-    pub(crate) fn describe(&self, task: Option<&Cell>, now: Instant) -> Worker {
+    pub(crate) fn describe(&self, task: Option<&Cell>, in_set_up: bool, now: Instant) -> Worker {
         Worker {
             id: self.number,
             pid: self.links.pid,
@@ -275,6 +275,7 @@ impl Member {
             is_set_up: self.workload.is_set_up(),
             is_replacement: self.is_replacement,
         }
+            setting_up: in_set_up.then(|| now.saturating_duration_since(self.joined)),
     }
 
     /// The death of the daemon, of which so much is known.

@@ -29,6 +29,8 @@ pub struct Worker {
     pub is_away: bool,
     /// The task that it evaluates.
     pub task: Option<Running>,
+    /// For how long it has been at [set-ups](crate::Hub::set_up) that it has to finish before its first task.
+    pub setting_up: Option<Duration>,
     /// Whether all [set-ups](crate::Hub::set_up) that it has finished have succeeded.
     pub is_set_up: bool,
     /// Whether it has taken the place of another.

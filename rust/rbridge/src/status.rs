@@ -61,7 +61,7 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 }
 
 /// Entry: the connected daemons, as columns. `age` (seconds) and `over` (nobody waits for it any more) are of the task that a
-/// daemon is at, whose number is `task`; `busy` is in seconds; `ready` is `FALSE` if something that it had to set up has failed; `activity` is
+/// daemon is at, whose number is `task`; `setup` is for how many seconds it has been set up; `busy` is in seconds; `ready` is `FALSE` if something that it had to set up has failed; `activity` is
 /// what its process is at, as a word. What is unknown or not the case is `NA`.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = SessionHub::open(scope, hub)?.workers();
@@ -73,6 +73,7 @@ pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         .logicals("over", |worker| {
             worker.task.is_some_and(|task| task.is_over)
         })?
+        .doubles("setup", |worker| worker.setting_up.map(seconds))?
         .integers("done", |worker| Some(worker.done))?
         .doubles("busy", |worker| Some(seconds(worker.busy)))?
         .logicals("ready", |worker| worker.is_set_up)?
@@ -116,7 +117,8 @@ fn seconds(time: Duration) -> f64 {
 /// What the process of a daemon of this machine is at: of one that rests only if it is stopped.
 fn activity(worker: &Worker) -> Option<&'static str> {
     let activity = worker.pid.and_then(Activity::of)?;
-    (worker.task.is_some() || activity == Activity::Stopped).then(|| activity.name())
+    let is_at_work = worker.task.is_some() || worker.setting_up.is_some();
+    (is_at_work || activity == Activity::Stopped).then(|| activity.name())
 }
 
 /// Where a daemon is; `"local"` if it connects within the machine.
