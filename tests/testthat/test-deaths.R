@@ -184,6 +184,17 @@ test_that("the last lines that a daemon had to say are told, whatever was said b
   expect_identical(status()$deaths$output[2L], NA_character_)
 })
 
+test_that("of a crash the calls of the task are told, not those of the daemon", {
+  skip_unless_linux()
+  local_pool(1, heal = FALSE)
+  f <- function(pid) tools::pskill(pid, 11L)
+  suppressWarnings(expect_code(value(mirai(f(Sys.getpid()), f = f)), 19L))
+  skip_if(is.na(status()$deaths$output), "needs daemons that are forked")
+  lines <- strsplit(status()$deaths$output, "\n", fixed = TRUE)[[1L]]
+  expect_identical(lines[1L], "*** caught segfault ***")
+  expect_identical(lines[-(1:2)], c("Traceback:", " 1: tools::pskill(pid, 11L)", " 2: f(Sys.getpid())"))
+})
+
 test_that("a task that says more than is kept goes on, and so do the next ones", {
   skip_unless_linux()
   local_pool(1, heal = FALSE)

@@ -29,8 +29,21 @@ const LONG_BYTES: u64 = 256 << 10;
 const NUMBER_BYTES: u64 = 8;
 
 /// Of these the last lines are told.
-const TOLD_BYTES: u64 = 1000;
+const TOLD_BYTES: usize = 1000;
 const TOLD_LINES: usize = 5;
+
+/// How R's report of a crash begins: a traceback follows, from the innermost call outwards.
+const CRASH: &str = "*** caught ";
+
+/// What such a report ends with.
+const CRASH_END: &str = "An irrecoverable exception";
+
+/// Of it the first lines are told.
+const CRASH_LINES: usize = 12;
+const CRASH_LINE_CHARS: usize = 200;
+
+/// In the frames of a task's callers: the daemon's own.
+const DAEMON_FRAMES: [&str; 2] = [".__task_expr__.", "wrap__daemon_run"];
 
 /// In a forked daemon: its own.
 static OWN: Mutex<Option<Tail>> = Mutex::new(None);
@@ -58,12 +71,16 @@ impl Tail {
         *OWN.lock() = Some(self);
     }
 
-    /// The last lines of what was written.
+    /// The last lines of what was written, or the first ones of R's report on a crash.
     pub(crate) fn text(&self) -> String {
-        self.last_bytes().map_or_else(
-            |_| String::new(),
-            |bytes| last_lines(&String::from_utf8_lossy(&bytes)),
-        )
+        let Ok(bytes) = self.last_bytes() else {
+            return String::new();
+        };
+        if let Some(report) = crash_report(&String::from_utf8_lossy(&bytes)) {
+            return report;
+        }
+        let last = &bytes[bytes.len().saturating_sub(TOLD_BYTES)..];
+        last_lines(&String::from_utf8_lossy(last))
     }
 
     fn last_bytes(&self) -> io::Result<Vec<u8>> {
@@ -74,13 +91,12 @@ impl Tail {
         {
             end = seek(&self.0, SeekFrom::Hole(data))?.min(MOST_BYTES);
         }
-        let begin = end.saturating_sub(TOLD_BYTES + 4096);
+        let begin = end.saturating_sub(LONG_BYTES);
         let mut bytes = vec![0; (end - begin) as usize];
         let read = rustix::io::pread(&self.0, &mut *bytes, begin)?;
         bytes.truncate(read);
         let text = bytes.iter().rposition(|byte| *byte != 0);
         bytes.truncate(text.map_or(0, |last| last + 1));
-        bytes.drain(..bytes.len().saturating_sub(TOLD_BYTES as usize));
         Ok(bytes)
     }
 
@@ -127,6 +143,24 @@ impl Tail {
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n")
+}
+
+/// What R says of a crash, with the calls of the task alone.
+fn crash_report(text: &str) -> Option<String> {
+    let report = &text[text.rfind(CRASH)?..];
+    let is_of_task = |line: &&str| {
+        let is_frame = line.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        let is_daemon = is_frame && DAEMON_FRAMES.iter().any(|frame| line.contains(frame));
+        !is_daemon && !line.starts_with(CRASH_END)
+    };
+    let lines = report.lines().take_while(is_of_task);
+    let cut = |line: &str| line.chars().take(CRASH_LINE_CHARS).collect::<String>();
+    let told: Vec<String> = lines
+        .filter(|line| !line.trim().is_empty())
+        .take(CRASH_LINES)
+        .map(cut)
+        .collect();
+    Some(told.join("\n"))
 }
 
 /// See [`crate::discarded_output`].
@@ -191,7 +225,29 @@ mod tests {
             "line 9995\nline 9996\nline 9997\nline 9998\nline 9999"
         );
         write!(file, "{}", "x".repeat(5000)).expect("room");
-        assert_eq!(tail.text().len(), TOLD_BYTES as usize);
+        assert_eq!(tail.text().len(), TOLD_BYTES);
+    }
+
+    #[test]
+    fn of_a_crash_the_calls_of_the_task_are_told() {
+        let tail = Tail::new().expect("a file in memory");
+        let mut file = opened(&tail);
+        writeln!(
+            file,
+            "before\n\n *** caught segfault ***\naddress 0x1, cause 'unknown'\n\nTraceback:\n 1: g(1)\n 2: f(.x)\n \
+             3: eval(.__task_expr__., .__task_env__.)\n 4: mirai::daemon(\"{}\")\nAn irrecoverable exception occurred.",
+            "x".repeat(5000)
+        )
+        .expect("room");
+        let told = "*** caught segfault ***\naddress 0x1, cause 'unknown'\nTraceback:\n 1: g(1)\n 2: f(.x)";
+        assert_eq!(tail.text(), told);
+        // A deep one, of which the innermost calls are told.
+        tail.begin_anew().expect("to begin anew");
+        let frames: String = (1..3000).map(|i| format!("{i}: f({i})\n")).collect();
+        writeln!(file, " *** caught bus error ***\nTraceback:\n{frames}").expect("room");
+        let text = tail.text();
+        assert!(text.starts_with("*** caught bus error ***\nTraceback:\n1: f(1)\n2: f(2)\n"));
+        assert_eq!(text.lines().count(), CRASH_LINES);
     }
 
     #[test]
