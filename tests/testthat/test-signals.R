@@ -125,6 +125,22 @@ test_that("a signal that ends a process ends an idle daemon, and another one get
   }
 })
 
+test_that("a pool that heals replaces an idle daemon that a signal has R quit, and lists its death", {
+  for (name in intersect(c("USR1", "USR2"), ending)) {
+    before <- setwd(tempdir())
+    local_pool(1)
+    setwd(before)
+    pid <- daemon_pids()
+    send(pid, name)
+    suppressWarnings(await(!pid %in% status()$workers$pid && info()[["connections"]] == 1L))
+    deaths <- status()$deaths
+    expect_identical(deaths$pid, pid)
+    expect_match(deaths$reason, "was told to quit, by SIGUSR1 or SIGUSR2", fixed = TRUE)
+    expect_identical(suppressWarnings(value(mirai("from another one"))), "from another one")
+    daemons(0)
+  }
+})
+
 test_that("a signal that ends a process ends a busy daemon, whose task is lost", {
   for (name in ending) {
     pool_apart()

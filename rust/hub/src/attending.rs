@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::ProcessEnd;
-use mirai_wire::{Frame, FrameBuffer, FrameLimits, FromDaemon, Origin, Payload, RunEnd, ToDaemon};
+use mirai_wire::{
+    Frame, FrameBuffer, FrameLimits, FromDaemon, LeaveReason, Origin, Payload, RunEnd, ToDaemon,
+};
 
 use crate::activity::Activity;
 use crate::core::{Core, Report};
@@ -224,8 +226,8 @@ fn handle_received(
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            FromDaemon::Leaving(_) => {
-                core.leaving(seat);
+            FromDaemon::Leaving(reason) => {
+                core.leaving(seat, reason == LeaveReason::Quits);
                 return Ok(ControlFlow::Break(()));
             }
             FromDaemon::Origin => core.note_origin(seat, Origin::decode(&payload)?),

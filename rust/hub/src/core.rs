@@ -804,12 +804,13 @@ impl Core {
         }
     }
 
-    /// A daemon has said goodbye.
-    pub(crate) fn leaving(&self, seat: Seat) {
+    /// A daemon has said goodbye, perhaps as a signal has it end.
+    pub(crate) fn leaving(&self, seat: Seat, quits: bool) {
         self.with_state(|state, timer, work| {
             let Some(member) = state.seated(seat) else {
                 return;
             };
+            member.quits = quits;
             if member.note_report(None, 0, true) {
                 work.flush.push(Arc::clone(&member.links.data));
             }
@@ -1059,7 +1060,8 @@ impl State {
         let member = self.members.get(daemon.index())?;
         let fate = member.links.pid.and_then(|pid| self.deaths.take_end(pid));
         if self.scheduler.is_leaving(daemon) {
-            return None;
+            let now = Instant::now();
+            return member.quits.then(|| member.quitting(now));
         }
         if let Some(death) = member.killing(self.kill_after, fate.as_ref(), Instant::now()) {
             return Some(death);

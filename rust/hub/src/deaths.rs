@@ -11,7 +11,7 @@ use mirai_wire::Origin;
 /// Deaths that are kept, the last ones.
 const MOST: usize = 100;
 
-/// A daemon that has gone without a goodbye and without having been told to leave, or that was killed.
+/// A daemon that has gone without a goodbye and without having been told to leave, that a signal has quit, or that was killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// When the hub noticed.

@@ -51,6 +51,8 @@ pub(crate) struct Member {
     pub is_away: bool,
     /// Whether it was told to leave.
     pub is_dismissed: bool,
+    /// Whether a signal has it leave.
+    pub quits: bool,
     /// Whether it has taken the place of another.
     pub is_replacement: bool,
     /// Why it is being killed, if it is.
@@ -182,6 +184,7 @@ impl Member {
             connection: 0,
             is_away: false,
             is_dismissed: false,
+            quits: false,
             is_replacement: false,
             condemned: None,
             joined: now,
@@ -272,10 +275,10 @@ impl Member {
             returns: self.connection,
             is_away: self.is_away,
             task: task.map(|task| self.workload.running(task, now)),
+            setting_up: in_set_up.then(|| now.saturating_duration_since(self.joined)),
             is_set_up: self.workload.is_set_up(),
             is_replacement: self.is_replacement,
         }
-            setting_up: in_set_up.then(|| now.saturating_duration_since(self.joined)),
     }
 
     /// The death of the daemon, of which so much is known.
@@ -303,6 +306,15 @@ impl Member {
             output,
             is_killed: false,
         }
+    }
+
+    /// The same of one that a signal has quit. It had nothing to do, and its process may take long to end.
+    pub(crate) fn quitting(&self, now: Instant) -> Death {
+        let fate = ProcessFate {
+            how: "was told to quit, by SIGUSR1 or SIGUSR2".to_owned(),
+            output: String::new(),
+        };
+        self.death(None, false, Some(fate), now)
     }
 
     /// The same of one that was killed, which had so long to stop its task.

@@ -119,8 +119,10 @@ fn leave_when_r_quits(daemon: &LeaveHandle) {
     if is_first {
         signals::watch_quitting(|| {
             let daemon = DAEMON.lock().clone();
-            if let Some(daemon) = daemon {
-                daemon.ask();
+            match daemon {
+                Some(daemon) if signals::quits_now() => daemon.ask_as_process_ends(),
+                Some(daemon) => daemon.ask(),
+                None => {}
             }
         });
     }

@@ -138,6 +138,8 @@ pub enum LeaveReason {
     MaxTasks,
     /// It was told to exit.
     Told,
+    /// A signal has its process end, which nobody had planned for the pool.
+    Quits,
 }
 
 /// Messages from the hub. `Welcome`, `WelcomeBack`, `Task`, `Shared`, `Forget` and `Received` travel on the data connection,

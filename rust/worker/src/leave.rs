@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use mirai_lanes::Dialled;
+use mirai_wire::LeaveReason;
 use parking_lot::Mutex;
 
 /// Asks a daemon, from any thread, to leave once it has no task: it says goodbye to its hub, and [`run_worker`](crate::run_worker)
@@ -14,11 +15,19 @@ pub struct LeaveHandle(Arc<Asked>);
 #[derive(Debug, Default)]
 struct Asked {
     is_asked: AtomicBool,
+    /// Its process is about to end, whether the daemon leaves or not.
+    quits: AtomicBool,
     /// What an idle daemon reads from.
     data: Mutex<Option<Weak<dyn Dialled>>>,
 }
 
 impl LeaveHandle {
+    /// Asks the daemon to leave as its process is about to end: its hub takes it for dead.
+    pub fn ask_as_process_ends(&self) {
+        self.0.quits.store(true, Ordering::SeqCst);
+        self.ask();
+    }
+
     /// Asks the daemon to leave. Does not wait for it.
     pub fn ask(&self) {
         self.0.is_asked.store(true, Ordering::SeqCst);
@@ -32,6 +41,14 @@ impl LeaveHandle {
     /// Whether the daemon is to leave.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.is_asked.load(Ordering::SeqCst)
+    }
+
+    /// Why it does.
+    pub(crate) fn reason(&self) -> LeaveReason {
+        match self.0.quits.load(Ordering::SeqCst) {
+            true => LeaveReason::Quits,
+            false => LeaveReason::Told,
+        }
     }
 
     /// Notes the connection that the daemon reads from: asking ends that reading, at once if it was asked before.

@@ -106,7 +106,7 @@ impl From<LeaveReason> for ExitReason {
             LeaveReason::IdleTime => ExitReason::IdleTime,
             LeaveReason::WallTime => ExitReason::WallTime,
             LeaveReason::MaxTasks => ExitReason::MaxTasks,
-            LeaveReason::Told => ExitReason::Ended,
+            LeaveReason::Told | LeaveReason::Quits => ExitReason::Ended,
         }
     }
 }

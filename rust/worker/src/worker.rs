@@ -199,7 +199,7 @@ impl Service<'_> {
             let next = self.data.next(self.deadline(now), self.clock)?;
             // Also where a task came: it has not been begun, so another daemon gets it.
             if self.options.leave.is_asked() {
-                return Ok(self.leave(LeaveReason::Told));
+                return Ok(self.leave(self.options.leave.reason()));
             }
             if self.options.attended && self.evaluator.wants_to_leave() {
                 self.leave(LeaveReason::Told);
