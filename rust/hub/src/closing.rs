@@ -1,7 +1,7 @@
 //! Hubs that have been closed, whose threads still end the connections of daemons.
 //!
-//! Whoever closes a hub need not see that: with a thousand daemons, each of which wakes up to leave, it takes long. But what comes
-//! next may need the address or the descriptors: the next hub waits for it, and so do daemons that there are too few descriptors for.
+//! Whoever closes a hub need not see that: with a thousand daemons, each of which wakes up to leave, it takes long. Addresses are free
+//! before that. But what comes next may need the descriptors: a hub or daemons that there are too few for wait for it.
 //! Entered by R's main thread, and any other that opens or closes a hub.
 
 use std::thread::JoinHandle;
@@ -21,18 +21,26 @@ pub(crate) fn note(thread: JoinHandle<()>) {
     closing.push((std::process::id(), thread));
 }
 
-/// Waits until the threads of closed hubs have ended, except in a callback of a hub, which might wait for itself.
-pub(crate) fn wait() {
+/// Waits until the threads of closed hubs have ended, except in a callback of a hub, which might wait for itself. Whether there was
+/// any.
+fn wait() -> bool {
     if is_inside_any() {
-        return;
+        return false;
     }
     let closing = std::mem::take(&mut *CLOSING.lock());
+    let any = !closing.is_empty();
     for (process, thread) in closing {
         // A forked child has a copy of the list, but not the threads.
         if process == std::process::id() {
             let _ = thread.join();
         }
     }
+    any
+}
+
+/// Tries again without closed hubs if something fails with them.
+pub(crate) fn or_after_those<T, E>(attempt: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    attempt().or_else(|error| if wait() { attempt() } else { Err(error) })
 }
 
 /// Whether there are descriptors for so many daemons more, those of closed hubs among them.
@@ -40,8 +48,5 @@ pub(crate) fn wait() {
 /// # Errors
 /// [`OutOfFiles`] says how many there are for.
 pub fn check_room_for(daemons: u64) -> Result<(), OutOfFiles> {
-    mirai_lanes::check_room_for(daemons).or_else(|_| {
-        wait();
-        mirai_lanes::check_room_for(daemons)
-    })
+    or_after_those(|| mirai_lanes::check_room_for(daemons))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,8 +33,13 @@ pub struct Hub {
     /// At least one.
     addresses: Vec<Address>,
     refusals: Arc<Refusals>,
+    /// Disconnected once nobody listens any more.
+    entrances: Mutex<Option<Receiver<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// A thread that is held up for so long, by a callback, is not waited for.
+const ENTRANCES_CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A handle for other threads to report events to a hub. Does not keep the hub open.
 #[derive(Clone)]
@@ -158,8 +164,7 @@ impl Hub {
             memory_return,
             unserved,
         } = options;
-        closing::wait();
-        check_room(RoomFor::Hub)?;
+        closing::or_after_those(|| check_room(RoomFor::Hub))?;
         let reactor = Arc::new(Reactor::new().map_err(HubError::Thread)?);
         let core = Arc::new(Core::new(
             launcher,
@@ -175,9 +180,10 @@ impl Hub {
             Arc::downgrade(&reactor),
         ));
         let refusals = Arc::new(Refusals::default());
+        let (entrances_open, entrances) = channel();
         let (addresses, work) = {
             let _inside = reactor.enter();
-            let listeners = listen_at(&address, &also, &access)?;
+            let listeners = closing::or_after_those(|| listen_at(&address, &also, &access))?;
             let addresses = listeners.iter().map(|listener| listener.address().clone());
             (
                 addresses.collect(),
@@ -186,6 +192,7 @@ impl Hub {
                     listeners,
                     Arc::clone(&refusals),
                     unserved,
+                    entrances_open,
                 )),
             )
         };
@@ -197,6 +204,7 @@ impl Hub {
             core,
             addresses,
             refusals,
+            entrances: Mutex::new(Some(entrances)),
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -362,13 +370,19 @@ impl Hub {
         }
     }
 
-    /// The same, but the hub's thread is not waited for: it ends the connections of daemons meanwhile. Only [`Hub::open`] waits
-    /// until it has, so that addresses and descriptors are free again.
+    /// The same, but the hub's thread is waited for only until nobody listens at the addresses any more: it ends the connections of
+    /// daemons later. Who runs short of descriptors meanwhile waits until it has.
     pub fn close_soon(&self, exit: bool) {
         let thread = self.thread.lock().take();
         let is_at_work = thread.as_ref().is_some_and(|thread| !thread.is_finished());
         self.core.close(exit, is_at_work);
         if let Some(thread) = thread {
+            let entrances = self.entrances.lock().take();
+            if let Some(entrances) = entrances
+                && !self.core.is_run_here()
+            {
+                let _ = entrances.recv_timeout(ENTRANCES_CLOSE_WITHIN);
+            }
             closing::note(thread);
         }
     }
@@ -411,6 +425,7 @@ async fn work(
     listeners: Vec<Listener>,
     refusals: Arc<Refusals>,
     unserved: Option<UnservedListener>,
+    entrances_open: Sender<()>,
 ) {
     let stopped = Arc::clone(&core);
     let mut entrances = JoinSet::new();
@@ -427,6 +442,8 @@ async fn work(
         () = fire_timers(&core) => {}
         () = tell_of_unserved(&core, unserved) => {}
     }
+    entrances.shutdown().await;
+    drop(entrances_open);
     core.end_leaving();
 }
 

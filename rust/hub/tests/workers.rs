@@ -614,6 +614,49 @@ fn a_hub_that_is_closed_soon_resolves_at_once_and_leaves_its_address_to_the_next
 }
 
 #[test]
+fn a_hub_that_is_closed_soon_frees_its_address_at_once() {
+    for _ in 0..10 {
+        let hub = Hub::open(HubOptions::new(
+            Address::parse("tcp://127.0.0.1:0").unwrap(),
+        ))
+        .unwrap();
+        let _workers = Workers::start(&hub, 8, &[]);
+        wait_connected(&hub, 8);
+        let place = hub.address().to_string().replace("tcp://", "");
+        hub.close_soon(false);
+        std::net::TcpListener::bind(place).unwrap();
+    }
+}
+
+#[test]
+fn a_hub_opens_while_the_thread_of_another_is_held_up() {
+    let hub = open();
+    let _workers = Workers::start(&hub, 1, &[]);
+    wait_connected(&hub, 1);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let task = submit(&hub, "echo this".to_owned());
+    task.on_settle(move || {
+        let _ = tell.send(());
+        let _ = held.recv_timeout(HANG);
+    });
+    told.recv_timeout(HANG).unwrap();
+    let address = hub.address().clone();
+    hub.close_soon(false);
+    let (opened, is_open) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let next = Hub::open(HubOptions::new(
+            Address::unique(std::env::temp_dir().as_path()).unwrap(),
+        ));
+        opened.send(next.is_ok()).unwrap();
+    });
+    assert_eq!(is_open.recv_timeout(HANG / 2), Ok(true));
+    release.send(()).unwrap();
+    // One that needs the address waits for it.
+    Hub::open(HubOptions::new(address)).unwrap();
+}
+
+#[test]
 fn workers_that_stay_are_told_to_leave_by_a_hub_that_is_closed_soon() {
     let hub = open();
     let mut workers = Workers::start(&hub, 2, &[("MIRAI_TEST_STAY", "1")]);
