@@ -1,13 +1,15 @@
 //! What daemons evaluate before their first task.
 
+use std::collections::HashMap;
+
 use crate::core::Parts;
 
 /// How much of what was evaluated everywhere is kept for replacements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayLimit {
-    /// Bytes of all together.
+    /// Bytes of all together; identical ones count once.
     pub bytes: u64,
-    /// Their number.
+    /// Their number, likewise.
     pub count: usize,
 }
 
@@ -46,16 +48,22 @@ impl SetUps {
             return false;
         };
         self.forget_between(&parts);
+        let known = self.list.iter().find(|setup| setup.parts == parts);
+        let parts = known.map_or(parts, |setup| setup.parts.clone());
         self.list.push(SetUp {
             parts,
             is_for_all: false,
         });
         let kept = self.list.iter().filter(|setup| !setup.is_for_all);
-        let bytes: u64 = kept
-            .clone()
-            .map(|setup| setup.parts.body.len() as u64)
-            .sum();
-        self.is_full = bytes > limit.bytes || kept.count() > limit.count;
+        // Identical ones are one piece of memory.
+        let distinct: HashMap<_, u64> = kept
+            .map(|setup| {
+                let body = &setup.parts.body;
+                (body.as_ptr(), body.len() as u64)
+            })
+            .collect();
+        let bytes = distinct.values().sum::<u64>();
+        self.is_full = bytes > limit.bytes || distinct.len() > limit.count;
         if self.is_full {
             self.list.retain(|setup| setup.is_for_all);
         }
@@ -137,6 +145,14 @@ mod tests {
             bodies(&with(LIMIT, &["a", "b", "a", "b", "a", "b", "b"])),
             "abab"
         );
+    }
+
+    #[test]
+    fn identical_ones_count_once() {
+        let limit = ReplayLimit { bytes: 5, count: 2 };
+        let mut setups = with(limit, &["aaa", "b", "aaa", "b"]);
+        assert_eq!(bodies(&setups), "abab");
+        assert!(setups.add_for_replacements(parts("c")));
     }
 
     #[test]
