@@ -66,7 +66,7 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
   hub <- checked(
     .Call(wrap__hub_open, url, if (dispatcher) "queue" else "direct", if (dispatcher) capacity,
           daemon_stream(stream, dispatcher, seed), serial, access$tls, access$pass, access$token, access$times, n > 0L,
-          kill_after),
+          kill_after, if (name == "default") "" else name),
     call
   )
   tlscert <- shown_by_daemons(hub, arguments$tlscert, call)

@@ -112,7 +112,7 @@ submit_ephemeral <- function(object, timeout, runtime, call) {
   if (is_starting()) refuse_task(call)
   hub <- session$ephemeral
   if (is.null(hub)) {
-    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15), TRUE, NULL), call)
+    hub <- checked(.Call(wrap__hub_open, local_url(), "single", NULL, NULL, NULL, NULL, NULL, NA, c(0, 15), TRUE, NULL, ""), call)
     session$ephemeral <- hub
   }
   task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL, runtime, NULL), call)

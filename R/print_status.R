@@ -60,6 +60,7 @@ attention <- function(x) {
               if (waiting == 1L) "a task waits" else sprintf("%d tasks wait", waiting)),
     if (nrow(x$workers)) c(stopped_text(x$workers), deaf_text(x$workers)),
     if (waiting > 0L) set_up_text(x$workers),
+    if (!is.na(x$given_up)) sprintf("the pool does not heal any more: %s (`status()$given_up`)", cut(x$given_up)),
     if (dead) sprintf("%s %s died, the last %s (`status()$deaths`)", counted(dead, "daemon"), if (dead == 1L) "has" else "have",
                       cut(x$deaths$reason[dead])),
     if (failed) sprintf("%s will not come: %s (`status()$failed`)", counted(failed, "launched daemon"), cut(x$failed$reason[1L])),

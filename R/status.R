@@ -26,9 +26,11 @@ status <- function(.compute = NULL) {
   result <- list(connections = counts[[1L]], daemons = pool_urls(pool))
   refused <- checked(.Call(wrap__hub_refused, pool$hub))
   names(refused) <- c("strangers", "unproven", "silent", "unfit")
+  given_up <- checked(.Call(wrap__hub_given_up, pool$hub))
   tables <- list(
     starting = checked(.Call(wrap__hub_starting, pool$hub)),
-    workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool)
+    workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool),
+    given_up = if (nzchar(given_up)) given_up else NA_character_
   )
   if (pool$dispatcher) {
     memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6

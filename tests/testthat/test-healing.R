@@ -241,8 +241,11 @@ test_that("after five in a row the pool gives up, says so, and loses nothing sil
   expect_identical(info()[["cumulative"]], 5L)
   expect_match(attr(values[[20L]], "reason"), "^no daemon is there: 5 daemons in a row have died")
   expect_match(warnings, "the pool does not heal any more: 5 daemons in a row", all = FALSE)
+  expect_match(status()$given_up, "^5 daemons in a row have died")
+  expect_match(printed(status()), "^! the pool does not heal any more: 5 daemons in a row .*status\\(\\)\\$given_up", all = FALSE)
   launch_local(1)
   expect_identical(value(mirai("again")), "again")
+  expect_identical(status()$given_up, NA_character_)
 })
 
 test_that("replacements end with the pool", {

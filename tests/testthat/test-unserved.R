@@ -35,6 +35,17 @@ test_that("a wait for tasks that nobody will serve warns once, goes on, and ends
   }
 })
 
+test_that("it names another profile than the default one", {
+  local_pool(1, maxtasks = 1, .compute = "other \"one\"")
+  mirai(1, .compute = "other \"one\"")[]
+  await(info("other \"one\"")[["connections"]] == 0L)
+  m <- mirai("late", .compute = "other \"one\"")
+  got <- noted(m[], function() launch_local(1, .compute = "other \"one\""))
+  expect_identical(got$value, "late")
+  expect_match(got$warnings, "mirai: a task of profile \"other \\\"one\\\"\" waits, and", fixed = TRUE)
+  expect_match(got$warnings, "launch_local(.compute = \"other \\\"one\\\"\") starts one.", fixed = TRUE)
+})
+
 test_that("it says how many wait, and how the last daemon died; status() tells who is being started", {
   local_pool(1, heal = FALSE)
   expect_identical(status()$starting, 0L)

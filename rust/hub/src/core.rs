@@ -405,6 +405,11 @@ impl Core {
         self.note_change();
     }
 
+    /// Why no daemon will come, if that is so.
+    pub(crate) fn given_up(&self) -> Option<String> {
+        self.state.lock().given_up.clone()
+    }
+
     /// Daemons are launched again.
     pub(crate) fn expect_daemons(&self) {
         self.with_state(|state, timer, work| {
@@ -1204,7 +1209,9 @@ impl State {
                             death.task = Some((open.cell.number(), open.attempts));
                         }
                         let outcome = match (how, &*given_up) {
-                            (Settled::Abandoned, Some(reason)) => Outcome::Lost(reason.clone()),
+                            (Settled::Abandoned, Some(reason)) => {
+                                Outcome::Lost(format!("no daemon is there: {reason}"))
+                            }
                             _ => outcome(how, report.take(), &loss, open.attempts),
                         };
                         work.settle.push((Arc::clone(&open.cell), outcome));

@@ -315,6 +315,11 @@ impl Hub {
         self.core.memory()
     }
 
+    /// Why no daemon will come any more, where that was [said](HubHandle::give_up).
+    pub fn given_up(&self) -> Option<String> {
+        self.core.given_up()
+    }
+
     /// Peers that have been turned away.
     pub fn refused(&self) -> Refused {
         self.refusals.so_far()

@@ -253,7 +253,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// Has users told of tasks that nobody will serve: where daemons are started by this session each time that happens, else once.
-pub(crate) fn unserved_listener(is_local: bool) -> UnservedListener {
+/// `profile` is empty for the default one.
+pub(crate) fn unserved_listener(is_local: bool, profile: String) -> UnservedListener {
     UnservedListener {
         patience: if is_local {
             PATIENCE
@@ -267,18 +268,27 @@ pub(crate) fn unserved_listener(is_local: bool) -> UnservedListener {
             } else {
                 For::Elsewhere
             };
-            note_untold(missed, &unserved_text(&unserved, is_local), "");
+            note_untold(missed, &unserved_text(&unserved, is_local, &profile), "");
         }),
     }
 }
 
-fn unserved_text(unserved: &Unserved, is_local: bool) -> String {
+fn unserved_text(unserved: &Unserved, is_local: bool, profile: &str) -> String {
+    let (of, argument) = match profile {
+        "" => (String::new(), String::new()),
+        profile => (
+            format!(" of profile {profile:?}"),
+            format!(".compute = {profile:?}"),
+        ),
+    };
     let tasks = match unserved.tasks {
-        1 => "a task waits".to_owned(),
-        many => format!("{many} tasks wait"),
+        1 => format!("a task{of} waits"),
+        many => format!("{many} tasks{of} wait"),
     };
     let mut text = if is_local {
-        format!("{tasks}, and no daemon is there or being started: launch_local() starts one.")
+        format!(
+            "{tasks}, and no daemon is there or being started: launch_local({argument}) starts one."
+        )
     } else if unserved.joined == 0 {
         format!("{tasks}, and no daemon has connected yet")
     } else {

@@ -7,7 +7,8 @@ use crate::{
 
 rapi::entries! {
     hub::hub_open => hub_open(
-        url, mode, capacity, daemon_stream, settings, tls, pass, token, times, is_local, kill_after
+        url, mode, capacity, daemon_stream, settings, tls, pass, token, times, is_local, kill_after,
+        profile
     );
     hub::hub_credentials => hub_credentials(hub);
     hub::hub_urls => hub_urls(hub);
@@ -25,6 +26,7 @@ rapi::entries! {
     status::hub_memory => hub_memory(hub);
     status::hub_workers => hub_workers(hub);
     status::hub_deaths => hub_deaths(hub);
+    status::hub_given_up => hub_given_up(hub);
     hub::hub_has_worker => hub_has_worker(hub, id);
     hub::hub_force => hub_force(hub, task);
     hub::hub_dismiss => hub_dismiss(hub, id);

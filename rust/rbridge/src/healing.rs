@@ -340,6 +340,6 @@ impl Ward {
 
     fn end_for(&self, reason: &str) {
         note_untold(For::GivenUp, reason, "");
-        self.hub.give_up(format!("no daemon is there: {reason}"));
+        self.hub.give_up(reason.to_owned());
     }
 }

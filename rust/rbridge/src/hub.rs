@@ -118,7 +118,7 @@ impl Handle for SharedPart {
 /// daemons have to know a token, with `NA` they do where certificates are made on the spot; a connection is broken when nothing was
 /// heard for `times[2]` seconds, and its daemon may then stay away for `times[1]`. `is_local`: daemons are
 /// started by this session, not elsewhere. `kill_after`: milliseconds after which a daemon that does not stop a task is killed, or
-/// `NULL`.
+/// `NULL`. `profile`: by which users know the pool, or `""` if it is the one that they mean anyway.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hub_open<'r>(
     scope: &'r Scope,
@@ -133,6 +133,7 @@ pub(crate) fn hub_open<'r>(
     times: Sexp<'r>,
     is_local: Sexp<'r>,
     kill_after: Sexp<'r>,
+    profile: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let &[grace, silence] = &times.numbers(scope)?[..] else {
         return Err(Failure::error("`times` must be two numbers"));
@@ -167,6 +168,7 @@ pub(crate) fn hub_open<'r>(
         .map(|bytes| bytes as u64);
     let stream = optional_seed(scope, daemon_stream, "daemon_stream")?;
     let is_local = is_local.flag(scope, "is_local")?;
+    let profile = profile.string(scope, "profile")?;
     let object = encode_settings_object(scope, settings)?;
     let welcome = (stream.is_some() || !object.is_empty()).then(|| welcome_with(stream, object));
     let options = HubOptions {
@@ -181,7 +183,7 @@ pub(crate) fn hub_open<'r>(
         silence: time(silence),
         kill_after: read_timeout(scope, kill_after)?,
         memory_return: memory::memory_return(),
-        unserved: (mode != Mode::Single).then(|| unserved_listener(is_local)),
+        unserved: (mode != Mode::Single).then(|| unserved_listener(is_local, profile)),
     };
     let hub = sys::with_signals_blocked(|| Hub::open(options))?;
     let session_hub = SessionHub {

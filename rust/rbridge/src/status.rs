@@ -51,6 +51,12 @@ pub(crate) fn hub_refused<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
     Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
 }
 
+/// Entry: why the pool starts no daemons any more; `""` unless that is so.
+pub(crate) fn hub_given_up<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let reason = SessionHub::open(scope, hub)?.given_up();
+    Ok(scope.string(&reason.unwrap_or_default())?)
+}
+
 /// Entry: bytes of queued tasks: now, at most so far, and the limit or `NA`.
 pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let memory = SessionHub::open(scope, hub)?.memory();
