@@ -343,3 +343,26 @@ test_that("a pending mirai that has travelled says what it is", {
   expect_match(conditionMessage(e), "belongs to another session", fixed = TRUE)
   held$open()
 })
+
+test_that("values may be read by a finalizer at any moment of collecting", {
+  collect <- list(function(x) x[.stop], function(x) x[.flat], call_mirai, function(x) x[[1L]][], function(x) x[[1L]]$data)
+  local_pool(1)
+  read <- 0L
+  failures <- character()
+  for (how in collect) for (step in c(1:80, 10 * 9:30)) {
+    x <- mirai_map(1:2, identity)
+    await(!unresolved(x))
+    finalized <- new.env()
+    reg.finalizer(finalized, function(e) {
+      read <<- read + 1L
+      for (m in unclass(x)) m$data
+    })
+    rm(finalized)
+    gctorture2(step)
+    result <- tryCatch(how(x), error = conditionMessage, finally = gctorture2(0L))
+    if (is.character(result)) failures <- c(failures, result)
+  }
+  expect_identical(failures, character())
+  gc()
+  expect_gt(read, 100L)
+})

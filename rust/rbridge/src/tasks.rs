@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
 use crate::absent::{For, note_untold};
-use crate::batch::{Batch, Open, r_number, task_of};
+use crate::batch::{Batch, Open, open_task, r_number, task_of};
 use crate::failure::Failure;
 use crate::hub::SessionHub;
 use crate::map::read_form;
@@ -61,7 +61,10 @@ pub(crate) fn task_number<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
 
 /// Entry: 0 pending, 1 value, 2 error, 3 interrupt, 4 error code.
 pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let state = match task_of(scope, task)?.outcome() {
+    let Some(task) = unread(scope, task)? else {
+        return Ok(scope.integer(state::VALUE)?);
+    };
+    let state = match task.outcome() {
         None => state::PENDING,
         Some(Outcome::Value(_)) => state::VALUE,
         Some(Outcome::Failed(_)) => state::ERROR,
@@ -74,8 +77,24 @@ pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
 /// Entry: a list of the value of a task, made anew at each call; of one that is pending, of the unresolved value. By itself a
 /// value could be taken for a failure, as it may have any class. An R error in unserializing it is R's.
 pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let value = value_of(scope, &task_of(scope, task)?)?;
+    let value = match unread(scope, task)? {
+        Some(task) => value_of(scope, &task)?,
+        None => task.attr(scope, c"value")?,
+    };
     Ok(scope.list(&[value])?)
+}
+
+/// As [`task_of`]; `None` for a mirai that has its value. Whoever calls has seen that it has none; but a finalizer may have read it
+/// since, or the handler of a condition.
+fn unread(scope: &Scope, x: Sexp<'_>) -> Result<Option<TaskHandle>, Failure> {
+    if x.is_environment() {
+        let task = open_task(scope, x)?;
+        let is_read = task.is_none() && !x.attr(scope, c"task")?.is_pointer();
+        if task.is_some() || (is_read && x.inherits(scope, c"mirai")?) {
+            return Ok(task);
+        }
+    }
+    task_of(scope, x).map(Some)
 }
 
 /// The value that a task has now.
@@ -135,10 +154,15 @@ pub(crate) fn hub_open_mirai<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp
 }
 
 /// Entry: waits until the task of a mirai has an outcome, and takes its value, which from then on is the attribute `value` of
-/// the mirai; the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing.
+/// the mirai; the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing. Of one that has its value,
+/// that.
 pub(crate) fn task_fetch<'r>(scope: &'r Scope, mirai: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let open = Open::find(scope, mirai)?
-        .ok_or_else(|| Failure::error("`task` must be a mirai without a value"))?;
+    let Some(open) = Open::find(scope, mirai)? else {
+        return match unread(scope, mirai)? {
+            Some(_) => Err(Failure::error("`mirai` must be a mirai")),
+            None => Ok(mirai.attr(scope, c"value")?),
+        };
+    };
     interruptibly(scope, |slice| open.task.wait_for(slice).then_some(()))?;
     let value = value_of(scope, &open.task)?;
     open.settle(scope, mirai, value)?;
@@ -162,8 +186,9 @@ pub(crate) fn mirai_settle<'r>(
 
 /// Entry: waits until a task has an outcome; `TRUE`.
 pub(crate) fn task_wait<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let task = task_of(scope, task)?;
-    interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
+    if let Some(task) = unread(scope, task)? {
+        interruptibly(scope, |slice| task.wait_for(slice).then_some(()))?;
+    }
     Ok(scope.logical(true)?)
 }
 
@@ -190,10 +215,13 @@ pub(crate) fn tasks_note_failure<'r>(
     Ok(scope.null())
 }
 
-/// Entry: watches tasks from now on, for a row of waits.
+/// Entry: watches tasks from now on, for a row of waits. Mirai that have their value are none of them.
 pub(crate) fn tasks_watch<'r>(scope: &'r Scope, tasks: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let watch = Watch::new(&tasks_of(scope, tasks)?);
-    Ok(scope.pointer(watch, None)?)
+    let mut open = Vec::new();
+    for task in tasks.elements(scope, "tasks")? {
+        open.extend(unread(scope, task)?);
+    }
+    Ok(scope.pointer(Watch::new(&open), None)?)
 }
 
 /// Entry: waits until `at_least` of the tasks of a watch have an outcome or, with `stop_on_failure`, one has failed. Three integers:
@@ -256,7 +284,8 @@ pub(crate) fn task_cancel<'r>(
     force: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let cancel = way_to_cancel(scope, force)?;
-    Ok(scope.logical(cancel(&task_of(scope, task)?))?)
+    let task = unread(scope, task)?;
+    Ok(scope.logical(task.as_ref().is_some_and(cancel))?)
 }
 
 /// How tasks are cancelled.
