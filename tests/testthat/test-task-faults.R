@@ -182,8 +182,27 @@ test_that("a host whose working directory is gone is told so", {
     "cat(tryCatch({daemons(1); 'started'}, error = conditionMessage), '\\n')",
     "cat('set', daemons_set(), '\\n')"
   ))
-  expect_match(out, "daemons cannot start in the working directory", all = FALSE)
+  expect_match(out, "daemons cannot start in the working directory: `.*/file[0-9a-f]+` is gone", all = FALSE)
   expect_match(out, "set FALSE", all = FALSE)
+})
+
+test_that("where replacements find the working directory gone, it is named", {
+  skip_unless_linux()
+  gone <- tempfile("gone")
+  dir.create(gone)
+  before <- setwd(gone)
+  defer(setwd(before))
+  local_pool(1)
+  setwd(before)
+  unlink(gone, recursive = TRUE)
+  # As its fork server is in there as well.
+  tools::pskill(parent_of(daemon_pids()), tools::SIGKILL)
+  suppressWarnings({
+    expect_code(value(mirai(tools::pskill(Sys.getpid(), tools::SIGKILL))), 19L)
+    await(!is.na(status()$given_up))
+    info()
+  })
+  expect_match(status()$failed$reason, sprintf("working directory that they start in, `%s`, cannot be entered", gone), fixed = TRUE)
 })
 
 test_that("closing all connections harms neither the task nor later ones, and what they print stays discarded", {

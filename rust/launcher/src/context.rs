@@ -27,6 +27,15 @@ pub struct Context {
     pub package: Option<PathBuf>,
 }
 
+/// The error of a working directory that is gone, with the name that it had.
+fn name_lost(error: &io::Error) -> io::Error {
+    let link = std::fs::read_link("/proc/self/cwd").unwrap_or_default();
+    let link = link.to_string_lossy();
+    let name = link.strip_suffix(" (deleted)");
+    let text = name.map_or(error.to_string(), |name| format!("`{name}` is gone"));
+    io::Error::new(error.kind(), text)
+}
+
 impl Context {
     /// Takes environment and working directory from the running process.
     ///
@@ -38,7 +47,7 @@ impl Context {
     pub fn capture(library_paths: Vec<PathBuf>, package: Option<PathBuf>) -> io::Result<Self> {
         Ok(Self {
             environment: std::env::vars_os().collect(),
-            working_dir: std::env::current_dir()?,
+            working_dir: std::env::current_dir().map_err(|error| name_lost(&error))?,
             library_paths,
             package,
         })

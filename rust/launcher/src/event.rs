@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -127,6 +128,15 @@ pub enum FailureReason {
     /// for another process.
     #[error("cannot start a process: {0}{hint}", hint = spawn_hint(.0))]
     Spawn(#[source] Arc<io::Error>),
+    /// The folder in which it should start cannot be entered.
+    #[error("the working directory that they start in, `{}`, cannot be entered: {error}", dir.display())]
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        error: Arc<io::Error>,
+    },
     /// R ended while it was starting, as with a failing start-up file.
     #[error("R ended while starting up, with {0}{hint}", hint = start_up_hint(*.0))]
     StartUp(ExitStatus),
@@ -142,6 +152,20 @@ pub enum FailureReason {
     /// The launcher was closed before the daemon was started.
     #[error("the launcher was closed")]
     Closed,
+}
+
+impl FailureReason {
+    /// Why a process in this folder could not be started.
+    pub(crate) fn of_start(error: io::Error, dir: &Path) -> FailureReason {
+        let is_there = std::fs::read_dir(dir).map(drop);
+        match is_there {
+            Err(lost) if lost.kind() == error.kind() => FailureReason::Folder {
+                dir: dir.to_owned(),
+                error: Arc::new(error),
+            },
+            _ => FailureReason::Spawn(Arc::new(error)),
+        }
+    }
 }
 
 /// What the system's own words do not say.

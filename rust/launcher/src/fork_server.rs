@@ -126,7 +126,7 @@ impl ForkServer {
         let result = Self::start_program(id, words, script, launch, news);
         let (socket, process, output) = result.map_err(|error| LaunchFailure {
             command: command.clone(),
-            reason: FailureReason::Spawn(Arc::new(error)),
+            reason: FailureReason::of_start(error, &launch.context.working_dir),
             output: String::new(),
         })?;
         Ok(Self {

@@ -44,7 +44,7 @@ impl ByRscript {
             if let Err(error) = start_one(&one, &words, &running) {
                 one.fail(&LaunchFailure {
                     command: shell_line(&words),
-                    reason: FailureReason::Spawn(Arc::new(error)),
+                    reason: FailureReason::of_start(error, &one.launch.context.working_dir),
                     output: String::new(),
                 });
             }

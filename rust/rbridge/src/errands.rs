@@ -39,7 +39,7 @@ pub(crate) fn run_errands<'r>(
     let hub = SessionHub::open(scope, hub)?;
     let context = Context::capture(Vec::new(), None).map_err(|error| {
         Failure::error(format!(
-            "commands cannot start in the working directory: {error}"
+            "commands cannot start in the working directory: {error}; setwd() to one that is there"
         ))
     })?;
     let total = counts.iter().map(|count| *count as u64).sum();

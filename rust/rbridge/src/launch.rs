@@ -98,7 +98,7 @@ pub(crate) fn captured<'r>(
     let package = PathBuf::from(package_path.string(scope, "package_path")?);
     let mut context = Context::capture(libpaths, installed(&package)).map_err(|error| {
         Failure::error(format!(
-            "daemons cannot start in the working directory: {error}"
+            "daemons cannot start in the working directory: {error}; setwd() to one that is there"
         ))
     })?;
     context.known_by(launcher());
