@@ -10,8 +10,9 @@ export MIRAI_CARGO_TARGET_DIR ?= $(CURDIR)/target/package
 .PHONY: demo test test-testing test-containers bench install check build vendor setup local clean help
 
 help:
-	@echo "make demo     set up, then a bootstrap of regression models: sequential against daemons"
-	@echo "make test     set up, then all tests, Rust and R"
+	@echo "make local    set up, then install into .Rlib/ here"
+	@echo "make demo     the same, then a bootstrap of regression models: sequential against daemons"
+	@echo "make test     the same, then all tests, Rust and R"
 	@echo "make test-testing  the R tests under the R and the packages of Debian's testing suite (as root)"
 	@echo "make test-containers  workers in real containers, by podman (as root)"
 	@echo "make bench    all benchmarks, Rust and R"

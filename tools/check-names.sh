@@ -3,7 +3,8 @@
 # that ARCHITECTURE.md and CONTRIBUTING.md name in backticks exists, in the file that the page says; and what R code reads of the
 # session's state, or of a pool, is made by their constructors. Prints what is wrong, and fails then.
 #
-# A file is named by its path, or by the end of it that begins at a folder; a function as `name()` or `Type::name()`.
+# A file is named by its path, or by the end of it that no other has, which begins at a folder if it is of Rust; a function as `name()` or
+# `Type::name()`, in a file then that has something of that type.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/mirai-names.XXXXXX")
@@ -31,10 +32,23 @@ for page in ARCHITECTURE.md CONTRIBUTING.md; do
   # Code blocks are for a shell, or drawings.
   awk '/^ *```/ { code = !code; next } !code' "$page" | grep -oE '`[^`]+`' | tr -d '`' | sort -u >"$work/named"
   grep -E '^[A-Za-z0-9_./-]+\.(rs|R|c|sh|md)$' "$work/named" | while read -r file; do
-    grep -qE "(^|/)$(echo "$file" | sed 's/\./\\./g')\$" "$work/files" || echo "$page: no file \`$file\`"
+    case $(grep -cE "(^|/)$(echo "$file" | sed 's/\./\\./g')\$" "$work/files") in
+      0) echo "$page: no file \`$file\`" ;;
+      1) ;;
+      *) grep -qxF "$file" "$work/files" || echo "$page: several files are \`$file\`" ;;
+    esac
+    case $file in
+      */* | *.[!r]*) ;;
+      *) echo "$page: \`$file\` lacks its folder" ;;
+    esac
   done >>"$work/wrong"
   sed -nE 's/^(.*[^A-Za-z0-9_.])?([A-Za-z0-9_.]+)\([^()]*\)$/\2/p' "$work/named" | sort -u | while read -r name; do
     grep -qxF "$name" "$work/functions" || echo "$page: no function \`$name()\`"
+  done >>"$work/wrong"
+  # `Type::name()`: a file that declares the type, implements it or is its module defines the function.
+  sed -nE 's/^(.*[^A-Za-z0-9_:])?([A-Z][A-Za-z0-9_]*)::([a-z0-9_]+)\([^()]*\)$/\2 \3/p' "$work/named" | sort -u | while read -r type name; do
+    git grep -lE "fn $name\b" -- 'rust/*.rs' | xargs -r grep -lE "\b(struct|enum|trait|type) $type\b|\bimpl\b.*\b$type\b|^//! .*\b$type\b" |
+      grep -q . || echo "$page: \`$type\` has no \`$name()\`"
   done >>"$work/wrong"
   # "`name()` in `file`", across the ends of lines.
   tr '\n' ' ' <"$page" | tr -s ' ' | grep -oE '`[A-Za-z0-9_.:]+\(\)`,? in `[A-Za-z0-9_./-]+\.(rs|R)`' | sort -u |

@@ -1014,7 +1014,10 @@ impl State {
     /// Whether a wait for nothing has begun.
     fn note_service(&mut self) -> bool {
         let waiting = self.scheduler.counts().awaiting;
-        !self.is_closed && self.service.note(self.scheduler.members(), waiting)
+        !self.is_closed
+            && self
+                .service
+                .note(Instant::now, self.scheduler.members(), waiting)
     }
 
     fn note_waiting(&mut self, work: &mut Work) {

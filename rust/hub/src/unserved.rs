@@ -54,15 +54,21 @@ impl Service {
         self.starting + self.expected
     }
 
-    /// To be asked after each change: whether a wait for nothing has begun. `members` are the daemons, `waiting` the tasks.
-    pub(crate) fn note(&mut self, members: u32, waiting: u64) -> bool {
+    /// To be asked after each change: whether a wait for nothing has begun. `members` are the daemons, `waiting` the tasks; the
+    /// clock is read only if it has.
+    pub(crate) fn note(
+        &mut self,
+        now: impl FnOnce() -> Instant,
+        members: u32,
+        waiting: u64,
+    ) -> bool {
         if members > 0 || self.pending() > 0 || waiting == 0 {
             self.since = None;
             return false;
         }
         let begins = self.since.is_none() && !self.is_told;
         if begins {
-            self.since = Some(Instant::now());
+            self.since = Some(now());
         }
         begins
     }
@@ -89,48 +95,51 @@ mod tests {
 
     #[test]
     fn it_is_due_once_while_tasks_wait_and_nobody_is_there_or_coming() {
+        let now = Instant::now();
         let mut service = Service::default();
-        assert!(!service.note(0, 0), "nothing waits");
-        assert!(!service.note(1, 5), "a daemon is there");
-        assert!(service.note(0, 5));
-        assert!(!service.note(0, 6), "it has begun before");
-        let due = service.due(PATIENCE);
-        assert!(due.is_some());
-        assert!(!service.note(0, 7));
+        assert!(!service.note(|| now, 0, 0), "nothing waits");
+        assert!(!service.note(|| now, 1, 5), "a daemon is there");
+        assert!(service.note(|| now, 0, 5));
+        assert!(!service.note(|| now, 0, 6), "it has begun before");
+        let due = Some(now + PATIENCE);
+        assert_eq!(service.due(PATIENCE), due);
+        assert!(!service.note(|| now + PATIENCE / 2, 0, 7));
         assert_eq!(service.due(PATIENCE), due, "further tasks change nothing");
         service.tell(true);
-        assert!(!service.note(0, 8));
+        assert!(!service.note(|| now, 0, 8));
         assert_eq!(service.due(PATIENCE), None);
         service.joined(true);
-        assert!(!service.note(1, 8));
-        assert!(service.note(0, 8));
+        assert!(!service.note(|| now, 1, 8));
+        assert!(service.note(|| now, 0, 8));
         service.tell(false);
         service.joined(true);
-        assert!(!service.note(0, 8), "once for all");
+        assert!(!service.note(|| now, 0, 8), "once for all");
     }
 
     #[test]
     fn what_is_being_started_ends_the_wait() {
+        let now = Instant::now();
         let mut service = Service::default();
-        assert!(service.note(0, 1));
+        assert!(service.note(|| now, 0, 1));
         service.starting = 1;
-        assert!(!service.note(0, 1));
+        assert!(!service.note(|| now, 0, 1));
         assert_eq!(service.due(PATIENCE), None);
         service.starting = 0;
-        assert!(service.note(0, 1), "it has not come");
+        assert!(service.note(|| now, 0, 1), "it has not come");
     }
 
     #[test]
     fn those_that_others_start_are_waited_for_as_well() {
+        let now = Instant::now();
         let mut service = Service {
             expected: 2,
             ..Service::default()
         };
-        assert!(!service.note(0, 1));
+        assert!(!service.note(|| now, 0, 1));
         service.joined(false);
         service.joined(false);
-        assert!(!service.note(1, 1));
-        assert!(service.note(0, 1), "both have come, and gone");
+        assert!(!service.note(|| now, 1, 1));
+        assert!(service.note(|| now, 0, 1), "both have come, and gone");
         // One that somebody has started by hand.
         service.joined(false);
         assert_eq!(service.pending(), 0);
