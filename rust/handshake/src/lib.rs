@@ -31,9 +31,12 @@ pub use code::Keys;
 pub use daemon::Daemon;
 pub use error::HandshakeError;
 pub use hub::Hub;
-pub use message::{NONCE_LEN, Nonce, VERSION};
+pub use message::{NONCE_LEN, Nonce};
 pub use record::{MAX_PLAIN, OVERHEAD, Opener, Sealer};
 pub use token::{TOKEN_LEN, Token, TokenError};
+
+/// Version of the handshake and its records.
+pub const VERSION: u16 = 1;
 
 /// What a side of the handshake does next.
 #[derive(Debug)]

@@ -1,9 +1,6 @@
 //! The messages of a handshake as bytes.
 
-use crate::HandshakeError;
-
-/// Version of the handshake and its records.
-pub const VERSION: u16 = 1;
+use crate::{HandshakeError, VERSION};
 
 /// Bytes of a nonce.
 pub const NONCE_LEN: usize = 32;

@@ -26,9 +26,7 @@ use mirai_scheduler::{
     Claims, Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler,
     SchedulerOptions, Settled, TaskId, TaskOptions,
 };
-use mirai_wire::{
-    Origin, Payload, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, TaskFlags, ToDaemon,
-};
+use mirai_wire::{Origin, Payload, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, ToDaemon};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -40,6 +38,7 @@ use crate::deaths::{Death, Deaths, ProcessFate};
 use crate::link::Link;
 use crate::member::{Condemned, Links, Member, Seat};
 use crate::options::BreakTimes;
+use crate::parts::Parts;
 use crate::presence::{Presence, PresenceListener};
 use crate::reactor::{Reactor, after, is_inside};
 use crate::setups::{ReplayLimit, SetUps};
@@ -132,32 +131,6 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// The scheduler never uses this run.
 const SETUP: RunId = RunId(SETUP_RUN);
-
-/// What is sent of a task. Unacknowledged until the task is released: a daemon may leave before it has begun.
-#[derive(Clone)]
-pub(crate) struct Parts {
-    pub body: Payload,
-    shared: Option<SharedPart>,
-    flags: TaskFlags,
-}
-
-/// As far as they have no shared part.
-impl PartialEq for Parts {
-    fn eq(&self, other: &Parts) -> bool {
-        let is_alone = self.shared.is_none() && other.shared.is_none();
-        is_alone && self.flags == other.flags && self.body == other.body
-    }
-}
-
-impl From<Task> for Parts {
-    fn from(task: Task) -> Parts {
-        Parts {
-            body: task.body,
-            shared: task.shared,
-            flags: task.flags,
-        }
-    }
-}
 
 /// What there is for each slot of the scheduler's ids.
 struct Table<T>(Vec<Option<T>>);

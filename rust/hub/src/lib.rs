@@ -40,6 +40,7 @@ mod memory_return;
 mod newcomers;
 mod options;
 mod outcome;
+mod parts;
 mod presence;
 mod reactor;
 mod reading;

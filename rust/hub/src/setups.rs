@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::core::Parts;
+use crate::parts::Parts;
 
 /// How much of what was evaluated everywhere is kept for replacements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

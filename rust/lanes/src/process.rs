@@ -202,11 +202,11 @@ pub struct HostWatch {
 }
 
 impl HostWatch {
-    /// Watches the process at the other end of `connection`, where the system can; elsewhere the end of the stream has to
-    /// do.
-    pub fn new(connection: &dyn crate::Dialled) -> HostWatch {
+    /// Watches the process of the hub, as [`Dialled::host_pid`](crate::Dialled::host_pid) has it, where the system can; elsewhere the
+    /// end of the stream has to do.
+    pub fn new(host_pid: Option<u32>) -> HostWatch {
         HostWatch {
-            host: connection.host_pid().and_then(ProcessEnd::watch),
+            host: host_pid.and_then(ProcessEnd::watch),
             alarm: None,
         }
     }

@@ -5,15 +5,14 @@
 
 use std::cell::Cell;
 use std::process;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mirai_hub::{Death, Unserved, UnservedListener};
 use parking_lot::Mutex;
 
-use crate::failure::Failure;
-use crate::promises::ask_to_tell;
-use crate::rapi::{Jump, Kept, Scope, Sexp};
+use crate::rapi::{Failure, Jump, Kept, Scope, Sexp};
 
 /// Limit of reasons that are kept; further ones are only counted.
 const MOST_REASONS: usize = 20;
@@ -174,6 +173,14 @@ static UNTOLD: Mutex<[Vec<Reason>; FORS]> = Mutex::new([const { Vec::new() }; FO
 /// The process that has something untold; 0 for none.
 static HAS_UNTOLD: AtomicU32 = AtomicU32::new(0);
 
+/// Asks R's event loop for a turn in which to tell, once that is in use. On any thread.
+static ASK_FOR_TURN: OnceLock<fn()> = OnceLock::new();
+
+/// What is noted from here on is told in a turn of the event loop, too.
+pub(crate) fn tell_in_turns(ask_for_turn: fn()) {
+    let _ = ASK_FOR_TURN.set(ask_for_turn);
+}
+
 thread_local! {
     /// The R function that warns. As for the unresolved value.
     static WARN: Cell<Option<&'static Kept>> = const { Cell::new(None) };
@@ -183,7 +190,9 @@ thread_local! {
 pub(crate) fn note_untold(missed: For, text: &str, command: &str) {
     note(&mut UNTOLD.lock()[missed as usize], text, command);
     HAS_UNTOLD.store(process::id(), Ordering::Release);
-    ask_to_tell();
+    if let Some(ask_for_turn) = ASK_FOR_TURN.get() {
+        ask_for_turn();
+    }
 }
 
 fn has_untold() -> bool {

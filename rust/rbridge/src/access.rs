@@ -8,8 +8,7 @@ use mirai_hub::{
 use mirai_launcher::hide_arguments;
 use mirai_worker::Credentials;
 
-use crate::failure::Failure;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 
 /// The environment variable with a token, for those who can't, or shouldn't, write it into a command.
 const TOKEN_VARIABLE: &str = "MIRAI_TOKEN";

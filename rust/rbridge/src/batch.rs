@@ -10,8 +10,7 @@ use std::rc::Rc;
 
 use mirai_hub::{Hub, TaskHandle};
 
-use crate::failure::Failure;
-use crate::rapi::{Beside, Form, Handle, Jump, Kept, Listener, Scope, Sexp};
+use crate::rapi::{Beside, Failure, Form, Handle, Jump, Kept, Listener, Scope, Sexp};
 
 /// Tasks of a hub have to wait in this number before those that are submitted one by one share pointers: their values may stay as
 /// long as one of those that share one is wanted.
@@ -178,6 +177,30 @@ impl Listener for CloseCohort {
         LISTENS.set(false);
         close_cohort();
         false
+    }
+}
+
+/// How a mirai is made: a list of the calls that make the functions of its bindings `data` and `value`, of its class, and of the
+/// environment around it.
+pub(crate) fn read_form<'r>(scope: &Scope, form: Sexp<'r>) -> Result<Form<'r>, Failure> {
+    let mut parts = form.elements(scope, "form")?;
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(data), Some(value), Some(class), Some(parent))
+            if data.is_call()
+                && value.is_call()
+                && class.strings_len(scope)?.is_some()
+                && parent.is_environment() =>
+        {
+            Ok(Form {
+                parent,
+                data,
+                value,
+                class,
+            })
+        }
+        _ => Err(Failure::error(
+            "`form` must be two calls, a class and an environment",
+        )),
     }
 }
 

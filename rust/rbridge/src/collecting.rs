@@ -7,8 +7,7 @@ use std::time::Instant;
 use mirai_hub::Watch;
 
 use crate::batch::{Open, open_task};
-use crate::failure::Failure;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 use crate::tasks::{value_of, way_to_cancel};
 use crate::wait::interruptibly;
 

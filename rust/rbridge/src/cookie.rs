@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::failure::Failure;
-use crate::rapi::{Handle, Scope, Sexp};
+use crate::rapi::{Failure, Handle, Scope, Sexp};
 use crate::sys::start_thread;
 use crate::wait::interruptibly;
 

@@ -15,11 +15,10 @@ use mirai_worker::{
 use parking_lot::Mutex;
 
 use crate::access::credentials;
-use crate::failure::Failure;
 use crate::launch::adopt_stdio;
 use crate::part;
 use crate::payload::{decode_settings, decode_task, encode_result};
-use crate::rapi::{Given, Jump, Kept, Preface, Scope, Sexp};
+use crate::rapi::{Failure, Given, Jump, Kept, Preface, Scope, Sexp};
 use crate::rng::Seed;
 use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
 

@@ -1,8 +1,8 @@
 //! The list of what R can call, as `.Call(wrap__<name>, …)`: arguments as named here, documented at each function.
 
 use crate::{
-    absent, access, collecting, cookie, daemon, errands, evaluating, failure, flags, healing, http,
-    hub, launch, map, part, probe, promises, rapi, rng, session, shadows, status, tasks,
+    absent, access, collecting, cookie, daemon, errands, evaluating, flags, healing, http, hub,
+    launch, map, part, probe, promises, rapi, rng, session, shadows, status, tasks,
 };
 
 rapi::entries! {
@@ -104,7 +104,7 @@ rapi::entries! {
     flags::clear_flag => clear_flag(x, flag);
 
     rng::next_rng_stream => next_rng_stream(seed);
-    failure::code_text => code_text(number);
+    rapi::code_text => code_text(number);
 
     http::http_request => http_request(method, url, names, values, body, seconds, trust);
     http::json_read => json_read(text);

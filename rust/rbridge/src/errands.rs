@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 
 use mirai_launcher::{Context, Errand};
 
-use crate::failure::Failure;
 use crate::follow::{Follower, Launch};
 use crate::hub::{SessionHub, wait_until};
-use crate::rapi::{Handle, Scope, Sexp};
+use crate::rapi::{Failure, Handle, Scope, Sexp};
 
 /// What has become of one launch.
 struct Ticket(Arc<Launch>);

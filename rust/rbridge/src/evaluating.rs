@@ -1,8 +1,7 @@
 //! Entries for the evaluation of tasks where R code of ours is around it: in synchronous profiles, with hooks for serialization,
 //! with a trace.
 
-use crate::failure::Failure;
-use crate::rapi::{Given, Scope, Sexp};
+use crate::rapi::{Failure, Given, Scope, Sexp};
 use crate::rng::optional_seed;
 
 /// Entry: what all evaluations need. `session` is the environment of the session's state, `top` the call that stands at the top of

@@ -1,7 +1,6 @@
 //! Flags of environments and functions that R cannot take back itself (R/flags.R).
 
-use crate::failure::Failure;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 
 /// Entry: the flags of an object.
 pub(crate) fn object_flags<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {

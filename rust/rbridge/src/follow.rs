@@ -17,7 +17,7 @@ use mirai_launcher::{
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, note_untold, with_output};
-use crate::healing::{self, Healer};
+use crate::healer::{self, Healer};
 use crate::hub::SessionHub;
 use crate::sys::start_thread;
 
@@ -102,7 +102,7 @@ impl Launch {
                 absent.lock().note(reason, command);
             }
             if let Some(healer) = &self.healer {
-                healer.tell(healing::News::Missed(reason.to_owned()));
+                healer.tell(healer::News::Missed(reason.to_owned()));
             }
             if !self.is_awaited.load(Ordering::Relaxed) && !self.hub.is_closed() {
                 note_untold(For::Pool, reason, command);

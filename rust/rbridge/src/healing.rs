@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mirai_hub::{
     HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
     ReplayLimit, launcher_of_replacements,
@@ -15,42 +15,17 @@ use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, incident, note_untold};
-use crate::failure::Failure;
+use crate::healer::{Healer, News};
 use crate::hub::SessionHub;
-use crate::launch::{Watcher, captured};
+use crate::launch::captured;
 use crate::launchers::{launcher, with_launcher};
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 use crate::sys::start_thread;
+use crate::watcher::Watcher;
 
 /// Why a pool stops healing that has been set up in too many ways.
 const TOO_MUCH: &str = "everywhere() has set up more than is kept for replacements (see `options(mirai.replay = )`), and one that lacks \
     a part of it would not be like the others; `.replay = FALSE` is for what need not be there";
-
-/// What a pool that heals is told.
-pub(crate) enum News {
-    Presence(Presence),
-    /// Somebody launches so many daemons.
-    Launching(u64),
-    /// That has failed at once, and its caller knows.
-    NotLaunched(u64),
-    /// A launched daemon will not come, for this reason.
-    Missed(String),
-    /// What was launched at first is there, or its caller knows: from here on what is missing is launched.
-    Begin,
-    /// The hub is closed.
-    Closed,
-}
-
-/// Tells the thread of a pool that heals.
-#[derive(Clone)]
-pub(crate) struct Healer(Sender<News>);
-
-impl Healer {
-    pub(crate) fn tell(&self, news: News) {
-        // Nobody listens once the hub is closed.
-        let _ = self.0.send(news);
-    }
-}
 
 /// Entry: from `hub_heal_begin` on a daemon of this hub that dies is replaced, so that there are `n` again: by `call` from the state that the
 /// session has now, or where that is `NULL` by R code. R knows the pool by `key`. `leavers`: those that leave are replaced, too,

@@ -6,8 +6,7 @@ use mirai_http::{HttpError, Request, Trust};
 use mirai_hub::ErrorCode;
 use serde_json::Value;
 
-use crate::failure::Failure;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 use crate::sys::start_thread;
 use crate::wait::interruptibly;
 

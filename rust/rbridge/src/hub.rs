@@ -15,16 +15,14 @@ use parking_lot::Mutex;
 
 use crate::absent::{Absent, tell, unserved_listener};
 use crate::access::{Asked, access};
-use crate::batch::make_mirai;
-use crate::failure::Failure;
-use crate::healing::{Healer, News};
+use crate::batch::{make_mirai, read_form};
+use crate::healer::{Healer, News};
 use crate::launchers::{launcher, withdraw};
-use crate::map::read_form;
 use crate::memory;
 
 use crate::part::encode_part;
 use crate::payload::{encode_settings, encode_settings_object, encode_task};
-use crate::rapi::{Handle, Scope, Sexp};
+use crate::rapi::{Failure, Handle, Scope, Sexp};
 use crate::rng::{Seed, next_stream, optional_seed};
 use crate::sys;
 use crate::wait::interruptibly;

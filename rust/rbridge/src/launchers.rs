@@ -10,7 +10,7 @@ use mirai_hub::Hub;
 use mirai_launcher::{LaunchId, Launcher, LauncherConfig};
 use parking_lot::Mutex;
 
-use crate::failure::Failure;
+use crate::rapi::Failure;
 
 /// The number that identifies daemons launched by this process: random, and another one in its forked children.
 pub(crate) fn launcher() -> u64 {

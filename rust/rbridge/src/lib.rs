@@ -18,9 +18,9 @@ mod daemon;
 mod entries;
 mod errands;
 mod evaluating;
-mod failure;
 mod flags;
 mod follow;
+mod healer;
 mod healing;
 mod http;
 mod hub;
@@ -42,6 +42,7 @@ mod sys;
 mod table;
 mod tasks;
 mod wait;
+mod watcher;
 
 /// Log messages go to standard error from level `MIRAI_LOG` (`debug` shows dropped connections); by default none do.
 fn start_log() {
@@ -59,4 +60,16 @@ fn start_log() {
             report(panic);
         }
     }));
+}
+
+/// Called by `R_init_mirai` (src/entry.c) when R loads the library.
+///
+/// # Safety
+/// On R's main thread, with the library's own `info`.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn R_init_mirai_extendr(info: *mut rapi::DllInfo) {
+    start_log();
+    // SAFETY: the caller's promise.
+    unsafe { rapi::register(info, entries::methods()) };
 }

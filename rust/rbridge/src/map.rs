@@ -8,12 +8,11 @@ use std::time::Duration;
 use mirai_hub::{Hub, Payload, SharedPart, SubmitError, Task, TaskFlags, TaskHandle};
 
 use crate::absent::tell;
-use crate::batch::{Batch, Slots, r_number};
-use crate::failure::Failure;
+use crate::batch::{Batch, Slots, r_number, read_form};
 use crate::hub::{SessionHub, await_admission, read_retries, read_timeout, refusal};
 use crate::memory;
 use crate::payload::{SMALL, push_seed};
-use crate::rapi::{Beside, Elements, Form, Preface, Scope, Sexp, pickle};
+use crate::rapi::{Beside, Elements, Failure, Form, Preface, Scope, Sexp, pickle};
 use crate::rng::{Seed, next_stream, optional_seed};
 
 /// How many tasks are submitted in one step, so that others get at the hub in between, and daemons begin early.
@@ -186,30 +185,6 @@ fn make_mirai<'r>(scope: &'r Scope, form: &Form<'_>, slots: &Slots) -> Result<Se
     let batch: &Batch = pointer.handle(scope, "task")?;
     batch.keep_mirai(Beside::new(scope, pointer, own)?);
     Ok(mirai)
-}
-
-/// How a mirai is made: a list of the calls that make the functions of its bindings `data` and `value`, of its class, and of the
-/// environment around it.
-pub(crate) fn read_form<'r>(scope: &Scope, form: Sexp<'r>) -> Result<Form<'r>, Failure> {
-    let mut parts = form.elements(scope, "form")?;
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(data), Some(value), Some(class), Some(parent))
-            if data.is_call()
-                && value.is_call()
-                && class.strings_len(scope)?.is_some()
-                && parent.is_environment() =>
-        {
-            Ok(Form {
-                parent,
-                data,
-                value,
-                class,
-            })
-        }
-        _ => Err(Failure::error(
-            "`form` must be two calls, a class and an environment",
-        )),
-    }
 }
 
 impl<'r> Units<'r> {

@@ -17,8 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mirai_hub::Payload;
 
-use crate::failure::Failure;
-use crate::rapi::{Kept, Pickled, Scope, Sexp, measure, pickle, unpickle};
+use crate::rapi::{Failure, Kept, Pickled, Scope, Sexp, measure, pickle, unpickle};
 
 const EACH: u8 = 0;
 const ONCE: u8 = 1;

@@ -12,8 +12,7 @@ use std::cell::{Cell, OnceCell};
 
 use mirai_hub::Payload;
 
-use crate::failure::Failure;
-use crate::rapi::{Preface, Scope, Sexp, pickle, unpickle};
+use crate::rapi::{Failure, Preface, Scope, Sexp, pickle, unpickle};
 use crate::rng::Seed;
 
 const SEED_LEN: usize = size_of::<Seed>();

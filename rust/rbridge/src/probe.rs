@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::failure::Failure;
 use crate::part::encode_part;
-use crate::rapi::{Elements, Handle, Kept, Preface, Scope, Sexp, measure, pickle, unpickle};
+use crate::rapi::{
+    Elements, Failure, Handle, Kept, Preface, Scope, Sexp, measure, pickle, unpickle,
+};
 
 /// Entry: the bytes of an object, and whether it holds references.
 pub(crate) fn test_serialize<'r>(scope: &'r Scope, object: Sexp<'r>) -> Result<Sexp<'r>, Failure> {

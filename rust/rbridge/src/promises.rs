@@ -13,9 +13,8 @@ use std::sync::{Arc, OnceLock};
 use mirai_hub::Outcome;
 use parking_lot::Mutex;
 
-use crate::absent::tell_by_messages;
-use crate::failure::Failure;
-use crate::rapi::{EventLoop, Handle, Jump, Kept, Scope, Sexp, Turn};
+use crate::absent::{tell_by_messages, tell_in_turns};
+use crate::rapi::{EventLoop, Failure, Handle, Jump, Kept, Scope, Sexp, Turn};
 use crate::tasks;
 
 /// The callbacks that one of R's event loops is to run for us, in one process.
@@ -53,7 +52,7 @@ const MAIN_LOOP: i32 = 0;
 static MAIN_QUEUE: OnceLock<&'static CallbackQueue> = OnceLock::new();
 
 /// There is news of daemons: it is told in a turn of R's event loop, where that is in use. On any thread.
-pub(crate) fn ask_to_tell() {
+fn ask_to_tell() {
     if let Some(queue) = MAIN_QUEUE.get()
         && queue.process == process::id()
     {
@@ -156,6 +155,7 @@ impl CallbackQueue {
         if number == MAIN_LOOP {
             // Of a forked child it stays its parent's.
             let _ = MAIN_QUEUE.set(queue);
+            tell_in_turns(ask_to_tell);
         }
         Ok(queue)
     }

@@ -5,8 +5,7 @@
 //! object-oriented random-number package with many long streams and substreams*, 2002). The result is that of
 //! `parallel::nextRNGStream()`.
 
-use crate::failure::Failure;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 
 /// A value of `.Random.seed` for L'Ecuyer-CMRG: the kinds, and six numbers that R shows as signed.
 pub(crate) type Seed = [i32; 7];

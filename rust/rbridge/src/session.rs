@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::failure::Failure;
-use crate::rapi::{Handle, Scope, Sexp};
+use crate::rapi::{Failure, Handle, Scope, Sexp};
 use crate::sys::{Environment, Process};
 
 /// Bits of the answer of [`session_changed`].

@@ -11,8 +11,7 @@ use mirai_replier::Replier;
 use parking_lot::Mutex;
 
 use crate::batch::task_of;
-use crate::failure::Failure;
-use crate::rapi::{Handle, Scope, Sexp};
+use crate::rapi::{Failure, Handle, Scope, Sexp};
 #[cfg(unix)]
 use crate::sys::with_signals_blocked;
 

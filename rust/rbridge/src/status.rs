@@ -7,9 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use mirai_hub::{Activity, Death, Origin, Worker};
 
 use crate::absent::tell;
-use crate::failure::Failure;
 use crate::hub::SessionHub;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 use crate::table::Table;
 
 /// Entry: number of daemons that are being started by this session.

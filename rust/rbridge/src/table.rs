@@ -1,7 +1,6 @@
 //! Tables for R: a list of columns, each made with its name beside what it holds of a row.
 
-use crate::failure::Failure;
-use crate::rapi::{Scope, Sexp};
+use crate::rapi::{Failure, Scope, Sexp};
 
 /// R's missing integer.
 const NA_INTEGER: i32 = i32::MIN;

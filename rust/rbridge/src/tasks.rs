@@ -8,12 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mirai_hub::{ErrorCode, Outcome, TaskHandle, Watch};
 
 use crate::absent::{For, note_untold};
-use crate::batch::{Batch, Open, open_task, r_number, task_of};
-use crate::failure::Failure;
+use crate::batch::{Batch, Open, open_task, r_number, read_form, task_of};
 use crate::hub::SessionHub;
-use crate::map::read_form;
 use crate::memory::note_object;
-use crate::rapi::{Handle, Kept, Scope, Sexp, unpickle};
+use crate::rapi::{Failure, Handle, Kept, Scope, Sexp, unpickle};
 use crate::wait::interruptibly;
 
 impl Handle for Watch {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::absent::tell;
-use crate::failure::Failure;
+use crate::rapi::Failure;
 use crate::rapi::Scope;
 
 /// Interval at which interrupts are looked for: the longest that a user waits for the effect of Ctrl-C.

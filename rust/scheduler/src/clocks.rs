@@ -6,7 +6,7 @@
 //! daemons said, is one of them. One that ends late does not count at all, as reports may not have been read.
 
 use crate::daemons::Stage;
-use crate::scheduler::Due;
+use crate::due::{Clock, Due, Until};
 use crate::slab::Slot;
 use crate::tasks::{Phase, Progress};
 use crate::{Claims, Effect, KillReason, Mode, Scheduler, Settled, Tick};
@@ -16,22 +16,6 @@ const SLICES: u64 = 4;
 
 /// By how many milliseconds a slice may end late: what timers are late by on a busy machine, and less than a stall that matters.
 const LATE: std::ops::RangeInclusive<u64> = 10..=50;
-
-/// The deadline of a daemon at its task.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Clock {
-    pub(crate) timer: Slot,
-    due: Tick,
-    until: Until,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Until {
-    /// The task has run for as long as it may.
-    RunOut,
-    /// The daemon is killed, after so many slices.
-    Killed { slices: u64 },
-}
 
 impl Scheduler {
     /// Sets the clock of a daemon by the first of its tasks.

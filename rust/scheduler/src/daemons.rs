@@ -1,6 +1,6 @@
 //! The slab of daemons, and the lists of those that rest.
 
-use crate::clocks::Clock;
+use crate::due::Clock;
 use crate::list::{Chain, Link, List};
 use crate::slab::{Slab, Slot};
 use crate::tasks::InLine;

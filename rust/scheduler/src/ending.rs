@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::scheduler::Due;
+use crate::due::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Place, Progress};
 use crate::{Claims, DaemonId, Effect, Mode, RunId, Scheduler, Settled, TaskId, Tick};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::daemons::{Daemon, Stage};
-use crate::scheduler::Due;
+use crate::due::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Place, Progress};
 use crate::{Mode, Scheduler};

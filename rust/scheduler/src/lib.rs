@@ -33,6 +33,7 @@ mod clocks;
 mod daemons;
 mod departure;
 mod dispatch;
+mod due;
 mod effect;
 mod ending;
 mod event;

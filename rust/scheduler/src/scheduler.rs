@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::daemons::{Daemons, Stage};
+use crate::due::Due;
 use crate::memory::{Held, Memory};
 use crate::pace::Pace;
 use crate::queue::Queue;
@@ -14,17 +15,6 @@ use crate::{
     Claims, Counts, DaemonId, Effect, Effects, Event, Mode, PartId, RunId, SchedulerOptions,
     Settled, TaskId, Tick,
 };
-
-/// What has a deadline.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Due {
-    /// A task is given up.
-    Task(Slot),
-    /// The grace of a suspect is over.
-    Suspect(Slot),
-    /// A daemon is at its task for too long.
-    Clock(Slot),
-}
 
 /// The dispatcher of one pool of daemons.
 ///

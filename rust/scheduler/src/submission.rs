@@ -1,6 +1,6 @@
 //! Tasks coming in.
 
-use crate::scheduler::Due;
+use crate::due::Due;
 use crate::slab::Slot;
 use crate::{DaemonId, Effect, Mode, Scheduler, Settled, TaskId, TaskOptions, Tick};
 

@@ -1,7 +1,7 @@
 //! Daemons whose connection breaks, and that may come back.
 
 use crate::daemons::Stage;
-use crate::scheduler::Due;
+use crate::due::Due;
 use crate::slab::Slot;
 use crate::tasks::{Phase, Progress};
 use crate::{Claims, DaemonId, Effect, Scheduler, Tick};

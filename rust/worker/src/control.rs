@@ -184,7 +184,7 @@ impl Watcher {
         }
         self.channel = reopened.control;
         self.data = Arc::clone(&reopened.data.connection);
-        self.host = HostWatch::new(&*self.data);
+        self.host = HostWatch::new(self.data.host_pid());
         self.connections
             .offer(reopened.data, reopened.received, &self.channel.connection)
     }

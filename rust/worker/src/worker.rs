@@ -103,7 +103,7 @@ fn run_session(
     let control = Control::start(
         prepared,
         Watcher {
-            host: HostWatch::new(&*data_connection)
+            host: HostWatch::new(data_connection.host_pid())
                 .with_alarm(outbox.as_ref().map(|outbox| outbox.alarm())),
             outbox,
             data: data_connection,

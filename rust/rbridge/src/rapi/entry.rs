@@ -2,23 +2,15 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
-use std::thread::{self, ThreadId};
 
-use extendr_api::metadata::Metadata;
+use extendr_api::metadata::{Func, Metadata};
 
+use super::failure::Failure;
 use super::ffi::{self, DllInfo, SEXP};
+use super::main_thread::{is_main_thread, remember_main_thread};
 use super::protect::make_token;
 use super::{Jump, Scope, Sexp, kept};
-use crate::failure::Failure;
 use crate::sys::signals;
-
-static MAIN: OnceLock<ThreadId> = OnceLock::new();
-
-/// Whether this is the thread that loaded the library.
-pub(crate) fn is_main_thread() -> bool {
-    MAIN.get() == Some(&thread::current().id())
-}
 
 /// Runs the body of an entry. Its result, its failure, a panic in it and a jump of R's are all handled here. Nothing
 /// of Rust's is alive any more when a jump goes on.
@@ -128,23 +120,21 @@ macro_rules! entries {
 }
 pub(crate) use entries;
 
-/// Called by `R_init_mirai` (src/entry.c) when R loads the library.
+/// Makes this thread R's, and `functions` what R can call.
 ///
 /// # Safety
-/// On R's main thread, with the library's own `info`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn R_init_mirai_extendr(info: *mut DllInfo) {
-    MAIN.get_or_init(|| thread::current().id());
+/// On R's main thread, as R loads the library, with the library's own `info`.
+pub(crate) unsafe fn register(info: *mut DllInfo, functions: Vec<Func>) {
+    remember_main_thread();
     signals::install();
     // SAFETY: this is the init routine. A jump for want of memory leaves it to R; nothing here has to be dropped.
     unsafe {
         make_token();
         kept::make_list();
     }
-    crate::start_log();
     let methods = Metadata {
         name: "mirai",
-        functions: crate::entries::methods(),
+        functions,
         impls: Vec::new(),
     };
     // SAFETY: `info` is R's, and the functions have as many arguments as their descriptions say.

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 
 use super::build::quoted;
+use super::failure::Failure;
 use super::ffi::{self, Length, SEXP};
 use super::look::look_at;
 use super::{Jump, Kept, Scope, Sexp};
-use crate::failure::Failure;
 
 /// Size of the table of an environment, as `new.env()` has it.
 const TABLE: i32 = 29;

@@ -6,9 +6,9 @@ use std::panic::catch_unwind;
 use std::process;
 use std::sync::OnceLock;
 
+use super::failure::Failure;
 use super::ffi::{self, SEXP};
 use super::{Beside, Jump, Scope, Sexp};
-use crate::failure::Failure;
 use crate::sys::signals;
 
 /// A Rust type that R holds by an external pointer. Dropping one must not wait, join or call R: R does it amid a garbage

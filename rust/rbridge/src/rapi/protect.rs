@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::ffi::{self, SEXP};
-use super::is_main_thread;
+use super::main_thread::is_main_thread;
 use crate::sys::signals;
 
 /// An object of R, protected for as long as `'r`, which is the life of a scope or of an entry's arguments.

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::failure::Failure;
 use super::ffi;
 use super::{Jump, Scope, Sexp};
-use crate::failure::Failure;
 
 impl<'r> Sexp<'r> {
     /// The number of its type.

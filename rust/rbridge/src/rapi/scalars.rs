@@ -1,34 +1,11 @@
-//! The serialized form of small plain values, written and read without R's serializer: it takes a microsecond for each.
-//!
-//! ```text
-//! object := "B\n" version:i32 writer:i32 reader:i32 length:i32 encoding:u8*length item
-//! item   := flags:i32 length:i32 data
-//! ```
-//!
-//! Flags of a vector without attributes are its type. Those of a string say in which encoding it is.
+//! Small plain values, serialized without R's serializer, which takes a microsecond for each. Their form is that of `plain`.
 
 use std::ffi::c_int;
 
+use super::failure::Failure;
 use super::ffi::{self, Length, SEXP};
+use super::plain::{ASCII, BYTES, LATIN1, LONGEST, MISSING, NULL, STRING, UTF8};
 use super::{Jump, Scope, Sexp, pickle};
-use crate::failure::Failure;
-
-/// Flags of `NULL`.
-pub(super) const NULL: i32 = 254;
-/// Type of a string in a character vector.
-const STRING: i32 = 9;
-
-const LEVELS: u32 = 12;
-const BYTES: i32 = 1 << (1 + LEVELS);
-const LATIN1: i32 = 1 << (2 + LEVELS);
-const UTF8: i32 = 1 << (3 + LEVELS);
-const ASCII: i32 = 1 << (6 + LEVELS);
-
-/// Length of a missing string.
-const MISSING: i32 = -1;
-
-/// Longest vector that is read here: a longer one is not read faster.
-const LONGEST: usize = 1 << 10;
 
 /// What every object begins with that this session serializes.
 pub(crate) struct Preface(Vec<u8>);
@@ -340,102 +317,4 @@ pub(super) unsafe fn push_text(bytes: &mut Vec<u8>, text: Text) {
     // R has no longer strings.
     bytes.extend((text.len as i32).to_ne_bytes());
     bytes.extend_from_slice(characters);
-}
-
-/// Reads an object that is `NULL`, or a short vector without attributes: of numbers, or of one string. `None` for any
-/// other, and for what R may have to say something of.
-pub(crate) fn read_plain<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Option<Sexp<'r>>, Jump> {
-    let Some((kind, rest)) = plain_item(bytes) else {
-        return Ok(None);
-    };
-    if kind == NULL {
-        return Ok(rest.is_empty().then(|| scope.null()));
-    }
-    let Some((length, data)) = take(rest) else {
-        return Ok(None);
-    };
-    let Ok(length) = usize::try_from(length) else {
-        return Ok(None);
-    };
-    if kind == ffi::STRSXP {
-        return if length == 1 {
-            read_string(scope, data)
-        } else {
-            Ok(None)
-        };
-    }
-    let size = match kind {
-        ffi::LGLSXP | ffi::INTSXP => size_of::<i32>(),
-        ffi::REALSXP => size_of::<f64>(),
-        ffi::RAWSXP => 1,
-        _ => return Ok(None),
-    };
-    if length > LONGEST || data.len() != length * size {
-        return Ok(None);
-    }
-    // SAFETY: the closure holds plain data and a borrowed slice; the vector takes as many bytes as there are, and is of one
-    // of the types above.
-    let vector = unsafe {
-        scope.fresh(|| {
-            let x = ffi::Rf_allocVector(kind, length as Length);
-            let to: *mut u8 = match kind {
-                ffi::REALSXP => ffi::REAL(x).cast(),
-                ffi::RAWSXP => ffi::RAW(x),
-                ffi::LGLSXP => ffi::LOGICAL(x).cast(),
-                _ => ffi::INTEGER(x).cast(),
-            };
-            to.copy_from_nonoverlapping(data.as_ptr(), data.len());
-            x
-        })?
-    };
-    Ok(Some(vector))
-}
-
-/// Flags and rest of what is after the preface.
-fn plain_item(bytes: &[u8]) -> Option<(i32, &[u8])> {
-    let rest = bytes.strip_prefix(b"B\n")?;
-    let (version, rest) = take(rest)?;
-    let (_, rest) = take(rest)?;
-    let (_, rest) = take(rest)?;
-    let (length, rest) = take(rest)?;
-    if version != 3 {
-        return None;
-    }
-    take(rest.get(usize::try_from(length).ok()?..)?)
-}
-
-fn read_string<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Option<Sexp<'r>>, Jump> {
-    let Some((flags, rest)) = take(bytes) else {
-        return Ok(None);
-    };
-    let Some((length, text)) = take(rest) else {
-        return Ok(None);
-    };
-    let encoding = match flags {
-        _ if flags == STRING | ASCII => ffi::CE_NATIVE,
-        _ if flags == STRING | UTF8 => ffi::CE_UTF8,
-        // What is in the encoding of the other side's locale R may have to translate.
-        _ => return Ok(None),
-    };
-    if usize::try_from(length) != Ok(text.len()) || (encoding == ffi::CE_NATIVE && !text.is_ascii())
-    {
-        return Ok(None);
-    }
-    // SAFETY: the closure holds a borrowed slice; the string is protected while its vector is made.
-    let vector = unsafe {
-        scope.fresh(|| {
-            let string = ffi::Rf_mkCharLenCE(text.as_ptr().cast(), length, encoding);
-            ffi::Rf_protect(string);
-            let x = ffi::Rf_allocVector(ffi::STRSXP, 1);
-            ffi::SET_STRING_ELT(x, 0, string);
-            ffi::Rf_unprotect(1);
-            x
-        })?
-    };
-    Ok(Some(vector))
-}
-
-fn take(bytes: &[u8]) -> Option<(i32, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    Some((i32::from_ne_bytes(*number), rest))
 }

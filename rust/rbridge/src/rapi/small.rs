@@ -10,7 +10,8 @@
 
 use super::build::quoted;
 use super::ffi::{self, Length, SEXP};
-use super::scalars::{NULL, Plain, Text, plain_vector, push_text, text_of};
+use super::plain::NULL;
+use super::scalars::{Plain, Text, plain_vector, push_text, text_of};
 use super::{Jump, Preface, Scope, Sexp};
 
 /// Flags of a name that comes for the first time.

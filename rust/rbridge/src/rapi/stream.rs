@@ -5,10 +5,10 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
+use super::failure::Failure;
 use super::ffi::{self, InStream, OutStream, SEXP};
-use super::scalars::read_plain;
+use super::plain::read_plain;
 use super::{Scope, Sexp};
-use crate::failure::Failure;
 
 /// Serialization format: R has read and written it since 3.5.0.
 const VERSION: c_int = 3;

@@ -6,7 +6,7 @@
 
 use mirai_hub::ErrorCode;
 
-use crate::rapi::{Jump, Scope, Sexp};
+use super::{Jump, Scope, Sexp};
 
 /// Why an entry has no result.
 #[derive(Debug)]
