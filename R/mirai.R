@@ -117,8 +117,15 @@ submit_ephemeral <- function(object, timeout, runtime, call) {
   }
   task <- checked(.Call(wrap__hub_submit, hub, object, NULL, timeout, 0L, NULL, TRUE, NULL, runtime, NULL), call)
   # Without any time it is settled by now, and waits for no daemon.
-  if (!identical(timeout, 0)) launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
+  if (!identical(timeout, 0)) launch_for(task, hub, call)
   task
+}
+
+# If that fails, the task must not have the daemon of the next one.
+launch_for <- function(task, hub, call) {
+  on.exit(.Call(wrap__task_not_launched, task))
+  launch(hub, daemon_call(checked(.Call(wrap__hub_urls, hub)), list(maxtasks = 1)), call)
+  on.exit()
 }
 
 # A profile that was named and has no daemons may be a misspelt one: that is said once. Packages let their users decide whether

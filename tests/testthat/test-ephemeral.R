@@ -130,6 +130,19 @@ test_that("what is settled at any time leaves no process behind", {
   expect_identical(value(mirai("another")), "another")
 })
 
+test_that("a task whose process cannot be launched does not take that of another", {
+  folder <- tempfile("gone")
+  dir.create(folder)
+  old <- setwd(folder)
+  defer(setwd(old))
+  unlink(folder, recursive = TRUE)
+  expect_error(mirai("first"), "daemons cannot start in the working directory", fixed = TRUE)
+  setwd(old)
+  tasks <- lapply(1:3, function(i) mirai(i, .args = list(i = i)))
+  await(!any(vapply(tasks, unresolved, NA)))
+  expect_identical(collect_mirai(tasks), as.list(1:3))
+})
+
 test_that("a host that ends meanwhile, in whatever way, leaves none behind either", {
   skip_unless_linux()
   for (end in c("quit('no')", "tools::pskill(Sys.getpid(), tools::SIGKILL)")) {

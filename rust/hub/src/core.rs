@@ -114,6 +114,8 @@ struct Open {
     attempts: u32,
     /// Whether it has its outcome, and not from a daemon, where each daemon has one task.
     is_given_up: bool,
+    /// Whether no daemon was launched for it there.
+    is_unlaunched: bool,
 }
 
 impl Drop for Open {
@@ -537,6 +539,18 @@ impl Core {
         })
     }
 
+    /// The daemon that a task was to have for itself could not be launched: those that come are for others.
+    pub(crate) fn note_not_launched(&self, task: TaskId) {
+        self.with_state(|state, timer, work| {
+            let cancelled = Event::CancelAsked { task, force: false };
+            state.handle(timer, work, cancelled, None);
+            let open = state.tasks.get_mut(task.index());
+            if let Some(open) = open.filter(|open| open.cell.key == task) {
+                open.is_unlaunched = true;
+            }
+        });
+    }
+
     /// Kills the daemon that works on the task of this number.
     pub(crate) fn force(&self, number: u64) -> bool {
         let task = {
@@ -619,6 +633,13 @@ impl Core {
                 more_setups,
             };
             state.handle(timer, work, joined, None);
+            // Nobody would tell it to leave.
+            if state.mode == Mode::Single
+                && state.scheduler.daemon_task(id).is_none()
+                && let Some(member) = state.members.get_mut(id.index())
+            {
+                send_away(member, work);
+            }
             Some(seat)
         });
         self.note_change();
@@ -1069,6 +1090,7 @@ impl State {
             parts,
             attempts: 0,
             is_given_up: false,
+            is_unlaunched: false,
         };
         self.tasks.insert(id.index(), open);
         cell
@@ -1101,7 +1123,7 @@ impl State {
             mode,
             ..
         } = self;
-        let mut given_up_tasks = Vec::new();
+        let (mut given_up_tasks, mut passed_over) = (Vec::new(), Vec::new());
         let now = Instant::now();
         for effect in scheduler.handle(timer.tick(now), event, members) {
             match effect {
@@ -1116,7 +1138,10 @@ impl State {
                         (members.get_mut(to.index()), tasks.get_mut(task.index()))
                     {
                         if open.is_given_up {
-                            send_away(member, work);
+                            match open.is_unlaunched {
+                                true => passed_over.push((to, run)),
+                                false => send_away(member, work),
+                            }
                             continue;
                         }
                         member.workload.begins(now);
@@ -1203,6 +1228,16 @@ impl State {
         for task in given_up_tasks {
             self.stop_daemon_at(work, task);
         }
+        for (daemon, run) in passed_over {
+            let (took, last) = (Duration::ZERO, false);
+            let event = Event::TaskEnded {
+                daemon,
+                run,
+                took,
+                last,
+            };
+            self.handle(timer, work, event, None);
+        }
     }
 
     /// Nobody waits for the only task that a daemon will have: it is interrupted, upon which it leaves, or is killed. One that is yet
@@ -1233,7 +1268,7 @@ fn is_giving_up(how: Settled) -> bool {
     }
 }
 
-/// The only task that a daemon was to have needs none any more.
+/// There is no task for a daemon that was to have one, any more.
 fn send_away(member: &mut Member, work: &mut Work) {
     let control = &member.links.control;
     control.queue(&ToDaemon::Exit, Payload::new());

@@ -72,6 +72,13 @@ impl TaskHandle {
         self.cancel_in(true)
     }
 
+    /// Cancels a task whose own daemon could not be launched ([`Mode::Single`](crate::Mode::Single)): it takes no other's.
+    pub fn not_launched(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.note_not_launched(self.cell.key);
+        }
+    }
+
     fn cancel_in(&self, force: bool) -> bool {
         match self.core.upgrade() {
             Some(core) => core.cancel(self.cell.key, force),

@@ -55,6 +55,7 @@ rapi::entries! {
     collecting::mirai_race => mirai_race(x);
     collecting::mirai_collect => mirai_collect(x);
     tasks::task_cancel => task_cancel(task, force);
+    tasks::task_not_launched => task_not_launched(task);
     collecting::mirai_cancel => mirai_cancel(x, force);
 
     promises::tasks_then => tasks_then(tasks, f, event_loop);

@@ -286,6 +286,12 @@ pub(crate) fn task_cancel<'r>(
     Ok(scope.logical(task.as_ref().is_some_and(cancel))?)
 }
 
+/// Entry: the launch of the daemon that the task was to have for itself has failed.
+pub(crate) fn task_not_launched<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    task_of(scope, task)?.not_launched();
+    Ok(scope.null())
+}
+
 /// How tasks are cancelled.
 pub(crate) fn way_to_cancel(
     scope: &Scope,
