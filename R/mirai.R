@@ -11,6 +11,10 @@ mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NULL, 
   .runtime
   dots <- if (...length()) list(...)
   object <- task_object(substitute(.expr), parent.frame(), .args, dots, sys.call())
+  if (is.null(.timeout) && is.null(.compute) && is.null(.retries) && is.null(.runtime)) {
+    pool <- plain_pool()
+    if (!is.null(pool)) return(invisible(submit_plain(pool, object, sys.call())))
+  }
   invisible(new_mirai(request(object, .timeout, .compute, .retries, .runtime, TRUE, sys.call())))
 }
 
@@ -31,11 +35,28 @@ try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NU
 # What a daemon gets: the expression, the local variables and the global ones. `call`, here and below, is the user's
 # call, looked at only if there is something to complain about.
 task_object <- function(expr, frame, args, dots, call) {
-  new_task(
-    if (is.call(expr)) plain_block(expr) else expression_of(expr, frame, call),
+  # As new_task() has it.
+  list(
+    if (!is.call(expr)) expression_of(expr, frame, call) else
+      if (is.null(attr(expr, "srcref", TRUE))) expr else plain_block(expr),
     if (length(args)) local_part(args, call),
     if (!is.null(dots)) global_part(dots, call)
   )
+}
+
+# The pool of the session's profile, if its tasks need nothing but to be submitted; else NULL.
+plain_pool <- function() {
+  pool <- profiles[[session$profile]]
+  is_plain <- !is.null(pool) && is.null(session$tracer) && !pool$sync && !pool$seeded && is.null(pool$serial) &&
+    is.null(pool$bridge)
+  if (is_plain) pool
+}
+
+# What request() and submit() come to for such a pool: the mirai of the task.
+submit_plain <- function(pool, object, call) {
+  m <- .Call(wrap__hub_submit, pool$hub, object, NULL, NULL, 0L, NULL, TRUE, pool$retries, pool$runtime, mirai_form)
+  if (is.list(m)) raise_failure(m, call)
+  m
 }
 
 request <- function(object, timeout, .compute, retries, runtime, wait, call) {
@@ -56,7 +77,7 @@ no_expression <- "missing expression, perhaps wrap in {}?"
 
 # A block that was typed in carries its source file as an attribute, which there is no use in sending.
 plain_block <- function(expr) {
-  if (!is.null(attr(expr, "srcref", TRUE))) attributes(expr) <- NULL
+  attributes(expr) <- NULL
   expr
 }
 

@@ -13,7 +13,7 @@ mod process;
 
 pub(crate) use os::*;
 #[cfg(unix)]
-pub(crate) use process::Process;
+pub(crate) use process::{Process, process_number};
 
 /// What is different between two states of a process.
 pub(crate) struct Differences {

@@ -124,6 +124,7 @@ fn run_session(
         current: &current,
         options,
         clock: &SystemClock,
+        process: std::process::id(),
         lost_parts: Vec::new(),
         words,
     };
@@ -183,6 +184,8 @@ struct Service<'a> {
     current: &'a Current,
     options: &'a WorkerOptions,
     clock: &'a dyn Clock,
+    /// Number of the process that this runs in.
+    process: u32,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
     /// For tasks that were sent before their turn.
@@ -284,10 +287,9 @@ impl Service<'_> {
             let unwinding = EndOfRun(self.current);
             evaluation = match task {
                 Some(task) => {
-                    let process = std::process::id();
                     let evaluation = self.evaluator.evaluate(task);
                     // The task may have come back twice: in a copy, too, that it has forked.
-                    end_forked_copy(process);
+                    end_forked_copy(self.process);
                     evaluation
                 }
                 None => Evaluation {

@@ -3,13 +3,12 @@
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
-use std::process;
 use std::sync::OnceLock;
 
 use super::failure::Failure;
 use super::ffi::{self, SEXP};
 use super::{Beside, Jump, Scope, Sexp};
-use crate::sys::signals;
+use crate::sys::{process_number, signals};
 
 /// A Rust type that R holds by an external pointer. Dropping one must not wait, join or call R: R does it amid a garbage
 /// collection.
@@ -53,7 +52,7 @@ impl Scope {
         let tag = tag(self)?;
         let header = Header {
             kind: TypeId::of::<T>(),
-            process: process::id(),
+            process: process_number(),
         };
         // The address is set last, so that nobody owns the box twice when R jumps for want of memory.
         let beside = beside.unwrap_or(self.null()).raw();
@@ -217,7 +216,7 @@ impl<'r> Sexp<'r> {
         if header.kind != TypeId::of::<T>() {
             return Err(wrong());
         }
-        if header.process != process::id() {
+        if header.process != process_number() {
             return Err(Failure::Forked(T::NAME));
         }
         // SAFETY: as above, and its type has been checked.
@@ -255,7 +254,7 @@ unsafe extern "C-unwind" fn finalize<T: Handle>(pointer: SEXP) {
         forget_place(content.place.get());
     }
     finally(|| {
-        if content.header.process == process::id() {
+        if content.header.process == process_number() {
             drop(content);
         } else {
             std::mem::forget(content);

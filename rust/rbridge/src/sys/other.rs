@@ -129,3 +129,8 @@ pub(crate) mod signals {
     /// Does nothing.
     pub(crate) fn forget_errors() {}
 }
+
+/// Number of this process.
+pub(crate) fn process_number() -> u32 {
+    std::process::id()
+}

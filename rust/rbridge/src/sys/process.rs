@@ -1,6 +1,8 @@
 //! What a task can change in its process, besides the environment variables: read by system calls of some 0.1 µs each.
 
 use std::ffi::{CStr, CString};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Differences;
 
@@ -136,4 +138,30 @@ impl Affinity {
     }
 
     fn restore(&self) {}
+}
+
+/// Number of this process; 0 while it has not been asked for.
+static OWN: AtomicU32 = AtomicU32::new(0);
+
+/// Number of this process, which the system is asked for once: a call of the system's for each pointer of R's that is looked at is
+/// more than all else about it.
+pub(crate) fn process_number() -> u32 {
+    static FORKS: Once = Once::new();
+    match OWN.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: what is called in a forked child stores a number and nothing else.
+            FORKS.call_once(|| unsafe {
+                libc::pthread_atfork(None, None, Some(forget_number));
+            });
+            let own = std::process::id();
+            OWN.store(own, Ordering::Relaxed);
+            own
+        }
+        own => own,
+    }
+}
+
+/// In a forked child.
+unsafe extern "C" fn forget_number() {
+    OWN.store(0, Ordering::Relaxed);
 }

@@ -162,6 +162,7 @@ fn live_with(
         current: &Current::default(),
         options: &options,
         clock: &clock,
+        process: std::process::id(),
         lost_parts: Vec::new(),
         words: words.map(Arc::new),
     };
