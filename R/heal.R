@@ -24,8 +24,10 @@ check_budget <- function(call) {
   budget
 }
 
-# Daemons are to be replaced, so that there are `n` again, once that begins.
+# Daemons are to be replaced, so that there are `n` again, once that begins. The pool goes where that cannot be.
 heal_pool <- function(pool, n, heal, remote, budget, call) {
+  done <- FALSE
+  on.exit(if (!done) close_pool(pool$name))
   pool$heal <- heal
   pool$key <- paste(unique_number(), pool$name)
   is_own <- is.null(remote) && pool$dispatcher
@@ -36,6 +38,7 @@ heal_pool <- function(pool, n, heal, remote, budget, call) {
   command <- if (is_own) pool_call(pool, pool$arguments, is_local = TRUE)
   checked(.Call(wrap__hub_heal, pool$hub, n, command, .libPaths(), getNamespaceInfo(topenv(), "path"), pool$key,
                 identical(heal, "all"), if (!is_own && is.finite(budget)) budget, replay_limit(call)), call)
+  done <- TRUE
 }
 
 # How much of what everywhere() has set up is kept for replacements: bytes, and number of calls. The option is in MB.

@@ -198,6 +198,7 @@ test_that("more than is kept for replacements ends the healing, and that is said
   expect_identical(info()[["cumulative"]], 1L)
   options(mirai.replay = 5)
   expect_error(daemons(1), "mirai.replay = )` must be two numbers", fixed = TRUE)
+  expect_false(daemons_set())
 })
 
 test_that("a set-up that fails on every second daemon is told, and the pool stays whole", {
