@@ -48,12 +48,15 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   pool <- open_pool(name, url, n, dispatcher, arguments, seed, capacity, serial, access, kill_after, call)
   if (retries > 0L) pool$retries <- retries
   pool$runtime <- runtime
-  if (n > 0L) started <- start_daemons(pool, n, call)
-  if (!isFALSE(heal)) heal_pool(pool, if (n > 0L) started else remotes, heal, remote, budget, call)
+  if (n > 0L) outcome <- start_daemons(pool, n, call)
+  if (!isFALSE(heal)) heal_pool(pool, if (n > 0L) outcome$connected else remotes, heal, remote, budget, call)
   if (remotes > 0L) start_remotely(pool, remotes, remote, call)
   if (!isFALSE(heal)) checked(.Call(wrap__hub_heal_begin, pool$hub), call)
-  warn_of_open_pool(pool)
   if (!is.null(session$tracer)) trace_set(pool)
+  # At the end, as a handler may leave by these.
+  if (n > 0L && outcome$failed > 0L)
+    warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
+  warn_of_open_pool(pool)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
 }
 
@@ -78,7 +81,7 @@ open_pool <- function(name, url, n, dispatcher, arguments, seed, capacity, seria
   pool
 }
 
-# Launches local daemons and waits for them: how many there are. Nothing is left behind when that fails, or is interrupted.
+# Launches local daemons and waits for them: what has become of them. Nothing is left behind when that fails, or is interrupted.
 start_daemons <- function(pool, n, call) {
   started <- FALSE
   on.exit(if (!started) close_pool(pool$name))
@@ -86,9 +89,7 @@ start_daemons <- function(pool, n, call) {
   outcome <- wait_for_daemons(pool, n, ticket, call)
   if (outcome$connected == 0L) abort(paste("daemons could not be started.", launch_report(outcome), sep = "\n"), call)
   started <- TRUE
-  if (outcome$failed > 0L)
-    warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
-  outcome$connected
+  outcome
 }
 
 # The pool goes where none can be launched.

@@ -379,3 +379,22 @@ test_that("it needs something to launch by", {
   defer(options(before))
   expect_error(daemons(1, heal = TRUE), "heal_budget = )` must be a number", fixed = TRUE)
 })
+
+test_that("a pool of which some daemons have not started heals, also where a handler leaves by the warning", {
+  within <- without_proc()
+  flag <- tempfile("flag")
+  profile <- tempfile("profile")
+  writeLines(sprintf(
+    "if (any(grepl('mirai::daemon', commandArgs(), fixed = TRUE)) && !dir.create('%s', showWarnings = FALSE)) quit('no', 3L)", flag
+  ), profile)
+  log <- run_r(c(
+    "library(mirai)",
+    sprintf("Sys.setenv(R_PROFILE_USER = '%s')", profile),
+    "tryCatch(daemons(2), warning = function(w) cat(conditionMessage(w), '\\n'))",
+    sprintf("unlink('%s', recursive = TRUE)", flag),
+    "suppressWarnings({ mirai(tools::pskill(Sys.getpid(), 9L))[]; cat('then', mirai('healed')[], '\\n') })",
+    "daemons(0)"
+  ), within = within)
+  expect_match(log, "^only 1 of 2 daemons started", all = FALSE)
+  expect_match(log, "then healed", all = FALSE)
+})
