@@ -41,6 +41,9 @@ pub struct Hub {
 /// A thread that is held up for so long, by a callback, is not waited for.
 const ENTRANCES_CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
+/// What a thread takes to wake up.
+const HEAD_START: Duration = Duration::from_millis(1);
+
 /// A handle for other threads to report events to a hub. Does not keep the hub open.
 #[derive(Clone)]
 pub struct HubHandle(Arc<Core>);
@@ -449,6 +452,8 @@ async fn work(
     }
     entrances.shutdown().await;
     drop(entrances_open);
+    // Who waits for that goes on first: each connection that ends wakes a process, which may take the processor.
+    tokio::time::sleep(HEAD_START).await;
     core.end_leaving();
 }
 
