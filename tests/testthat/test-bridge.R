@@ -457,7 +457,7 @@ test_that("what is no task, or not made as one is, makes no mirai", {
   form <- mirai:::mirai_form
   for (i in seq_along(form)) expect_match(entry("mirai_new", task, replace(form, i, list(1)))$message, "`form` must be")
   expect_match(entry("mirai_new", m, form)$message, "task")
-  expect_match(entry("task_fetch", list())$message, "must be a mirai")
+  expect_match(entry("task_fetch", list())$message, "must be a task pointer")
   expect_match(entry("mirai_settle", list(), 1)$message, "must be an environment")
   expect_identical(m[], 1)
 })
