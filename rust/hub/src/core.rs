@@ -21,9 +21,9 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use mirai_lanes::OutOfFiles;
+use mirai_lanes::{OutOfFiles, Passed};
 use mirai_scheduler::{
-    Claims, Counts, DaemonId, Effect, Event, Memory, Mode, PartId, RunId, Scheduler,
+    Claims, Counts, DaemonId, Effect, Event, KillReason, Memory, Mode, PartId, RunId, Scheduler,
     SchedulerOptions, Settled, TaskId, TaskOptions,
 };
 use mirai_wire::{Origin, Payload, Return, ReturnKey, ReturnTicket, RunEnd, SETUP_RUN, ToDaemon};
@@ -596,17 +596,7 @@ impl Core {
             if state.is_closed {
                 return None;
             }
-            state.service.joined(links.is_launched);
-            state.last_daemon += 1;
-            let number = state.last_daemon;
-            state.joined.extend(links.pid);
-            let welcome = ToDaemon::Welcome {
-                daemon: number,
-                ticket,
-                ahead: passed.is_some(),
-            };
-            links.data.queue_passing(&welcome, settings, passed);
-            work.flush.push(Arc::clone(&links.data));
+            let number = state.welcome(work, &links, ticket, settings, passed);
             let ahead = offers.is_some();
             let is_replacement = links.is_replacement || state.replacements > 0;
             state.replacements = state.replacements.saturating_sub(1);
@@ -1096,6 +1086,28 @@ impl State {
         cell
     }
 
+    /// Gives a daemon its number, and tells it.
+    fn welcome(
+        &mut self,
+        work: &mut Work,
+        links: &Links,
+        ticket: Option<ReturnTicket>,
+        settings: Payload,
+        passed: Option<Passed>,
+    ) -> u32 {
+        self.service.joined(links.is_launched);
+        self.last_daemon += 1;
+        self.joined.extend(links.pid);
+        let welcome = ToDaemon::Welcome {
+            daemon: self.last_daemon,
+            ticket,
+            ahead: passed.is_some(),
+        };
+        links.data.queue_passing(&welcome, settings, passed);
+        work.flush.push(Arc::clone(&links.data));
+        self.last_daemon
+    }
+
     /// Tells the scheduler, and turns its effects into work.
     fn handle(&mut self, timer: &Timer, work: &mut Work, event: Event, report: Option<Report>) {
         self.handle_loss(timer, work, event, report, Loss::Died(None));
@@ -1107,124 +1119,35 @@ impl State {
         timer: &Timer,
         work: &mut Work,
         event: Event,
-        mut report: Option<Report>,
-        mut loss: Loss,
+        report: Option<Report>,
+        loss: Loss,
     ) {
-        let State {
-            scheduler,
-            tasks,
-            members,
-            setups,
-            numbers,
-            grace,
-            deaths,
-            reports,
-            given_up,
-            mode,
-            ..
-        } = self;
-        let (mut given_up_tasks, mut passed_over) = (Vec::new(), Vec::new());
         let now = Instant::now();
-        for effect in scheduler.handle(timer.tick(now), event, members) {
-            match effect {
-                Effect::Send {
-                    to,
-                    task,
-                    run,
-                    attempt,
-                    ahead,
-                } => {
-                    if let (Some(member), Some(open)) =
-                        (members.get_mut(to.index()), tasks.get_mut(task.index()))
-                    {
-                        if open.is_given_up {
-                            match open.is_unlaunched {
-                                true => passed_over.push((to, run)),
-                                false => send_away(member, work),
-                            }
-                            continue;
-                        }
-                        member.workload.begins(now);
-                        open.attempts = attempt;
-                        let word = member.offer(run, ahead);
-                        send(member, &open.parts, run, attempt, word);
-                        work.flush.push(Arc::clone(&member.links.data));
-                    }
-                }
-                Effect::SetUp { daemon, setup } => {
-                    if let Some(member) = members.get_mut(daemon.index())
-                        && let Some(parts) = setups.get(member.is_replacement, setup)
-                    {
-                        send(member, parts, SETUP, 1, None);
-                        work.flush.push(Arc::clone(&member.links.data));
-                    }
-                }
-                Effect::Interrupt { daemon, run } => {
-                    if let Some(member) = members.get(daemon.index()) {
-                        member
-                            .links
-                            .control
-                            .queue(&ToDaemon::Cancel { run: run.0 }, Payload::new());
-                        work.flush.push(Arc::clone(&member.links.control));
-                    }
-                }
-                Effect::Kill { daemon, task, why } => {
-                    if let Some(member) = members.get_mut(daemon.index()) {
-                        let open = tasks.get(task.index());
-                        member.condemned = Some(Condemned {
-                            why,
-                            task: open.map(|open| (open.cell.number(), open.attempts)),
-                            activity: None,
-                        });
-                        match member.links.pid.filter(|_| member.links.is_launched) {
-                            Some(_) => work.killed.push(member.links.clone()),
-                            None => work.dismissed.push(member.number),
-                        }
-                    }
-                }
-                Effect::Forget { daemon } => {
-                    // What was sent to it is settled right after this.
-                    loss = Loss::StayedAway(*grace);
-                    if let Some(member) = members.remove(daemon.index()) {
-                        numbers.remove(&member.number);
-                        let fate = ProcessFate {
-                            how: loss.how(),
-                            output: String::new(),
-                        };
-                        let death = member.death(None, false, Some(fate), now);
-                        deaths.push(death.clone());
-                        let reports = *reports;
-                        work.presence.push(Presence::Died { death, reports });
-                        work.forgotten.push(member);
-                    }
-                }
-                Effect::Settle { task, how } => {
-                    if let Some(open) = tasks.get_mut(task.index()) {
-                        if *mode == Mode::Single && is_giving_up(how) {
-                            open.is_given_up = true;
-                            given_up_tasks.push(task);
-                        }
-                        if let (Settled::Lost, Loss::StayedAway(_)) = (how, &loss)
-                            && let Some(death) = deaths.last()
-                        {
-                            death.task = Some((open.cell.number(), open.attempts));
-                        }
-                        let outcome = match (how, &*given_up) {
-                            (Settled::Abandoned, Some(reason)) => {
-                                Outcome::Lost(format!("no daemon is there: {reason}"))
-                            }
-                            _ => outcome(how, report.take(), &loss, open.attempts),
-                        };
-                        work.settle.push((Arc::clone(&open.cell), outcome));
-                    }
-                }
-                Effect::Release { task } => {
-                    work.released.extend(tasks.remove(task.index()));
-                }
-                Effect::ArmTimer { at } => timer.arm(at),
-            }
+        let effects = self
+            .scheduler
+            .handle(timer.tick(now), event, &mut self.members);
+        let mut performer = Performer {
+            tasks: &mut self.tasks,
+            members: &mut self.members,
+            setups: &self.setups,
+            numbers: &mut self.numbers,
+            deaths: &mut self.deaths,
+            given_up: self.given_up.as_deref(),
+            reports: self.reports,
+            grace: self.grace,
+            mode: self.mode,
+            work,
+            now,
+            report,
+            loss,
+            given_up_tasks: Vec::new(),
+            passed_over: Vec::new(),
+        };
+        for effect in effects {
+            performer.perform(timer, effect);
         }
-        tasks.shrink(scheduler.task_slots());
+        let (given_up_tasks, passed_over) = (performer.given_up_tasks, performer.passed_over);
+        self.tasks.shrink(self.scheduler.task_slots());
         for task in given_up_tasks {
             self.stop_daemon_at(work, task);
         }
@@ -1265,6 +1188,141 @@ fn is_giving_up(how: Settled) -> bool {
     match how {
         Settled::TimedOut | Settled::RanOut | Settled::Cancelled => true,
         Settled::Ended | Settled::Lost | Settled::Abandoned | Settled::Reset => false,
+    }
+}
+
+/// Makes work of the scheduler's effects: what they touch of the state, while the scheduler has lent them out.
+struct Performer<'a> {
+    tasks: &'a mut Table<Open>,
+    members: &'a mut Table<Member>,
+    setups: &'a SetUps,
+    numbers: &'a mut BTreeMap<u32, DaemonId>,
+    deaths: &'a mut Deaths,
+    given_up: Option<&'a str>,
+    reports: u64,
+    grace: Duration,
+    mode: Mode,
+    work: &'a mut Work,
+    now: Instant,
+    /// Of the event, until the task that it is about is settled.
+    report: Option<Report>,
+    loss: Loss,
+    /// Where each daemon has one task: those that have their outcome without it.
+    given_up_tasks: Vec<TaskId>,
+    /// Runs that were sent to nobody, as their task was never launched for.
+    passed_over: Vec<(DaemonId, RunId)>,
+}
+
+impl Performer<'_> {
+    fn perform(&mut self, timer: &Timer, effect: Effect) {
+        match effect {
+            Effect::Send {
+                to,
+                task,
+                run,
+                attempt,
+                ahead,
+            } => self.send(to, task, run, attempt, ahead),
+            Effect::SetUp { daemon, setup } => {
+                if let Some(member) = self.members.get_mut(daemon.index())
+                    && let Some(parts) = self.setups.get(member.is_replacement, setup)
+                {
+                    send(member, parts, SETUP, 1, None);
+                    self.work.flush.push(Arc::clone(&member.links.data));
+                }
+            }
+            Effect::Interrupt { daemon, run } => {
+                if let Some(member) = self.members.get(daemon.index()) {
+                    let control = &member.links.control;
+                    control.queue(&ToDaemon::Cancel { run: run.0 }, Payload::new());
+                    self.work.flush.push(Arc::clone(control));
+                }
+            }
+            Effect::Kill { daemon, task, why } => self.kill(daemon, task, why),
+            Effect::Forget { daemon } => self.forget(daemon),
+            Effect::Settle { task, how } => self.settle(task, how),
+            Effect::Release { task } => {
+                self.work.released.extend(self.tasks.remove(task.index()));
+            }
+            Effect::ArmTimer { at } => timer.arm(at),
+        }
+    }
+
+    fn send(&mut self, to: DaemonId, task: TaskId, run: RunId, attempt: u32, ahead: bool) {
+        let (Some(member), Some(open)) = (
+            self.members.get_mut(to.index()),
+            self.tasks.get_mut(task.index()),
+        ) else {
+            return;
+        };
+        if open.is_given_up {
+            match open.is_unlaunched {
+                true => self.passed_over.push((to, run)),
+                false => send_away(member, self.work),
+            }
+            return;
+        }
+        member.workload.begins(self.now);
+        open.attempts = attempt;
+        let word = member.offer(run, ahead);
+        send(member, &open.parts, run, attempt, word);
+        self.work.flush.push(Arc::clone(&member.links.data));
+    }
+
+    fn kill(&mut self, daemon: DaemonId, task: TaskId, why: KillReason) {
+        let Some(member) = self.members.get_mut(daemon.index()) else {
+            return;
+        };
+        let open = self.tasks.get(task.index());
+        member.condemned = Some(Condemned {
+            why,
+            task: open.map(|open| (open.cell.number(), open.attempts)),
+            activity: None,
+        });
+        match member.links.pid.filter(|_| member.links.is_launched) {
+            Some(_) => self.work.killed.push(member.links.clone()),
+            None => self.work.dismissed.push(member.number),
+        }
+    }
+
+    /// What was sent to the daemon is settled right after this.
+    fn forget(&mut self, daemon: DaemonId) {
+        self.loss = Loss::StayedAway(self.grace);
+        let Some(member) = self.members.remove(daemon.index()) else {
+            return;
+        };
+        self.numbers.remove(&member.number);
+        let fate = ProcessFate {
+            how: self.loss.how(),
+            output: String::new(),
+        };
+        let death = member.death(None, false, Some(fate), self.now);
+        self.deaths.push(death.clone());
+        let reports = self.reports;
+        self.work.presence.push(Presence::Died { death, reports });
+        self.work.forgotten.push(member);
+    }
+
+    fn settle(&mut self, task: TaskId, how: Settled) {
+        let Some(open) = self.tasks.get_mut(task.index()) else {
+            return;
+        };
+        if self.mode == Mode::Single && is_giving_up(how) {
+            open.is_given_up = true;
+            self.given_up_tasks.push(task);
+        }
+        if let (Settled::Lost, Loss::StayedAway(_)) = (how, &self.loss)
+            && let Some(death) = self.deaths.last()
+        {
+            death.task = Some((open.cell.number(), open.attempts));
+        }
+        let outcome = match (how, self.given_up) {
+            (Settled::Abandoned, Some(reason)) => {
+                Outcome::Lost(format!("no daemon is there: {reason}"))
+            }
+            _ => outcome(how, self.report.take(), &self.loss, open.attempts),
+        };
+        self.work.settle.push((Arc::clone(&open.cell), outcome));
     }
 }
 

@@ -42,6 +42,12 @@ struct Commands {
 }
 
 impl Commands {
+    fn part_of(&self, task: &mirai_worker::Task<'_>) -> Vec<u8> {
+        let id = task.part.expect("a part");
+        let kept = self.parts.iter().find(|part| part.0 == id);
+        kept.expect("the part was kept").1.to_vec()
+    }
+
     fn perform(&mut self, command: &str, task: &mirai_worker::Task<'_>) -> Evaluation {
         let argument = command.split_once(' ').map_or("", |(_, argument)| argument);
         let value = match command.split(' ').next() {
@@ -49,15 +55,7 @@ impl Commands {
             Some("pid") => std::process::id().to_string().into_bytes(),
             Some("settings") => self.settings.clone(),
             Some("big") => vec![7; argument.parse().unwrap()],
-            Some("part") => {
-                let id = task.part.expect("a part");
-                self.parts
-                    .iter()
-                    .find(|part| part.0 == id)
-                    .expect("the part was kept")
-                    .1
-                    .to_vec()
-            }
+            Some("part") => self.part_of(task),
             Some("note") => {
                 self.notes.push(argument.to_owned());
                 Vec::new()
@@ -631,8 +629,6 @@ fn a_hub_that_is_closed_soon_frees_its_address_at_once() {
 #[test]
 fn a_hub_opens_while_the_thread_of_another_is_held_up() {
     let hub = open();
-    let _workers = Workers::start(&hub, 1, &[]);
-    wait_connected(&hub, 1);
     let (release, held) = std::sync::mpsc::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
     let task = submit(&hub, "echo this".to_owned());
@@ -640,6 +636,8 @@ fn a_hub_opens_while_the_thread_of_another_is_held_up() {
         let _ = tell.send(());
         let _ = held.recv_timeout(HANG);
     });
+    // Only now, so that the hub's thread settles the task, not this one.
+    let _workers = Workers::start(&hub, 1, &[]);
     told.recv_timeout(HANG).unwrap();
     let address = hub.address().clone();
     hub.close_soon(false);

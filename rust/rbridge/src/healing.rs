@@ -57,18 +57,9 @@ pub(crate) fn hub_heal<'r>(
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
     let key = key.string(scope, "key")?;
-    let starter = if call.is_null() {
-        Starter::Session
-    } else {
-        let call = call.string(scope, "call")?;
-        let (mut context, package) = captured(scope, libpaths, package_path)?;
-        context.known_by(launcher_of_replacements(launcher()));
-        Starter::Thread {
-            launcher: with_launcher(&package, Arc::clone)?,
-            context: Box::new(context),
-            call,
-            absent: Arc::clone(&session_hub.absent),
-        }
+    let starter = match call.is_null() {
+        true => Starter::Session,
+        false => thread_starter(scope, session_hub, call, libpaths, package_path)?,
     };
     let options = HealingOptions {
         leavers,
@@ -92,6 +83,25 @@ pub(crate) fn hub_heal<'r>(
         .map_err(|error| Failure::error(format!("the pool cannot heal: {error}")))?;
     session_hub.healer.replace(Some(healer));
     Ok(scope.null())
+}
+
+/// Launches by `call`, from the state that the session has now.
+fn thread_starter(
+    scope: &Scope,
+    session_hub: &SessionHub,
+    call: Sexp<'_>,
+    libpaths: Sexp<'_>,
+    package_path: Sexp<'_>,
+) -> Result<Starter, Failure> {
+    let call = call.string(scope, "call")?;
+    let (mut context, package) = captured(scope, libpaths, package_path)?;
+    context.known_by(launcher_of_replacements(launcher()));
+    Ok(Starter::Thread {
+        launcher: with_launcher(&package, Arc::clone)?,
+        context: Box::new(context),
+        call,
+        absent: Arc::clone(&session_hub.absent),
+    })
 }
 
 /// Entry: what is missing now is launched.

@@ -133,28 +133,10 @@ pub(crate) fn hub_open<'r>(
     kill_after: Sexp<'r>,
     profile: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
-    let &[grace, silence] = &times.numbers(scope)?[..] else {
-        return Err(Failure::error("`times` must be two numbers"));
-    };
-    let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-    let mut addresses = Vec::new();
-    for url in url.strings(scope, "url")? {
-        addresses.push(Address::parse(&url).map_err(HubError::Listen)?);
-    }
-    if addresses.is_empty() {
-        return Err(Failure::error("`url` must be one or more strings"));
-    }
+    let [grace, silence] = read_times(scope, times)?;
+    let mut addresses = read_addresses(scope, url)?;
     let address = addresses.remove(0);
-    let mode = match mode.string(scope, "mode")?.as_str() {
-        "queue" => Mode::Queue,
-        "direct" => Mode::Direct,
-        "single" => Mode::Single,
-        _ => {
-            return Err(Failure::error(
-                "`mode` must be \"queue\", \"direct\" or \"single\"",
-            ));
-        }
-    };
+    let mode = read_mode(scope, mode)?;
     let asked = Asked {
         tls,
         password: pass,
@@ -177,8 +159,8 @@ pub(crate) fn hub_open<'r>(
         mode,
         capacity,
         welcome,
-        grace: time(grace),
-        silence: time(silence),
+        grace,
+        silence,
         kill_after: read_timeout(scope, kill_after)?,
         memory_return: memory::memory_return(),
         unserved: (mode != Mode::Single).then(|| unserved_listener(is_local, profile)),
@@ -194,6 +176,36 @@ pub(crate) fn hub_open<'r>(
         credentials,
     };
     Ok(scope.pointer(session_hub, None)?)
+}
+
+/// Two numbers of seconds.
+fn read_times(scope: &Scope, times: Sexp<'_>) -> Result<[Duration; 2], Failure> {
+    let &[grace, silence] = &times.numbers(scope)?[..] else {
+        return Err(Failure::error("`times` must be two numbers"));
+    };
+    let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    Ok([time(grace), time(silence)])
+}
+
+/// One or more.
+fn read_addresses(scope: &Scope, url: Sexp<'_>) -> Result<Vec<Address>, Failure> {
+    let urls = url.strings(scope, "url")?;
+    if urls.is_empty() {
+        return Err(Failure::error("`url` must be one or more strings"));
+    }
+    let address = |url: &String| Address::parse(url).map_err(HubError::Listen);
+    Ok(urls.iter().map(address).collect::<Result<_, _>>()?)
+}
+
+fn read_mode(scope: &Scope, mode: Sexp<'_>) -> Result<Mode, Failure> {
+    match mode.string(scope, "mode")?.as_str() {
+        "queue" => Ok(Mode::Queue),
+        "direct" => Ok(Mode::Direct),
+        "single" => Ok(Mode::Single),
+        _ => Err(Failure::error(
+            "`mode` must be \"queue\", \"direct\" or \"single\"",
+        )),
+    }
 }
 
 /// Daemons get streams in the order in which they connect, whatever becomes of the one before.

@@ -61,6 +61,15 @@ pub(crate) struct Reopened {
 }
 
 impl Session {
+    /// Has the lanes take the connections for broken after the time that the hub has set.
+    pub(crate) fn set_silence(&self) {
+        for channel in [&self.control, &self.data] {
+            if let Some(membership) = &self.membership {
+                channel.connection.set_silence(membership.silence());
+            }
+        }
+    }
+
     /// Connects and exchanges greetings. `gives_up` is called at intervals, and ends the attempt by returning true.
     pub(crate) fn open(
         options: &WorkerOptions,

@@ -15,7 +15,7 @@ use crate::data::Data;
 use crate::limits::WorkerLimits;
 use crate::options::LOOK;
 use crate::outbox::Outbox;
-use crate::session::{Next, Session};
+use crate::session::{Membership, Next, Session};
 use crate::{
     AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerError, WorkerOptions,
 };
@@ -74,31 +74,21 @@ fn run_session(
     evaluator: &mut dyn Evaluator,
     interrupter: &Arc<dyn Interrupter>,
 ) -> Result<End, WorkerError> {
-    let Session {
-        data,
-        control,
-        settings,
-        words,
-        membership,
-    } = session;
-    if let Some(membership) = membership {
-        for channel in [&control, &data] {
-            channel.connection.set_silence(membership.silence());
-        }
-    }
-    let connections = Arc::new(Connections::new(Arc::clone(&control.connection)));
-    let data_connection = Arc::clone(&data.connection);
-    let words = words.map(Arc::new);
+    let membership = session.membership;
+    session.set_silence();
+    let connections = Arc::new(Connections::new(Arc::clone(&session.control.connection)));
+    let data_connection = Arc::clone(&session.data.connection);
+    let words = session.words.map(Arc::new);
     let outbox = outbox(&words, &data_connection)?;
     let data = Data::new(
-        data,
+        session.data,
         &options.leave,
         Arc::clone(&connections),
         membership.is_some_and(|membership| membership.may_return()),
         outbox.clone(),
     );
     let mut data = Open(data);
-    evaluator.welcome(&settings);
+    evaluator.welcome(&session.settings);
     let current = Arc::new(Current::default());
     let control = Control::start(
         prepared,
@@ -107,7 +97,7 @@ fn run_session(
                 .with_alarm(outbox.as_ref().map(|outbox| outbox.alarm())),
             outbox,
             data: data_connection,
-            channel: control,
+            channel: session.control,
             connections,
             returning: membership.map(|membership| (membership, options.clone())),
             current: Arc::clone(&current),
@@ -129,17 +119,26 @@ fn run_session(
         words,
     };
     let end = service.run_tasks();
-    if let (Some(membership), Ok(End::Left(reason))) = (membership, &end)
-        && (*reason != LeaveReason::Told || options.leave.is_asked())
-    {
-        let grace = Duration::from_millis(membership.ticket.grace.into());
-        data.0
-            .deliver(SystemClock.now() + grace.min(DELIVERED_WITHIN));
-    }
+    deliver_last(&mut data.0, &end, membership, options);
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
     match end {
         Ok(End::HubGone) if was_told => Ok(End::Left(LeaveReason::Told)),
         end => end,
+    }
+}
+
+/// A daemon that leaves by itself waits until its last report has arrived.
+fn deliver_last(
+    data: &mut Data,
+    end: &Result<End, WorkerError>,
+    membership: Option<Membership>,
+    options: &WorkerOptions,
+) {
+    if let (Some(membership), Ok(End::Left(reason))) = (membership, end)
+        && (*reason != LeaveReason::Told || options.leave.is_asked())
+    {
+        let grace = Duration::from_millis(membership.ticket.grace.into());
+        data.deliver(SystemClock.now() + grace.min(DELIVERED_WITHIN));
     }
 }
 
@@ -236,13 +235,8 @@ impl Service<'_> {
                         flags,
                         attempt,
                     };
-                    let lost = lost || shared.is_some_and(|id| self.lost_parts.contains(&id));
-                    let last = match self.evaluate(run, (!lost).then_some(task)) {
-                        Ok(last) => last,
-                        Err(_) => return Ok(End::HubGone),
-                    };
-                    if let Some(reason) = last {
-                        return Ok(End::Left(reason));
+                    if let Some(end) = self.run_task(run, task, lost) {
+                        return Ok(end);
                     }
                     drop(payload);
                     self.evaluator.after(flags);
@@ -255,6 +249,16 @@ impl Service<'_> {
                 }
                 _ => return Err(WorkerError::OutOfTurn),
             }
+        }
+    }
+
+    /// Evaluates a task, unless it or its part was `lost` on the way, and reports on it; `Some` if that is the daemon's end.
+    fn run_task(&mut self, run: u64, task: Task<'_>, lost: bool) -> Option<End> {
+        let lost = lost || task.part.is_some_and(|id| self.lost_parts.contains(&id));
+        match self.evaluate(run, (!lost).then_some(task)) {
+            Ok(None) => None,
+            Ok(Some(reason)) => Some(End::Left(reason)),
+            Err(_) => Some(End::HubGone),
         }
     }
 
