@@ -19,7 +19,7 @@ daemon <- function(url, dispatcher = TRUE, ..., asyncdial = FALSE, autoexit = TR
   if (!any(is.finite(c(idletime, walltime, maxtasks)))) check_other_host(url, call)
   # What fails is raised here, where output goes where it should again.
   code <- checked(work(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime, walltime, maxtasks, rs, tlscert), call)
-  if (code < 0L) raise_interrupt()
+  if (code == interrupted_code) raise_interrupt()
   invisible(code)
 }
 
@@ -82,7 +82,8 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
   # Found by name in this frame; see cluster.R.
   master <- relaying
   # Errors and interrupts of tasks, also in reading or serializing them, end in the native loop, which asks for what was
-  # noted here. The outer handlers are never reached; they keep R from reporting an error by itself.
+  # noted here. The outer handlers keep R from reporting an error by itself; they are reached only by what comes before that
+  # loop or after it, as a second signal does.
   session$noted <- NULL
   tryCatch(
     withCallingHandlers(
@@ -90,9 +91,12 @@ work <- function(url, dispatcher, asyncdial, autoexit, cleanup, output, idletime
             as.double(maxtasks), interactive(), daemon_handlers(url, cleanup, rs), tempdir(), tlscert),
       error = note_error, interrupt = note_interrupt, warning = note_warning, condition = note_signal
     ),
-    error = identity, interrupt = identity
+    error = identity, interrupt = function(condition) interrupted_code
   )
 }
+
+# What `daemon_run` returns of a loop that somebody at this process has ended.
+interrupted_code <- -1L
 
 # TRUE leaves at once, NA finishes the task, FALSE stays. Numbers are signals to others, and mean TRUE.
 autoexit_code <- function(autoexit, call) {

@@ -1,6 +1,6 @@
-# The limits of open files: ours to keep to, and not to change for others.
+# The limits of open files, and of how large they may be: ours to keep to, and not to change for others.
 
-# Runs R code in a process with this limit of open files, and returns its output. Lines start with the name of what they say.
+# Runs R code in a process with this limit, and returns its output. Lines start with the name of what they say.
 run_limited <- function(limit, code, env = character()) {
   script <- tempfile("limited", fileext = ".R")
   writeLines(c("library(mirai)", "say <- function(name, ...) cat(name, ..., '\\n')", code), script)
@@ -110,4 +110,11 @@ test_that("a host without descriptors for one more daemon tells it so, and says 
   expect_match(out, "^told .*21 \\| Out of files: the host", all = FALSE)
   expect_match(out, "^failed 1 21 \\| Out of files: of the 200 files that this session may have open", all = FALSE)
   expect_match(out, "^then a value", all = FALSE)
+})
+
+test_that("daemons start where files may not be large", {
+  skip_unless_linux()
+  # In units of 512 or 1,024 bytes.
+  out <- run_limited("-f 2000", "say('task', daemons(2), mirai(1 + 1)[])")
+  expect_match(out, "^task TRUE 2", all = FALSE)
 })

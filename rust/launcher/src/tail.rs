@@ -61,6 +61,11 @@ impl Tail {
         if fd.as_raw_fd() as u64 > most / 4 {
             return Err(Errno::MFILE.into());
         }
+        // A larger file than may be would end this process, by a signal.
+        let largest = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        if largest < MOST_BYTES + NUMBER_BYTES {
+            return Err(Errno::FBIG.into());
+        }
         ftruncate(&fd, MOST_BYTES + NUMBER_BYTES)?;
         fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK)?;
         Ok(Self(fd))

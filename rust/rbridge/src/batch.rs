@@ -143,6 +143,9 @@ thread_local! {
     /// the process ends, when R has ended.
     static OPEN: ManuallyDrop<RefCell<Option<Cohort>>> = ManuallyDrop::default();
 
+    /// The address of the hub of the last task that was submitted by itself.
+    static LAST_HUB: Cell<usize> = const { Cell::new(0) };
+
     /// Whether the next garbage collection is listened to.
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
@@ -213,7 +216,10 @@ pub(crate) fn make_mirai<'r>(
     form: &Form<'_>,
 ) -> Result<Sexp<'r>, Failure> {
     let id = r_number(task.id());
-    if hub.counts().awaiting < DEEP {
+    // Where tasks go to several hubs in turn, each would begin a pointer to share.
+    let address = std::ptr::from_ref(hub).addr();
+    let is_in_a_row = LAST_HUB.replace(address) == address;
+    if !is_in_a_row || hub.counts().awaiting < DEEP {
         close_cohort();
         let pointer = scope.pointer(task, None)?;
         let mirai = scope.environment(form, id, pointer)?;
