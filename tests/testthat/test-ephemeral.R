@@ -74,14 +74,33 @@ test_that("a task that takes no interrupt is killed, whether anybody holds its m
   expect_false(task$was_interrupted() || lost$was_interrupted())
 })
 
+# A task with a process of its own, which notes that in the file `children`.
+with_child <- function(body = NULL) bquote({
+  .(body)
+  system2("sh", c("-c", shQuote(sprintf("echo $$ >%s.new; mv %s.new %s; exec sleep 600", children, children, children))), wait = FALSE)
+  repeat Sys.sleep(0.01)
+})
+
+test_that("with a task that is given up ends what it has started", {
+  skip_unless_linux()
+  for (timeout in list(NULL, 4000)) {
+    children <- tempfile("children")
+    task <- noted(with_child(), children = children, .timeout = timeout)
+    pid <- task$pid()
+    await(file.exists(children))
+    child <- as.integer(readLines(children))
+    if (is.null(timeout)) expect_true(stop_mirai(task$m))
+    expect_true(await(!alive(pid) && !alive(child)))
+    expect_true(task$was_interrupted())
+  }
+})
+
 test_that("so is one that hangs on its way out, with its children", {
   skip_unless_linux()
   children <- tempfile("children")
-  task <- noted(quote({
-    reg.finalizer(globalenv(), function(e) repeat Sys.sleep(1), onexit = TRUE)
-    system2("sh", c("-c", shQuote(sprintf("echo $$ >%s.new; mv %s.new %s; exec sleep 600", children, children, children))), wait = FALSE)
-    repeat Sys.sleep(0.01)
-  }), children = children)
+  task <- noted(
+    with_child(quote(reg.finalizer(globalenv(), function(e) repeat Sys.sleep(1), onexit = TRUE))), children = children
+  )
   pid <- task$pid()
   await(file.exists(children))
   child <- as.integer(readLines(children))

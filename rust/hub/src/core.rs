@@ -1176,7 +1176,10 @@ impl State {
         let Some(member) = self.members.get_mut(daemon) else {
             return;
         };
+        // In this order, as it is to know that it was told to leave when the interrupt has it do so: then it ends what its task has
+        // started, as when it is killed.
         let control = &member.links.control;
+        control.queue(&ToDaemon::Exit, Payload::new());
         control.queue(&ToDaemon::Cancel { run: run.0 }, Payload::new());
         work.flush.push(Arc::clone(control));
         stop(member, work);

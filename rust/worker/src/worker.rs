@@ -122,7 +122,7 @@ fn run_session(
     deliver_last(&mut data.0, &end, membership, options);
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
     match end {
-        Ok(End::HubGone) if was_told => Ok(End::Left(LeaveReason::Told)),
+        Ok(End::HubGone | End::Left(_)) if was_told => Ok(End::Left(LeaveReason::Told)),
         end => end,
     }
 }
