@@ -202,3 +202,48 @@ test_that("finalizers submit tasks amid the submitting of others", {
   expect_gt(length(later), 100L)
   expect_true(all(vapply(collect_mirai(later), `[[`, "", 2L) == "finalizer"))
 })
+
+# R loses finalizers and weak references that are made while it runs finalizers, if what comes next has one that is due as well.
+# Two of these follow each other, the first to run submits.
+submitting_finalizers <- c(
+  "library(mirai)",
+  "daemons(1)",
+  "due <- function(f) {reg.finalizer(new.env(), function(e) NULL); reg.finalizer(new.env(), f); NULL}"
+)
+
+test_that("mirai that finalizers submit, and nobody holds, are nothing to those after them", {
+  child <- spawn(c(
+    submitting_finalizers,
+    "old <- lapply(1:40, function(i) mirai(1))",
+    "for (round in 1:20) {due(function(e) for (i in 1:5) mirai(5)); gc(FALSE)}",
+    "gc(FALSE)",
+    "Sys.sleep(1)",
+    "others <- lapply(1:20000, function(i) pairlist(a = i))",
+    "rm(old)",
+    "for (round in 1:2) gc(FALSE)",
+    "cat('others', identical(others, lapply(1:20000, function(i) pairlist(a = i))), '\\n')",
+    "cat('value', mirai(5)[], '\\n')"
+  ))
+  log <- child$wait(60)
+  expect_true("others TRUE " %in% log)
+  expect_true("value 5 " %in% log)
+})
+
+test_that("those that finalizers submit behind many others have the list of their own", {
+  child <- spawn(c(
+    submitting_finalizers,
+    "held <- mirai(Sys.sleep(60))",
+    "queued <- lapply(1:70, function(i) mirai(0))",
+    "got <- list()",
+    "for (round in 1:20) {due(function(e) for (i in 1:20) got[[length(got) + 1L]] <<- mirai(5)); gc(FALSE)}",
+    "for (round in 1:2) gc(FALSE)",
+    "others <- lapply(1:20000, function(i) as.list(rep(TRUE, 32)))",
+    "for (m in got) stop_mirai(m)",
+    "values <- lapply(got, function(m) m[])",
+    "cat('stopped', length(values) > 0L, all(vapply(values, is_error_value, NA)), '\\n')",
+    "cat('others', any(vapply(others, function(x) any(vapply(x, is.null, NA)), NA)), '\\n')"
+  ))
+  log <- child$wait(60)
+  expect_true("stopped TRUE TRUE " %in% log)
+  expect_true("others FALSE " %in% log)
+})

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::ffi::{self, DllInfo, SEXP};
 use super::main_thread::{is_main_thread, remember_main_thread};
 use super::protect::make_token;
-use super::{Jump, Scope, Sexp, kept};
+use super::{Jump, Scope, Sexp, beside, kept};
 use crate::sys::signals;
 
 /// Runs the body of an entry. Its result, its failure, a panic in it and a jump of R's are all handled here. Nothing
@@ -131,6 +131,7 @@ pub(crate) unsafe fn register(info: *mut DllInfo, functions: Vec<Func>) {
     unsafe {
         make_token();
         kept::make_list();
+        beside::make_class(info);
     }
     let methods = Metadata {
         name: "mirai",

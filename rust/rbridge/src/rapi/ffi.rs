@@ -25,6 +25,7 @@ pub const STRSXP: c_int = 16;
 pub const VECSXP: c_int = 19;
 pub const BCODESXP: c_int = 21;
 pub const EXTPTRSXP: c_int = 22;
+pub const WEAKREFSXP: c_int = 23;
 pub const RAWSXP: c_int = 24;
 
 pub const CE_NATIVE: c_int = 0;
@@ -36,6 +37,15 @@ pub const CE_BYTES: c_int = 3;
 pub const STREAM_ANY: c_int = 0;
 /// `R_pstream_binary_format`: native byte order.
 pub const STREAM_BINARY: c_int = 2;
+
+/// `R_altrep_class_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AltrepClass {
+    class: SEXP,
+}
+
+pub type AltrepLength = Option<unsafe extern "C-unwind" fn(SEXP) -> Length>;
 
 pub type PersistHook = Option<unsafe extern "C-unwind" fn(SEXP, SEXP) -> SEXP>;
 
@@ -101,7 +111,7 @@ unsafe extern "C-unwind" {
     pub fn R_SetExternalPtrProtected(x: SEXP, beside: SEXP);
     pub fn R_ClearExternalPtr(x: SEXP);
     pub fn R_SetExternalPtrAddr(x: SEXP, address: *mut c_void);
-    pub fn R_WeakRefValue(x: SEXP) -> SEXP;
+    pub fn R_altrep_data1(x: SEXP) -> SEXP;
     pub fn Rf_NumDevices() -> c_int;
     pub fn IS_S4_OBJECT(x: SEXP) -> c_int;
 
@@ -135,6 +145,13 @@ unsafe extern "C-unwind" {
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();
     pub fn R_MakeExternalPtr(address: *mut c_void, tag: SEXP, kept: SEXP) -> SEXP;
+    pub fn R_make_altinteger_class(
+        name: *const c_char,
+        package: *const c_char,
+        info: *mut DllInfo,
+    ) -> AltrepClass;
+    pub fn R_set_altrep_Length_method(class: AltrepClass, length: AltrepLength);
+    pub fn R_new_altrep(class: AltrepClass, data1: SEXP, data2: SEXP) -> SEXP;
     pub fn R_MakeWeakRef(key: SEXP, value: SEXP, finalizer: SEXP, on_exit: c_int) -> SEXP;
     pub fn R_RegisterCFinalizerEx(
         x: SEXP,

@@ -16,11 +16,13 @@ impl Kept {
     pub(crate) fn new(scope: &Scope, x: Sexp<'_>) -> Result<Kept, Jump> {
         let head = head();
         // SAFETY: the closure holds pointers; `x`, `head` and the cell after it are alive, and the new cell is reachable
-        // from `head` before anything allocates again.
+        // from `head` before anything allocates again. Which cell is after `head` is asked for only then: finalizers, which run as
+        // something is allocated, keep and let go of objects, too.
         let cell = unsafe {
             scope.protected(|| {
+                let cell = ffi::Rf_cons(head, ffi::R_NilValue);
                 let after = ffi::CDR(head);
-                let cell = ffi::Rf_cons(head, after);
+                ffi::SETCDR(cell, after);
                 ffi::SET_TAG(cell, x.raw());
                 ffi::SETCDR(head, cell);
                 ffi::SETCAR(after, cell);
@@ -46,54 +48,6 @@ impl Drop for Kept {
             let after = ffi::CDR(self.cell);
             ffi::SETCDR(before, after);
             ffi::SETCAR(after, before);
-        }
-    }
-}
-
-/// A list of R's that is there as long as another object, which its elements may refer to.
-pub(crate) struct Beside(Kept);
-
-impl Beside {
-    /// `list`, for as long as `object` is there.
-    pub(crate) fn new(scope: &Scope, object: Sexp<'_>, list: Sexp<'_>) -> Result<Beside, Jump> {
-        // SAFETY: the closure holds protected objects.
-        let reference = unsafe {
-            scope.fresh(|| ffi::R_MakeWeakRef(object.raw(), list.raw(), ffi::R_NilValue, 0))?
-        };
-        Kept::new(scope, reference).map(Beside)
-    }
-
-    /// The elements at these places, for as long as nothing is allocated.
-    pub(super) fn elements(&self, places: &[usize]) -> impl Iterator<Item = SEXP> {
-        let list = self.list();
-        places.iter().filter_map(move |place| {
-            let list = list?;
-            // SAFETY: on R's thread, and within the list.
-            unsafe {
-                let is_within = *place < ffi::Rf_xlength(list) as usize;
-                is_within.then(|| ffi::VECTOR_ELT(list, *place as ffi::Length))
-            }
-        })
-    }
-
-    /// Lets go of the element at this place.
-    pub(crate) fn clear(&self, place: usize) {
-        if let Some(list) = self.list() {
-            // SAFETY: on R's thread; within the list.
-            unsafe {
-                if place < ffi::Rf_xlength(list) as usize {
-                    ffi::SET_VECTOR_ELT(list, place as ffi::Length, ffi::R_NilValue);
-                }
-            }
-        }
-    }
-
-    /// It is gone once the object is.
-    fn list(&self) -> Option<SEXP> {
-        // SAFETY: on R's thread, with a weak reference; a list is there as long as it is what that refers to.
-        unsafe {
-            let list = ffi::R_WeakRefValue(self.0.get().raw());
-            (ffi::TYPEOF(list) == ffi::VECSXP).then_some(list)
         }
     }
 }

@@ -32,6 +32,7 @@
 // extendr declares what a `SEXP` points to as non-exhaustive, which the lint takes for a type without layout.
 #![allow(improper_ctypes, improper_ctypes_definitions)]
 
+mod beside;
 mod build;
 mod collections;
 mod entry;
@@ -52,13 +53,14 @@ mod scalars;
 mod small;
 mod stream;
 
+pub(crate) use beside::Beside;
 pub(crate) use collections::Listener;
 pub(crate) use entry::{entries, register, run_entry};
 pub(crate) use env::Form;
 pub(crate) use evaluation::Given;
 pub(crate) use failure::{Failure, code_text, coded_text};
 pub(crate) use ffi::DllInfo;
-pub(crate) use kept::{Beside, Kept};
+pub(crate) use kept::Kept;
 pub(crate) use later::{EventLoop, Turn};
 pub(crate) use main_thread::is_main_thread;
 pub(crate) use pointer::Handle;

@@ -2,11 +2,12 @@
 
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::panic::catch_unwind;
 use std::sync::OnceLock;
 
 use super::failure::Failure;
-use super::ffi::{self, SEXP};
+use super::ffi::{self, Length, SEXP};
 use super::{Beside, Jump, Scope, Sexp};
 use crate::sys::{process_number, signals};
 
@@ -22,8 +23,35 @@ pub(crate) trait Handle: 'static {
 }
 
 thread_local! {
-    /// The pointers of the types that are listed, while their values are there. On R's thread only.
-    static LISTED: RefCell<Vec<SEXP>> = const { RefCell::new(Vec::new()) };
+    /// The values of the types that are listed. On R's thread only.
+    static LISTED: RefCell<Vec<Listed>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A value and its pointer. The value is there until the finalizer of the pointer takes it off the list. R loses finalizers that are
+/// registered while it runs others: then the value stays for ever, and the pointer may be gone. So pointers are used only after
+/// [`finalizable`] has been asked.
+#[derive(Clone, Copy)]
+struct Listed {
+    content: *mut Content<()>,
+    pointer: SEXP,
+}
+
+impl Listed {
+    /// Whether the pointer is alive, as far as `finalizable` were a moment ago.
+    fn is_alive(&self, finalizable: &HashSet<SEXP>) -> bool {
+        // SAFETY: on R's thread; what R has a finalizer for is alive. Of the same address it may be another pointer by now.
+        finalizable.contains(&self.pointer)
+            && unsafe { ffi::R_ExternalPtrAddr(self.pointer) } == self.content.cast()
+    }
+
+    /// The value, if it is of this type.
+    fn value<T: Handle>(&self) -> Option<&T> {
+        // SAFETY: the content is there while it is listed; its type is looked at before the rest.
+        unsafe {
+            ((*self.content).header.kind == TypeId::of::<T>())
+                .then(|| &(*self.content.cast::<Content<T>>()).value)
+        }
+    }
 }
 
 #[repr(C)]
@@ -80,7 +108,11 @@ impl Scope {
         // SAFETY: a fresh external pointer of ours.
         unsafe { ffi::R_SetExternalPtrAddr(pointer.raw(), address.cast()) };
         if T::LISTED {
-            LISTED.with_borrow_mut(|listed| listed.push(pointer.raw()));
+            let entry = Listed {
+                content: address.cast(),
+                pointer: pointer.raw(),
+            };
+            LISTED.with_borrow_mut(|listed| listed.push(entry));
         }
         Ok(pointer)
     }
@@ -91,35 +123,21 @@ impl Scope {
         &self,
         wanted: impl Fn(&T) -> bool,
     ) -> Result<Sexp<'_>, Jump> {
-        let count = LISTED.with_borrow(Vec::len);
-        // SAFETY: the closure holds a number.
-        let list =
-            unsafe { self.fresh(|| ffi::Rf_allocVector(ffi::VECSXP, count as ffi::Length))? };
+        let finalizable = finalizable(self)?;
+        let list = self.empty_list(LISTED.with_borrow(Vec::len))?;
         // Nothing allocates from here on, so that the pointers stay. There may be fewer than before.
-        LISTED.with_borrow(|listed| {
-            let mut place = 0;
-            for &pointer in listed.iter().take(count) {
-                // SAFETY: listed pointers are alive, and so is the content; its type is looked at before the rest.
-                unsafe {
-                    let content = ffi::R_ExternalPtrAddr(pointer).cast::<Content<()>>();
-                    if (*content).header.kind == TypeId::of::<T>()
-                        && wanted(&(*content.cast::<Content<T>>()).value)
-                    {
-                        ffi::SET_VECTOR_ELT(
-                            list.raw(),
-                            place,
-                            ffi::R_ExternalPtrProtected(pointer),
-                        );
-                        place += 1;
-                    }
-                }
+        let mut place = 0;
+        each_listed::<T>(&finalizable, |pointer, value| {
+            if wanted(value) {
+                // SAFETY: the pointer is alive; within the list.
+                let beside = unsafe { Sexp::new(ffi::R_ExternalPtrProtected(pointer)) };
+                list.put(place, beside);
+                place += 1;
             }
         });
         Ok(list)
     }
-}
 
-impl Scope {
     /// The elements of what is kept [beside](Beside) values of a listed type, at the places that `wanted` names: a list, filled up
     /// with `NULL`.
     pub(crate) fn all_of<T: Handle>(
@@ -127,22 +145,21 @@ impl Scope {
         beside: impl Fn(&T) -> Option<&Beside>,
         wanted: impl Fn(&T) -> Vec<usize>,
     ) -> Result<Sexp<'_>, Jump> {
+        let finalizable = finalizable(self)?;
         let mut count = 0;
-        each_listed::<T>(|value| count += wanted(value).len());
-        // SAFETY: the closure holds a number.
-        let list =
-            unsafe { self.fresh(|| ffi::Rf_allocVector(ffi::VECSXP, count as ffi::Length))? };
+        each_listed::<T>(&finalizable, |_, value| count += wanted(value).len());
+        let list = self.empty_list(count)?;
         // Nothing allocates from here on. There may be fewer than before.
         let mut place = 0;
-        each_listed::<T>(|value| {
+        each_listed::<T>(&finalizable, |_, value| {
             let places = wanted(value);
             for element in beside(value)
                 .iter()
                 .flat_map(|beside| beside.elements(&places))
             {
                 if place < count {
-                    // SAFETY: within the list; the element is alive.
-                    unsafe { ffi::SET_VECTOR_ELT(list.raw(), place as ffi::Length, element) };
+                    // SAFETY: the element is alive.
+                    list.put(place, unsafe { Sexp::new(element) });
                     place += 1;
                 }
             }
@@ -151,19 +168,54 @@ impl Scope {
     }
 }
 
-/// Looks at all values of a listed type. `look` allocates nothing of R's.
-fn each_listed<T: Handle>(mut look: impl FnMut(&T)) {
+/// Looks at all values of a listed type whose pointers are alive. `look` allocates nothing of R's.
+fn each_listed<T: Handle>(finalizable: &HashSet<SEXP>, mut look: impl FnMut(SEXP, &T)) {
     LISTED.with_borrow(|listed| {
-        for &pointer in listed {
-            // SAFETY: listed pointers are alive, and so is the content; its type is looked at before the rest.
-            unsafe {
-                let content = ffi::R_ExternalPtrAddr(pointer).cast::<Content<()>>();
-                if (*content).header.kind == TypeId::of::<T>() {
-                    look(&(*content.cast::<Content<T>>()).value);
-                }
+        for entry in listed.iter().filter(|entry| entry.is_alive(finalizable)) {
+            if let Some(value) = entry.value() {
+                look(entry.pointer, value);
             }
         }
     });
+}
+
+/// What R has finalizers or weak references for: a new one leads to those before it.
+fn finalizable(scope: &Scope) -> Result<HashSet<SEXP>, Jump> {
+    const KEY: Length = 0;
+    const NEXT: Length = 3;
+    let scope = scope.inner();
+    // SAFETY: the closure holds nothing; the pointer is protected while it is referred to.
+    let mut reference = unsafe {
+        scope.fresh(|| {
+            let nothing = ffi::R_NilValue;
+            let key = ffi::Rf_protect(ffi::R_MakeExternalPtr(
+                std::ptr::null_mut(),
+                nothing,
+                nothing,
+            ));
+            let reference = ffi::R_MakeWeakRef(key, nothing, nothing, 0);
+            ffi::Rf_unprotect(1);
+            reference
+        })?
+    }
+    .raw();
+    let mut found = HashSet::new();
+    // SAFETY: on R's thread.
+    while unsafe { ffi::TYPEOF(reference) } == ffi::WEAKREFSXP {
+        // SAFETY: a weak reference is a vector to R's accessor, of these elements. Those in R's list are alive, and nothing is
+        // allocated.
+        let (key, next) = unsafe {
+            scope.protected(|| {
+                (
+                    ffi::VECTOR_ELT(reference, KEY),
+                    ffi::VECTOR_ELT(reference, NEXT),
+                )
+            })?
+        };
+        found.insert(key);
+        reference = next;
+    }
+    Ok(found)
 }
 
 impl<'r> Sexp<'r> {
@@ -269,12 +321,9 @@ fn forget_place(place: usize) {
             return;
         }
         listed.swap_remove(place);
-        if let Some(&moved) = listed.get(place) {
-            // SAFETY: listed pointers have a content until they are finalized, by this thread.
-            unsafe {
-                let content = ffi::R_ExternalPtrAddr(moved).cast::<Content<()>>();
-                (*content).place.set(place);
-            }
+        if let Some(moved) = listed.get(place) {
+            // SAFETY: the content is there while it is listed.
+            unsafe { (*moved.content).place.set(place) };
         }
     });
 }
