@@ -35,10 +35,8 @@ try_mirai <- function(.expr, ..., .args = list(), .timeout = NULL, .compute = NU
 # What a daemon gets: the expression, the local variables and the global ones. `call`, here and below, is the user's
 # call, looked at only if there is something to complain about.
 task_object <- function(expr, frame, args, dots, call) {
-  # As new_task() has it.
-  list(
-    if (!is.call(expr)) expression_of(expr, frame, call) else
-      if (is.null(attr(expr, "srcref", TRUE))) expr else plain_block(expr),
+  new_task(
+    if (is.call(expr)) plain_block(expr) else expression_of(expr, frame, call),
     if (length(args)) local_part(args, call),
     if (!is.null(dots)) global_part(dots, call)
   )
@@ -77,7 +75,7 @@ no_expression <- "missing expression, perhaps wrap in {}?"
 
 # A block that was typed in carries its source file as an attribute, which there is no use in sending.
 plain_block <- function(expr) {
-  attributes(expr) <- NULL
+  if (!is.null(attr(expr, "srcref", TRUE))) attributes(expr) <- NULL
   expr
 }
 

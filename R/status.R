@@ -30,7 +30,7 @@ status <- function(.compute = NULL) {
   tables <- list(
     starting = checked(.Call(wrap__hub_starting, pool$hub)),
     workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool),
-    given_up = if (nzchar(given_up)) given_up else NA_character_
+    given_up = given_up
   )
   if (pool$dispatcher) {
     memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6

@@ -217,6 +217,15 @@ struct Work {
 }
 
 impl Work {
+    /// Has a daemon end: in the way of that list if it was launched from here and its process is known, else by its connections.
+    fn end(&mut self, member: &Member, processes: fn(&mut Work) -> &mut Vec<Links>) {
+        if member.links.pid.is_some() && member.links.is_launched {
+            processes(self).push(member.links.clone());
+        } else {
+            self.dismissed.push(member.number);
+        }
+    }
+
     fn finish(self) {
         // Before it is told: it may be past its goodbye right after.
         for links in self.stopped {
@@ -1282,10 +1291,7 @@ impl Performer<'_> {
             task: open.map(|open| (open.cell.number(), open.attempts)),
             activity: None,
         });
-        match member.links.pid.filter(|_| member.links.is_launched) {
-            Some(_) => self.work.killed.push(member.links.clone()),
-            None => self.work.dismissed.push(member.number),
-        }
+        self.work.end(member, |work| &mut work.killed);
     }
 
     /// What was sent to the daemon is settled right after this.
@@ -1340,10 +1346,7 @@ fn send_away(member: &mut Member, work: &mut Work) {
 /// It is no death. A process that was not launched from here is not killed: its connections end.
 fn stop(member: &mut Member, work: &mut Work) {
     member.is_dismissed = true;
-    match member.links.pid.filter(|_| member.links.is_launched) {
-        Some(_) => work.stopped.push(member.links.clone()),
-        None => work.dismissed.push(member.number),
-    }
+    work.end(member, |work| &mut work.stopped);
 }
 
 /// Queues a task for a daemon, and first what of it is shared and new there.

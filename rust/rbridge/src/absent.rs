@@ -13,6 +13,7 @@ use mirai_hub::{Death, Unserved, UnservedListener};
 use parking_lot::Mutex;
 
 use crate::rapi::{Failure, Jump, Kept, Scope, Sexp};
+use crate::table::Table;
 
 /// Limit of reasons that are kept; further ones are only counted.
 const MOST_REASONS: usize = 20;
@@ -45,19 +46,11 @@ impl Absent {
 
     /// The reasons, for R: a list of `count`, `reason` and `command`.
     pub(crate) fn table<'r>(&self, scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
-        let counts: Vec<i32> = self
-            .reasons
-            .iter()
-            .map(|reason| reason.count.try_into().unwrap_or(i32::MAX))
-            .collect();
-        let texts: Vec<&str> = self.reasons.iter().map(|reason| &*reason.text).collect();
-        let commands: Vec<&str> = self.reasons.iter().map(|reason| &*reason.command).collect();
-        let values = [
-            scope.integers(&counts)?,
-            scope.strings(&texts)?,
-            scope.strings(&commands)?,
-        ];
-        Ok(scope.named_list(&["count", "reason", "command"], &values)?)
+        Table::new(scope, &self.reasons)
+            .integers("count", |reason| Some(reason.count))?
+            .texts("reason", |reason| Some(&reason.text))?
+            .texts("command", |reason| Some(&reason.command))?
+            .list()
     }
 
     /// What has come of a launch, for R: a list of the numbers `connected` and `failed`, and why the first one was lost

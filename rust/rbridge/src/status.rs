@@ -13,8 +13,7 @@ use crate::table::Table;
 
 /// Entry: number of daemons that are being started by this session.
 pub(crate) fn hub_starting<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    let starting = SessionHub::open(scope, hub)?.starting();
-    Ok(scope.integer(starting.try_into().unwrap_or(i32::MAX))?)
+    counted(scope, [SessionHub::open(scope, hub)?.starting()])
 }
 
 /// Entry: numbers of daemons connected and ever connected, and of tasks awaiting, executing and completed.
@@ -28,7 +27,7 @@ pub(crate) fn hub_info<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, 
         counts.executing,
         counts.completed,
     ];
-    Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
+    counted(scope, numbers)
 }
 
 /// Entry: the launched daemons of a hub that will never come, by reason: a list of `count`, `reason` and `command`.
@@ -47,13 +46,17 @@ pub(crate) fn hub_refused<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r
         refused.silent,
         refused.unfit,
     ];
-    Ok(scope.integers(&numbers.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
+    counted(scope, numbers)
 }
 
-/// Entry: why the pool starts no daemons any more; `""` unless that is so.
+fn counted<'r, const N: usize>(scope: &'r Scope, counts: [u64; N]) -> Result<Sexp<'r>, Failure> {
+    Ok(scope.integers(&counts.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))?)
+}
+
+/// Entry: why the pool starts no daemons any more; `NA` unless that is so.
 pub(crate) fn hub_given_up<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let reason = SessionHub::open(scope, hub)?.given_up();
-    Ok(scope.string(&reason.unwrap_or_default())?)
+    Ok(scope.optional_strings(&[reason.as_deref()])?)
 }
 
 /// Entry: bytes of queued tasks: now, at most so far, and the limit or `NA`.
@@ -66,8 +69,9 @@ pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
 }
 
 /// Entry: the connected daemons, as columns. `age` (seconds) and `over` (nobody waits for it any more) are of the task that a
-/// daemon is at, whose number is `task`; `setup` is for how many seconds it has been set up; `busy` is in seconds; `ready` is `FALSE` if something that it had to set up has failed; `activity` is
-/// what its process is at, as a word. What is unknown or not the case is `NA`.
+/// daemon is at, whose number is `task`; `setup` is for how many seconds it has been set up; `busy` is in seconds; `ready` is
+/// `FALSE` if something that it had to set up has failed; `activity` is what its process is at, as a word. What is unknown or not the
+/// case is `NA`.
 pub(crate) fn hub_workers<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let workers = SessionHub::open(scope, hub)?.workers();
     Table::new(scope, &workers)
@@ -109,7 +113,7 @@ pub(crate) fn hub_deaths<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>
         .integers("task", |death| death.task.map(|(task, _)| task))?
         .integers("attempt", |death| death.task.map(|(_, attempt)| attempt))?
         .texts("reason", |death| Some(death.end()))?
-        .texts("output", |death| Some(&death.output))?
+        .texts("output", |death| known(&death.output))?
         .logicals("retried", |death| death.is_retried)?
         .logicals("killed", |death| death.is_killed)?
         .list()
@@ -133,10 +137,14 @@ fn address(peer: Option<SocketAddr>) -> String {
 
 /// The name of the machine that a daemon runs on.
 fn host(origin: &Option<Arc<Origin>>) -> Option<&str> {
-    origin.as_deref().map(|origin| &*origin.host)
+    origin.as_deref().and_then(|origin| known(&origin.host))
 }
 
 /// The job that a daemon runs in.
 fn job(origin: &Option<Arc<Origin>>) -> Option<&str> {
-    origin.as_deref().map(|origin| &*origin.job)
+    origin.as_deref().and_then(|origin| known(&origin.job))
+}
+
+fn known(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }

@@ -66,7 +66,7 @@ impl<'r, 't, T> Table<'r, 't, T> {
         Ok(self.with(name, column))
     }
 
-    /// A column of texts: `NA` for none, and for an empty one.
+    /// A column of texts: `NA` for none.
     pub(crate) fn texts<S: AsRef<str>>(
         self,
         name: &'static str,
@@ -76,7 +76,6 @@ impl<'r, 't, T> Table<'r, 't, T> {
         let texts: Vec<Option<&str>> = texts
             .iter()
             .map(|text| text.as_ref().map(AsRef::as_ref))
-            .map(|text| text.filter(|text| !text.is_empty()))
             .collect();
         let column = self.scope.optional_strings(&texts)?;
         Ok(self.with(name, column))

@@ -32,6 +32,7 @@
 // extendr declares what a `SEXP` points to as non-exhaustive, which the lint takes for a type without layout.
 #![allow(improper_ctypes, improper_ctypes_definitions)]
 
+mod attributes;
 mod beside;
 mod build;
 mod collections;

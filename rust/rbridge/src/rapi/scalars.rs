@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 
+use super::attributes::{Attributes, attributes_of};
 use super::failure::Failure;
 use super::ffi::{self, Length, SEXP};
 use super::plain::{ASCII, BYTES, LATIN1, LONGEST, MISSING, NULL, STRING, UTF8};
@@ -233,7 +234,7 @@ pub(super) unsafe fn plain_vector(x: SEXP) -> Option<Plain> {
         }
         let size = element_size(kind)?;
         let len = ffi::Rf_xlength(x) as usize;
-        if len > LONGEST || (size == 0 && len != 1) || has_attributes(x) {
+        if len > LONGEST || (size == 0 && len != 1) || attributes_of(x) != Attributes::None {
             return None;
         }
         let start: *const u8 = match kind {
@@ -251,25 +252,6 @@ pub(super) unsafe fn plain_vector(x: SEXP) -> Option<Plain> {
             size: len * size,
             len: len as i32,
         })
-    }
-}
-
-/// R's interface has no other way to ask for all of them.
-///
-/// # Safety
-/// Where R may jump, with a protected vector.
-unsafe fn has_attributes(x: SEXP) -> bool {
-    // SAFETY: the caller's promise; the pairlist is protected while the call is made, and the call while it is evaluated.
-    unsafe {
-        if ffi::IS_S4_OBJECT(x) != 0 {
-            return true;
-        }
-        let rest = ffi::Rf_protect(ffi::Rf_cons(x, ffi::R_NilValue));
-        let call = ffi::Rf_lcons(ffi::Rf_install(c"attributes".as_ptr()), rest);
-        ffi::Rf_protect(call);
-        let attributes = ffi::Rf_eval(call, ffi::R_BaseEnv);
-        ffi::Rf_unprotect(2);
-        ffi::TYPEOF(attributes) != ffi::NILSXP
     }
 }
 

@@ -8,7 +8,7 @@
 //! list := flags:i32 length:i32 item*length attributes?
 //! ```
 
-use super::build::quoted;
+use super::attributes::{Attributes, attributes_of};
 use super::ffi::{self, Length, SEXP};
 use super::plain::NULL;
 use super::scalars::{Plain, Text, plain_vector, push_text, text_of};
@@ -102,7 +102,7 @@ impl Writer<'_> {
                 ffi::SYMSXP => self.name(x),
                 ffi::LANGSXP => self.call(x, depth),
                 ffi::VECSXP => self.list(x, depth),
-                ffi::STRSXP if ffi::Rf_xlength(x) != 1 => self.strings(x, true),
+                ffi::STRSXP if ffi::Rf_xlength(x) != 1 => self.strings(x),
                 _ => self.vector(x),
             }
         }
@@ -143,12 +143,12 @@ impl Writer<'_> {
     }
 
     /// # Safety
-    /// As for `item`, with a character vector. With `plain`, it is looked at whether it has attributes.
-    unsafe fn strings(&mut self, x: SEXP, plain: bool) -> Result<(), Unfit> {
+    /// As for `item`, with a character vector.
+    unsafe fn strings(&mut self, x: SEXP) -> Result<(), Unfit> {
         // SAFETY: the caller's promise.
         unsafe {
             let len = ffi::Rf_xlength(x);
-            if len > ITEMS as Length || (plain && attribute_names(x) != Attributes::None) {
+            if len > ITEMS as Length || attributes_of(x) != Attributes::None {
                 return Err(Unfit);
             }
             self.number(ffi::STRSXP)?;
@@ -194,7 +194,7 @@ impl Writer<'_> {
                 let is_whole = cell == call;
                 // Attributes of cells within a call have no meaning to R, and none of its code sets them.
                 let is_usual = if is_whole {
-                    kind == ffi::LANGSXP && attribute_names(cell) == Attributes::None
+                    kind == ffi::LANGSXP && attributes_of(cell) == Attributes::None
                 } else {
                     kind == ffi::LISTSXP
                 };
@@ -223,7 +223,7 @@ impl Writer<'_> {
             if len > ITEMS as Length {
                 return Err(Unfit);
             }
-            let is_named = match attribute_names(list) {
+            let is_named = match attributes_of(list) {
                 Attributes::None => false,
                 Attributes::Names => true,
                 Attributes::Other => return Err(Unfit),
@@ -240,45 +240,10 @@ impl Writer<'_> {
                 }
                 self.number(PAIRLIST | HAS_TAG)?;
                 self.name(ffi::R_NamesSymbol)?;
-                self.strings(names, true)?;
+                self.strings(names)?;
                 self.number(NULL)?;
             }
         }
         Ok(())
-    }
-}
-
-#[derive(PartialEq, Eq, Clone, Copy)]
-enum Attributes {
-    None,
-    /// Names, and nothing else.
-    Names,
-    Other,
-}
-
-/// # Safety
-/// Where R may jump, with a protected object.
-unsafe fn attribute_names(x: SEXP) -> Attributes {
-    // SAFETY: the caller's promise; what is fresh is protected until it has been looked at.
-    unsafe {
-        if ffi::IS_S4_OBJECT(x) != 0 {
-            return Attributes::Other;
-        }
-        let argument = ffi::Rf_protect(quoted(x));
-        let rest = ffi::Rf_protect(ffi::Rf_cons(argument, ffi::R_NilValue));
-        let call = ffi::Rf_lcons(ffi::Rf_install(c"attributes".as_ptr()), rest);
-        ffi::Rf_protect(call);
-        let attributes = ffi::Rf_protect(ffi::Rf_eval(call, ffi::R_BaseEnv));
-        let found = if ffi::TYPEOF(attributes) == ffi::NILSXP {
-            Attributes::None
-        } else if ffi::Rf_xlength(attributes) == 1
-            && ffi::TYPEOF(ffi::Rf_getAttrib(x, ffi::R_NamesSymbol)) == ffi::STRSXP
-        {
-            Attributes::Names
-        } else {
-            Attributes::Other
-        };
-        ffi::Rf_unprotect(4);
-        found
     }
 }

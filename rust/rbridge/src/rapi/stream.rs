@@ -8,7 +8,7 @@ use std::slice;
 use super::failure::Failure;
 use super::ffi::{self, InStream, OutStream, SEXP};
 use super::plain::read_plain;
-use super::{Scope, Sexp};
+use super::{Jump, Scope, Sexp};
 
 /// Serialization format: R has read and written it since 3.5.0.
 const VERSION: c_int = 3;
@@ -58,27 +58,52 @@ fn try_pickle(scope: &Scope, object: Sexp<'_>, bytes: Vec<u8>) -> Result<Option<
         },
         broken: false,
     };
-    let data: *mut c_void = (&raw mut sink).cast();
-    // SAFETY: the closure holds pointers; `sink` is outside of it and is dropped also after a jump. The stream is a
-    // local of the frame that R_Serialize runs above.
+    let callbacks = Callbacks {
+        char: put_char,
+        bytes: put_bytes,
+        reference: note_reference,
+    };
+    // SAFETY: the callbacks are those of a `Sink`, which is dropped also after a jump.
+    unsafe { serialize(scope, object, (&raw mut sink).cast(), callbacks)? };
+    Ok((!sink.broken).then_some(sink.pickled))
+}
+
+/// What the serializer calls with what it has to say.
+#[derive(Clone, Copy)]
+struct Callbacks {
+    char: unsafe extern "C-unwind" fn(*mut OutStream, c_int),
+    bytes: unsafe extern "C-unwind" fn(*mut OutStream, *mut c_void, c_int),
+    reference: unsafe extern "C-unwind" fn(SEXP, SEXP) -> SEXP,
+}
+
+/// Has R serialize `object`, in native byte order.
+///
+/// # Safety
+/// `sink` is what the callbacks take it for. It stays so when R jumps, which leaves it as it is.
+unsafe fn serialize(
+    scope: &Scope,
+    object: Sexp<'_>,
+    sink: *mut c_void,
+    callbacks: Callbacks,
+) -> Result<(), Jump> {
+    // SAFETY: the closure holds pointers; the stream is a local of the frame that R_Serialize runs above.
     unsafe {
         scope.protected(|| {
             let mut stream = MaybeUninit::<OutStream>::uninit();
             ffi::R_InitOutPStream(
                 stream.as_mut_ptr(),
-                data,
+                sink,
                 ffi::STREAM_BINARY,
                 VERSION,
-                Some(put_char),
-                Some(put_bytes),
-                Some(note_reference),
+                Some(callbacks.char),
+                Some(callbacks.bytes),
+                Some(callbacks.reference),
                 // For our hook only: R passes it on unread.
-                data.cast(),
+                sink.cast(),
             );
             ffi::R_Serialize(object.raw(), stream.as_mut_ptr());
-        })?;
+        })
     }
-    Ok((!sink.broken).then_some(sink.pickled))
 }
 
 /// What serializing would come to.
@@ -93,24 +118,13 @@ pub(crate) struct Measured {
 /// Looks at what serializing `object` would come to, without looking into references or storing anything.
 pub(crate) fn measure(scope: &Scope, object: Sexp<'_>) -> Result<Measured, Failure> {
     let mut measured = Measured::default();
-    let data: *mut c_void = (&raw mut measured).cast();
-    // SAFETY: as for `pickle`.
-    unsafe {
-        scope.protected(|| {
-            let mut stream = MaybeUninit::<OutStream>::uninit();
-            ffi::R_InitOutPStream(
-                stream.as_mut_ptr(),
-                data,
-                ffi::STREAM_BINARY,
-                VERSION,
-                Some(count_char),
-                Some(count_bytes),
-                Some(pass_over_reference),
-                data.cast(),
-            );
-            ffi::R_Serialize(object.raw(), stream.as_mut_ptr());
-        })?;
-    }
+    let callbacks = Callbacks {
+        char: count_char,
+        bytes: count_bytes,
+        reference: pass_over_reference,
+    };
+    // SAFETY: the callbacks are those of a `Measured`, which owns nothing.
+    unsafe { serialize(scope, object, (&raw mut measured).cast(), callbacks)? };
     Ok(measured)
 }
 
