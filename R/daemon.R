@@ -277,8 +277,9 @@ discard_output <- function() {
 }
 
 restore_output <- function() {
-  # Warnings that R has put off are printed here, where nobody sees them.
-  try(stop("end of output"), outFile = discard())
+  # Warnings that R has put off are printed here, where nobody sees them, by try() as it reports an error.
+  try(stop("end of output"), outFile = nowhere <- textConnection(NULL, "w", local = TRUE))
+  close(nowhere)
   while (sink.number() > session$sinks) sink()
   if (sink.number("message") != session$messages) {
     sink(type = "message")

@@ -55,11 +55,22 @@ unique_number <- function() session$healed <- session$healed + 1L
 relaunch <- function(key, count) {
   pool <- pool_of_key(key)
   if (is.null(pool)) return()
+  why <- "its launch was interrupted"
+  # An interrupt may come in functions of the user's, too.
+  on.exit(suspendInterrupts({
+    .Call(wrap__hub_relaunching, pool$hub, FALSE)
+    .Call(wrap__hub_not_relaunched, pool$hub, count, why)
+  }))
   checked(.Call(wrap__hub_relaunching, pool$hub, TRUE))
-  on.exit(.Call(wrap__hub_relaunching, pool$hub, FALSE))
   # What fails in there is told once, by the reason; here is no caller that it concerns.
-  tryCatch(suppressWarnings(launch_missing(pool, count)), error = function(e)
-    .Call(wrap__hub_not_relaunched, pool$hub, count, conditionMessage(e)))
+  tryCatch(suppressWarnings(
+    while (count > 0L) {
+      # Of several requests some may have been made when one is interrupted.
+      n <- if (is_http(pool$remote)) 1L else count
+      launch_missing(pool, n)
+      count <- count - n
+    }
+  ), error = function(e) why <<- conditionMessage(e))
 }
 
 pool_of_key <- function(key) {

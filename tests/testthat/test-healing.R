@@ -196,6 +196,10 @@ test_that("more than is kept for replacements ends the healing, and that is said
   expect_code(lost, 19L)
   expect_match(attr(lost, "reason"), "has set up more than is kept", fixed = TRUE)
   expect_identical(info()[["cumulative"]], 1L)
+  # That of the user's own serves the pool, which does not heal all the same.
+  launch_local(1)
+  expect_identical(value(mirai("served")), "served")
+  await(grepl("has set up more than is kept", status()$given_up, fixed = TRUE))
   options(mirai.replay = 5)
   expect_error(daemons(1), "mirai.replay = )` must be two numbers", fixed = TRUE)
   expect_false(daemons_set())
@@ -286,6 +290,24 @@ test_that("without dispatcher it heals when asked, each with a random stream of 
   expect_length(unique(streams), 4L)
 })
 
+test_that("a handler that leaves by a warning keeps neither replacements from coming nor other warnings from being told", {
+  local_pool(2, dispatcher = FALSE, heal = TRUE)
+  local_pool(1, heal = FALSE, maxtasks = 1, .compute = "unserved")
+  value(mirai(1, .compute = "unserved"))
+  for (pid in daemon_pids()) tools::pskill(pid, tools::SIGKILL)
+  waiting <- mirai(2, .compute = "unserved")
+  # Both are there to be told by then.
+  Sys.sleep(3)
+  told <- character()
+  await({
+    tryCatch(info(), warning = function(w) told <<- c(told, conditionMessage(w)))
+    any(grepl("has died|have died", told)) && any(grepl("waits", told))
+  })
+  await(nrow(status()$workers) == 2L)
+  expect_length(unique(unlist(mirai_map(1:2, function(i) Sys.getpid())[])), 2L)
+  stop_mirai(waiting)
+})
+
 test_that("a cluster whose node dies has another when asked", {
   cl <- make_cluster(2, heal = TRUE)
   defer(stop_cluster(cl))
@@ -328,6 +350,33 @@ test_that("each launch asks the functions of a service anew, and what fails in t
   # The pool that it was for is gone.
   relaunch("0 default", 1L)
   expect_identical(asked, 2L)
+})
+
+test_that("a launch of replacements that is left by a jump is made again", {
+  server <- http_server()
+  asked <- 0L
+  leave <- list(
+    interrupt = function() raise_interrupt(),
+    restart = function() invokeRestart("leave")
+  )
+  config <- http_config(url = function() {
+    asked <<- asked + 1L
+    if (asked %in% 4:5) leave[[asked - 3L]]()
+    paste0(server$url, "/start")
+  }, headers = NULL, data = "{\"run\":\"%s\"}")
+  suppressMessages(local_pool(3, url = local_url(tcp = TRUE), remote = config, heal = TRUE))
+  await(info()[["connections"]] == 3L)
+  asked <- 2L
+  suppressWarnings({
+    for (i in 1:3) mirai(kill_self(), kill_self = kill_self)
+    # One comes, one launch is left by an interrupt and one, later, by a restart.
+    await({
+      withRestarts(tryCatch(info(), interrupt = identity), leave = function() NULL)
+      asked >= 5L && info()[["connections"]] == 3L
+    })
+    expect_identical(info()[["cumulative"]], 6L)
+  })
+  expect_identical(value(mirai("fine")), "fine")
 })
 
 test_that("daemons that cannot be launched at first are an error of daemons(), and not tried again", {

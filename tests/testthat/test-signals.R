@@ -150,6 +150,9 @@ test_that("a signal that ends a process ends a busy daemon, whose task is lost",
     send(pid, name)
     expect_code(value(held$m), 19L)
     await(!alive(pid))
+    deaths <- status()$deaths
+    expect_match(deaths$reason, paste0("was (told to quit,|ended) by signal [0-9]+ [(]SIG", name, "[)]"))
+    expect_identical(deaths$output, NA_character_)
     daemons(0)
   }
 })

@@ -176,6 +176,11 @@ impl HealingPolicy {
         self.is_told = true;
     }
 
+    /// Whether nothing is launched any more, and nobody's launch is on its way either.
+    pub fn has_ended(&self) -> bool {
+        self.is_ended && self.pending == 0
+    }
+
     /// A launched daemon does not come.
     pub fn missed(&mut self) {
         self.pending = self.pending.saturating_sub(1);

@@ -92,6 +92,11 @@ impl HubHandle {
         self.0.give_up(reason);
     }
 
+    /// Whether that is so.
+    pub fn has_given_up(&self) -> bool {
+        self.0.given_up().is_some()
+    }
+
     /// So many daemons are being started from this process: tasks wait for them until they have come, or
     /// [will not](Self::not_starting).
     pub fn starting(&self, count: u64) {

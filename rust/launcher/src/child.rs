@@ -113,6 +113,15 @@ pub fn shorten_discarded_output() {
     crate::tail::shorten();
 }
 
+/// Notes that a signal of this number has R quit in the midst of a task, or that it has not: a forked daemon that ends then was
+/// [told](crate::ExitStatus::Told) to.
+pub fn note_quitting(signal: Option<i32>) {
+    #[cfg(target_os = "linux")]
+    crate::tail::note_quitting(signal);
+    #[cfg(not(target_os = "linux"))]
+    let _ = signal;
+}
+
 /// Notes how much memory a forked daemon has now, which is told when it [has gone](crate::DaemonEvent::Exited). Takes a microsecond.
 pub fn note_memory() {
     #[cfg(target_os = "linux")]

@@ -15,6 +15,8 @@ pub enum ExitStatus {
     Code(i32),
     /// A signal of this number ended it.
     Signal(i32),
+    /// It ended by itself in the midst of a task, as a signal of this number asks of R.
+    Told(i32),
     /// It has ended, and its status is lost: its fork server died before it, or the host ignores
     /// SIGCHLD.
     Unknown,
@@ -24,7 +26,7 @@ impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => match signal_name(*signal) {
+            Self::Signal(signal) | Self::Told(signal) => match signal_name(*signal) {
                 Some(name) => write!(f, "signal {signal} ({name})"),
                 None => write!(f, "signal {signal}"),
             },
@@ -33,7 +35,7 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// The name of a signal that ends processes. These numbers are those of all systems here.
+/// The name of a signal that ends processes. These numbers are those of all systems here, but for the last two.
 fn signal_name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         1 => "SIGHUP",
@@ -47,6 +49,8 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         13 => "SIGPIPE",
         14 => "SIGALRM",
         15 => "SIGTERM",
+        10 if cfg!(target_os = "linux") => "SIGUSR1",
+        12 if cfg!(target_os = "linux") => "SIGUSR2",
         _ => return None,
     })
 }

@@ -134,7 +134,7 @@ pub use batch::{EventHandler, LaunchId};
 pub use boot::{Boot, BootError, boot};
 pub use child::{
     ChildError, adopt_stdio, discarded_output, give_up_tempdir, hide_arguments, note_memory,
-    report_tempdir, shorten_discarded_output, take_known_by,
+    note_quitting, report_tempdir, shorten_discarded_output, take_known_by,
 };
 pub use config::LauncherConfig;
 pub use context::Context;

@@ -98,6 +98,24 @@ struct Child {
     tail: Option<Tail>,
 }
 
+impl Child {
+    /// What the host is told of its end.
+    fn exited(&self, status: ExitStatus, peak: Option<u64>) -> FromServer {
+        let tail = self.tail.as_ref();
+        let status = match (status, tail.and_then(Tail::quitting)) {
+            (ExitStatus::Code(_), Some(signal)) => ExitStatus::Told(signal),
+            _ => status,
+        };
+        FromServer::Exited {
+            pid: number(self.pid),
+            status,
+            peak,
+            memory: tail.and_then(Tail::memory),
+            last: tail.map_or_else(String::new, Tail::text),
+        }
+    }
+}
+
 /// What a round of polling found.
 struct Found {
     message: bool,
@@ -253,15 +271,7 @@ impl Server {
                 Ok(Some((status, peak))) => (status, Some(peak)),
                 Err(_) => (ExitStatus::Unknown, None),
             };
-            let pid = number(child.pid);
-            let exited = FromServer::Exited {
-                pid,
-                status,
-                peak,
-                memory: child.tail.as_ref().and_then(Tail::memory),
-                last: child.tail.as_ref().map_or_else(String::new, Tail::text),
-            };
-            ended.push((exited, child.tempdir.clone()));
+            ended.push((child.exited(status, peak), child.tempdir.clone()));
             false
         });
         for (exited, tempdir) in ended {

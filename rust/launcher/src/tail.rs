@@ -1,4 +1,4 @@
-//! The last output of a daemon, and its memory when it last looked, for when it has died.
+//! The last output of a daemon, its memory when it last looked, and the signal by which it quits, for when it has died.
 //!
 //! What a daemon's R discards goes into a file in memory that the fork server has as well: nobody has to read along, nothing
 //! waits for a reader, and what a task's own children hold open does not matter. It cannot grow beyond a limit, up to which only what
@@ -25,8 +25,11 @@ const MOST_BYTES: u64 = 4 << 20;
 /// From this many on it begins anew.
 const LONG_BYTES: u64 = 256 << 10;
 
-/// Behind the text there is room for a number.
+/// Behind the text there is room for two numbers.
 const NUMBER_BYTES: u64 = 8;
+const MEMORY_AT: u64 = MOST_BYTES;
+const SIGNAL_AT: u64 = MEMORY_AT + NUMBER_BYTES;
+const ALL_BYTES: u64 = SIGNAL_AT + NUMBER_BYTES;
 
 /// Of these the last lines are told.
 const TOLD_BYTES: usize = 1000;
@@ -63,10 +66,10 @@ impl Tail {
         }
         // A larger file than may be would end this process, by a signal.
         let largest = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
-        if largest < MOST_BYTES + NUMBER_BYTES {
+        if largest < ALL_BYTES {
             return Err(Errno::FBIG.into());
         }
-        ftruncate(&fd, MOST_BYTES + NUMBER_BYTES)?;
+        ftruncate(&fd, ALL_BYTES)?;
         fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK)?;
         Ok(Self(fd))
     }
@@ -107,15 +110,26 @@ impl Tail {
 
     /// Bytes in memory when the daemon last looked.
     pub(crate) fn memory(&self) -> Option<u64> {
-        let mut number = [0; NUMBER_BYTES as usize];
-        let read = rustix::io::pread(&self.0, &mut number, MOST_BYTES).ok()?;
-        let bytes = u64::from_le_bytes(number);
-        (read == number.len() && bytes > 0).then_some(bytes)
+        self.number(MEMORY_AT)
     }
 
-    fn note_memory(&self, bytes: u64) {
+    /// The signal by which R quits.
+    pub(crate) fn quitting(&self) -> Option<i32> {
+        self.number(SIGNAL_AT)
+            .and_then(|number| number.try_into().ok())
+    }
+
+    /// The number there; `None` for zero, as it is at first.
+    fn number(&self, at: u64) -> Option<u64> {
+        let mut bytes = [0; NUMBER_BYTES as usize];
+        let read = rustix::io::pread(&self.0, &mut bytes, at).ok()?;
+        let number = u64::from_le_bytes(bytes);
+        (read == bytes.len() && number > 0).then_some(number)
+    }
+
+    fn note(&self, number: u64, at: u64) {
         // It is for users to read, so it may be missing.
-        let _ = rustix::io::pwrite(&self.0, &bytes.to_le_bytes(), MOST_BYTES);
+        let _ = rustix::io::pwrite(&self.0, &number.to_le_bytes(), at);
     }
 
     fn empty(&self) -> io::Result<()> {
@@ -201,7 +215,15 @@ pub(crate) fn note_memory() {
     let pages = std::str::from_utf8(&text[..read]).ok();
     let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     if let Some(pages) = pages {
-        own.note_memory(pages * sys::page_bytes());
+        own.note(pages * sys::page_bytes(), MEMORY_AT);
+    }
+}
+
+/// See [`crate::note_quitting`].
+pub(crate) fn note_quitting(signal: Option<i32>) {
+    if let Some(own) = &*OWN.lock() {
+        let number = signal.map_or(0, |signal| signal.unsigned_abs().into());
+        own.note(number, SIGNAL_AT);
     }
 }
 
@@ -256,18 +278,19 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_apart_from_the_text() {
+    fn numbers_are_apart_from_the_text() {
         let tail = Tail::new().expect("a file in memory");
-        assert_eq!(tail.memory(), None);
-        tail.note_memory(u64::MAX - 1);
+        assert_eq!((tail.memory(), tail.quitting()), (None, None));
+        tail.note(u64::MAX - 1, MEMORY_AT);
+        tail.note(10, SIGNAL_AT);
         assert_eq!(tail.text(), "");
         let mut file = opened(&tail);
         while file.write_all(b"as much as there is room for\n").is_ok() {}
-        assert_eq!(tail.memory(), Some(u64::MAX - 1));
         tail.empty().expect("to be emptied");
+        assert_eq!(tail.text(), "");
         assert_eq!(
-            (tail.text().as_str(), tail.memory()),
-            ("", Some(u64::MAX - 1))
+            (tail.memory(), tail.quitting()),
+            (Some(u64::MAX - 1), Some(10))
         );
     }
 

@@ -38,10 +38,24 @@ struct Reason {
     count: u32,
 }
 
+impl Reason {
+    fn of_one(text: &str, command: &str) -> Reason {
+        Reason {
+            text: text.to_owned(),
+            command: command.to_owned(),
+            count: 1,
+        }
+    }
+}
+
 impl Absent {
     pub(crate) fn note(&mut self, text: &str, command: &str) {
         self.count += 1;
-        note(&mut self.reasons, text, command);
+        add(
+            &mut self.reasons,
+            Reason::of_one(text, command),
+            MOST_REASONS,
+        );
     }
 
     /// The reasons, for R: a list of `count`, `reason` and `command`.
@@ -72,17 +86,13 @@ impl Absent {
     }
 }
 
-fn note(reasons: &mut Vec<Reason>, text: &str, command: &str) {
-    if let Some(known) = reasons.iter_mut().find(|known| known.text == text) {
-        known.count += 1;
-    } else if reasons.len() < MOST_REASONS {
-        reasons.push(Reason {
-            text: text.to_owned(),
-            command: command.to_owned(),
-            count: 1,
-        });
+fn add(reasons: &mut Vec<Reason>, reason: Reason, most: usize) {
+    if let Some(known) = reasons.iter_mut().find(|known| known.text == reason.text) {
+        known.count += reason.count;
+    } else if reasons.len() < most {
+        reasons.push(reason);
     } else if let Some(last) = reasons.last_mut() {
-        last.count += 1;
+        last.count += reason.count;
     }
 }
 
@@ -116,6 +126,10 @@ pub(crate) fn with_output(reason: &str, output: &str) -> String {
 /// What lacks the daemon; R knows these words.
 #[derive(Clone, Copy)]
 pub(crate) enum For {
+    /// A pool that heals by R code, which is to launch so many; the text is its key.
+    Relaunch,
+    /// Nobody: a daemon has taken the place of another, in the pool of this key. Tracing wants to know.
+    Replaced,
     /// The tasks of a pool.
     Pool,
     /// The one task that it was launched for.
@@ -134,17 +148,16 @@ pub(crate) enum For {
     Unserved,
     /// Nobody: `everywhere()` has failed. R knows what.
     Everywhere,
-    /// A pool that heals by R code, which is to launch so many; the text is its key.
-    Relaunch,
-    /// Nobody: a daemon has taken the place of another, in the pool of this key. Tracing wants to know.
-    Replaced,
 }
 
 /// Number of these.
 const FORS: usize = 11;
 
 impl For {
+    /// In the order in which R is told: what is to be done comes before what is only said, as who is warned may leave by a jump.
     const ALL: [(For, &str); FORS] = [
+        (For::Relaunch, "relaunch"),
+        (For::Replaced, "replaced"),
         (For::Pool, "pool"),
         (For::Task, "task"),
         (For::Launch, "launch"),
@@ -154,14 +167,23 @@ impl For {
         (For::Elsewhere, "elsewhere"),
         (For::Unserved, "unserved"),
         (For::Everywhere, "everywhere"),
-        (For::Relaunch, "relaunch"),
-        (For::Replaced, "replaced"),
     ];
+
+    /// The limit of texts. Keys of pools are kept in any number.
+    fn most(self) -> usize {
+        match self {
+            For::Relaunch | For::Replaced => usize::MAX,
+            _ => MOST_REASONS,
+        }
+    }
 }
 
 /// What R has not been told yet, by [`For`]. Locked by the launcher's threads as well, so R's thread never waits for
 /// it: a forked child may find it locked for good.
 static UNTOLD: Mutex<[Vec<Reason>; FORS]> = Mutex::new([const { Vec::new() }; FORS]);
+
+/// Others hold that lock for some instructions. Longer than this, in a forked child only.
+const LOCKED_FOR: Duration = Duration::from_secs(1);
 
 /// The process that has something untold; 0 for none.
 static HAS_UNTOLD: AtomicU32 = AtomicU32::new(0);
@@ -181,7 +203,15 @@ thread_local! {
 
 /// A daemon will not come, or not soon, and nobody waits for it by name.
 pub(crate) fn note_untold(missed: For, text: &str, command: &str) {
-    note(&mut UNTOLD.lock()[missed as usize], text, command);
+    add(
+        &mut UNTOLD.lock()[missed as usize],
+        Reason::of_one(text, command),
+        missed.most(),
+    );
+    ask_to_tell();
+}
+
+fn ask_to_tell() {
     HAS_UNTOLD.store(process::id(), Ordering::Release);
     if let Some(ask_for_turn) = ASK_FOR_TURN.get() {
         ask_for_turn();
@@ -228,11 +258,35 @@ fn tell_now(scope: &Scope, by_message: bool) -> Result<(), Jump> {
         *deaths = vec![together(deaths)];
     }
     for (missed, word) in For::ALL {
-        for reason in &untold[missed as usize] {
-            warn(scope, word, reason, by_message)?;
+        while !untold[missed as usize].is_empty() {
+            let reason = untold[missed as usize].remove(0);
+            if let Err(jump) = warn(scope, word, &reason, by_message) {
+                put_back(untold);
+                return Err(jump);
+            }
         }
     }
     Ok(())
+}
+
+/// Whoever was told has left by a jump: the rest is told the next time, before what has come meanwhile.
+fn put_back(mut untold: [Vec<Reason>; FORS]) {
+    if untold.iter().all(Vec::is_empty) {
+        return;
+    }
+    let Some(mut later) = UNTOLD.try_lock_for(LOCKED_FOR) else {
+        // Not in this process: it has forked meanwhile.
+        return;
+    };
+    for (missed, _) in For::ALL {
+        let reasons = &mut untold[missed as usize];
+        for reason in later[missed as usize].drain(..) {
+            add(reasons, reason, missed.most());
+        }
+    }
+    *later = untold;
+    drop(later);
+    ask_to_tell();
 }
 
 fn warn(scope: &Scope, missed: &str, reason: &Reason, by_message: bool) -> Result<(), Jump> {

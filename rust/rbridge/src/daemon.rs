@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mirai_hub::{ErrorCode, LaneError};
-use mirai_launcher::{note_memory, shorten_discarded_output, take_known_by};
+use mirai_launcher::{note_memory, note_quitting, shorten_discarded_output, take_known_by};
 use mirai_worker::{
     Address, AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, Payload,
     RunEnd, Task, TaskFlags, WorkerError, WorkerOptions, end_this_process, end_what_is_left_behind,
@@ -331,9 +331,11 @@ impl Evaluator for REvaluator<'_> {
         });
         if evaluation.end == RunEnd::Interrupted && signals::quits_now() {
             // R quits here, unless something of the user's prevents it.
+            note_quitting(signals::quitting());
             if let Err(jump) = scope.deliver_signals() {
                 jump.abandon();
             }
+            note_quitting(None);
         }
         evaluation
     }

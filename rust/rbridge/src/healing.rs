@@ -186,7 +186,13 @@ impl Ward {
             match told {
                 Ok(News::Begin) => has_begun = true,
                 Ok(News::Closed) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(news) => self.take(&mut policy, news),
+                Ok(news) => {
+                    self.take(&mut policy, news);
+                    // Whom somebody has launched since has come, or will not.
+                    if policy.has_ended() && !self.hub.has_given_up() {
+                        self.hub.give_up(TOO_MUCH.to_owned());
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if has_begun {

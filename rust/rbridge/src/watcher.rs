@@ -94,6 +94,7 @@ fn end_text(status: ExitStatus, peak: Option<u64>, memory: Option<u64>) -> Strin
     let mut text = match (status, by_system) {
         (_, Some(how)) => how.to_owned(),
         (ExitStatus::Signal(_), None) => format!("was ended by {status}"),
+        (ExitStatus::Told(_), None) => format!("was told to quit, by {status}"),
         (ExitStatus::Code(_) | ExitStatus::Unknown, None) => format!("ended with {status}"),
     };
     if let Some(bytes) = peak.filter(|bytes| *bytes > 0) {

@@ -250,6 +250,14 @@ pub(crate) fn quits_now() -> bool {
     PENDING.load(Ordering::Relaxed) & QUITTING != 0
 }
 
+/// The signal by which R quits that waits to be [delivered](deliver), the first of several.
+pub(crate) fn quitting() -> Option<i32> {
+    let pending = PENDING.load(Ordering::SeqCst) & QUITTING;
+    DEFERRED
+        .into_iter()
+        .find(|signal| pending & bit(*signal) != 0)
+}
+
 /// Whether a signal waits to be [delivered](deliver), and may be.
 pub(crate) fn is_pending() -> bool {
     PENDING.load(Ordering::Relaxed) != 0 && !HELD.load(Ordering::Relaxed)
@@ -344,11 +352,7 @@ fn await_notes(mut read: std::io::PipeReader, note: impl Fn()) {
 
 /// Ends the process by the signal that it has been sent if the task has not noticed.
 fn end_in_task() {
-    let pending = PENDING.load(Ordering::SeqCst);
-    let signal = DEFERRED
-        .into_iter()
-        .find(|signal| pending & QUITTING & bit(*signal) != 0);
-    if let (Some(signal), true) = (signal, TASK.load(Ordering::SeqCst)) {
+    if let (Some(signal), true) = (quitting(), TASK.load(Ordering::SeqCst)) {
         // SAFETY: the default action, which ends the process.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
