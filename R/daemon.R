@@ -138,7 +138,9 @@ daemon_handlers <- function(url, cleanup, rs) {
       if (!is.null(session$beside)) finish_beside()
       snapshot
     },
-    look = trimmed$look
+    look = trimmed$look,
+    pure_call = pure_call,
+    are_names_of_base = are_names_of_base
   )
 }
 
@@ -174,6 +176,11 @@ note_signal <- function(condition) session$signalled <- condition
 # the top of a task names a call of ours, so that it is shown without. One that becomes an error is left to what makes
 # error values. stop() and signalCondition() may come here with a warning, too, which then is none.
 note_warning <- function(condition) {
+  # Such an element is evaluated again, and its warning comes again.
+  if (!is.null(session$pure)) {
+    session$signalled <- condition
+    invokeRestart("muffleWarning")
+  }
   warn <- getOption("warn")
   if (!isTRUE(warn %in% 0:1) || !can_muffle(condition)) return()
   call <- conditionCall(condition)

@@ -52,6 +52,8 @@ daemon_state <- function() list(
   # The last error or interrupt, and the last condition of any kind.
   noted = NULL,
   signalled = NULL,
+  # What is evaluated if it can do nothing but compute. Set by the native side.
+  pure = NULL,
   # What goes along with the value: whether there is something, conditions for the host, warnings to print.
   beside = NULL,
   relayed = NULL,

@@ -313,7 +313,7 @@ impl<'s> Open<'s> {
         if !x.is_environment() {
             return Ok(None);
         }
-        let pointer = x.attr(scope, c"task")?;
+        let (pointer, id) = x.task_and_id(scope)?;
         if !pointer.is_pointer() {
             return Ok(None);
         }
@@ -323,7 +323,6 @@ impl<'s> Open<'s> {
             return Ok(Some(Open { task, pointer, id }));
         }
         let batch: &Batch = pointer.handle(scope, "task")?;
-        let id = x.attr(scope, c"id")?.first_integer(scope)?;
         let task = id.and_then(|id| batch.task(id));
         Ok(task.map(|task| Open { task, pointer, id }))
     }
@@ -356,8 +355,7 @@ impl<'s> Open<'s> {
         mirai: Sexp<'_>,
         value: Sexp<'_>,
     ) -> Result<(), Failure> {
-        scope.set_attr(mirai, c"value", value)?;
-        scope.set_attr(mirai, c"task", scope.null())?;
+        scope.settle(mirai, value)?;
         if let Some(id) = self.id {
             self.pointer.handle::<Batch>(scope, "task")?.let_go(id);
         }

@@ -17,15 +17,16 @@ use parking_lot::Mutex;
 use crate::access::credentials;
 use crate::launch::adopt_stdio;
 use crate::part;
-use crate::payload::{decode_settings, decode_task, encode_result};
-use crate::rapi::{Failure, Given, Jump, Kept, Preface, Scope, Sexp};
+use crate::payload::{decode_settings, decode_task, encode_result, object_of_task};
+use crate::pure::PureCalls;
+use crate::rapi::{Failure, Given, Jump, Kept, MAP, Preface, Scope, Sexp};
 use crate::rng::Seed;
 use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first, also at SIGTERM. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
 /// `Inf` for no limit. `attended`: someone may interrupt it while it is idle, even if this process is not in the foreground
-/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of six R
+/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of eight R
 /// functions, the fourth of which may be `NULL`:
 ///
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
@@ -37,6 +38,7 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, s
 /// - `written()`: the value has been serialized.
 /// - `after(flags, streamed)`: the reply has been sent; `streamed` says that the task had a stream of its own. Answers as `welcome` does.
 /// - `look(snapshot)`: 0 if nothing is to be put back after a task. Then `after` is not called.
+/// - `pure_call(shared)` and `are_names_of_base(functions, variables)`, of [`PureCalls`].
 ///
 /// The caller runs this under handlers of its own for errors and interrupts, so that one outside of a task is not R's to
 /// report: they are never reached, as jumps end here.
@@ -162,6 +164,9 @@ struct REvaluator<'r> {
     written: Option<Sexp<'r>>,
     after: Sexp<'r>,
     look: Sexp<'r>,
+    pure: PureCalls<'r>,
+    /// The task could do nothing but compute.
+    was_pure: bool,
     preface: Preface,
     tidiness: Tidiness,
     /// Tasks are evaluated without R code around them.
@@ -182,10 +187,10 @@ impl<'r> REvaluator<'r> {
         interrupter: Arc<RInterrupter>,
     ) -> Result<REvaluator<'r>, Failure> {
         let handlers: Vec<Sexp<'r>> = handlers.elements(scope, "handlers")?.collect();
-        let &[welcome, evaluate, failed, written, after, look] = &handlers[..] else {
-            return Err(Failure::error("`handlers` must be six"));
+        let &[welcome, evaluate, failed, written, after, look, call, base] = &handlers[..] else {
+            return Err(Failure::error("`handlers` must be eight"));
         };
-        if ![welcome, evaluate, failed, after, look]
+        if ![welcome, evaluate, failed, after, look, call, base]
             .iter()
             .all(|f| f.is_function())
         {
@@ -200,6 +205,8 @@ impl<'r> REvaluator<'r> {
             written,
             after,
             look,
+            pure: PureCalls::new(call, base),
+            was_pure: false,
             preface: Preface::new(scope)?,
             tidiness: Tidiness::Unknown,
             is_plain: false,
@@ -211,6 +218,14 @@ impl<'r> REvaluator<'r> {
     }
 
     fn attempt(&mut self, scope: &Scope, task: &Task<'_>) -> Result<Evaluation, Failure> {
+        if let Some(value) = self.attempt_pure(scope, task)? {
+            let payload = encode_result(scope, value, &self.preface)?;
+            self.was_pure = true;
+            return Ok(Evaluation {
+                end: RunEnd::Value,
+                payload: payload.into(),
+            });
+        }
         let (stream, object) = decode_task(scope, task.body)?;
         self.streamed = stream.is_some();
         let given = Given {
@@ -236,6 +251,26 @@ impl<'r> REvaluator<'r> {
             end: RunEnd::Value,
             payload: payload.into(),
         })
+    }
+
+    /// The value of a task that can do nothing but compute, not even draw random numbers from its stream.
+    fn attempt_pure<'s>(
+        &mut self,
+        scope: &'s Scope,
+        task: &Task<'_>,
+    ) -> Result<Option<Sexp<'s>>, Failure> {
+        self.was_pure = false;
+        self.streamed = false;
+        let is_element = self.is_plain && i32::from(task.flags.0) == MAP;
+        if is_element
+            && let Some(part) = task.part
+            && let Some(element) = object_of_task(task.body)
+            && let Some(value) = self.pure.evaluate(scope, part, element)?
+        {
+            return Ok(Some(value));
+        }
+        self.pure.disturb(is_element);
+        Ok(None)
     }
 
     /// Whether the task has left nothing. That its stream is over, and that something went along with it, is left to `after`.
@@ -295,6 +330,7 @@ impl Evaluator for REvaluator<'_> {
         let scope = self.scope.inner();
         self.tidiness = Tidiness::Unknown;
         self.is_plain = false;
+        self.pure.clear();
         let called = decode_settings(&scope, settings).and_then(|(seed, settings)| {
             let stream = seed_or_null(&scope, seed)?;
             let snapshot = signals::held(|| scope.call(self.welcome, &[stream, settings]))?;
@@ -349,6 +385,12 @@ impl Evaluator for REvaluator<'_> {
         if self.begun.elapsed() >= LONG_TASK {
             note_memory();
         }
+        if std::mem::take(&mut self.was_pure) {
+            if !self.scope.has_collected() {
+                return;
+            }
+            self.pure.doubt();
+        }
         let is_tidy = {
             let scope = self.scope.inner();
             signals::held(|| self.is_tidy(&scope, flags))
@@ -374,6 +416,7 @@ impl Evaluator for REvaluator<'_> {
 
     fn forget_part(&mut self, id: u64) {
         part::remove(id);
+        self.pure.forget(id);
     }
 
     fn wants_to_leave(&mut self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{
     absent, access, collecting, cookie, daemon, errands, evaluating, flags, healing, http, hub,
-    launch, map, part, probe, promises, rapi, rng, session, shadows, status, tasks,
+    launch, map, part, probe, promises, pure, rapi, rng, session, shadows, status, tasks,
 };
 
 rapi::entries! {
@@ -22,6 +22,7 @@ rapi::entries! {
     hub::hub_everywhere => hub_everywhere(hub, object, min, timeout, is_kept);
     hub::hub_share => hub_share(hub, object);
     part::copy_for_each_task => copy_for_each_task();
+    pure::is_altrep => is_altrep(x);
     status::hub_info => hub_info(hub);
     status::hub_memory => hub_memory(hub);
     status::hub_workers => hub_workers(hub);

@@ -32,6 +32,7 @@ mod part;
 mod payload;
 mod probe;
 mod promises;
+mod pure;
 #[allow(unsafe_code)]
 mod rapi;
 mod rng;

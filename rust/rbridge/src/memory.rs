@@ -28,7 +28,7 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 pub(crate) fn note_object(scope: &Scope, bytes: usize) -> Result<(), Jump> {
     match memory_return() {
         Some(memory) if memory.note_kept(bytes) => {
-            PROCESS.store(process::id(), Ordering::Relaxed);
+            PROCESS.store(sys::process_number(), Ordering::Relaxed);
             scope.listen::<Collections>(LISTENER.fetch_add(1, Ordering::Relaxed) + 1)
         }
         _ => Ok(()),

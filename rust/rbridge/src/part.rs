@@ -52,6 +52,17 @@ pub(crate) fn clear() {
     PARTS.with(|parts| parts.borrow_mut().clear());
 }
 
+/// A part that all its tasks share as one object. `None` for another, and for one that no task has used yet.
+pub(crate) fn kept(scope: &Scope, id: u64) -> Result<Option<Sexp<'_>>, Failure> {
+    PARTS.with(|parts| match parts.try_borrow().as_deref() {
+        Ok(parts) => match parts.get(&id) {
+            Some(Part::Kept(kept)) => Ok(Some(scope.hold(kept.get())?)),
+            _ => Ok(None),
+        },
+        Err(_) => Ok(None),
+    })
+}
+
 /// A part as an object, for one task.
 pub(crate) fn object(scope: &Scope, id: u64) -> Result<Sexp<'_>, Failure> {
     PARTS.with(|parts| {

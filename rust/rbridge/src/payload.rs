@@ -104,6 +104,11 @@ pub(crate) fn decode_task<'r>(
     Ok((seed, unpickle(scope, object)?))
 }
 
+/// The bytes of a task's object, without its stream; `None` when they are cut short.
+pub(crate) fn object_of_task(bytes: &[u8]) -> Option<&[u8]> {
+    split_seed(bytes).map(|(_, object)| object)
+}
+
 /// The settings of a daemon with this stream; `object` is from [`encode_settings_object`].
 pub(crate) fn encode_settings(seed: Option<Seed>, object: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + SEED_LEN + object.len());

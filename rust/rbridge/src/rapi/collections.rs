@@ -5,7 +5,7 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::ffi::{self, SEXP};
 use super::pointer::finally;
@@ -38,6 +38,38 @@ impl Scope {
             })
         }
     }
+}
+
+/// Whether there has been a collection since the last [`watch_for_collection`](Scope::watch_for_collection).
+static COLLECTED: AtomicBool = AtomicBool::new(true);
+
+impl Scope {
+    /// From here on [`has_collected`](Self::has_collected) tells of the first collection: by garbage with a finalizer that is too
+    /// young for a collection to pass it over. There are two of it, as one may age before its finalizer is registered.
+    pub(crate) fn watch_for_collection(&self) -> Result<(), Jump> {
+        COLLECTED.store(false, Ordering::Relaxed);
+        // SAFETY: the closure holds nothing; the pointer is protected until it is registered.
+        unsafe {
+            self.protected(|| {
+                for _ in 0..2 {
+                    let nothing = ffi::R_NilValue;
+                    let pointer = ffi::R_MakeExternalPtr(null_mut(), nothing, nothing);
+                    ffi::Rf_protect(pointer);
+                    ffi::R_RegisterCFinalizerEx(pointer, Some(note_collection), 0);
+                    ffi::Rf_unprotect(1);
+                }
+            })
+        }
+    }
+
+    /// Whether garbage has been collected, and finalizers have run.
+    pub(crate) fn has_collected(&self) -> bool {
+        COLLECTED.load(Ordering::Relaxed)
+    }
+}
+
+unsafe extern "C-unwind" fn note_collection(_: SEXP) {
+    COLLECTED.store(true, Ordering::Relaxed);
 }
 
 /// # Safety

@@ -1,5 +1,6 @@
 //! Environments and attributes.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 
 use super::ffi::{self, Length, SEXP};
@@ -75,21 +76,70 @@ impl Scope {
     }
 }
 
+/// The attributes that lead from a mirai to its task, and in which it has its value: looked up by name once, as there are three
+/// looks at each of a million elements.
+#[derive(Clone, Copy)]
+struct Marks {
+    task: SEXP,
+    id: SEXP,
+    value: SEXP,
+}
+
+impl Marks {
+    /// # Safety
+    /// On R's thread, where R may jump.
+    unsafe fn get() -> Marks {
+        thread_local! {
+            /// On R's thread only. Symbols live for ever.
+            static MARKS: Cell<Option<Marks>> = const { Cell::new(None) };
+        }
+        if let Some(marks) = MARKS.get() {
+            return marks;
+        }
+        // SAFETY: the caller's promise.
+        let marks = unsafe {
+            Marks {
+                task: ffi::Rf_install(c"task".as_ptr()),
+                id: ffi::Rf_install(c"id".as_ptr()),
+                value: ffi::Rf_install(c"value".as_ptr()),
+            }
+        };
+        MARKS.set(Some(marks));
+        marks
+    }
+}
+
+impl Scope {
+    /// A mirai gets its value, and lets go of its task.
+    pub(crate) fn settle(&self, mirai: Sexp<'_>, value: Sexp<'_>) -> Result<(), Jump> {
+        // SAFETY: the closure holds pointers to protected objects.
+        unsafe {
+            self.protected(|| {
+                let marks = Marks::get();
+                ffi::Rf_setAttrib(mirai.raw(), marks.value, value.raw());
+                ffi::Rf_setAttrib(mirai.raw(), marks.task, ffi::R_NilValue);
+            })
+        }
+    }
+}
+
 /// # Safety
 /// Where R may jump, with a protected environment.
 unsafe fn fill(env: SEXP, form: &Form<'_>, id: i32, task: SEXP) {
     // SAFETY: the caller's promise; what is fresh is protected until it is part of the environment.
     unsafe {
+        let marks = Marks::get();
+        let data = ffi::Rf_install(c"data".as_ptr());
         // Each binding is put before those that are there.
-        for (name, make) in [(c"value", form.value), (c"data", form.data)] {
+        for (name, make) in [(marks.value, form.value), (data, form.data)] {
             let f = ffi::Rf_protect(ffi::Rf_eval(make.raw(), env));
-            ffi::R_MakeActiveBinding(ffi::Rf_install(name.as_ptr()), f, env);
+            ffi::R_MakeActiveBinding(name, f, env);
             ffi::Rf_unprotect(1);
         }
         let number = ffi::Rf_protect(ffi::Rf_allocVector(ffi::INTSXP, 1));
         *ffi::INTEGER(number) = id;
-        ffi::Rf_setAttrib(env, ffi::Rf_install(c"id".as_ptr()), number);
-        ffi::Rf_setAttrib(env, ffi::Rf_install(c"task".as_ptr()), task);
+        ffi::Rf_setAttrib(env, marks.id, number);
+        ffi::Rf_setAttrib(env, marks.task, task);
         ffi::Rf_setAttrib(env, ffi::R_ClassSymbol, form.class.raw());
         ffi::Rf_unprotect(1);
     }
@@ -106,6 +156,20 @@ impl Sexp<'_> {
     pub(crate) fn is_call(self) -> bool {
         // SAFETY: on R's thread.
         unsafe { ffi::TYPEOF(self.raw()) == ffi::LANGSXP }
+    }
+
+    /// What leads from a mirai to its task: the attributes `task`, and `id`, if it has one.
+    pub(crate) fn task_and_id<'s>(self, scope: &'s Scope) -> Result<(Sexp<'s>, Option<i32>), Jump> {
+        // SAFETY: the closure holds a pointer to a protected object, which keeps its attributes.
+        unsafe {
+            scope.fresh_with(|| {
+                let marks = Marks::get();
+                let id = ffi::Rf_getAttrib(self.raw(), marks.id);
+                let has_id = ffi::TYPEOF(id) == ffi::INTSXP && ffi::Rf_xlength(id) > 0;
+                let id = has_id.then(|| ffi::INTEGER_ELT(id, 0));
+                (ffi::Rf_getAttrib(self.raw(), marks.task), id)
+            })
+        }
     }
 
     /// An attribute, of a name that is none of R's own; `NULL` where there is none.

@@ -14,22 +14,24 @@ const TABLE: i32 = 29;
 /// What the evaluation of tasks needs of the package: the environment of the session's state, the call that stands at the top of
 /// every task, and the function that is given the value and the expression where something goes along with a value.
 #[derive(Clone, Copy)]
-struct Setting {
-    session: SEXP,
+pub(super) struct Setting {
+    pub(super) session: SEXP,
     top: SEXP,
     with_beside: SEXP,
     /// A call that answers the random seed.
     look_at_seed: SEXP,
-    names: Names,
+    pub(super) names: Names,
 }
 
 /// Symbols, which live for ever.
 #[derive(Clone, Copy)]
-struct Names {
+pub(super) struct Names {
     /// Of the session's state.
     seed: SEXP,
     given: SEXP,
-    signalled: SEXP,
+    pub(super) signalled: SEXP,
+    pub(super) noted: SEXP,
+    pub(super) pure: SEXP,
     beside: SEXP,
     serial: SEXP,
     tracer: SEXP,
@@ -81,7 +83,7 @@ enum Locals {
 }
 
 /// Flags of an element of a map, and of one that comes beside the context of a trace, as in R/evaluate.R.
-const MAP: i32 = 2;
+pub(crate) const MAP: i32 = 2;
 const MAP_TRACED: i32 = 6;
 
 impl Scope {
@@ -188,6 +190,7 @@ impl Scope {
             self.protected(|| {
                 ffi::Rf_defineVar(names.given, ffi::R_NilValue, session);
                 ffi::Rf_defineVar(names.signalled, ffi::R_NilValue, session);
+                ffi::Rf_defineVar(names.pure, ffi::R_NilValue, session);
                 ffi::Rf_eval(names.beside, session) == ffi::R_NilValue
             })?
         })
@@ -232,6 +235,8 @@ impl Names {
                 seed: symbol(c"seed"),
                 given: symbol(c"given"),
                 signalled: symbol(c"signalled"),
+                noted: symbol(c"noted"),
+                pure: symbol(c"pure"),
                 beside: symbol(c"beside"),
                 serial: symbol(c"serial"),
                 tracer: symbol(c"tracer"),
@@ -286,7 +291,7 @@ fn part(list: SEXP, i: Length) -> Option<SEXP> {
     }
 }
 
-fn setting() -> Result<Setting, Failure> {
+pub(super) fn setting() -> Result<Setting, Failure> {
     SETTING
         .get()
         .ok_or_else(|| Failure::error("the package has not been loaded as a whole"))

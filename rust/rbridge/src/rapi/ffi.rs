@@ -114,6 +114,7 @@ unsafe extern "C-unwind" {
     pub fn R_altrep_data1(x: SEXP) -> SEXP;
     pub fn Rf_NumDevices() -> c_int;
     pub fn IS_S4_OBJECT(x: SEXP) -> c_int;
+    pub fn ALTREP(x: SEXP) -> c_int;
 
     // These allocate, evaluate or check, so they can jump. Element access of strings and numbers is among them: an
     // ALTREP vector may compute.

@@ -1,7 +1,7 @@
 //! Protected calls, scopes and the values they hold.
 
 use std::cell::Cell;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -118,16 +118,34 @@ impl Scope {
         &self,
         body: impl FnOnce() -> SEXP + Copy,
     ) -> Result<Sexp<'_>, Jump> {
+        // SAFETY: the caller's promise.
+        let (x, ()) = unsafe { self.fresh_with(|| (body(), ()))? };
+        Ok(x)
+    }
+
+    /// Calls R for a fresh object and something else.
+    ///
+    /// # Safety
+    /// As for [`fresh`](Self::fresh).
+    pub(super) unsafe fn fresh_with<T: Copy>(
+        &self,
+        body: impl FnOnce() -> (SEXP, T) + Copy,
+    ) -> Result<(Sexp<'_>, T), Jump> {
         assert_eq!(
             self.depth,
             DEPTH.load(Ordering::Relaxed),
             "invariant: only the innermost scope protects"
         );
         // SAFETY: the caller's promise; protecting is part of the call, since it can jump when the stack is full.
-        let x = unsafe { self.protected(|| ffi::Rf_protect(body()))? };
+        let (x, beside) = unsafe {
+            self.protected(|| {
+                let (x, beside) = body();
+                (ffi::Rf_protect(x), beside)
+            })?
+        };
         self.held.set(self.held.get() + 1);
         // SAFETY: it has just been protected, until this scope is dropped.
-        Ok(unsafe { Sexp::new(x) })
+        Ok((unsafe { Sexp::new(x) }, beside))
     }
 
     /// Lets R act on signals that came while native code ran.
@@ -191,6 +209,18 @@ impl Jump {
             } else {
                 Ok(scope.null())
             }
+        }
+    }
+
+    /// Whether that is a condition of this class.
+    pub(crate) fn carries(&self, class: &CStr) -> bool {
+        // SAFETY: as above; nothing is evaluated, nor does anything jump.
+        unsafe {
+            let carried = ffi::CAR(token());
+            !carried.is_null()
+                && ffi::TYPEOF(carried) == ffi::VECSXP
+                && ffi::Rf_xlength(carried) > 0
+                && ffi::Rf_inherits(ffi::VECTOR_ELT(carried, 0), class.as_ptr()) != 0
         }
     }
 
