@@ -1,12 +1,15 @@
 # Workers in containers on another machine, by the API there (`containers/` of the installed package, and `rust/containers`).
 
-start_workers <- function(dispatcher, n = NULL, port = NULL, api = NULL, token = NULL, timeout = 120, verify = TRUE) {
+start_workers <- function(dispatcher, n = NULL, port = NULL, api = NULL, token = NULL, timeout = 120, verify = TRUE,
+                          .compute = NULL) {
   call <- sys.call()
   if (missing(dispatcher)) absent("dispatcher", call)
-  host <- workers_host(dispatcher, port, call)
+  pool <- pool_of_workers(port, .compute, call)
+  host <- workers_host(dispatcher, port, pool, call)
   if (!is.null(n)) n <- check_workers(n, call)
   service <- workers_api(api, token, timeout, verify, call)
-  reply <- ask_api(service, "POST", "/workers/start", c(host, if (!is.null(n)) list(n = n)), "started", call)
+  fields <- c(host, if (!is.null(n)) list(n = n), if (!is.null(pool)) workers_approach(pool, service, call))
+  reply <- ask_api(service, "POST", "/workers/start", fields, "started", call)
   started <- reply_names(reply, "started")
   if (length(started) || !length(reply$errors))
     message(sprintf("Started %d worker(s) -> %s:%d", length(started), host$dispatcher, host$port))
@@ -14,10 +17,10 @@ start_workers <- function(dispatcher, n = NULL, port = NULL, api = NULL, token =
   invisible(started)
 }
 
-stop_workers <- function(dispatcher, port = NULL, api = NULL, token = NULL, timeout = 120, verify = TRUE) {
+stop_workers <- function(dispatcher, port = NULL, api = NULL, token = NULL, timeout = 120, verify = TRUE, .compute = NULL) {
   call <- sys.call()
   if (missing(dispatcher)) absent("dispatcher", call)
-  host <- workers_host(dispatcher, port, call)
+  host <- workers_host(dispatcher, port, pool_of_workers(port, .compute, call), call)
   service <- workers_api(api, token, timeout, verify, call)
   reply <- ask_api(service, "POST", "/workers/stop", host, "workers", call)
   stopped <- reply_names(reply, "workers")
@@ -39,11 +42,11 @@ list_workers <- function(api = NULL, token = NULL, timeout = 120, verify = TRUE)
 # ---- arguments
 
 # Where workers reach this session, as the API takes it.
-workers_host <- function(dispatcher, port, call) {
+workers_host <- function(dispatcher, port, pool, call) {
   if (!is_string(dispatcher) || grepl("/", dispatcher, fixed = TRUE))
     abort(sprintf("`dispatcher` must be the address by which workers reach this session, such as \"192.0.2.4\", not `%s`.",
                   shown(dispatcher)), call)
-  if (is.null(port)) port <- port_variable("MIRAI_PORT", 5555L, call)
+  if (is.null(port)) port <- if (!is.null(pool)) pool_port(pool) else port_variable("MIRAI_PORT", 5555L, call)
   if (!is_count(port, 65535) || port < 1)
     abort(sprintf("`port` must be a whole number between 1 and 65535, not `%s`.", shown(port)), call)
   list(dispatcher = dispatcher, port = as.integer(port))
@@ -70,10 +73,14 @@ workers_api <- function(api, token, timeout, verify, call) {
   if (!is_limit(timeout) || timeout == 0 || timeout > 86400)
     abort(sprintf("`timeout` must be a number of seconds, up to a day, not `%s`.", shown(timeout)), call)
   if (is.null(token)) token <- Sys.getenv("MIRAI_API_TOKEN")
-  list(url = workers_url(api, call), headers = c(`Content-Type` = "application/json", Accept = "application/json",
-                                                 if (nzchar(token)) c(Authorization = paste("Bearer", token))),
-       seconds = timeout, trust = check_trust(verify, call))
+  url <- workers_url(api, call)
+  headers <- c(`Content-Type` = "application/json", Accept = "application/json",
+               if (nzchar(token)) c(Authorization = paste("Bearer", token)))
+  list(url = url, is_private = grepl(private_url, url), headers = headers, seconds = timeout, trust = check_trust(verify, call))
 }
+
+# What is sent there nobody else reads.
+private_url <- "^https://|^http://(127\\.[0-9.]+|localhost|\\[::1\\])(:[0-9]+)?(/|$)"
 
 workers_url <- function(api, call) {
   given <- !is.null(api)
@@ -81,7 +88,12 @@ workers_url <- function(api, call) {
   if (!given) api <- Sys.getenv("MIRAI_API_HOST")
   if (!nzchar(api))
     abort("it is not known where the API is: give `api`, or set the environment variable MIRAI_API_HOST to its machine.", call)
+  if (grepl("^https?://[^/]*@", api))
+    abort("`api` must not have a user or a password: what the API asks for is its token, `token`.", call)
   if (grepl("^https?://", api)) return(sub("/+$", "", api))
+  if (grepl("[/@]", api)) abort(sprintf(
+    "`api` must be a machine, with or without a port, or a URL with http:// or https://, not `%s`.", shown(api)
+  ), call)
   has_port <- grepl("(^[^:]+|\\]):[0-9]+$", api)
   # An IPv6 address by itself.
   if (!has_port && grepl(":.*:", api) && !startsWith(api, "[")) api <- paste0("[", api, "]")

@@ -42,6 +42,82 @@ test_that("workers are started, with what is given and what the environment says
   expect_identical(request[length(request)], '{"dispatcher":"192.0.2.4","port":80,"n":0}')
 })
 
+test_that("a pool of this session tells its workers where and how they come, by a private way only", {
+  api <- local_api()
+  api$reply(200, started)
+  fields <- function(...) {
+    suppressMessages(start_workers("192.0.2.4", ...))
+    request <- api$last()
+    jsonlite::fromJSON(request[length(request)])
+  }
+  local_variables("MIRAI_TOKEN=")
+  local_pool(url = "tls+tcp://127.0.0.1:0")
+  port <- as.integer(sub(".*:", "", nextget("url")))
+  tls <- list(dispatcher = "192.0.2.4", port = port, scheme = "tls+tcp", credentials = nextget("tls")[1L])
+  expect_identical(fields(), tls)
+  expect_identical(fields(port = port), tls)
+  # That of another session.
+  expect_identical(fields(port = 1L), list(dispatcher = "192.0.2.4", port = 1L))
+  local_pool(url = "tcp://127.0.0.1:0", token = TRUE, .compute = "other")
+  token <- nextget("tls", .compute = "other")[1L]
+  other <- as.integer(sub(".*:", "", nextget("url", .compute = "other")))
+  expect_identical(fields(.compute = "other"), list(dispatcher = "192.0.2.4", port = other, credentials = token))
+  expect_identical(fields(port = other)$credentials, token)
+  # As where an address of this machine is that of a router's.
+  expect_identical(fields(port = 2L, .compute = "other")$credentials, token)
+  api$reply(200, '{"stopped":0,"workers":[],"failed":[],"errors":{}}')
+  suppressMessages(stop_workers("192.0.2.4", .compute = "other"))
+  expect_identical(api$last()[length(api$last())], sprintf("{\"dispatcher\":\"192.0.2.4\",\"port\":%d}", other))
+
+  public <- sub("127.0.0.1", "localhost.localdomain", api$url, fixed = TRUE)
+  count <- length(api$requests())
+  e <- tryCatch(start_workers("192.0.2.4", api = public), error = identity)
+  expect_match(conditionMessage(e), "is a secret, which is not sent to http://localhost.localdomain:", fixed = TRUE)
+  expect_identical(conditionCall(e)[[1L]], quote(start_workers))
+  local_variables(paste0("MIRAI_TOKEN=", strrep("0f", 32L)))
+  expect_error(start_workers("192.0.2.4", api = public), "is a secret")
+  expect_length(api$requests(), count)
+  # The token is in the settings of the API as well.
+  approach <- function(pool, url) mirai:::workers_approach(mirai:::find_pool(pool), mirai:::workers_api(url, NULL, 1, TRUE, NULL), NULL)
+  expect_null(approach("other", public))
+  expect_identical(approach("other", "https://box/mirai"), list(credentials = token))
+})
+
+test_that("certificates that are no secret go by any way, and what workers cannot use is refused", {
+  api <- local_api()
+  api$reply(200, started)
+  authority <- testthat::test_path("servers", "authority.pem")
+  pool <- function(url, tlscert) list2env(list(sync = FALSE, url = url, tlscert = tlscert))
+  approach <- function(...) mirai:::workers_approach(pool(...), list(url = "http://box:80", is_private = FALSE), NULL)
+  text <- paste0(readLines(authority), "\n", collapse = "")
+  expect_identical(approach("wss://h:5555", authority), list(scheme = "wss", credentials = text))
+  expect_identical(approach("wss://h:5555/", c(text, "")), list(scheme = "wss", credentials = text))
+  expect_null(approach("tcp://h:5555", NULL))
+  expect_error(approach("ws://h:5555/a", NULL), "addresses without a path, and this pool listens at \"ws://h:5555/a\"", fixed = TRUE)
+  expect_error(approach("tls+tcp://h:1", c(text, "list")), "revoked")
+  expect_error(approach("tls+tcp://h:1", "/no/such"), "there is no file \"/no/such\"", fixed = TRUE)
+  expect_refused(start_workers("a", .compute = "none"), "daemons must be set", "start_workers")
+  local_pool(url = local_url())
+  expect_refused(start_workers("a", .compute = "default"), "need a pool that listens on a network", "start_workers")
+})
+
+test_that("the files for containers fit together", {
+  text <- function(name) readLines(system.file("containers", name, package = "mirai"))
+  example <- grep("^[A-Z_]+=", text("env.example"), value = TRUE)
+  expect_true(all(c("MIRAI_PORT=5555", "MIRAI_WORKERS=4", "MIRAI_API_PORT=8080") %in% example))
+  names <- sub("=.*", "", example)
+  # Each worker has its own.
+  expect_false(any(c("MIRAI_HOST", "MIRAI_API_HOST") %in% names))
+  # All of them reach the API, or name its image.
+  compose <- text("compose.yaml")
+  used <- unlist(regmatches(compose, gregexpr("\\$\\{[A-Z_]+", compose)))
+  expect_setequal(setdiff(sub("^..", "", used), c("MIRAI_HOST", "MIRAI_SCHEME", "MIRAI_CREDENTIALS")), names)
+  workflow <- text("images.yaml")
+  for (name in c("worker.Dockerfile", "api.Dockerfile"))
+    expect_true(any(grepl(paste0("dockerfile: inst/containers/", name), workflow, fixed = TRUE)), label = name)
+  expect_true(any(grepl("branches: [main]", workflow, fixed = TRUE)))
+})
+
 test_that("workers are stopped", {
   api <- local_api()
   api$reply(200, '{"stopped":1,"workers":["mirai-worker-192-0-2-4-5555-1"],"failed":[],"errors":{},"dispatcher":"192.0.2.4","port":5555}')
@@ -126,6 +202,10 @@ test_that("arguments are checked before anything is sent", {
   expect_refused(stop_workers("a", 0), "`port` must be a whole number between 1 and 65535", "stop_workers")
   expect_refused(list_workers(""), "`api` must be the address of the API, not `\"\"`", "list_workers")
   expect_refused(list_workers(1), "`api` must be the address", "list_workers")
+  e <- tryCatch(list_workers("http://me:secret@box"), error = conditionMessage)
+  expect_match(e, "must not have a user or a password")
+  expect_no_match(e, "secret")
+  expect_refused(list_workers("ftp://box"), "a URL with http:// or https://, not `\"ftp://box\"`", "list_workers")
   expect_refused(list_workers(token = 1), "`token` must be a string", "list_workers")
   expect_refused(list_workers(timeout = 0), "`timeout` must be a number of seconds", "list_workers")
   local_variables("MIRAI_API_HOST=", "MIRAI_PORT=many")

@@ -32,19 +32,21 @@ free_port <- function() {
 
 token <- strrep("0123456789abcdef", 4L)
 
-# The API in a container, asked by the functions under test. Whatever it has started goes with it.
-local_api <- function(frame = parent.frame()) {
+# The API in a container, asked by the functions under test. Whatever it has started goes with it. `options`: further ones of
+# the container.
+local_api <- function(options = character(), url = "", verify = TRUE, frame = parent.frame()) {
   needs_engine()
   port <- free_port()
   name <- paste0("mirai-test-api-", port)
   said <- podman("run", "--detach", "--name", name, "--network", "host", "--volume", paste0(engine, ":/var/run/docker.sock"),
                  "--env", paste0("MIRAI_API_PORT=", port), "--env", "MIRAI_API_TOKEN=sesame", "--env", paste0("MIRAI_TOKEN=", token),
-                 "--env", paste0("MIRAI_IMAGE=", worker_image), "localhost/mirai-containers:latest")
+                 "--env", paste0("MIRAI_IMAGE=", worker_image), options, "localhost/mirai-containers:latest")
   if (exit_status(said)) stop(paste(said, collapse = "\n"))
   defer(for (container in c(name, containers("^mirai-worker-"))) podman("rm", "--force", "--time", "0", container), frame)
-  local_variables("MIRAI_API_HOST=127.0.0.1", paste0("MIRAI_API_PORT=", port), "MIRAI_API_TOKEN=sesame", paste0("MIRAI_TOKEN=", token),
+  if (nzchar(url)) url <- sprintf(url, port)
+  local_variables(paste0("MIRAI_API_HOST=", if (nzchar(url)) url else "127.0.0.1"), paste0("MIRAI_API_PORT=", port), "MIRAI_API_TOKEN=sesame", paste0("MIRAI_TOKEN=", token),
                   frame = frame)
-  await(tryCatch(is.data.frame(list_workers()), error = function(e) FALSE))
+  await(tryCatch(is.data.frame(list_workers(verify = verify)), error = function(e) FALSE))
   list(url = paste0("http://127.0.0.1:", port), log = function() podman("logs", name))
 }
 
@@ -104,6 +106,70 @@ test_that("workers start, work side by side, survive an error, and stop", {
                  paste("started", names[3L]), paste("stopped", names[3L])))
     expect_true(any(grepl(line, log, fixed = TRUE)), label = line)
   expect_false(any(grepl("sesame", log)))
+})
+
+# Certificate and key for the machine itself, in one file, and the certificate alone.
+local_certificate <- function(frame = parent.frame()) {
+  skip_if(Sys.which("openssl") == "", "needs openssl")
+  folder <- tempfile("certificate")
+  dir.create(folder)
+  defer(unlink(folder, recursive = TRUE), frame)
+  both <- file.path(folder, "api.pem")
+  trusted <- file.path(folder, "authority.pem")
+  key <- file.path(folder, "key.pem")
+  system2("openssl", c("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", trusted,
+                       "-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"), stdout = FALSE, stderr = FALSE)
+  writeLines(c(readLines(trusted), readLines(key)), both)
+  list(both = both, trusted = trusted)
+}
+
+test_that("workers come by TLS with what their pool has made for them, by way of HTTPS, and it is nowhere to be seen", {
+  needs_engine()
+  certificate <- local_certificate()
+  api <- local_api(c("--volume", paste0(certificate$both, ":/api.pem:ro"), "--env", "MIRAI_API_CERTIFICATE=/api.pem"),
+                   "https://127.0.0.1:%d", certificate$trusted)
+  expect_error(list_workers(), "27 | Peer could not be authenticated", fixed = TRUE)
+  # The API has a token for workers, and this pool another one.
+  local_variables("MIRAI_TOKEN=")
+  port <- free_port()
+  local_pool(url = sprintf("tls+tcp://:%d", port))
+  expect_message(names <- start_workers(gateway(), 2, verify = certificate$trusted), sprintf("Started 2 worker(s) -> %s:%d", gateway(), port),
+                 fixed = TRUE)
+  expect_identical(names, workers_of(port, 1:2))
+  await(info()[["connections"]] == 2L, 60)
+  expect_length(unique(host_names()), 2L)
+  expect_identical(value(mirai(Sys.getenv("MIRAI_CREDENTIALS"))), "")
+  seen <- c(podman("top", names[1L], "args"), podman("logs", names[1L]), api$log(),
+            podman("inspect", "--format", "{{.Config.Cmd}} {{.Config.Entrypoint}} {{.Config.Labels}}", names[1L]))
+  expect_true(any(grepl(sprintf("worker: connecting to tls+tcp://%s:%d", gateway(), port), seen, fixed = TRUE)))
+  expect_true(any(grepl("scheme=tls+tcp credentials=given", seen, fixed = TRUE)))
+  expect_false(any(grepl("BEGIN|PRIVATE", seen)))
+  suppressMessages(expect_length(stop_workers(gateway(), verify = certificate$trusted), 2L))
+})
+
+test_that("workers show the token that a pool has made", {
+  local_api()
+  local_variables("MIRAI_TOKEN=")
+  port <- free_port()
+  local_pool(url = sprintf("tcp://:%d", port), token = TRUE)
+  suppressMessages(expect_identical(start_workers(gateway(), 1), workers_of(port, 1)))
+  await(info()[["connections"]] == 1L, 60)
+  expect_identical(value(mirai(Sys.info()[["user"]])), "mirai")
+})
+
+test_that("a worker by hand has its credentials in a file", {
+  needs_engine()
+  port <- free_port()
+  local_pool(url = sprintf("wss://:%d", port))
+  file <- tempfile(fileext = ".pem")
+  writeLines(nextget("tls")[1L], file)
+  Sys.chmod(file, "644")
+  id <- local_worker("--env", paste0("MIRAI_HOST=", gateway()), "--env", paste0("MIRAI_PORT=", port), "--env", "MIRAI_SCHEME=wss",
+                     "--env", "MIRAI_CREDENTIALS=/run/secrets/mirai.pem", "--volume", paste0(file, ":/run/secrets/mirai.pem:ro"))
+  expect_identical(value(mirai(Sys.info()[["user"]])), "mirai")
+  said <- podman("run", "--rm", "--env", "MIRAI_HOST=192.0.2.4", "--env", "MIRAI_SCHEME=ftp", worker_image)
+  expect_identical(exit_status(said), 2L)
+  expect_true(any(grepl("MIRAI_SCHEME must be tcp, tls+tcp, ws or wss, not `ftp`", said, fixed = TRUE)))
 })
 
 test_that("sessions that share an API have workers of their own, and new ones beside them", {

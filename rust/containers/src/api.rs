@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
 use crate::journal::{Entry, utc};
-use crate::workers::{Dispatcher, MAX_WORKERS, Outcome, Workers};
+use crate::workers::{Approach, Dispatcher, MAX_WORKERS, Outcome, Workers};
 use crate::{EngineError, Settings};
 
 /// A request.
@@ -69,6 +69,8 @@ struct StartRequest {
     dispatcher: String,
     n: Option<u32>,
     port: Option<u16>,
+    scheme: Option<String>,
+    credentials: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +98,11 @@ impl Api {
             workers: Workers::new(settings.clone()),
             settings,
         }
+    }
+
+    /// Whether who asks may.
+    pub fn admits(&self, asked: &Asked) -> bool {
+        self.admit(asked).is_ok()
     }
 
     /// Does what is asked for.
@@ -160,14 +167,15 @@ impl Api {
         let request: StartRequest = parse(body)?;
         let n = request.n.unwrap_or(self.settings.workers);
         let dispatcher = self.dispatcher(&request.dispatcher, request.port)?;
+        let approach = Approach::new(request.scheme, request.credentials).map_err(Refusal::Body)?;
         let (host, port, image) = (dispatcher.host(), dispatcher.port(), &self.settings.image);
         entry.add(format_args!(
-            "dispatcher={host} n={n} port={port} image={image}"
+            "dispatcher={host} n={n} port={port} image={image}{approach}"
         ));
         if n > MAX_WORKERS {
             return Err(Refusal::Body(format!("`n` must be {MAX_WORKERS} at most")));
         }
-        let (provided, outcome) = self.workers.start(&dispatcher, n).await?;
+        let (provided, outcome) = self.workers.start(&dispatcher, &approach, n).await?;
         if provided == crate::engine::Provided::Pulled {
             entry.add(format_args!("pulled {image}"));
         }

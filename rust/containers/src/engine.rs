@@ -107,6 +107,11 @@ impl EngineError {
             if *status == 409 || message.contains("already in use"))
     }
 
+    /// Whether another attempt would most likely end like this one, and take as long.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        matches!(self, EngineError::Late(_) | EngineError::Unreachable { .. })
+    }
+
     /// Whether there is no such container or image.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, EngineError::Refused { status: 404, .. })

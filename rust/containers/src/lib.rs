@@ -6,14 +6,16 @@
 //! the engine knows by their labels.
 //!
 //! Start at [`Api::answer`] (`api.rs`), which has a line for each route; `workers.rs` says what these do, `engine.rs` how the
-//! engine is asked for it, and `server.rs` is what there is of HTTP.
+//! engine is asked for it, `server.rs` is what there is of HTTP, and `tls.rs` of TLS.
 #![forbid(unsafe_code)]
 
 mod api;
 mod engine;
 mod journal;
+mod places;
 mod server;
 mod settings;
+mod tls;
 mod workers;
 
 pub use api::{Api, Asked, Reply};
@@ -21,3 +23,4 @@ pub use engine::{Engine, EngineError};
 pub use journal::Entry;
 pub use server::serve;
 pub use settings::{Settings, SettingsError};
+pub use tls::{TlsError, tls_with};

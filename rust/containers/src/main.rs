@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mirai_containers::{Api, Settings, serve};
+use mirai_containers::{Api, Settings, serve, tls_with};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +22,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     // Before anybody knows of this process: as the first one of a container it has no other way to end.
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    let tls = settings.certificate.as_deref().map(tls_with).transpose()?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| format!("cannot listen at {}: {error}", settings.listen))?;
@@ -32,6 +33,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             _ = interrupted.recv() => {}
         }
     };
-    serve(listener, Api::new(settings), asked_to_leave).await;
+    serve(listener, tls, Api::new(settings), asked_to_leave).await;
     Ok(())
 }

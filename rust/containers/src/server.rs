@@ -14,25 +14,33 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::api::{Api, Asked};
 use crate::journal::{Entry, utc};
+use crate::places::{Place, Places};
 
-/// Bodies are an address and two numbers.
-const MAX_BODY: usize = 64 << 10;
+/// Bodies are an address, two numbers, and certificates.
+const MAX_BODY: usize = 256 << 10;
 /// For a caller to send its request.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
-/// More callers than this at once wait until others have gone.
+/// More callers than this at once take the places of those who are not served.
 const MAX_CONNECTIONS: usize = 256;
 /// For requests in progress once the API is asked to leave.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves callers until `asked_to_leave` is done; requests in progress then have some seconds more.
-pub async fn serve(listener: TcpListener, api: Api, asked_to_leave: impl Future<Output = ()>) {
+/// Serves callers, with `tls` by HTTPS, until `asked_to_leave` is done; requests in progress then have some seconds more.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    api: Api,
+    asked_to_leave: impl Future<Output = ()>,
+) {
     let api = Arc::new(api);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     // The connections hold its receivers: it is known here when the last one has ended.
     let (leaving, leave) = watch::channel(false);
     let mut asked_to_leave = std::pin::pin!(asked_to_leave);
@@ -44,10 +52,13 @@ pub async fn serve(listener: TcpListener, api: Api, asked_to_leave: impl Future<
         let Some((stream, from, place)) = accepted else {
             continue;
         };
-        let (api, leave) = (Arc::clone(&api), leave.clone());
+        let (api, tls, leave) = (Arc::clone(&api), tls.clone(), leave.clone());
         tokio::spawn(async move {
-            attend(stream, from, api, leave).await;
-            drop(place);
+            let caller = Caller { from, place };
+            match tls {
+                Some(tls) => attend_privately(stream, &tls, caller, api, leave).await,
+                None => attend(stream, caller, api, leave).await,
+            }
         });
     }
     drop(leave);
@@ -57,11 +68,10 @@ pub async fn serve(listener: TcpListener, api: Api, asked_to_leave: impl Future<
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    places: &Arc<Places>,
+) -> Option<(TcpStream, IpAddr, Place)> {
     match listener.accept().await {
-        Ok((stream, from)) => Some((stream, from.ip().to_canonical(), place)),
+        Ok((stream, from)) => Some((stream, from.ip().to_canonical(), places.take().await?)),
         Err(error) => {
             eprintln!("mirai-containers: a caller could not be let in: {error}");
             // Out of descriptors, perhaps: at once again would be a busy loop.
@@ -71,16 +81,54 @@ async fn accept(
     }
 }
 
-async fn attend(stream: TcpStream, from: IpAddr, api: Arc<Api>, mut leave: watch::Receiver<bool>) {
-    let service = service_fn(|request| respond(request, from, Arc::clone(&api)));
+struct Caller {
+    from: IpAddr,
+    place: Place,
+}
+
+async fn attend_privately(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    caller: Caller,
+    api: Arc<Api>,
+    mut leave: watch::Receiver<bool>,
+) {
+    let shaken = tokio::time::timeout(REQUEST_PATIENCE, tls.accept(stream));
+    let shaken = tokio::select! {
+        shaken = shaken => shaken,
+        () = caller.place.taken_away() => return,
+        _ = leave.changed() => return,
+    };
+    let from = caller.from;
+    match shaken {
+        Ok(Ok(stream)) => attend(stream, caller, api, leave).await,
+        Ok(Err(error)) => eprintln!("mirai-containers: no TLS with {from}: {error}"),
+        Err(_) => eprintln!("mirai-containers: no TLS with {from}: nothing has come"),
+    }
+}
+
+async fn attend(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    caller: Caller,
+    api: Arc<Api>,
+    mut leave: watch::Receiver<bool>,
+) {
+    let service = service_fn(|request| respond(request, &caller, Arc::clone(&api)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_PATIENCE)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // How a connection ends is the caller's affair.
     tokio::select! {
-        _ = connection.as_mut() => {}
+        ended = connection.as_mut() => {
+            // How a connection ends is the caller's affair, but what comes is logged.
+            if let Err(error) = ended && error.is_parse() {
+                let mut entry = Entry::new(SystemTime::now(), "?", "?", caller.from);
+                entry.add(format_args!("refused (400): {error}"));
+                entry.write();
+            }
+        }
+        () = caller.place.taken_away() => {}
         _ = leave.changed() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
@@ -90,7 +138,7 @@ async fn attend(stream: TcpStream, from: IpAddr, api: Arc<Api>, mut leave: watch
 
 async fn respond(
     request: Request<Incoming>,
-    from: IpAddr,
+    caller: &Caller,
     api: Arc<Api>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let received = SystemTime::now();
@@ -101,7 +149,7 @@ async fn respond(
         path: head.uri.path().to_owned(),
         authorization: authorization.and_then(|value| Some(value.to_str().ok()?.to_owned())),
         body: Vec::new(),
-        from,
+        from: caller.from,
         received,
     };
     let body = Limited::new(body, MAX_BODY).collect();
@@ -122,6 +170,8 @@ async fn respond(
             ));
         }
     }
+    // Who may ask keeps its place meanwhile.
+    let _served = api.admits(&asked).then(|| caller.place.serve());
     // A task of its own: what has been begun is finished, and logged, also when the caller does not wait for the reply.
     let answering = tokio::spawn(async move {
         let reply = api.answer(&asked).await;

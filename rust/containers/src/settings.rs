@@ -14,6 +14,8 @@ pub struct Settings {
     pub image: String,
     /// What callers have to show.
     pub token: Option<String>,
+    /// The file with the certificate and the key that it shows to callers, who then speak HTTPS.
+    pub certificate: Option<PathBuf>,
     /// The network of the engine that workers join; its default one if there is none.
     pub network: Option<String>,
     /// The token that workers show to their host.
@@ -47,6 +49,7 @@ impl Settings {
             engine: engine_socket(get("DOCKER_HOST"))?,
             image: get("MIRAI_IMAGE").unwrap_or_else(|| "mirai-worker:latest".to_owned()),
             token: get("MIRAI_API_TOKEN"),
+            certificate: get("MIRAI_API_CERTIFICATE").map(PathBuf::from),
             network: get("MIRAI_NETWORK"),
             worker_token: get("MIRAI_TOKEN"),
             workers: parsed(&get, "MIRAI_WORKERS", "a number of workers")?.unwrap_or(4),
@@ -57,8 +60,12 @@ impl Settings {
     /// For the log, as the API starts.
     pub fn summary(&self, listening: SocketAddr) -> String {
         format!(
-            "mirai-containers {}: listening at {listening}, image {}, engine {}, {}",
+            "mirai-containers {}: listening at {listening}, {}, image {}, engine {}, {}",
             env!("CARGO_PKG_VERSION"),
+            match self.certificate {
+                Some(_) => "by HTTPS",
+                None => "by plain HTTP",
+            },
             self.image,
             self.engine.display(),
             match self.token {

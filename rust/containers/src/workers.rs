@@ -76,6 +76,68 @@ impl fmt::Display for Dispatcher {
     }
 }
 
+/// How workers reach their host beside its address: what they are told by their environment.
+#[derive(Clone, Default)]
+pub(crate) struct Approach {
+    /// `None` for the worker's own default, plain TCP.
+    scheme: Option<String>,
+    /// Certificates to trust and what to show, in PEM format. Secret as a rule.
+    credentials: Option<String>,
+}
+
+/// Those that daemons connect by.
+const SCHEMES: [&str; 4] = ["tcp", "tls+tcp", "ws", "wss"];
+/// An environment variable of Linux is at most 128 KiB long.
+const MAX_CREDENTIALS: usize = 100 << 10;
+
+impl Approach {
+    /// An error says what is wrong, without what was given as credentials.
+    pub(crate) fn new(
+        scheme: Option<String>,
+        credentials: Option<String>,
+    ) -> Result<Approach, String> {
+        if scheme
+            .as_deref()
+            .is_some_and(|scheme| !SCHEMES.contains(&scheme))
+        {
+            return Err(format!("`scheme` must be one of {}", SCHEMES.join(", ")));
+        }
+        let is_text = |text: &str| {
+            text.starts_with("-----BEGIN ") && text.len() <= MAX_CREDENTIALS && !text.contains('\0')
+        };
+        if !credentials.as_deref().is_none_or(is_text) {
+            return Err(format!(
+                "`credentials` must be a text in PEM format, of {} kB at most",
+                MAX_CREDENTIALS >> 10
+            ));
+        }
+        Ok(Approach {
+            scheme,
+            credentials,
+        })
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let scheme = self.scheme.clone().map(|scheme| ("MIRAI_SCHEME", scheme));
+        let credentials = self.credentials.clone();
+        let credentials = credentials.map(|text| ("MIRAI_CREDENTIALS", text));
+        scheme.into_iter().chain(credentials)
+    }
+}
+
+/// For the log, after other fields: without the secret.
+impl fmt::Display for Approach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = &self.scheme {
+            write!(f, " scheme={scheme}")?;
+        }
+        match self.credentials {
+            Some(_) => f.write_str(" credentials=given"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What has become of the workers that were to be started or stopped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -123,6 +185,7 @@ impl Workers {
     pub(crate) async fn start(
         &self,
         dispatcher: &Dispatcher,
+        approach: &Approach,
         n: u32,
     ) -> Result<(Provided, Outcome), EngineError> {
         // Others need not wait for a pull.
@@ -139,12 +202,22 @@ impl Workers {
         let mut conflicts = 0;
         while outcome.done.len() + outcome.failed.len() < n as usize {
             let Some(name) = names.next() else { break };
-            match self.start_one(&name, dispatcher).await {
+            match self.start_one(&name, dispatcher, approach).await {
                 Ok(()) => outcome.done.push(name),
                 Err(error) if error.is_name_taken() && conflicts < MAX_CONFLICTS => conflicts += 1,
-                Err(error) => outcome.failed.push((name, error.to_string())),
+                Err(error) => {
+                    let is_hopeless = error.is_hopeless();
+                    outcome.failed.push((name, error.to_string()));
+                    if is_hopeless {
+                        break;
+                    }
+                }
             }
         }
+        // Each would keep everybody waiting as long.
+        let missing = (n as usize).saturating_sub(outcome.done.len() + outcome.failed.len());
+        let not_tried = |name| (name, "not tried, as the engine does not answer".to_owned());
+        outcome.failed.extend(names.take(missing).map(not_tried));
         Ok((provided, outcome))
     }
 
@@ -152,21 +225,40 @@ impl Workers {
     /// versions of podman do, and nobody does while the engine restarts.
     async fn tidy_turn(&self) -> Result<MutexGuard<'_, ()>, EngineError> {
         let turn = self.turn.lock().await;
+        self.tidy().await?;
+        Ok(turn)
+    }
+
+    /// The same for those who can do without, as where another request waits for the engine.
+    async fn tidy_if_free(&self) -> Result<(), EngineError> {
+        match self.turn.try_lock() {
+            Ok(_turn) => self.tidy().await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn tidy(&self) -> Result<(), EngineError> {
         let labels = [DISPATCHER_LABEL.to_owned()];
         for container in self.engine.list(&labels, true).await? {
             if container.has_ended() {
                 // The engine may be at it already. One that stays is no reason not to serve.
-                let _ = self.engine.remove(&container.id).await;
+                let removed = self.engine.remove(&container.id).await;
+                if removed.is_err_and(|error| error.is_hopeless()) {
+                    break;
+                }
             }
         }
-        Ok(turn)
+        Ok(())
     }
 
-    async fn start_one(&self, name: &str, dispatcher: &Dispatcher) -> Result<(), EngineError> {
-        let id = self
-            .engine
-            .create(&self.blueprint(name, dispatcher))
-            .await?;
+    async fn start_one(
+        &self,
+        name: &str,
+        dispatcher: &Dispatcher,
+        approach: &Approach,
+    ) -> Result<(), EngineError> {
+        let blueprint = self.blueprint(name, dispatcher, approach);
+        let id = self.engine.create(&blueprint).await?;
         let started = self.engine.start(&id).await;
         // Only containers that have run are removed by themselves.
         if started.is_err() {
@@ -175,7 +267,12 @@ impl Workers {
         started
     }
 
-    fn blueprint<'a>(&'a self, name: &'a str, dispatcher: &Dispatcher) -> Blueprint<'a> {
+    fn blueprint<'a>(
+        &'a self,
+        name: &'a str,
+        dispatcher: &Dispatcher,
+        approach: &Approach,
+    ) -> Blueprint<'a> {
         let mut variables = vec![
             ("MIRAI_HOST", dispatcher.host.clone()),
             ("MIRAI_PORT", dispatcher.port.to_string()),
@@ -183,6 +280,7 @@ impl Workers {
         if let Some(token) = &self.settings.worker_token {
             variables.push(("MIRAI_TOKEN", token.clone()));
         }
+        variables.extend(approach.variables());
         Blueprint {
             name,
             image: &self.settings.image,
@@ -210,7 +308,7 @@ impl Workers {
                 Err(error) => outcome.failed.push(("?".to_owned(), error.to_string())),
             }
         }
-        drop(self.tidy_turn().await?);
+        self.tidy_if_free().await?;
         outcome.done.sort();
         outcome.failed.sort();
         Ok(outcome)
@@ -218,7 +316,7 @@ impl Workers {
 
     /// The workers that run, of all hosts.
     pub(crate) async fn list(&self) -> Result<Vec<Worker>, EngineError> {
-        drop(self.tidy_turn().await?);
+        self.tidy_if_free().await?;
         let containers = self
             .engine
             .list(&[DISPATCHER_LABEL.to_owned()], false)
@@ -269,6 +367,22 @@ mod tests {
         assert_eq!(name("192.0.2.4", 5555), "mirai-worker-192-0-2-4-5555-3");
         assert_eq!(name("host.lan", 80), "mirai-worker-host-lan-80-3");
         assert_eq!(name("fd00::1", 80), "mirai-worker-fd00--1-80-3");
+    }
+
+    #[test]
+    fn an_approach_is_logged_without_its_secret_and_refused_without_it() {
+        let secret = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+        let text = |text: &str| Some(text.to_owned());
+        let approach = Approach::new(text("tls+tcp"), text(secret)).ok().unwrap();
+        assert_eq!(approach.to_string(), " scheme=tls+tcp credentials=given");
+        assert_eq!(Approach::default().to_string(), "");
+        let long = format!("{secret}{}", "x".repeat(MAX_CREDENTIALS));
+        let nul = format!("{secret}\0");
+        for credentials in ["c2VjcmV0", &*long, &*nul] {
+            let error = Approach::new(None, text(credentials)).err().unwrap();
+            assert!(!error.contains("c2V") && error.contains("PEM"), "{error}");
+        }
+        assert!(Approach::new(text("ssh"), None).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use mirai_http::Request;
+use mirai_http::{Request, Trust};
 
 struct Program {
     child: Child,
@@ -75,7 +75,7 @@ fn every_request_is_answered_and_logged_and_sigterm_ends_it() {
     let mut long = TcpStream::connect(&program.address).unwrap();
     let head = "POST /workers/start HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
     long.write_all(head.as_bytes()).unwrap();
-    let _ = long.write_all(&vec![b' '; 100_000]);
+    let _ = long.write_all(&vec![b' '; 300_000]);
     let mut answer = String::new();
     BufReader::new(&long).read_line(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
@@ -101,6 +101,89 @@ fn a_caller_that_says_nothing_does_not_hold_up_the_end() {
     let _silent = TcpStream::connect(&program.address).unwrap();
     assert_eq!(program.get("/").status, 404);
     program.end();
+}
+
+#[test]
+fn callers_that_may_not_ask_or_say_nothing_do_not_keep_others_out() {
+    let program = Program::start(&[("MIRAI_API_TOKEN", "sesame")]);
+    let beginning = |text: &str| {
+        let mut stream = TcpStream::connect(&program.address).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    // As many as there are places, and again with a request that is refused.
+    let _begun: Vec<TcpStream> = (0..256).map(|_| beginning("GET /wor")).collect();
+    let refused = "GET /workers HTTP/1.1\r\nHost: x\r\n\r\n";
+    let _refused: Vec<TcpStream> = (0..256).map(|_| beginning(refused)).collect();
+    let response = Request::new("GET", format!("http://{}/nowhere", program.address))
+        .header("Authorization", "Bearer sesame")
+        .timeout(Duration::from_secs(20))
+        .send()
+        .unwrap();
+    assert_eq!(response.status, 404);
+    program.end();
+}
+
+#[test]
+fn what_is_no_request_is_logged() {
+    let program = Program::start(&[]);
+    let mut stream = TcpStream::connect(&program.address).unwrap();
+    stream.write_all(b"GET /\x01 HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let log = program.end();
+    assert!(
+        log.contains("Z] ? ? from 127.0.0.1\n  refused (400): "),
+        "{log}"
+    );
+}
+
+/// In PEM format: for callers to trust, and what the program shows.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = made.cert.pem();
+    let shown = format!("{certificate}{}", made.signing_key.serialize_pem());
+    (certificate, shown)
+}
+
+#[test]
+fn with_a_certificate_it_speaks_https_and_nothing_else() {
+    let (trusted, shown) = certificate();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), shown).unwrap();
+    let path = file.path().to_str().unwrap();
+    let program = Program::start(&[("MIRAI_API_CERTIFICATE", path)]);
+    let get = |scheme: &str, trust| {
+        Request::new("GET", format!("{scheme}://{}/nowhere", program.address))
+            .timeout(Duration::from_secs(30))
+            .trust(trust)
+            .send()
+    };
+    let response = get("https", Trust::Certificates(trusted)).unwrap();
+    assert_eq!(response.status, 404);
+    let (stranger, _) = certificate();
+    assert!(get("https", Trust::Certificates(stranger)).is_err());
+    assert!(get("http", Trust::System).is_err());
+    // One that says nothing does not hold up the end.
+    let _silent = TcpStream::connect(&program.address).unwrap();
+    let log = program.end();
+    assert!(log.contains("GET /nowhere from 127.0.0.1"), "{log}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_ends_it_with_a_reason() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), certificate().0).unwrap();
+    for path in ["/nowhere/at/all.pem", file.path().to_str().unwrap()] {
+        let output = command(&[("MIRAI_API_CERTIFICATE", path)])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr);
+        let named = format!("the certificate and private key in {path} cannot be used: ");
+        assert!(text.contains(&named), "{text}");
+    }
 }
 
 #[test]

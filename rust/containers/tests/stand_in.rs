@@ -25,6 +25,8 @@ struct State {
     containers: BTreeMap<String, (Value, &'static str)>,
     /// Whether a stopped container stays, as with some versions of podman.
     keeps_ended: bool,
+    /// Its socket, if it is to be gone once a container has been made.
+    vanishing: Option<PathBuf>,
     /// Whether it does not remove any.
     removal_fails: bool,
 }
@@ -133,6 +135,9 @@ fn act(state: &mut State, method: &str, path: &str, query: &str, body: Value) ->
                 return (409, json!({ "message": "in use" }).to_string());
             }
             state.containers.insert(name.clone(), (body, "created"));
+            if let Some(socket) = state.vanishing.take() {
+                std::fs::remove_file(socket).unwrap();
+            }
             (201, json!({ "Id": name }).to_string())
         }
         ("POST", ["containers", id, "start"]) => match state.start_error {
@@ -311,6 +316,68 @@ fn workers_of_several_hosts_start_and_stop_side_by_side() {
             .any(|worker| worker["dispatcher"] == "192-0-2-4")
     );
     assert!(left.iter().any(|worker| worker["port"] == 555));
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_not_tried_for_each_worker() {
+    let engine = Engine::new(State {
+        has_image: true,
+        ..State::default()
+    });
+    engine.state.lock().unwrap().vanishing = Some(engine.socket());
+    let api = engine.api(&[IMAGE]);
+    let body = r#"{"dispatcher":"192.0.2.4","n":3}"#;
+    let reply = ask(&api, &asked("POST", "/workers/start", body));
+    assert_eq!(reply.status, 200);
+    let names = [1, 2, 3].map(|number| format!("mirai-worker-192-0-2-4-5555-{number}"));
+    assert_eq!(reply.body["failed"], json!(names));
+    let errors = names
+        .each_ref()
+        .map(|name| reply.body["errors"][name].as_str().unwrap());
+    assert!(errors[0].contains("cannot be reached"), "{errors:?}");
+    assert_eq!(errors[1..], ["not tried, as the engine does not answer"; 2]);
+    assert_eq!(engine.names(), names[..1]);
+}
+
+#[test]
+fn how_a_host_is_reached_goes_to_its_workers_and_into_no_log_or_reply() {
+    let engine = Engine::new(State {
+        has_image: true,
+        ..State::default()
+    });
+    let api = engine.api(&[IMAGE]);
+    let secret = "-----BEGIN MIRAI TOKEN-----\nc2VjcmV0\n-----END MIRAI TOKEN-----\n";
+    let start = |fields: Value| {
+        let mut body = json!({ "dispatcher": "192.0.2.4", "n": 1 });
+        body.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        ask(&api, &asked("POST", "/workers/start", &body.to_string()))
+    };
+    let reply = start(json!({ "scheme": "tls+tcp", "credentials": secret }));
+    assert_eq!(reply.status, 200);
+    let name = "mirai-worker-192-0-2-4-5555-1";
+    let made = engine.state.lock().unwrap().containers[name].0.clone();
+    let variables = [
+        "MIRAI_HOST=192.0.2.4",
+        "MIRAI_PORT=5555",
+        "MIRAI_SCHEME=tls+tcp",
+        &format!("MIRAI_CREDENTIALS={secret}"),
+    ];
+    assert_eq!(made["Env"], json!(variables));
+    let logged =
+        "dispatcher=192.0.2.4 n=1 port=5555 image=worker:1 scheme=tls+tcp credentials=given";
+    assert!(log(&reply).contains(logged), "{}", log(&reply));
+    let refused = [
+        start(json!({ "scheme": "ftp" })),
+        start(json!({ "credentials": "c2VjcmV0" })),
+    ];
+    assert_eq!(refused.each_ref().map(|reply| reply.status), [400, 400]);
+    for reply in refused.iter().chain([&reply]) {
+        let text = format!("{}{:?}", log(reply), reply.body);
+        assert!(!text.contains("c2VjcmV0"), "{text}");
+    }
+    assert_eq!(engine.names(), [name]);
 }
 
 #[test]
