@@ -98,8 +98,12 @@ http_launch <- function(request, daemon, trust) {
   list(response = list(status = answer$status, headers = NULL, data = answer$body), failure = failure)
 }
 
-# Of a text that may be a whole page, the begin; without the credentials of daemons, if the service has sent them back.
+# Of a text that may be a whole page, the begin; without the credentials of daemons, if the service has sent them back or a part
+# of them, and without what a terminal would act upon.
 shown_text <- function(text) {
-  text <- trimws(gsub("-----BEGIN .*-----END [A-Z ]*-----", "...", text))
+  text <- gsub("-----BEGIN .*-----END [A-Z ]*-----", "...", text)
+  text <- sub("-----BEGIN .*", "...", text)
+  text <- gsub("\u001b\\[[0-9;?]*[@-~]|\u001b\\][^\u0007\u001b]*(\u0007|\u001b\\\\)?", "", text)
+  text <- trimws(gsub("[\u0001-\u0008\u000b-\u001f\u007f-\u009f]", "", text))
   if (nchar(text, type = "bytes") > 1000L) paste0(substr(text, 1L, 1000L), "...") else text
 }

@@ -79,9 +79,10 @@ pool_call <- function(pool, arguments, is_local = FALSE) {
 
 # Where daemons find a pool that listens at all addresses of this machine.
 dialled_url <- function(url, is_local) {
-  if (!grepl("://:", url, fixed = TRUE)) return(url)
+  anywhere <- "://(0\\.0\\.0\\.0|\\[::\\])?:"
+  if (!grepl(anywhere, url)) return(url)
   host <- if (is_local) "127.0.0.1" else host_addresses()[[1L]]
-  sub("://:", paste0("://", host, ":"), url, fixed = TRUE)
+  sub(anywhere, paste0("://", host, ":"), url)
 }
 
 daemon_call <- function(url, arguments) {

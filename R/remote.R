@@ -36,6 +36,12 @@ launch_remote <- function(n = 1L, remote = remote_config(), ..., .compute = NULL
 check_remote <- function(remote, call) {
   if (!is.list(remote) || !is_http(remote) && !all(c("args", "rscript") %in% names(remote)))
     abort(sprintf("`remote` must be a configuration such as `remote_config()` makes, not `%s`.", shown(remote)), call)
+  if (is_http(remote)) return()
+  # It may have been edited.
+  if (!is.null(remote$command) && !is_string(remote$command))
+    abort(sprintf("`command` of `remote` must be a string, or `NULL` to run nothing, not `%s`.", shown(remote$command)), call)
+  if (!is_string(remote$rscript)) abort(sprintf("`rscript` of `remote` must be a string, not `%s`.", shown(remote$rscript)), call)
+  check_words(remote$args, call)
 }
 
 # How many daemons a launch starts. A configuration for several machines starts one on each, or, where it is for one,
@@ -82,7 +88,8 @@ errands <- function(remote, calls, port = NULL) {
   lapply(split(seq_along(sets), groups), function(of) {
     command <- if (length(of) > 1L) paste(c(commands[of], "wait"), collapse = " & ") else commands[of]
     words <- words_with(sets[[of[1L]]], command, remote$quote)
-    if (!is.null(port)) words <- c(sprintf("-R %d:127.0.0.1:%d", port, port), words)
+    # A tunnel whose other side does not answer ends, as daemons and session only see that of their own side.
+    if (!is.null(port)) words <- c(sprintf("-R %d:127.0.0.1:%d -o ServerAliveInterval=5", port, port), words)
     list(command = remote$command, words = words, count = length(of))
   })
 }

@@ -131,6 +131,14 @@ test_that("the certificate of a server is verified, by the system's or others, u
   expect_no_match(why(verify = file("authority")))
 })
 
+test_that("what a service says is shown without secrets, whole or in part, and without what a terminal would act upon", {
+  shown <- mirai:::shown_text
+  expect_identical(shown("a -----BEGIN MIRAI TOKEN-----\nxyz\n-----END MIRAI TOKEN----- b"), "a ... b")
+  expect_identical(shown("a -----BEGIN MIRAI TOKEN-----\\nxyz"), "a ...")
+  expect_identical(shown("\u001b[2J\u001b]0;title\u0007no\u001b[31m room\u001b[0m\r\n\ttoday\u0001\u009b"), "no room\n\ttoday")
+  expect_identical(shown("\u00e9t\u00e9"), "\u00e9t\u00e9")
+})
+
 # ---- Kubernetes
 
 test_that("the example for Kubernetes creates a Job as its API documents it", {

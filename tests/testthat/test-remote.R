@@ -55,6 +55,16 @@ test_that("a command of a direct pool brings a stream of its own, or none with a
   expect_false(grepl("rs=", launch_remote()))
 })
 
+test_that("commands for elsewhere have an address of this machine where it listens at all", {
+  own <- host_url()[[1L]]
+  for (url in c("tcp://:0", "tcp://0.0.0.0:0", "tcp://[::]:0")) {
+    pool <- tryCatch(local_pool(url = url), error = function(e) NULL)
+    # Not every machine has IPv6.
+    if (is.null(pool) && grepl("[", url, fixed = TRUE)) next
+    expect_match(unclass(launch_remote(1)), sub("0$", "[0-9]+\"", own), label = url)
+  }
+})
+
 test_that("the command that is returned makes a daemon when a shell runs it", {
   local_pool(url = local_url())
   remote <- remote_config(rscript = rscript)
@@ -96,6 +106,10 @@ test_that("what cannot be launched is an error", {
   local_pool(url = local_url())
   expect_refused(launch_remote("a"), "`n`", "launch_remote")
   expect_refused(launch_remote(1, remote = "ssh"), "`remote` must be a configuration", "launch_remote")
+  edited <- function(...) utils::modifyList(remote_config("true"), list(...), keep.null = TRUE)
+  expect_refused(launch_remote(1, edited(command = c("a", "b"))), "`command` of `remote` must be a string", "launch_remote")
+  expect_refused(launch_remote(1, edited(rscript = NULL)), "`rscript` of `remote` must be a string", "launch_remote")
+  expect_refused(launch_remote(1, edited(args = "x")), "`.` must be an element", "launch_remote")
   nowhere <- remote_config("no-such-command-here")
   expect_refused(launch_remote(1, nowhere), "`no-such-command-here`", "launch_remote")
   daemons(sync = TRUE)

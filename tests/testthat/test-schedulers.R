@@ -79,6 +79,66 @@ test_that("what PBS and LSF say of a job that dies is told", {
   expect_identical(sum(status()$failed$count), 2L)
 })
 
+# A scheduler with arrays, of PBS or LSF, as far as that is running the script for each number with the variables that it has there:
+# by those a daemon tells which job it is in. `tell(number, state)` writes what is said of one.
+array_scheduler <- function(kind, frame = parent.frame()) {
+  folder <- tempfile(kind)
+  dir.create(folder)
+  defer(unlink(folder, recursive = TRUE), frame)
+  program <- function(name, ...) {
+    writeLines(c("#!/bin/sh", ...), file.path(folder, name))
+    Sys.chmod(file.path(folder, name), "755")
+  }
+  variables <- if (kind == "pbs") 'PBS_JOBID="12[$i].head" PBS_ARRAY_INDEX=$i' else "LSB_JOBID=12 LSB_JOBINDEX=$i"
+  program(
+    "submit", sprintf("cat >'%s/script'", folder),
+    sprintf("for i in 1 2; do %s sh '%s/script' >/dev/null 2>&1 & done", variables, folder),
+    if (kind == "pbs") "echo '12[].head'" else "echo 'Job <12> is submitted to default queue <normal>.'"
+  )
+  says <- function(name) file.path(folder, paste0("says-", name))
+  asked <- sprintf("printf '%%s\\n' \"$*\" >>'%s'", file.path(folder, "asked"))
+  if (kind == "pbs") program("qstat", asked, sprintf("cat '%s' '%s'", says(1), says(2))) else
+    # One that knows no reasons of exits.
+    program("bjobs", asked, 'case "$*" in *exit_reason*) exit 255 ;; esac', sprintf("cat '%s' '%s'", says(1), says(2)))
+  tell <- function(number, ...) writeLines(c(...), says(number))
+  list(command = file.path(folder, "submit"), folder = folder, tell = tell, script = function() readLines(file.path(folder, "script")),
+       asked = function() readLines(file.path(folder, "asked")))
+}
+
+test_that("each daemon of an array of PBS or LSF tells its job, and what is said of that one is in the error of its task", {
+  running <- list(pbs = function(i) c(sprintf("Job Id: 12[%d].head", i), "    job_state = R"), lsf = function(i) sprintf("%d|RUN|-|-", i))
+  ended <- list(pbs = c("Job Id: 12[2].head", "    job_state = X", "    Exit_status = 271", "    comment = walltime exceeded"),
+                lsf = "2|EXIT|140|-")
+  options <- list(pbs = "#PBS -J 1-2", lsf = "#BSUB -J \"mirai[1-2]\"")
+  jobs <- list(pbs = c("12[1].head", "12[2].head"), lsf = c("12[1]", "12[2]"))
+  reason <- list(pbs = "ended with its PBS job: signal 15, walltime exceeded", lsf = "ended with its LSF job: exit code 140")
+  for (kind in c("pbs", "lsf")) {
+    scheduler <- array_scheduler(kind)
+    scheduler$tell(1, running[[kind]](1))
+    scheduler$tell(2, running[[kind]](2))
+    local_variables(child_env(), paste0("PATH=", scheduler$folder, ":", Sys.getenv("PATH")))
+    local_grace(60)
+    local_pool(url = local_url(tcp = TRUE))
+    launch_remote(1, cluster_config(scheduler$command, options[[kind]], rscript = rscript))
+    await(info()[["connections"]] == 2L && sum(nzchar(status()$workers$job)) == 2L)
+    expect_identical(scheduler$script()[2L], options[[kind]])
+    expect_setequal(status()$workers$job, jobs[[kind]])
+    scheduler$tell(2, ended[[kind]])
+    lost <- suppressWarnings({
+      tasks <- lapply(1:2, function(i) mirai({
+        if ("2" %in% Sys.getenv(c("PBS_ARRAY_INDEX", "LSB_JOBINDEX"))) tools::pskill(Sys.getpid(), 9L)
+        Sys.sleep(0.2)
+      }))
+      await(!any(vapply(tasks, unresolved, NA)))
+      Find(function(m) is_error_value(m$data), tasks)
+    })
+    expect_match(lost_reason(lost), reason[[kind]])
+    expect_identical(status()$workers$job, jobs[[kind]][1L])
+    if (kind == "pbs") expect_true("-t -f 12[].head" %in% scheduler$asked())
+    daemons(0)
+  }
+})
+
 test_that("a submission that is refused is an error with what was said, or a warning where some are not", {
   refuses <- stand_in("qsub: no such queue", code = 3L)
   e <- tryCatch(daemons(2, url = local_url(tcp = TRUE), remote = cluster_config(refuses$command)), error = identity)
@@ -88,14 +148,28 @@ test_that("a submission that is refused is an error with what was said, or a war
   expect_match(absent, "no-such-sbatch: not found", fixed = TRUE)
 })
 
+# For how long a daemon may stay away. Schedulers take their time to tell.
+local_grace <- function(seconds, frame = parent.frame()) {
+  before <- options(mirai.grace = seconds)
+  defer(options(before), frame)
+}
+
 # ---- Slurm
 
 slurm <- function(frame = parent.frame()) {
   running <- server("slurm", frame = frame)
-  local_variables(running$said, child_env(), frame = frame)
+  said <- strsplit(running$said, " ")[[1L]]
+  running$has <- function(what) paste0(what, "=yes") %in% said
+  local_variables(said, child_env(), frame = frame)
   old <- setwd(running$folder)
   defer(setwd(old), frame)
   invisible(running)
+}
+
+# What is said of the daemon of a task that was lost.
+lost_reason <- function(m) {
+  expect_code(value(m), 19L)
+  attr(m$data, "reason")
 }
 
 test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refused, die, are cancelled or wait", {
@@ -132,13 +206,14 @@ test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refu
 
   # A job that is cancelled costs the task its daemon was at.
   daemons(0)
+  local_grace(60)
   suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote()))
   held <- hold()
   held$started()
   job <- system2("squeue", c("-h", "-t", "R", "-o", "%i"), stdout = TRUE)
   system2("scancel", utils::tail(job, 1L))
-  expect_warned("daemons are lost: Slurm job [0-9]+: (CANCELLED|FAILED)")
-  expect_code(value(held$m), 19L)
+  expect_warned("daemons are lost: Slurm job [0-9]+: CANCELLED")
+  expect_match(lost_reason(held$m), "job [0-9]+\\) ended with its Slurm job: CANCELLED")
 
   # One that waits is told of, once there has been nothing for a while.
   launch_remote(1, remote("#SBATCH --begin=now+1hour"))
@@ -150,6 +225,61 @@ test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refu
   })
   expect_match(said, "0 of 1 launched daemons have connected so far.\nSlurm job [0-9]+: waiting \\(BeginTime\\)")
   expect_true(unresolved(m))
+})
+
+# A job with a daemon that has a task: both.
+held_job <- function(options, frame = parent.frame()) {
+  suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = cluster_config(options = options, rscript = rscript), frame = frame))
+  held <- hold()
+  held$started()
+  list(m = held$m, id = status()$workers$job)
+}
+
+test_that("Slurm: why a job has ended is in the error of the task that is lost with it", {
+  running <- slurm()
+  local_grace(60)
+  ends <- function(reason, m) {
+    said <- NULL
+    withCallingHandlers(said <- lost_reason(m), warning = function(w) invokeRestart("muffleWarning"))
+    expect_match(said, reason)
+    expect_match(status()$deaths$reason, reason)
+    daemons(0)
+  }
+
+  # One of an array, by its limit of time.
+  job <- held_job("#SBATCH --array=1-1\n#SBATCH --time=60")
+  expect_match(job$id, "^[0-9]+_1$")
+  system2("scontrol", c("update", paste0("JobId=", job$id), "EndTime=now"))
+  ends(sprintf("job %s\\) ended with its Slurm job: TIMEOUT", job$id), job$m)
+
+  # By the exit code of its script, with what that has said.
+  remote <- function(...) cluster_config(rscript = rscript, ...)
+  suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote(), output = TRUE))
+  ends("ended with its Slurm job: FAILED, exit code 137. Its last output:.*Killed", mirai(tools::pskill(Sys.getpid(), 9L)))
+
+  if (running$has("LIMITS_MEMORY")) {
+    suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote(options = "#SBATCH --mem=300")))
+    ends("ended with its Slurm job: OUT_OF_MEMORY. Its last output:.*oom", mirai(sum(rep(1, 1e8))))
+  }
+
+  # What runs on a node that is given up may go on, so it is waited for. Here it does not.
+  local_grace(10)
+  job <- held_job("#SBATCH --no-requeue")
+  system2("scontrol", c("update", "NodeName=here", "State=DOWN", "Reason=test"))
+  ends("was lost with its Slurm job: NODE_FAIL", job$m)
+  await(identical(system2("sinfo", c("-h", "-o", "%T"), stdout = TRUE), "idle"))
+
+  skip_if(!running$has("HAS_ACCOUNTS"), "the accounts of Slurm need slurmdbd and mariadb-server-core: .ci/servers installs them")
+  # The controller forgets jobs after a while, as if it were at once here. The accounts have them.
+  bin <- tempfile("bin")
+  dir.create(bin)
+  writeLines(c("#!/bin/sh", "echo 'slurm_load_jobs error: Invalid job id specified' >&2", "exit 1"), file.path(bin, "scontrol"))
+  Sys.chmod(file.path(bin, "scontrol"), "755")
+  local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
+  local_grace(60)
+  job <- held_job("#SBATCH --array=3-3")
+  system2("scancel", job$id)
+  ends(sprintf("job %s\\) ended with its Slurm job: CANCELLED", job$id), job$m)
 })
 
 # ---- Grid Engine
@@ -181,13 +311,16 @@ test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begi
   launch_remote(1, remote("#$ -o /nowhere/at/all", rscript = rscript))
   expect_warned("Grid Engine job [0-9]+: in error state: .*/nowhere/at/all")
 
+  daemons(0)
+  local_grace(60)
+  local_pool(url = local_url(tcp = TRUE))
   launch_remote(1, remote(rscript = rscript))
   held <- hold()
   held$started()
   job <- grep("^ *[0-9].* [rt] ", system2("qstat", stdout = TRUE), value = TRUE)
   system2("qdel", sub("^ *([0-9]+) .*", "\\1", job), stdout = FALSE)
   expect_warned("daemons are lost: Grid Engine job [0-9]+: failed 100 ")
-  expect_code(value(held$m), 19L)
+  expect_match(lost_reason(held$m), "job [0-9]+\\) ended with its Grid Engine job: failed 100 ")
 })
 
 test_that("daemons of this machine, of ssh and of Slurm serve one pool", {

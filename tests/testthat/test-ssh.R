@@ -52,7 +52,7 @@ test_that("all the daemons of a machine come by one tunnel", {
   commands <- launch_remote(3, ssh_config("ssh://a", tunnel = TRUE, command = recorder))
   expect_length(commands, 3L)
   await(file.exists(record) && length(readLines(record)) == 1L)
-  expect_identical(readLines(record), sprintf("-R %s:127.0.0.1:%s -o ConnectTimeout=10 -fTp 22 a %s & wait", port, port,
+  expect_identical(readLines(record), sprintf("-R %s:127.0.0.1:%s -o ServerAliveInterval=5 -o ConnectTimeout=10 -fTp 22 a %s & wait", port, port,
                                               paste(unclass(commands), collapse = " & ")))
   unlink(record)
   launch_remote(2, ssh_config(c("ssh://a", "ssh://b"), tunnel = TRUE, command = recorder))

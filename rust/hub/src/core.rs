@@ -34,7 +34,7 @@ use crate::activity::Activity;
 use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
 use crate::claims::Offers;
-use crate::deaths::{Death, Deaths, ProcessFate};
+use crate::deaths::{Death, Deaths, JobListener, ProcessFate};
 use crate::link::Link;
 use crate::member::{Condemned, Links, Member, Seat};
 use crate::options::BreakTimes;
@@ -67,6 +67,8 @@ pub(crate) struct Core {
     pub stop: Notify,
     /// Told when it is known how a process has ended.
     end_told: Notify,
+    /// Told when a daemon of a job has fallen silent.
+    job_listeners: Mutex<Vec<Arc<JobListener>>>,
     /// Told when a wait for nothing begins.
     pub unserved_begins: Notify,
     pub mode: Mode,
@@ -301,6 +303,7 @@ impl Core {
             timer: Timer::new(),
             stop: Notify::new(),
             end_told: Notify::new(),
+            job_listeners: Mutex::default(),
             unserved_begins: Notify::new(),
             mode,
             times,
@@ -769,6 +772,41 @@ impl Core {
         let _ = tokio::time::timeout(END_WITHIN, told).await;
     }
 
+    /// A scheduler says how a job has ended. What of it is away is lost at once if it `is_gone` for sure, and otherwise returns or
+    /// is lost later.
+    pub(crate) fn note_job_end(&self, job: &str, fate: ProcessFate, is_gone: bool) {
+        self.with_state(|state, timer, work| {
+            state.deaths.note_job_end(job, fate, is_gone);
+            let members = state.numbers.values();
+            let is_lost = |daemon: &&DaemonId| {
+                let member = state.members.get(daemon.index());
+                member.is_some_and(|member| member.is_away && member.job() == Some(job))
+            };
+            let lost: Vec<DaemonId> = members.filter(is_lost).copied().collect();
+            if is_gone {
+                for daemon in lost {
+                    state.lose(timer, work, daemon);
+                }
+            }
+        });
+        self.note_change();
+    }
+
+    pub(crate) fn listen_to_jobs(&self, listener: JobListener) {
+        self.job_listeners.lock().push(Arc::new(listener));
+    }
+
+    /// The daemon's connection is broken: whoever follows its job asks how that is.
+    fn tell_of_silence(&self, job: &str) {
+        let listeners = self.job_listeners.lock().clone();
+        for listener in listeners {
+            if !listener(job) {
+                let mut kept = self.job_listeners.lock();
+                kept.retain(|other| !Arc::ptr_eq(other, &listener));
+            }
+        }
+    }
+
     /// What a daemon that has died had to say, if it was not said already.
     pub(crate) fn unsaid(&self, seat: Seat) -> Vec<u8> {
         let mut state = self.state.lock();
@@ -830,17 +868,24 @@ impl Core {
     /// The connection of a daemon is broken. How long it may stay away; `None` if it is gone, or there over another
     /// connection.
     pub(crate) fn broke(&self, seat: Seat) -> Option<Duration> {
+        let mut job = None;
         let grace = self.with_state(|state, timer, work| {
-            let member = state.seated(seat)?;
             let daemon = seat.daemon;
-            if !member.may_return() {
+            let member = state.members.get_mut(daemon.index());
+            let member = member.filter(|member| member.connection == seat.connection)?;
+            let is_gone = |job: &str| state.deaths.job_is_gone(job);
+            if !member.may_return() || member.job().is_some_and(is_gone) {
                 state.lose(timer, work, daemon);
                 return None;
             }
             member.is_away = true;
+            job = member.job().map(str::to_owned);
             state.handle(timer, work, Event::DaemonSuspected { daemon }, None);
             Some(self.times.grace)
         });
+        if let Some(job) = job {
+            self.tell_of_silence(&job);
+        }
         self.note_change();
         grace
     }
@@ -1060,6 +1105,7 @@ impl State {
     fn death(&mut self, daemon: DaemonId) -> Option<Death> {
         let member = self.members.get(daemon.index())?;
         let fate = member.links.pid.and_then(|pid| self.deaths.take_end(pid));
+        let fate = fate.or_else(|| self.deaths.job_end(member.job()?).cloned());
         if self.scheduler.is_leaving(daemon) {
             let now = Instant::now();
             return member.quits.then(|| member.quitting(now));
@@ -1296,16 +1342,24 @@ impl Performer<'_> {
 
     /// What was sent to the daemon is settled right after this.
     fn forget(&mut self, daemon: DaemonId) {
-        self.loss = Loss::StayedAway(self.grace);
         let Some(member) = self.members.remove(daemon.index()) else {
             return;
         };
         self.numbers.remove(&member.number);
-        let fate = ProcessFate {
-            how: self.loss.how(),
+        let of_job = member.job().and_then(|job| self.deaths.job_end(job));
+        let is_known = of_job.is_some();
+        let fate = of_job.cloned().unwrap_or_else(|| ProcessFate {
+            how: format!(
+                "lost its connection, and did not return within {:?}",
+                self.grace
+            ),
             output: String::new(),
-        };
+        });
         let death = member.death(None, false, Some(fate), self.now);
+        self.loss = Loss::StayedAway(match is_known {
+            true => death.to_string(),
+            false => format!("its daemon {}", death.end()),
+        });
         self.deaths.push(death.clone());
         let reports = self.reports;
         self.work.presence.push(Presence::Died { death, reports });
@@ -1385,26 +1439,15 @@ fn new_ticket(times: BreakTimes) -> ReturnTicket {
 enum Loss {
     /// What is known of its death.
     Died(Option<String>),
-    /// Its connection broke, and it has not returned within this time.
-    StayedAway(Duration),
-}
-
-impl Loss {
-    fn how(&self) -> String {
-        match self {
-            Loss::Died(_) => "died".to_owned(),
-            Loss::StayedAway(grace) => {
-                format!("lost its connection, and did not return within {grace:?}")
-            }
-        }
-    }
+    /// Its connection broke, and it has not returned; with what is known.
+    StayedAway(String),
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Loss::Died(Some(death)) => f.write_str(death),
-            Loss::Died(None) | Loss::StayedAway(_) => write!(f, "its daemon {}", self.how()),
+            Loss::Died(Some(how)) | Loss::StayedAway(how) => f.write_str(how),
+            Loss::Died(None) => f.write_str("its daemon died"),
         }
     }
 }

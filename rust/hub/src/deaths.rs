@@ -11,6 +11,9 @@ use mirai_wire::Origin;
 /// Deaths that are kept, the last ones.
 const MOST: usize = 100;
 
+/// Likewise ends of jobs: more than those of a large array that reach their limit of time at once.
+const MOST_JOBS: usize = 2000;
+
 /// A daemon that has gone without a goodbye and without having been told to leave, that a signal has quit, or that was killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
@@ -43,7 +46,7 @@ pub struct Death {
     pub output: String,
 }
 
-/// How a process has ended.
+/// How a process has ended, or all those of a scheduler's job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessFate {
     /// In words.
@@ -51,6 +54,10 @@ pub struct ProcessFate {
     /// As in [`Death`].
     pub output: String,
 }
+
+/// Is called with the name of a job, as of an [`Origin`], when the connection of a daemon breaks that runs in it; on the hub's
+/// thread, so it must not block. Returns whether it is to be called again.
+pub type JobListener = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl Death {
     /// The process, the machine if it was another one, the job: in brackets after a blank, or empty if nothing is known.
@@ -98,11 +105,22 @@ impl fmt::Display for Death {
     }
 }
 
-/// The last deaths, and ends of processes whose daemons are still there for the hub.
+/// What a scheduler says of the end of a job.
+#[derive(Debug)]
+struct JobEnd {
+    job: String,
+    fate: ProcessFate,
+    /// Whether nothing of it can go on.
+    is_gone: bool,
+}
+
+/// The last deaths, and ends of processes and of jobs whose daemons are still there for the hub.
 #[derive(Debug, Default)]
 pub(crate) struct Deaths {
     last: VecDeque<Death>,
     ends: HashMap<u32, ProcessFate>,
+    /// The last ones. A job may have had several daemons.
+    job_ends: VecDeque<JobEnd>,
 }
 
 impl Deaths {
@@ -132,6 +150,28 @@ impl Deaths {
             death.how = Some(fate.how);
             death.output = fate.output;
         }
+    }
+
+    /// Records how a job has ended.
+    pub(crate) fn note_job_end(&mut self, job: &str, fate: ProcessFate, is_gone: bool) {
+        if self.job_ends.len() == MOST_JOBS {
+            self.job_ends.pop_front();
+        }
+        let job = job.to_owned();
+        self.job_ends.push_back(JobEnd { job, fate, is_gone });
+    }
+
+    pub(crate) fn job_end(&self, job: &str) -> Option<&ProcessFate> {
+        self.latest_end(job).map(|end| &end.fate)
+    }
+
+    pub(crate) fn job_is_gone(&self, job: &str) -> bool {
+        self.latest_end(job).is_some_and(|end| end.is_gone)
+    }
+
+    fn latest_end(&self, job: &str) -> Option<&JobEnd> {
+        let mut latest = self.job_ends.iter().rev();
+        latest.find(|end| end.job == job)
     }
 
     pub(crate) fn has_end(&self, pid: u32) -> bool {

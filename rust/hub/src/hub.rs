@@ -23,8 +23,8 @@ use crate::refusals::{Refusals, Refused};
 use crate::setups::ReplayLimit;
 use crate::task::SharedPart;
 use crate::{
-    Death, HubError, PresenceListener, ProcessFate, SubmitError, Task, UnservedListener, Worker,
-    daemons,
+    Death, HubError, JobListener, PresenceListener, ProcessFate, SubmitError, Task,
+    UnservedListener, Worker, daemons,
 };
 
 /// A listening dispatcher with a thread of its own. Dropping it closes it.
@@ -64,6 +64,17 @@ impl HubHandle {
     /// Reports how the process of a launched daemon has ended, for the reason of what is lost with it.
     pub fn note_end(&self, pid: u32, fate: ProcessFate) {
         self.0.note_end(pid, fate);
+    }
+
+    /// Has the listener told when a daemon that runs in the job of a scheduler falls silent.
+    pub fn listen_to_jobs(&self, listener: JobListener) {
+        self.0.listen_to_jobs(listener);
+    }
+
+    /// Reports what a scheduler says of the end of a job, named as in [`Origin`](crate::Origin), for the reason of what is lost with
+    /// it. If the job `is_gone` for sure, its daemons that are silent are not waited for.
+    pub fn note_job_end(&self, job: &str, fate: ProcessFate, is_gone: bool) {
+        self.0.note_job_end(job, fate, is_gone);
     }
 
     /// Whether a daemon of this process id was refused for want of descriptors; reported once.

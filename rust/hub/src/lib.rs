@@ -57,7 +57,7 @@ mod worker;
 pub use activity::Activity;
 pub use cell::take_task_number;
 pub use closing::check_room_for;
-pub use deaths::{Death, ProcessFate};
+pub use deaths::{Death, JobListener, ProcessFate};
 pub use error::{HubError, SubmitError};
 pub use handle::TaskHandle;
 pub use healing::{HealingOptions, HealingPolicy, HealingStep, MOST_IN_A_ROW};

@@ -205,6 +205,12 @@ impl Member {
         offers.offer(run.0)
     }
 
+    /// The job of a scheduler that it runs in, by its own words.
+    pub(crate) fn job(&self) -> Option<&str> {
+        let job = &*self.origin.as_ref()?.job;
+        (!job.is_empty()).then_some(job)
+    }
+
     /// One that is to be gone does not.
     pub(crate) fn may_return(&self) -> bool {
         self.returning.is_some() && !self.is_dismissed && self.condemned.is_none()

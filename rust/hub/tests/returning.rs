@@ -5,10 +5,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Address, Hub, HubOptions, Mode, Outcome, Payload, Task, TaskFlags, TaskHandle};
+use mirai_hub::{
+    Address, Hub, HubOptions, Mode, Outcome, Payload, ProcessFate, Task, TaskFlags, TaskHandle,
+};
 use mirai_worker::{
     AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd, WorkerError,
 };
@@ -310,6 +313,95 @@ fn a_worker_that_does_not_return_in_time_is_lost_and_leaves_when_it_does() {
     worker.gate.open();
     assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
     assert_eq!(hub.counts().cumulative, 1);
+}
+
+/// A worker of the job `7_2`, at a task, and the names of the jobs that the hub asks for.
+fn worker_in_a_job(hub: &Hub, relay: &Relay) -> (Worker, TaskHandle, Receiver<String>) {
+    let (tell, told) = channel();
+    hub.handle().listen_to_jobs(Box::new(move |job| {
+        tell.send(job.to_owned()).expect("the test listens");
+        true
+    }));
+    let worker = Worker::start(&relay.url(), |options| {
+        options.origin.job = "7_2".to_owned();
+    });
+    let task = submit(hub, "gate");
+    worker.gate.wait_for_one();
+    until(|| {
+        let workers = hub.workers();
+        let origin = workers.first().and_then(|worker| worker.origin.clone());
+        origin.is_some_and(|origin| origin.job == "7_2")
+    });
+    (worker, task, told)
+}
+
+fn fate(how: &str) -> ProcessFate {
+    ProcessFate {
+        how: how.to_owned(),
+        output: "Killed".to_owned(),
+    }
+}
+
+#[test]
+fn a_silent_worker_whose_job_has_ended_is_lost_at_once_with_what_is_said_of_that() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let (worker, task, asked) = worker_in_a_job(&hub, &relay);
+    hub.handle().note_job_end("7_1", fate("is another's"), true);
+    relay.set(Weather::Storm);
+    relay.cut();
+    assert_eq!(asked.recv_timeout(HANG).as_deref(), Ok("7_2"));
+    assert!(task.outcome().is_none());
+    hub.handle()
+        .note_job_end("7_2", fate("ran out of memory"), true);
+    match outcome(&task) {
+        Outcome::Lost(why) => assert!(
+            why.ends_with("job 7_2) ran out of memory. Its last output:\nKilled"),
+            "{why}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hub.deaths()[0].how.as_deref(), Some("ran out of memory"));
+    assert!(hub.workers().is_empty());
+    relay.set(Weather::Fair);
+    worker.gate.open();
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+}
+
+#[test]
+fn a_worker_that_falls_silent_after_the_end_of_its_job_is_not_waited_for() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let (worker, task, _asked) = worker_in_a_job(&hub, &relay);
+    hub.handle()
+        .note_job_end("7_2", fate("was cancelled"), true);
+    assert_eq!(hub.workers().len(), 1);
+    relay.set(Weather::Storm);
+    relay.cut();
+    match outcome(&task) {
+        Outcome::Lost(why) => assert!(why.contains("job 7_2) was cancelled"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    relay.set(Weather::Fair);
+    worker.gate.open();
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+}
+
+#[test]
+fn a_silent_worker_whose_job_may_go_on_has_its_time_to_return() {
+    let (hub, relay) = hub(Mode::Queue, Duration::from_millis(300));
+    let (worker, task, asked) = worker_in_a_job(&hub, &relay);
+    relay.set(Weather::Storm);
+    relay.cut();
+    assert_eq!(asked.recv_timeout(HANG).as_deref(), Ok("7_2"));
+    hub.handle()
+        .note_job_end("7_2", fate("was lost with its node"), false);
+    match outcome(&task) {
+        Outcome::Lost(why) => assert!(why.contains("job 7_2) was lost with its node"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hub.deaths()[0].task, Some((task.id(), 1)));
+    relay.set(Weather::Fair);
+    worker.gate.open();
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
 }
 
 #[test]

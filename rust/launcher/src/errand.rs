@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::event::ExitStatus;
-use crate::quote::without_secrets;
+use crate::quote::as_shown;
 use crate::sys::{self, Command, HostOutput, Process};
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
@@ -136,7 +136,7 @@ fn attend(
     let output = || {
         let said = said.lock();
         let last = &said[said.len().saturating_sub(KEPT_BYTES)..];
-        without_secrets(&String::from_utf8_lossy(last))
+        as_shown(&String::from_utf8_lossy(last))
     };
     let output_then = output();
     handler(ErrandEvent::Ended {

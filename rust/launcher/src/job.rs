@@ -40,8 +40,10 @@ pub struct Job {
 /// One of the jobs of an array, or the only one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobPart {
-    /// Its name; another one for each.
+    /// Its name for users; another one for each.
     pub name: String,
+    /// Its name in what daemons tell of where they run.
+    pub job: String,
     /// What it is at.
     pub state: JobState,
     /// The files that may have its output, in the order in which to look.
@@ -59,6 +61,8 @@ pub enum JobState {
     Done,
     /// Ended otherwise, or never to begin; with what is said of it.
     Died(String),
+    /// Given up, as its machine does not answer: what runs there may go on.
+    Unreachable(String),
 }
 
 impl Job {
@@ -100,6 +104,24 @@ impl Job {
         }
     }
 
+    /// Whether a daemon that names `job` as the one it runs in runs in this one, or in one of this array.
+    pub fn holds(&self, job: &str) -> bool {
+        if let Some((head, tail)) = self.id.split_once("[]") {
+            let index = job
+                .strip_prefix(head)
+                .and_then(|rest| rest.strip_suffix(tail));
+            return index.is_some_and(|index| index.starts_with('[') && index.ends_with(']'));
+        }
+        job.strip_prefix(&*self.id)
+            .is_some_and(|task| match self.scheduler {
+                _ if task.is_empty() => true,
+                Scheduler::Slurm => task.starts_with('_'),
+                Scheduler::GridEngine => task.starts_with('.'),
+                Scheduler::Pbs => false,
+                Scheduler::Lsf => task.starts_with('['),
+            })
+    }
+
     /// The command by which the scheduler is asked for it.
     pub fn question(&self) -> String {
         let id = &self.id;
@@ -110,12 +132,21 @@ impl Job {
             Scheduler::GridEngine => {
                 format!("qstat -j {id} 2>/dev/null; qacct -j {id} 2>/dev/null")
             }
+            // By `-t` also the jobs of an array.
             Scheduler::Pbs => {
-                format!("qstat -f '{id}' 2>/dev/null || qstat -x -f '{id}' 2>/dev/null")
+                let options = if id.contains("[]") { "-t -f" } else { "-f" };
+                format!(
+                    "qstat {options} '{id}' 2>/dev/null || qstat -x {options} '{id}' 2>/dev/null"
+                )
             }
-            Scheduler::Lsf => format!(
-                "bjobs -noheader -o \"jobindex stat exit_code pend_reason delimiter='|'\" {id} 2>/dev/null"
-            ),
+            // Not all versions know the reason of an exit.
+            Scheduler::Lsf => {
+                let ask = |more: &str| {
+                    let fields = format!("jobindex stat exit_code pend_reason {more}delimiter='|'");
+                    format!("bjobs -noheader -o \"{fields}\" {id} 2>/dev/null")
+                };
+                format!("{} || {}", ask("exit_reason "), ask(""))
+            }
         }
     }
 
@@ -131,12 +162,21 @@ impl Job {
     }
 
     fn part(&self, task: Option<&str>, state: JobState) -> JobPart {
+        let (scheduler, id) = (self.scheduler, &self.id);
         let name = match task {
-            Some(task) => format!("{} job {}, task {task}", self.scheduler, self.id),
-            None => format!("{} job {}", self.scheduler, self.id),
+            Some(task) => format!("{scheduler} job {id}, task {task}"),
+            None => format!("{scheduler} job {id}"),
+        };
+        let job = match (scheduler, task) {
+            (_, None) => id.clone(),
+            (Scheduler::Slurm, Some(task)) => format!("{id}_{task}"),
+            (Scheduler::GridEngine, Some(task)) => format!("{id}.{task}"),
+            (Scheduler::Pbs, Some(task)) => id.replacen("[]", &format!("[{task}]"), 1),
+            (Scheduler::Lsf, Some(task)) => format!("{id}[{task}]"),
         };
         JobPart {
             name,
+            job,
             state,
             output: Vec::new(),
         }
@@ -241,50 +281,74 @@ impl Job {
         Some(part)
     }
 
+    /// The records of `qstat -f`; of an array that of each of its jobs, if there are any beside its own.
     fn pbs(&self, output: &str) -> Vec<JobPart> {
+        // Long lines are continued on the next one, behind a tab.
+        let output = output.replace("\n\t", "");
+        let records = output.split("Job Id: ");
+        let parts: Vec<JobPart> = records
+            .filter_map(|record| self.pbs_record(record))
+            .collect();
+        let (of_array, whole): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| part.job != self.id);
+        if of_array.is_empty() { whole } else { of_array }
+    }
+
+    fn pbs_record(&self, record: &str) -> Option<JobPart> {
         let field = |name: &str| {
-            output.lines().find_map(|line| {
-                line.trim()
-                    .strip_prefix(name)?
-                    .trim_start()
-                    .strip_prefix("= ")
+            record.lines().find_map(|line| {
+                let line = line.trim().strip_prefix(name)?;
+                line.trim_start().strip_prefix("= ")
             })
         };
+        let id = record.lines().next()?.trim();
+        let index = id
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split_once(']'));
+        let index = index
+            .map(|(index, _)| index)
+            .filter(|index| !index.is_empty());
         let status = field("exit_status").or_else(|| field("Exit_status"));
-        let state = match field("job_state") {
-            None => return Vec::new(),
-            Some("C" | "F" | "X") => match status {
-                Some("0") => JobState::Done,
-                Some(status) => JobState::Died(format!("exit status {status}")),
-                None => JobState::Died("ended without an exit status".to_owned()),
-            },
-            Some("Q" | "H" | "W" | "T" | "S") => {
-                JobState::Waiting(field("comment").unwrap_or_default().to_owned())
-            }
-            Some(_) => JobState::Running,
+        let comment = field("comment").unwrap_or_default();
+        let state = match (field("job_state")?, status) {
+            // Of a job of an array, whose status is not said before all have ended.
+            ("X", None) | ("C" | "F" | "X", Some("0")) => JobState::Done,
+            ("C" | "F" | "X", Some(status)) => JobState::Died(pbs_end(status, comment)),
+            ("C" | "F", None) => JobState::Died("ended without an exit status".to_owned()),
+            ("Q" | "H" | "W" | "T" | "S", _) => JobState::Waiting(comment.to_owned()),
+            _ => JobState::Running,
         };
-        let mut part = self.part(None, state);
-        let path = |text: &str| PathBuf::from(text.split_once(':').map_or(text, |(_, path)| path));
+        let mut part = self.part(index, state);
+        let path = |text: &str| {
+            let path = text.split_once(':').map_or(text, |(_, path)| path);
+            PathBuf::from(path.replace("^array_index^", index.unwrap_or_default()))
+        };
         part.output = [field("Error_Path"), field("Output_Path")]
             .into_iter()
             .flatten()
             .map(path)
             .collect();
-        vec![part]
+        Some(part)
     }
 
     fn lsf(&self, line: &str) -> Option<JobPart> {
         let mut fields = line.split('|').map(str::trim);
         let task = fields.next().filter(|index| *index != "0" && *index != "-");
-        let state = match (
-            fields.next()?,
-            fields.next().unwrap_or("-"),
-            fields.next().unwrap_or(""),
-        ) {
-            ("DONE", ..) => JobState::Done,
-            ("EXIT", "-" | "", _) => JobState::Died("exited".to_owned()),
-            ("EXIT", code, _) => JobState::Died(format!("exit code {code}")),
-            ("PEND" | "PSUSP" | "WAIT", _, reason) => JobState::Waiting(reason.to_owned()),
+        let mut said = || fields.next().filter(|text| !matches!(*text, "" | "-"));
+        let (state, code, pending, why) = (said()?, said(), said(), said());
+        let state = match state {
+            "DONE" => JobState::Done,
+            "EXIT" => {
+                let code = code.map(|code| format!("exit code {code}"));
+                let known = code.as_deref().into_iter().chain(why);
+                let known = known.collect::<Vec<_>>().join(", ");
+                JobState::Died(if known.is_empty() {
+                    "exited".to_owned()
+                } else {
+                    known
+                })
+            }
+            "PEND" | "PSUSP" | "WAIT" => JobState::Waiting(pending.unwrap_or("").to_owned()),
             _ => JobState::Running,
         };
         Some(self.part(task, state))
@@ -299,6 +363,19 @@ fn is_id(id: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || ".-_[]".contains(c))
 }
 
+/// From 256 on a status tells the signal.
+fn pbs_end(status: &str, comment: &str) -> String {
+    let end = match status.parse::<i32>() {
+        Ok(number) if number > 256 => format!("signal {}", number - 256),
+        _ => format!("exit status {status}"),
+    };
+    if comment.is_empty() {
+        end
+    } else {
+        format!("{end}, {comment}")
+    }
+}
+
 /// `exit_code` is that of the command and the number of the signal that has ended it.
 fn slurm_state(state: &str, exit_code: &str, reason: &str) -> JobState {
     // "CANCELLED by 0"
@@ -308,6 +385,9 @@ fn slurm_state(state: &str, exit_code: &str, reason: &str) -> JobState {
         }
         "RUNNING" | "COMPLETING" | "RESIZING" | "STAGE_OUT" => JobState::Running,
         "COMPLETED" => JobState::Done,
+        unreachable @ "NODE_FAIL" => JobState::Unreachable(unreachable.to_owned()),
+        // Its code is no exit code, and no signal.
+        died @ "OUT_OF_MEMORY" => JobState::Died(died.to_owned()),
         died => JobState::Died(match exit_code.split_once(':') {
             Some((code, "0")) if code != "0" => format!("{died}, exit code {code}"),
             Some((_, signal)) if signal != "0" => format!("{died}, signal {signal}"),

@@ -143,6 +143,6 @@ pub use event::{DaemonEvent, ExitStatus, FailureReason, LATE, LaunchError, Launc
 pub use job::{Job, JobPart, JobState, Scheduler};
 pub use launcher::{LaunchRequest, Launcher};
 pub use memory_kills::{kill_by_system, note_kills};
-pub use quote::{SERVER_FD, server_script, without_secrets};
+pub use quote::{SERVER_FD, as_shown, server_script, without_secrets};
 pub use serve_forks::serve_forks;
 pub use served::{ServeError, Served};

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use mirai_hub::HubHandle;
+use mirai_hub::{HubHandle, ProcessFate};
 use mirai_launcher::{
-    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, without_secrets,
+    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, as_shown, without_secrets,
 };
 use parking_lot::Mutex;
 
@@ -28,12 +28,18 @@ const LATE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Where a daemon has fallen silent the scheduler is asked at the first interval, for so long.
+const PRESSING: Duration = Duration::from_secs(12);
+
 /// A scheduler that has not known a job for so many times in a row has forgotten it.
 const MOST_UNKNOWN: u32 = 8;
 
 /// Of the output of a job that has died, the last lines.
 const SHOWN_LINES: usize = 20;
 const SHOWN_BYTES: u64 = 8192;
+
+/// Likewise in the reason of a lost task.
+const LAST_WORDS: usize = 5;
 
 /// One launch, as its ticket and its follower see it.
 pub(crate) struct Launch {
@@ -48,6 +54,8 @@ pub(crate) struct Launch {
     handed: AtomicU64,
     /// The caller waits, and says what has become of them.
     pub is_awaited: AtomicBool,
+    /// Of schedulers, that daemons of it may run in.
+    jobs: Mutex<Vec<Job>>,
 }
 
 impl Launch {
@@ -66,6 +74,7 @@ impl Launch {
             healer: session_hub.healer.borrow().clone(),
             handed: AtomicU64::new(0),
             is_awaited: AtomicBool::new(is_awaited),
+            jobs: Mutex::default(),
         }
     }
 
@@ -145,11 +154,15 @@ struct FollowedJob {
     parts: Vec<JobPart>,
     unknown: u32,
     is_over: bool,
+    /// A daemon of it has fallen silent: until then its end may be known any moment.
+    pressing_until: Option<Instant>,
 }
 
 enum News {
     Event(usize, ErrandEvent),
     NotStarted(usize, io::Error),
+    /// A daemon that runs in this job.
+    Silent(String),
 }
 
 /// Follows the errands of a launch, on a thread of its own.
@@ -165,7 +178,8 @@ pub(crate) struct Follower {
     /// Daemons that came by commands and jobs which are over.
     spent: u64,
     told_late: bool,
-    /// When to ask the schedulers, and how long to wait then.
+    /// When to ask the schedulers of jobs that are pressing, and of all; and how long to wait then.
+    next_pressing: Option<Instant>,
     next: Instant,
     pause: Duration,
 }
@@ -184,6 +198,7 @@ impl Follower {
             jobs: Vec::new(),
             spent: 0,
             told_late: false,
+            next_pressing: None,
             next: Instant::now(),
             pause: FIRST_PAUSE,
         }
@@ -220,6 +235,14 @@ impl Follower {
     }
 
     pub(crate) fn start(self) -> io::Result<()> {
+        let (launch, tell) = (Arc::downgrade(&self.launch), self.tell.clone());
+        self.launch.hub.listen_to_jobs(Box::new(move |job| {
+            let Some(launch) = launch.upgrade() else {
+                return false;
+            };
+            let is_ours = launch.jobs.lock().iter().any(|ours| ours.holds(job));
+            !is_ours || tell.send(News::Silent(job.to_owned())).is_ok()
+        }));
         start_thread("mirai-follow", move || self.follow())
     }
 
@@ -236,6 +259,7 @@ impl Follower {
                 Ok(News::NotStarted(at, error)) => {
                     self.fail(at, &format!("cannot be started: {error}"));
                 }
+                Ok(News::Silent(job)) => self.press(&job),
                 Err(_) => self.look(),
             }
         }
@@ -251,7 +275,8 @@ impl Follower {
     fn next_deadline(&self) -> Option<Instant> {
         let has_jobs = self.jobs.iter().any(|job| !job.is_over);
         let late = (!self.told_late && self.missing() > 0).then(|| self.begun + LATE);
-        has_jobs.then_some(self.next).into_iter().chain(late).min()
+        let asked = has_jobs.then_some(self.next).into_iter();
+        asked.chain(self.next_pressing).chain(late).min()
     }
 
     /// Daemons that may still come.
@@ -298,6 +323,7 @@ impl Follower {
     fn follow_jobs(&mut self, errand: usize, jobs: Vec<Job>) {
         self.pause = FIRST_PAUSE;
         self.next = Instant::now() + self.pause;
+        self.launch.jobs.lock().extend(jobs.iter().cloned());
         for job in jobs {
             self.jobs.push(FollowedJob {
                 job,
@@ -306,6 +332,7 @@ impl Follower {
                 parts: Vec::new(),
                 unknown: 0,
                 is_over: false,
+                pressing_until: None,
             });
         }
         self.launch.hand_over(self.errands[errand].count);
@@ -356,15 +383,31 @@ impl Follower {
         }
     }
 
+    fn press(&mut self, named: &str) {
+        let now = Instant::now();
+        for job in &mut self.jobs {
+            if !job.is_over && job.job.holds(named) {
+                job.pressing_until = Some(now + PRESSING);
+                self.next_pressing = Some(now);
+            }
+        }
+    }
+
     /// The time has come to ask the schedulers, or to say that daemons are late.
     fn look(&mut self) {
         let now = Instant::now();
-        if self.jobs.iter().any(|job| !job.is_over) && now >= self.next {
-            for at in 0..self.jobs.len() {
-                if !self.jobs[at].is_over {
-                    self.ask(at);
-                }
+        let is_turn_of_all = now >= self.next;
+        let is_pressing = |job: &FollowedJob| job.pressing_until.is_some_and(|until| now < until);
+        for at in 0..self.jobs.len() {
+            let job = &self.jobs[at];
+            if !job.is_over && (is_turn_of_all || is_pressing(job)) {
+                self.ask(at);
             }
+        }
+        let mut open = self.jobs.iter().filter(|job| !job.is_over);
+        let has_pressing = open.any(is_pressing);
+        self.next_pressing = has_pressing.then(|| Instant::now() + FIRST_PAUSE);
+        if is_turn_of_all {
             self.pause = (self.pause * 2).min(LAST_PAUSE);
             self.next = Instant::now() + self.pause;
         }
@@ -420,10 +463,11 @@ impl Follower {
             .count() as u64;
         let came = self.launch.came() > running + self.spent;
         self.spent += u64::from(came);
-        let JobState::Died(how) = &part.state else {
+        let output = part.output.iter().find_map(|file| last_lines(file));
+        self.note_end(at, part, output.as_deref());
+        let (JobState::Died(how) | JobState::Unreachable(how)) = &part.state else {
             return;
         };
-        let output = part.output.iter().find_map(|file| last_lines(file));
         let reason = match output {
             Some(output) => with_output(&format!("{}: {how}", part.name), &output),
             None => format!("{}: {how}", part.name),
@@ -434,6 +478,23 @@ impl Follower {
         } else {
             self.launch.note_absent(1, &reason, command);
         }
+    }
+
+    /// For what is lost with it.
+    fn note_end(&self, at: usize, part: &JobPart, output: Option<&str>) {
+        let scheduler = self.jobs[at].job.scheduler;
+        let how = match &part.state {
+            JobState::Died(how) => format!("ended with its {scheduler} job: {how}"),
+            JobState::Unreachable(how) => format!("was lost with its {scheduler} job: {how}"),
+            _ => format!("ended, and so did its {scheduler} job, without an error"),
+        };
+        let lines: Vec<&str> = output.unwrap_or_default().lines().collect();
+        let fate = ProcessFate {
+            how,
+            output: lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n"),
+        };
+        let is_gone = !matches!(part.state, JobState::Unreachable(_));
+        self.launch.hub.note_job_end(&part.job, fate, is_gone);
     }
 
     fn late_text(&self) -> String {
@@ -456,7 +517,7 @@ impl Follower {
                     JobState::Waiting(why) => format!("waiting ({why})"),
                     JobState::Running => "running".to_owned(),
                     JobState::Done => "done".to_owned(),
-                    JobState::Died(how) => how.clone(),
+                    JobState::Died(how) | JobState::Unreachable(how) => how.clone(),
                 };
                 text += &format!("\n{}: {state}", part.name);
             }
@@ -482,7 +543,10 @@ fn daemons(count: u64) -> String {
 }
 
 fn has_ended(part: &JobPart) -> bool {
-    matches!(part.state, JobState::Done | JobState::Died(_))
+    matches!(
+        part.state,
+        JobState::Done | JobState::Died(_) | JobState::Unreachable(_)
+    )
 }
 
 /// The end of a file, if there is anything in it.
@@ -494,7 +558,7 @@ fn last_lines(file: &Path) -> Option<String> {
         .ok()?;
     let mut bytes = Vec::new();
     opened.take(SHOWN_BYTES).read_to_end(&mut bytes).ok()?;
-    let text = without_secrets(&String::from_utf8_lossy(&bytes));
+    let text = as_shown(&String::from_utf8_lossy(&bytes));
     let lines: Vec<&str> = text.trim().lines().collect();
     let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
     (!last.is_empty()).then_some(last)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# A Slurm of one node, for as long as a test wants it.
+# A Slurm of one node, for as long as a test wants it; with accounts where slurmdbd and MariaDB are installed, and limits of memory
+# where the system has control groups for it.
 #
 #   slurm.sh start <folder>   as root; keeps everything in the folder; says what to set in the environment
 #   slurm.sh stop <folder>
@@ -19,8 +20,8 @@ start() {
   for program in munged mungekey slurmctld slurmd sbatch scontrol; do
     command -v "$program" >/dev/null || lacking "needs $program of Slurm: .ci/servers installs it"
   done
-  # Two ports that are free now.
-  ports=$(perl -MIO::Socket::INET -e '@s = map IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1"), 1..2; print join " ", map $_->sockport, @s')
+  # Three ports that are free now.
+  ports=$(perl -MIO::Socket::INET -e '@s = map IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1"), 1..3; print join " ", map $_->sockport, @s')
   mkdir -p "$folder/state" "$folder/spool" "$folder/munge"
   chmod 755 "$folder"
   chmod 700 "$folder/munge"
@@ -29,6 +30,7 @@ start() {
     --log-file="$folder/munge/log" --seed-file="$folder/munge/seed"
   write_settings $ports
   export SLURM_CONF="$folder/slurm.conf"
+  if has_accounting; then start_accounting ${ports##* }; fi
   slurmctld -c -L "$folder/slurmctld.log"
   slurmd -N here -L "$folder/slurmd.log"
   for _ in $(seq 300); do
@@ -39,7 +41,7 @@ start() {
     tail -n 20 "$folder/slurmctld.log" "$folder/slurmd.log"
     exit 1
   }
-  echo "SLURM_CONF=$SLURM_CONF"
+  echo "SLURM_CONF=$SLURM_CONF$(! has_accounting || echo " HAS_ACCOUNTS=yes")$(! limits_memory || echo " LIMITS_MEMORY=yes")"
 }
 
 write_settings() {
@@ -57,19 +59,71 @@ SlurmdPidFile=$folder/slurmd.pid
 SlurmdSpoolDir=$folder/spool
 StateSaveLocation=$folder/state
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=$(if limits_memory; then echo task/cgroup; else echo task/none; fi)
 MpiDefault=none
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=1000
 ReturnToService=2
 SlurmdParameters=config_overrides
 KillWait=2
-NodeName=here NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
+NodeName=here NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 CPUs=8 RealMemory=24000 State=UNKNOWN
 PartitionName=main Nodes=here Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:8
 EOF
-  echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf"
+  printf 'CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nConstrainRAMSpace=yes\n' >"$folder/cgroup.conf"
+}
+
+limits_memory() { test -w /sys/fs/cgroup/memory/memory.limit_in_bytes || test -w /sys/fs/cgroup/memory/cgroup.procs; }
+
+has_accounting() {
+  for program in slurmdbd mariadbd mariadb-install-db sacctmgr; do
+    command -v "$program" >/dev/null || return 1
+  done
+}
+
+# The accounts: slurmdbd before a MariaDB that only it can reach.
+start_accounting() {
+  mkdir -m 700 "$folder/accounts"
+  mariadb-install-db --no-defaults --user=root --datadir="$folder/accounts/data" --skip-test-db \
+    --auth-root-authentication-method=normal >"$folder/accounts/install.log" 2>&1
+  mariadbd --no-defaults --user=root --datadir="$folder/accounts/data" --socket="$folder/accounts/socket" \
+    --pid-file="$folder/accounts/pid" --log-error="$folder/accounts/log.err" --skip-networking --skip-grant-tables \
+    --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M >/dev/null 2>&1 </dev/null &
+  await test -S "$folder/accounts/socket"
+  cat >"$folder/slurmdbd.conf" <<EOF
+AuthType=auth/munge
+AuthInfo=socket=$folder/munge/socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=$1
+SlurmUser=root
+LogFile=$folder/slurmdbd.log
+PidFile=$folder/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+EOF
+  chmod 600 "$folder/slurmdbd.conf"
+  cat >>"$folder/slurm.conf" <<EOF
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=$1
+AccountingStoragePass=$folder/munge/socket
+EOF
+  MYSQL_UNIX_PORT="$folder/accounts/socket" slurmdbd
+  await sacctmgr -i add cluster mirai
+}
+
+await() {
+  for _ in $(seq 300); do
+    "$@" >/dev/null 2>&1 && return
+    sleep 0.1
+  done
+  echo "never came true: $*"
+  tail -n 20 "$folder/slurmdbd.log" "$folder/accounts/log.err" 2>/dev/null || true
+  exit 1
 }
 
 stop() {
@@ -77,6 +131,7 @@ stop() {
   test -f "$SLURM_CONF" || exit 0
   # Before their files go.
   servers=$(cat "$folder/slurmd.pid" "$folder/slurmctld.pid" 2>/dev/null || true)
+  accounts=$(cat "$folder/slurmdbd.pid" "$folder/accounts/pid" 2>/dev/null || true)
   scancel -f --user=root --signal=KILL --full 2>/dev/null || true
   scancel -f --user=root 2>/dev/null || true
   for _ in $(seq 100); do
@@ -85,6 +140,8 @@ stop() {
   done
   scontrol shutdown 2>/dev/null || true
   end $servers
+  test -z "$accounts" || kill $accounts 2>/dev/null || true
+  end $accounts
   munge=$(cat "$folder/munge/pid" 2>/dev/null || true)
   test -z "$munge" || kill "$munge" 2>/dev/null || true
   end $munge

@@ -92,7 +92,7 @@ fn slurm_tells_of_each_job_of_an_array() {
             ),
             (
                 "Slurm job 7, task 2".to_owned(),
-                JobState::Died("OUT_OF_MEMORY, signal 125".to_owned())
+                JobState::Died("OUT_OF_MEMORY".to_owned())
             )
         ]
     );
@@ -183,4 +183,107 @@ fn pbs_and_lsf_are_understood() {
             ("LSF job 7, task 3".to_owned(), JobState::Done),
         ]
     );
+}
+
+#[test]
+fn the_jobs_of_an_array_of_pbs_have_a_record_each() {
+    let job = Job {
+        scheduler: Scheduler::Pbs,
+        id: "12[].head".to_owned(),
+    };
+    assert!(job.question().starts_with("qstat -t -f '12[].head' "));
+    // As PBS writes it: long lines go on behind a tab.
+    let record = |id: &str, more: &str| format!("Job Id: {id}\n    Job_Name = STDIN\n{more}\n");
+    let said = [
+        record("12[].head", "    job_state = B\n    array = True"),
+        record(
+            "12[1].head",
+            "    job_state = R\n    Error_Path = node:/home/a/long/\n\tpath/STDIN.e12.^array_index^",
+        ),
+        record(
+            "12[2].head",
+            "    job_state = X\n    Exit_status = 271\n    comment = Job run at Sat and terminated",
+        ),
+        record("12[3].head", "    job_state = X"),
+        record(
+            "12[4].head",
+            "    job_state = Q\n    comment = Not Running: no nodes",
+        ),
+    ];
+    let parts = job.answer(&said.concat(), Path::new("/"), Path::new("/"));
+    let jobs: Vec<&str> = parts.iter().map(|part| &*part.job).collect();
+    assert_eq!(
+        jobs,
+        ["12[1].head", "12[2].head", "12[3].head", "12[4].head"]
+    );
+    assert_eq!(parts[0].name, "PBS job 12[].head, task 1");
+    assert_eq!(
+        parts[0].output,
+        [Path::new("/home/a/long/path/STDIN.e12.1")]
+    );
+    let died = "signal 15, Job run at Sat and terminated".to_owned();
+    let waits = JobState::Waiting("Not Running: no nodes".to_owned());
+    let states = parts.iter().map(|part| part.state.clone());
+    assert!(states.eq([
+        JobState::Running,
+        JobState::Died(died),
+        JobState::Done,
+        waits
+    ]));
+    // Of one that has not begun there is its own record only.
+    let whole = job.answer(
+        &record("12[].head", "    job_state = Q"),
+        Path::new("/"),
+        Path::new("/"),
+    );
+    assert_eq!(whole[0].name, "PBS job 12[].head");
+}
+
+#[test]
+fn lsf_may_know_the_reason_of_an_exit() {
+    let said =
+        "2|EXIT|140|-|TERM_RUNLIMIT: job killed after reaching LSF run time limit\n3|EXIT|1|-|-\n";
+    let parts = answer(Scheduler::Lsf, said);
+    assert_eq!(
+        parts[0].state,
+        JobState::Died(
+            "exit code 140, TERM_RUNLIMIT: job killed after reaching LSF run time limit".to_owned()
+        )
+    );
+    assert_eq!(parts[0].job, "7[2]");
+    assert_eq!(parts[1].state, JobState::Died("exit code 1".to_owned()));
+}
+
+#[test]
+fn a_machine_that_slurm_gives_up_may_go_on() {
+    let said = "7|NODE_FAIL|0:0\n";
+    let state = JobState::Unreachable("NODE_FAIL".to_owned());
+    assert_eq!(answer(Scheduler::Slurm, said)[0].state, state);
+}
+
+#[test]
+fn jobs_are_known_by_the_names_that_daemons_have_for_them() {
+    use Scheduler::{GridEngine, Lsf, Pbs, Slurm};
+    for (scheduler, id, own, other) in [
+        (Slurm, "7", &["7", "7_2"][..], &["70", "71_2", "17"][..]),
+        (GridEngine, "7", &["7", "7.2"], &["70", "7_2"]),
+        (Pbs, "7.head", &["7.head"], &["7.header", "17.head"]),
+        (
+            Pbs,
+            "7[].head",
+            &["7[2].head"],
+            &["7[2].other", "70[2].head", "7.head"],
+        ),
+        (Lsf, "7", &["7", "7[2]"], &["70[2]"]),
+    ] {
+        let id = id.to_owned();
+        let job = Job { scheduler, id };
+        assert!(own.iter().all(|name| job.holds(name)), "{job:?}");
+        assert!(!other.iter().any(|name| job.holds(name)), "{job:?}");
+    }
+    // And the parts of an answer have these names.
+    let array = "JobId=8 ArrayJobId=7 ArrayTaskId=1 JobState=RUNNING ExitCode=0:0\n";
+    assert_eq!(answer(Slurm, array)[0].job, "7_1");
+    assert_eq!(answer(Slurm, "7|RUNNING|0:0")[0].job, "7");
+    assert_eq!(answer(Lsf, "0|RUN|-|-")[0].job, "7");
 }
