@@ -29,6 +29,27 @@ expect_warned <- function(pattern, seconds = 120) {
   expect_match(text, pattern)
 }
 
+# For how long a daemon may stay away. Schedulers take their time to tell.
+local_grace <- function(seconds, frame = parent.frame()) {
+  before <- options(mirai.grace = seconds)
+  defer(options(before), frame)
+}
+
+# What is said of the daemon of a task that was lost.
+lost_reason <- function(m) {
+  expect_code(value(m), 19L)
+  attr(m$data, "reason")
+}
+
+# The task is lost for this reason, which may go on with the last output. What is said in warnings as well is not looked at.
+expect_lost <- function(m, reason, output = "") {
+  said <- NULL
+  withCallingHandlers(said <- lost_reason(m), warning = function(w) invokeRestart("muffleWarning"))
+  expect_match(said, paste0(reason, output))
+  expect_match(status()$deaths$reason, sub(".*\\) ", "", reason))
+  daemons(0)
+}
+
 test_that("a configuration makes up a script", {
   config <- cluster_config("qsub -terse", "  #$ -cwd\n\t#$ -l mem=4G\nmodule load R", "/opt/R/bin/Rscript")
   expect_named(config, c("command", "args", "rscript", "quote"))
@@ -148,12 +169,6 @@ test_that("a submission that is refused is an error with what was said, or a war
   expect_match(absent, "no-such-sbatch: not found", fixed = TRUE)
 })
 
-# For how long a daemon may stay away. Schedulers take their time to tell.
-local_grace <- function(seconds, frame = parent.frame()) {
-  before <- options(mirai.grace = seconds)
-  defer(options(before), frame)
-}
-
 # ---- Slurm
 
 slurm <- function(frame = parent.frame()) {
@@ -164,12 +179,6 @@ slurm <- function(frame = parent.frame()) {
   old <- setwd(running$folder)
   defer(setwd(old), frame)
   invisible(running)
-}
-
-# What is said of the daemon of a task that was lost.
-lost_reason <- function(m) {
-  expect_code(value(m), 19L)
-  attr(m$data, "reason")
 }
 
 test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refused, die, are cancelled or wait", {
@@ -238,39 +247,33 @@ held_job <- function(options, frame = parent.frame()) {
 test_that("Slurm: why a job has ended is in the error of the task that is lost with it", {
   running <- slurm()
   local_grace(60)
-  ends <- function(reason, m) {
-    said <- NULL
-    withCallingHandlers(said <- lost_reason(m), warning = function(w) invokeRestart("muffleWarning"))
-    expect_match(said, reason)
-    expect_match(status()$deaths$reason, reason)
-    daemons(0)
-  }
-
   # One of an array, by its limit of time.
   job <- held_job("#SBATCH --array=1-1\n#SBATCH --time=60")
   expect_match(job$id, "^[0-9]+_1$")
   system2("scontrol", c("update", paste0("JobId=", job$id), "EndTime=now"))
-  ends(sprintf("job %s\\) ended with its Slurm job: TIMEOUT", job$id), job$m)
+  expect_lost(job$m, sprintf("job %s\\) ended with its Slurm job: TIMEOUT", job$id))
 
   # By the exit code of its script, with what that has said.
   remote <- function(...) cluster_config(rscript = rscript, ...)
   suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote(), output = TRUE))
-  ends("ended with its Slurm job: FAILED, exit code 137. Its last output:.*Killed", mirai(tools::pskill(Sys.getpid(), 9L)))
+  expect_lost(mirai(tools::pskill(Sys.getpid(), 9L)), "ended with its Slurm job: FAILED, exit code 137", ". Its last output:.*Killed")
 
   if (running$has("LIMITS_MEMORY")) {
     suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote(options = "#SBATCH --mem=300")))
-    ends("ended with its Slurm job: OUT_OF_MEMORY. Its last output:.*oom", mirai(sum(rep(1, 1e8))))
+    expect_lost(mirai(sum(rep(1, 1e8))), "ended with its Slurm job: OUT_OF_MEMORY", ". Its last output:.*oom")
   }
 
   # What runs on a node that is given up may go on, so it is waited for. Here it does not.
   local_grace(10)
   job <- held_job("#SBATCH --no-requeue")
   system2("scontrol", c("update", "NodeName=here", "State=DOWN", "Reason=test"))
-  ends("was lost with its Slurm job: NODE_FAIL", job$m)
-  await(identical(system2("sinfo", c("-h", "-o", "%T"), stdout = TRUE), "idle"))
+  expect_lost(job$m, "was lost with its Slurm job: NODE_FAIL")
+})
 
+test_that("Slurm: what the controller has forgotten the accounts have", {
+  running <- slurm()
   skip_if(!running$has("HAS_ACCOUNTS"), "the accounts of Slurm need slurmdbd and mariadb-server-core: .ci/servers installs them")
-  # The controller forgets jobs after a while, as if it were at once here. The accounts have them.
+  # As if it forgot jobs at once, where it does after some minutes.
   bin <- tempfile("bin")
   dir.create(bin)
   writeLines(c("#!/bin/sh", "echo 'slurm_load_jobs error: Invalid job id specified' >&2", "exit 1"), file.path(bin, "scontrol"))
@@ -279,7 +282,7 @@ test_that("Slurm: why a job has ended is in the error of the task that is lost w
   local_grace(60)
   job <- held_job("#SBATCH --array=3-3")
   system2("scancel", job$id)
-  ends(sprintf("job %s\\) ended with its Slurm job: CANCELLED", job$id), job$m)
+  expect_lost(job$m, sprintf("job %s\\) ended with its Slurm job: CANCELLED", job$id))
 })
 
 # ---- Grid Engine
