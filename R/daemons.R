@@ -56,7 +56,8 @@ daemons <- function(n, url = NULL, remote = NULL, dispatcher = TRUE, ..., sync =
   # At the end, as a handler may leave by these.
   if (n > 0L && outcome$failed > 0L)
     warn(sprintf("only %d of %d daemons started.\n%s", outcome$connected, n, launch_report(outcome)), call)
-  warn_of_open_pool(pool)
+  warn_of_open_pool(pool, access)
+  warn_of_token_variable(pool, access)
   invisible(structure(TRUE, class = c("miraiDaemons", name)))
 }
 

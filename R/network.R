@@ -40,28 +40,37 @@ seconds_option <- function(name, default, least, call) {
   as.numeric(seconds)
 }
 
-# What a pool's daemons show: `given` by the user, with the token that the hub wants to be shown, or what the hub has made.
+# What a pool's daemons show: `given` by the user, with the token that the hub has made, or all that it has made. A token of the
+# environment is in neither.
 shown_by_daemons <- function(hub, given, call) {
   wanted <- checked(.Call(wrap__hub_credentials, hub))
   if (!nzchar(wanted)) return(given)
   if (is.null(given)) return(c(wanted, ""))
-  if (length(given) == 1L) {
-    if (nzchar(Sys.getenv("MIRAI_TOKEN"))) return(given)
-    abort(paste0(
-      "with `token = TRUE`, `tlscert` must be the texts of certificate and revocation list, `c(<PEM>, \"\")`, to which ",
-      "the token is added; or set the environment variable MIRAI_TOKEN here and for the daemons."
-    ), call)
-  }
+  if (length(given) == 1L) abort(paste0(
+    "with `token = TRUE`, `tlscert` must be the texts of certificate and revocation list, `c(<PEM>, \"\")`, to which ",
+    "the token is added; or set the environment variable MIRAI_TOKEN here and for the daemons."
+  ), call)
   c(paste0(given[1L], wanted), given[2L])
 }
 
 # Once in a session, of a pool that strangers may reach and get into.
-warn_of_open_pool <- function(pool) {
-  if (!is.null(pool$tlscert) || isTRUE(getOption("mirai.open")) || !is_open_address(pool$url) || !is_first("open")) return()
+warn_of_open_pool <- function(pool, access) {
+  if (isTRUE(access$token) || isTRUE(getOption("mirai.open")) || !is_open_address(pool$url) || !is_first("open")) return()
   message(
     "mirai: whoever reaches `", pool$url, "` over the network can become a daemon of this session, and get its data. To ask ",
     "for a token, set `token = TRUE`; to keep what is sent secret as well, use a URL like \"",
     sub("^(ws|tcp)", "tls+tcp", pool$url), "\". This message is not shown with options(mirai.open = TRUE)."
+  )
+}
+
+# Once in a session, of a pool that daemons elsewhere will not trust. Those of this session are started without the variable.
+warn_of_token_variable <- function(pool, access) {
+  is_own <- is.null(access$tls) && grepl("^(tls|wss)", pool$url)
+  if (is_own || !is.na(access$token) || !grepl("^(tls\\+)?tcp://|^wss?://", pool$url)) return()
+  if (!nzchar(trimws(Sys.getenv("MIRAI_TOKEN"))) || !is_first("token")) return()
+  message(
+    "mirai: the environment variable MIRAI_TOKEN is set, and `", pool$url, "` does not ask for that token: daemons elsewhere that ",
+    "have the variable will not trust it. Set `token = TRUE` to ask for it, or `token = FALSE` if it is not meant for this pool."
   )
 }
 

@@ -47,9 +47,17 @@ test_that("secrets are shown by no list of processes, and in no error", {
   writeLines(c(paste("export", shQuote(child_env())), sub("^Rscript", shQuote(rscript), unclass(launch_remote(1)))), other)
   system2("sh", shQuote(other), wait = FALSE)
   await(info()[["connections"]] == 2L)
-  lines <- unlist(lapply(status()$workers$pid, function(pid) if (is.na(pid)) "" else
-    readLines(sprintf("/proc/%d/cmdline", pid), warn = FALSE, skipNul = TRUE)))
-  expect_false(any(grepl("BEGIN", lines)))
+  # The system does not tell whose the connections are, so the daemons do.
+  pids <- everywhere(Sys.getpid())[.flat]
+  expect_length(unique(pids), 2L)
+  bodies <- grep("^[^-]{12}", strsplit(nextget("tls")[1L], "\n", fixed = TRUE)[[1L]], value = TRUE)
+  expect_gt(length(bodies), 3L)
+  for (pid in pids) {
+    line <- paste(readLines(sprintf("/proc/%d/cmdline", pid), warn = FALSE, skipNul = TRUE), collapse = " ")
+    expect_match(line, "mirai::daemon(\"tls+tcp://127.0.0.1", fixed = TRUE)
+    expect_false(grepl("BEGIN", line, fixed = TRUE))
+    for (body in bodies) expect_false(grepl(body, line, fixed = TRUE))
+  }
 })
 
 test_that("a daemon that fails shows nothing of what it was given to prove itself, nor does daemons()", {
@@ -69,14 +77,23 @@ test_that("a daemon that fails shows nothing of what it was given to prove itsel
                    "daemons(\"a\", remote = http_config(\"http://127.0.0.1:1\", token = ..., cookie = ...))")
 })
 
+expect_dialled_at_one <- function(url, frame = parent.frame()) {
+  local_pool(url = url, token = TRUE, frame = frame)
+  launch_local(1)
+  expect_identical(value(mirai(1)), 1)
+  host <- sub("^tcp://(.*):0$", "\\1", host_url()[[1L]])
+  dialled <- sprintf("daemon(\"%s://%s:%s\"", sub(":.*", "", url), host, sub(".*:", "", nextget("url")))
+  expect_match(launch_remote(1), dialled, fixed = TRUE)
+}
+
 test_that("a pool at all addresses of this machine is dialled at one of them", {
-  for (scheme in c("tcp", "ws", "tls+tcp")) {
-    local_pool(url = sprintf("%s://:0", scheme), token = TRUE)
-    launch_local(1)
-    expect_identical(value(mirai(1)), 1)
-    host <- sub("^tcp://(.*):0$", "\\1", host_url()[[1L]])
-    expect_match(launch_remote(1), sprintf("daemon(\"%s://%s:%s\"", scheme, host, sub(".*:", "", nextget("url"))), fixed = TRUE)
-  }
+  for (url in c("tcp://:0", "ws://:0", "tls+tcp://:0", "tcp://0.0.0.0:0", "tls+tcp://0.0.0.0:0")) expect_dialled_at_one(url)
+})
+
+test_that("so is one that gives all of them in the manner of IPv6", {
+  refusal <- tryCatch({daemons(url = "tcp://[::1]:0"); daemons(0); NULL}, error = conditionMessage)
+  skip_if_not(is.null(refusal), paste("there is no IPv6 here:", refusal))
+  for (url in c("tcp://[::]:0", "tls+tcp://[0:0:0:0:0:0:0:0]:0")) expect_dialled_at_one(url)
 })
 
 test_that("who has not the right certificate or token is told so, and gets nothing", {
@@ -120,6 +137,45 @@ test_that("a token keeps others out without TLS, and comes from the environment 
   expect_match(none$wait(), "MIRAI_TOKEN holds no token", all = FALSE)
   network_daemon(nextget("url"), env = paste0("MIRAI_TOKEN=", strrep("0f", 32L)))
   expect_identical(value(mirai("in")), "in")
+})
+
+test_that("a token of the environment is in no command, and daemons of this session have it in theirs", {
+  set_token <- function(token) if (is.na(token)) Sys.unsetenv("MIRAI_TOKEN") else Sys.setenv(MIRAI_TOKEN = token)
+  old <- Sys.getenv("MIRAI_TOKEN", NA)
+  defer(set_token(old))
+  for (url in c("tcp://127.0.0.1:0", "ws://127.0.0.1:0", "tls+tcp://127.0.0.1:0")) {
+    set_token(strrep("0f", 32L))
+    local_pool(url = url, token = TRUE)
+    is_tls <- startsWith(url, "tls")
+    for (text in c(unclass(launch_remote(1)), nextget("tls")[1L])) expect_identical(grepl("BEGIN", text), is_tls)
+    expect_false(any(grepl("TOKEN", c(unclass(launch_remote(1)), nextget("tls")))))
+    expect_identical(is.null(nextget("tls")), !is_tls)
+    # What becomes of the variable here makes no difference to the pool.
+    for (now in c(NA, strrep("00", 32L))) {
+      set_token(now)
+      launch_local(1, maxtasks = 1)
+      expect_identical(value(mirai(Sys.getenv("MIRAI_TOKEN"))), strrep("0f", 32L))
+    }
+    skip_if(.Platform$OS.type == "windows", "needs a shell")
+    launch_remote(1, remote_config(rscript, ".", rscript = "--vanilla"), maxtasks = 1)
+    expect_identical(value(mirai("by a command")), "by a command")
+  }
+})
+
+test_that("a token in the environment keeps no daemon of this session from a pool that asks for none, and others are told of", {
+  old <- Sys.getenv("MIRAI_TOKEN", NA)
+  defer(if (is.na(old)) Sys.unsetenv("MIRAI_TOKEN") else Sys.setenv(MIRAI_TOKEN = old))
+  Sys.setenv(MIRAI_TOKEN = strrep("0f", 32L))
+  local_pool(url = "tcp://127.0.0.1:0", token = FALSE)
+  launch_local(1)
+  expect_identical(value(mirai(Sys.getenv("MIRAI_TOKEN", "none"))), "none")
+  elsewhere <- network_daemon(nextget("url"))
+  expect_match(elsewhere$wait(), "the host does not ask for the token", all = FALSE)
+  out <- run_r(c("library(mirai)", "for (i in 1:2) daemons(url = 'tcp://127.0.0.1:0')"))
+  expect_length(grep("MIRAI_TOKEN is set, and `tcp://127.0.0.1:[0-9]+` does not ask for that token", out), 1L)
+  quiet <- c("daemons(url = 'tcp://127.0.0.1:0', token = TRUE)", "daemons(url = 'tcp://127.0.0.1:0', token = FALSE)",
+             "daemons(url = 'tls+tcp://127.0.0.1:0')", "daemons(url = local_url())")
+  expect_identical(run_r(c("library(mirai)", quiet, "cat('end\n')")), "end")
 })
 
 test_that("own certificates serve, with a password given as such or by a function", {

@@ -81,20 +81,23 @@ pub fn adopt_stdio() -> Result<(), ChildError> {
 }
 
 /// Takes certificates, keys and tokens off the command line of this process, as the list of
-/// processes shows it to all users. Until then they can be seen.
+/// processes shows it to all users: PEM sections, and what else there is of the `secrets`. Until
+/// then they can be seen.
 ///
 /// # Errors
 /// As the system gives them; then they still are.
-pub fn hide_arguments() -> io::Result<()> {
+pub fn hide_arguments(secrets: &[String]) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         let words = std::fs::read("/proc/self/cmdline")?;
         let line = String::from_utf8_lossy(&words).replace('\0', " ");
-        let shown = crate::quote::without_secrets(line.trim_end());
-        if shown.len() < line.trim_end().len() {
+        let shown = crate::quote::without(line.trim_end(), secrets);
+        if shown != line.trim_end() {
             sys::linux::set_title(&shown)?;
         }
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = secrets;
     Ok(())
 }
 

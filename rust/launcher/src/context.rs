@@ -56,10 +56,19 @@ impl Context {
     /// Sets the number, not 0, by which daemons started with this context identify themselves: see
     /// [`take_known_by`](crate::take_known_by).
     pub fn known_by(&mut self, launcher: u64) {
-        self.environment
-            .retain(|(name, _)| name != LAUNCHER_VARIABLE);
-        let variable = (LAUNCHER_VARIABLE.into(), launcher.to_string().into());
-        self.environment.push(variable);
+        let number = launcher.to_string();
+        self.set(LAUNCHER_VARIABLE, Some(OsStr::new(&number)));
+    }
+
+    /// Sets an environment variable, or removes it. A value that it has already stays where it is.
+    pub fn set(&mut self, name: &str, value: Option<&OsStr>) {
+        if self.variable(name) == value {
+            return;
+        }
+        self.environment.retain(|(other, _)| other != name);
+        if let Some(value) = value {
+            self.environment.push((name.into(), value.to_owned()));
+        }
     }
 
     /// The value of an environment variable.

@@ -38,16 +38,40 @@ fn r_string(text: &Path) -> String {
     literal
 }
 
-/// The text without the PEM sections in it: certificates, keys, tokens.
+/// How a PEM section begins. The script that starts R writes the blank that follows in another way.
+const BEGIN: &str = "-----BEGIN";
+
+/// How it ends, before its label and five more dashes.
+const END: &str = "-----END";
+
+/// The text without the PEM sections in it: certificates, keys, tokens. Where the text was cut, what has no end is secret to
+/// its own end, and what has no begin from its own begin.
 pub fn without_secrets(text: &str) -> String {
-    let Some((before, secret)) = text.split_once("-----BEGIN ") else {
-        return text.to_owned();
+    let (begin, end) = (text.find(BEGIN), text.find(END));
+    let before = match begin {
+        Some(begin) if end.is_none_or(|end| begin < end) => &text[..begin],
+        _ if end.is_some() => "",
+        _ => return text.to_owned(),
     };
-    // What has no end is secret to its own.
-    let last = secret.rsplit_once("-----END ").map_or("", |(_, last)| last);
-    let after = last.split_once("-----").map_or("", |(_, after)| after);
+    let last = text.rfind(END).filter(|end| text.rfind(BEGIN) < Some(*end));
+    let label = last.map_or("", |end| &text[end + END.len()..]);
+    let after = label.split_once("-----").map_or("", |(_, after)| after);
     format!("{before}...{after}")
 }
+
+/// The same, and without the lines of these secrets, in whatever way the rest of these is written in the text.
+#[cfg(target_os = "linux")]
+pub(crate) fn without(text: &str, secrets: &[String]) -> String {
+    let lines = secrets.iter().flat_map(|secret| secret.lines());
+    let lines = lines.map(str::trim).filter(|line| line.len() >= TELLING);
+    lines.fold(without_secrets(text), |text, line| {
+        text.replace(line, "...")
+    })
+}
+
+/// Lines of fewer bytes than this tell nothing, and may be anywhere.
+#[cfg(target_os = "linux")]
+const TELLING: usize = 12;
 
 /// What a program has said, as it may be shown: without secrets, and without what a terminal would act upon.
 pub fn as_shown(text: &str) -> String {
@@ -116,12 +140,37 @@ mod tests {
             shown,
             "mirai::daemon(\"tls+tcp://a:1\",tlscert=c(\"...\n\",\"\"))"
         );
-        for plain in ["", "mirai::daemon(\"a\")", "-----END x"] {
+        for plain in ["", "mirai::daemon(\"a\")", "-----x"] {
             assert_eq!(without_secrets(plain), plain);
         }
+        for (cut, shown) in [
+            ("a -----BEGIN b-----c", "a ..."),
+            ("c -----END a----- d", "... d"),
+            ("c -----END a----- d -----BEGIN b-----e", "..."),
+            ("c -----END a", "..."),
+        ] {
+            assert_eq!(without_secrets(cut), shown);
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_in_the_words_that_r_is_started_with() {
+        let words = "R --no-echo -e mirai::daemon(\"tcp://a:1\",tlscert=c(\"-----BEGIN~+~MIRAI~+~TOKEN-----~n~xyz~n~-----END~+~MIRAI\
+            ~+~TOKEN-----~n~\",\"\"))";
         assert_eq!(
-            without_secrets("-----END a----- -----BEGIN b-----c"),
-            "-----END a----- ..."
+            without_secrets(words),
+            "R --no-echo -e mirai::daemon(\"tcp://a:1\",tlscert=c(\"...~n~\",\"\"))"
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn secrets_are_found_by_what_they_are() {
+        let secret = "-----BEGIN MIRAI TOKEN-----\r\nMDEyMzQ1Njc4OWFi\r\nMDEy\r\n-----END MIRAI TOKEN-----\r\n".to_owned();
+        let line = "R -e daemon(%2D%2DBEGIN%20MIRAI%20TOKEN%0AMDEyMzQ1Njc4OWFi%0AMDEy)";
+        assert_eq!(
+            without(line, &[secret]),
+            "R -e daemon(%2D%2DBEGIN%20MIRAI%20TOKEN%0A...%0AMDEy)"
         );
     }
 

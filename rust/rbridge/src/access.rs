@@ -1,11 +1,12 @@
 //! Who may connect to a hub over a network, and what a daemon shows there: from R's arguments to keys and back.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use mirai_hub::{
     Access, Address, ErrorCode, HubError, HubTls, LaneError, Token, interfaces, new_token,
 };
-use mirai_launcher::hide_arguments;
+use mirai_launcher::{Context, hide_arguments};
 use mirai_worker::Credentials;
 
 use crate::rapi::{Failure, Scope, Sexp};
@@ -23,45 +24,84 @@ pub(crate) struct Asked<'r> {
     pub token: Sexp<'r>,
 }
 
-/// Whom a hub at `address` admits, and the credentials that peers need for it, as text; empty for none.
-pub(crate) fn access(
+/// Whom a hub admits, and what its daemons are given for that.
+#[derive(Default)]
+pub(crate) struct Admission {
+    /// What the hub asks for.
+    pub access: Access,
+    /// What daemons have to show beside the token of their environment, as text; empty for nothing.
+    pub shown: String,
+    /// The token in the environment of daemons that this session starts.
+    pub variable: TokenVariable,
+}
+
+/// What daemons that this session starts have as [`TOKEN_VARIABLE`].
+#[derive(Clone, Default, PartialEq)]
+pub(crate) enum TokenVariable {
+    /// What the session has.
+    #[default]
+    Inherited,
+    /// What it had when the hub was opened, which asks for it.
+    Fixed(OsString),
+    /// Nothing: with a token a daemon would not trust a hub that asks for none.
+    Absent,
+}
+
+impl TokenVariable {
+    /// Puts it into the state that daemons start from.
+    pub(crate) fn apply(&self, context: &mut Context) {
+        match self {
+            TokenVariable::Inherited => {}
+            TokenVariable::Fixed(token) => context.set(TOKEN_VARIABLE, Some(token)),
+            TokenVariable::Absent => context.set(TOKEN_VARIABLE, None),
+        }
+    }
+}
+
+/// Whom a hub at `address` admits.
+pub(crate) fn admission(
     scope: &Scope,
     address: &Address,
     asked: &Asked<'_>,
-) -> Result<(Access, String), Failure> {
+) -> Result<Admission, Failure> {
     let wants_token = asked.token.logical(scope, "token")?;
     let tls = own_certificate(scope, asked)?;
     let Address::Network(network) = address else {
         return within_machine(address, tls.is_some() || wants_token == Some(true));
     };
-    if tls.is_none() && network.scheme().has_tls() {
-        let (mut access, mut credentials) =
-            Access::single_use(network.host()).map_err(HubError::Listen)?;
-        if wants_token == Some(false) {
-            access.token = None;
-            credentials.token = None;
-        } else if let Some(token) = token_of_environment()? {
-            access.token = Some(token.clone());
-            credentials.token = Some(token);
+    let (tls, of_daemons) = match tls {
+        None if network.scheme().has_tls() => {
+            let (of_hub, of_daemons) =
+                HubTls::single_use(network.host()).map_err(HubError::Listen)?;
+            (Some(of_hub), Some(of_daemons))
         }
-        return Ok((access, credentials.to_text()));
+        tls => (tls, None),
+    };
+    let mut shown = Credentials {
+        tls: of_daemons,
+        token: None,
+    };
+    let mut variable = TokenVariable::Absent;
+    let mut token = None;
+    if wants_token.unwrap_or(shown.tls.is_some()) {
+        if let Some((of_environment, text)) = token_of_environment()? {
+            variable = TokenVariable::Fixed(text);
+            token = Some(of_environment);
+        } else {
+            variable = TokenVariable::Inherited;
+            token = Some(new_token().map_err(HubError::Listen)?);
+            shown.token.clone_from(&token);
+        }
     }
-    let token = match wants_token {
-        Some(true) => match token_of_environment()? {
-            Some(token) => Some(token),
-            None => Some(new_token().map_err(HubError::Listen)?),
-        },
-        _ => None,
-    };
-    let credentials = Credentials {
-        tls: None,
-        token: token.clone(),
-    };
-    Ok((Access { tls, token }, credentials.to_text()))
+    Ok(Admission {
+        access: Access { tls, token },
+        shown: shown.to_text(),
+        variable,
+    })
 }
 
 /// On this machine the system reports whose processes the peers are.
-fn within_machine(address: &Address, has_asked: bool) -> Result<(Access, String), Failure> {
+fn within_machine(address: &Address, has_asked: bool) -> Result<Admission, Failure> {
     if has_asked {
         let url = address.to_string();
         return Err(Failure::coded_with(
@@ -72,7 +112,7 @@ fn within_machine(address: &Address, has_asked: bool) -> Result<(Access, String)
             ),
         ));
     }
-    Ok((Access::default(), String::new()))
+    Ok(Admission::default())
 }
 
 fn own_certificate(scope: &Scope, asked: &Asked<'_>) -> Result<Option<HubTls>, Failure> {
@@ -97,10 +137,12 @@ fn own_certificate(scope: &Scope, asked: &Asked<'_>) -> Result<Option<HubTls>, F
 pub(crate) fn credentials(scope: &Scope, tlscert: Sexp<'_>) -> Result<Credentials, Failure> {
     let mut credentials = Credentials::default();
     if !tlscert.is_null() {
-        if let Err(error) = hide_arguments() {
+        let texts = tlscert.strings(scope, "tlscert")?;
+        // A path is no secret.
+        let secrets = if texts.len() > 1 { &texts[..] } else { &[] };
+        if let Err(error) = hide_arguments(secrets) {
             log::debug!("the command line goes on to be seen: {error}");
         }
-        let texts = tlscert.strings(scope, "tlscert")?;
         credentials = match &texts[..] {
             [path] => Credentials::read(Path::new(path)).map_err(lane_failure)?,
             [text, revoked] => Credentials::parse(text, revoked),
@@ -108,16 +150,17 @@ pub(crate) fn credentials(scope: &Scope, tlscert: Sexp<'_>) -> Result<Credential
         };
     }
     if credentials.token.is_none() {
-        credentials.token = token_of_environment()?;
+        credentials.token = token_of_environment()?.map(|(token, _)| token);
     }
     Ok(credentials)
 }
 
-fn token_of_environment() -> Result<Option<Token>, Failure> {
-    let Some(text) = std::env::var_os(TOKEN_VARIABLE) else {
+/// The token of this process, and its text.
+fn token_of_environment() -> Result<Option<(Token, OsString)>, Failure> {
+    let Some(value) = std::env::var_os(TOKEN_VARIABLE) else {
         return Ok(None);
     };
-    let text = text.to_string_lossy();
+    let text = value.to_string_lossy();
     if text.trim().is_empty() {
         return Ok(None);
     }
@@ -126,7 +169,7 @@ fn token_of_environment() -> Result<Option<Token>, Failure> {
             "the environment variable {TOKEN_VARIABLE} holds no token: {error}"
         ))
     })?;
-    Ok(Some(token))
+    Ok(Some((token, value)))
 }
 
 /// Entry: the IPv4 addresses by which other machines may reach this one, named by interface; empty where they cannot be told.

@@ -36,11 +36,12 @@ pub(crate) fn run_errands<'r>(
     let is_awaited = is_awaited.flag(scope, "is_awaited")?;
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
-    let context = Context::capture(Vec::new(), None).map_err(|error| {
+    let mut context = Context::capture(Vec::new(), None).map_err(|error| {
         Failure::error(format!(
             "commands cannot start in the working directory: {error}; setwd() to one that is there"
         ))
     })?;
+    session_hub.token_variable.apply(&mut context);
     let total = counts.iter().map(|count| *count as u64).sum();
     let launch = Arc::new(Launch::new(hub.handle(), session_hub, total, is_awaited));
     session_hub.note_launching(&hub, total);

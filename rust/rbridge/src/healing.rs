@@ -94,7 +94,7 @@ fn thread_starter(
     package_path: Sexp<'_>,
 ) -> Result<Starter, Failure> {
     let call = call.string(scope, "call")?;
-    let (mut context, package) = captured(scope, libpaths, package_path)?;
+    let (mut context, package) = captured(scope, session_hub, libpaths, package_path)?;
     context.known_by(launcher_of_replacements(launcher()));
     Ok(Starter::Thread {
         launcher: with_launcher(&package, Arc::clone)?,

@@ -14,7 +14,7 @@ use mirai_launcher::LaunchId;
 use parking_lot::Mutex;
 
 use crate::absent::{Absent, tell, unserved_listener};
-use crate::access::{Asked, access};
+use crate::access::{Admission, Asked, TokenVariable, admission};
 use crate::batch::{make_mirai, read_form};
 use crate::healer::{Healer, News};
 use crate::launchers::{launcher, withdraw};
@@ -42,6 +42,8 @@ pub(crate) struct SessionHub {
     pub is_relaunching: Cell<bool>,
     /// The credentials that daemons have to show, as text; empty for none.
     credentials: String,
+    /// The token in the environment of daemons that are launched.
+    pub token_variable: TokenVariable,
 }
 
 impl Handle for SessionHub {
@@ -142,7 +144,11 @@ pub(crate) fn hub_open<'r>(
         password: pass,
         token,
     };
-    let (access, credentials) = access(scope, &address, &asked)?;
+    let Admission {
+        access,
+        shown,
+        variable,
+    } = admission(scope, &address, &asked)?;
     let capacity = capacity
         .optional_number(scope, "capacity")?
         .map(|bytes| bytes as u64);
@@ -173,7 +179,8 @@ pub(crate) fn hub_open<'r>(
         absent: Arc::default(),
         healer: RefCell::default(),
         is_relaunching: Cell::default(),
-        credentials,
+        credentials: shown,
+        token_variable: variable,
     };
     Ok(scope.pointer(session_hub, None)?)
 }
@@ -218,7 +225,7 @@ fn welcome_with(first: Option<Seed>, object: Vec<u8>) -> Welcome {
     })
 }
 
-/// Entry: what daemons have to show to the hub, in the form of PEM; `""` for nothing.
+/// Entry: what daemons have to show to the hub beside the token of their environment, in the form of PEM; `""` for nothing.
 pub(crate) fn hub_credentials<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     Ok(scope.string(&session_hub.credentials)?)

@@ -48,7 +48,7 @@ pub(crate) fn launch<'r>(
     let hub = SessionHub::open(scope, hub)?;
 
     check_room_for(daemons.len() as u64).map_err(out_of_files)?;
-    let (context, package) = captured(scope, libpaths, package_path)?;
+    let (context, package) = captured(scope, session_hub, libpaths, package_path)?;
     let healer = session_hub.healer.borrow().clone();
     session_hub.note_launching(&hub, daemons.len() as u64);
     let ticket = Ticket {
@@ -87,6 +87,7 @@ pub(crate) fn launch<'r>(
 /// What daemons start from: the state that the session has now, and the folder of the package.
 pub(crate) fn captured<'r>(
     scope: &'r Scope,
+    session_hub: &SessionHub,
     libpaths: Sexp<'r>,
     package_path: Sexp<'r>,
 ) -> Result<(Context, PathBuf), Failure> {
@@ -102,6 +103,7 @@ pub(crate) fn captured<'r>(
         ))
     })?;
     context.known_by(launcher());
+    session_hub.token_variable.apply(&mut context);
     note_kills();
     Ok((context, package))
 }
