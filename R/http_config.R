@@ -25,7 +25,7 @@ launch_by_http <- function(remote, pool, n, arguments, call, is_awaited) {
   said <- Filter(function(answer) is.null(answer$failure), answers)
   said <- if (length(said)) said[[1L]]$response$data else ""
   ticket <- checked(.Call(wrap__follow_requests, pool$hub, n - length(failed), shown_text(said), failed %or% character(),
-                          paste(request$method, request$url)), call)
+                          request_line(request)), call)
   if (!is_awaited && length(failed))
     warn(sprintf("%d of %d daemons could not be launched.\n%s", length(failed), n, failed[1L]), call)
   structure(lapply(answers, `[[`, "response"), ticket = if (is_awaited) ticket)
@@ -81,9 +81,12 @@ check_trust <- function(verify, call) {
   paste(readLines(verify, warn = FALSE), collapse = "\n")
 }
 
+# As users see it.
+request_line <- function(request) printable(paste(request$method, request$url))
+
 # The answer as launch_remote() has it, and why it is a failure if it is one.
 http_launch <- function(request, daemon, trust) {
-  where <- paste(request$method, request$url)
+  where <- request_line(request)
   body <- request$data
   # In JSON a text within quotes.
   if (!is.null(body)) body <- gsub("%s", sub("^\"(.*)\"$", "\\1", quote_json(daemon)), body, fixed = TRUE)
@@ -96,14 +99,4 @@ http_launch <- function(request, daemon, trust) {
   failure <- if (answer$status < 200L || answer$status > 299L)
     paste0(where, " was answered with status ", answer$status, if (nzchar(answer$body)) ": ", shown_text(answer$body))
   list(response = list(status = answer$status, headers = NULL, data = answer$body), failure = failure)
-}
-
-# Of a text that may be a whole page, the begin; without the credentials of daemons, if the service has sent them back or a part
-# of them, and without what a terminal would act upon.
-shown_text <- function(text) {
-  text <- gsub("-----BEGIN .*-----END [A-Z ]*-----", "...", text)
-  text <- sub("-----BEGIN .*", "...", text)
-  text <- gsub("\u001b\\[[0-9;?]*[@-~]|\u001b\\][^\u0007\u001b]*(\u0007|\u001b\\\\)?", "", text)
-  text <- trimws(gsub("[\u0001-\u0008\u000b-\u001f\u007f-\u009f]", "", text))
-  if (nchar(text, type = "bytes") > 1000L) paste0(substr(text, 1L, 1000L), "...") else text
 }

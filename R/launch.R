@@ -57,11 +57,11 @@ warn_of_absence <- function(missed, count, reason, command, by_message) {
     lost = "daemons are lost: ",
     died = if (count == 1L) "a daemon has died: " else sprintf("%d daemons have died:\n", count),
     `given-up` = "the pool does not heal any more: ",
-    elsewhere = return(message("mirai: ", reason)),
+    elsewhere = return(message("mirai: ", printable(reason))),
     unserved = ""
   )
   text <- paste0("mirai: ", text, reason, if (nzchar(command)) paste0("\nThe command was: ", command))
-  tell(text)
+  tell(printable(text))
 }
 
 # The call that makes a process a daemon of the pool. Without dispatcher it brings its stream with it.
@@ -79,10 +79,10 @@ pool_call <- function(pool, arguments, is_local = FALSE) {
 
 # Where daemons find a pool that listens at all addresses of this machine.
 dialled_url <- function(url, is_local) {
-  anywhere <- "://(0\\.0\\.0\\.0|\\[::\\])?:"
-  if (!grepl(anywhere, url)) return(url)
+  all <- "://(0\\.0\\.0\\.0|\\[[0:]+\\]|\\*)?:"
+  if (!grepl(all, url)) return(url)
   host <- if (is_local) "127.0.0.1" else host_addresses()[[1L]]
-  sub(anywhere, paste0("://", host, ":"), url)
+  sub(all, paste0("://", host, ":"), url)
 }
 
 daemon_call <- function(url, arguments) {

@@ -6,18 +6,18 @@ checked <- function(x, call = sys.call(-1L)) if (inherits(x, "mirai_failure")) r
 
 # An error with the number that users know it by, if there is one, as field `code`.
 raise_failure <- function(failure, call) {
-  error <- simpleError(failure$message, without_secrets(call))
+  error <- simpleError(printable(failure$message), without_secrets(call))
   error$code <- failure$code
   stop(error)
 }
 
 # An error in the user's terms: its call is the user's call.
-abort <- function(message, call = sys.call(-1L)) stop(simpleError(message, without_secrets(call)))
+abort <- function(message, call = sys.call(-1L)) stop(simpleError(printable(message), without_secrets(call)))
 
 # The error for a missing argument, in R's words.
 absent <- function(name, call = sys.call(-1L)) abort(sprintf("argument \"%s\" is missing, with no default", name), call)
 
-warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(message, without_secrets(call)))
+warn <- function(message, call = sys.call(-1L)) warning(simpleWarning(printable(message), without_secrets(call)))
 
 secret_arguments <- c("tlscert", "tls", "pass", "token", "cookie", "headers")
 
@@ -27,6 +27,8 @@ without_secrets <- function(call) {
   if (!is.call(call)) return(call)
   for (name in intersect(secret_arguments, names(call)))
     if (is.character(call[[name]]) || is.call(call[[name]])) call[[name]] <- quote(...)
+  texts <- vapply(as.list(call), is.character, NA)
+  if (any(texts)) call[texts] <- lapply(as.list(call)[texts], hide_credentials)
   nested <- vapply(as.list(call), is.call, NA)
   if (any(nested)) call[nested] <- lapply(as.list(call)[nested], without_secrets)
   call

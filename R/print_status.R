@@ -53,7 +53,7 @@ attention <- function(x) {
   failed <- sum(x$failed$count)
   refused <- x$refused[x$refused > 0]
   waiting <- if (is.null(x$mirai)) 0L else x$mirai[["awaiting"]]
-  cut <- function(reason) sub("\n.*", " ...", reason)
+  cut <- function(reason) printable(sub("\n.*", " ...", reason))
   c(
     if (waiting > 0L && !nrow(x$workers) && x$starting == 0L)
       sprintf("%s, and no daemon is there or being started",

@@ -4,12 +4,17 @@
 # is one for each of several machines.
 remote_config <- function(command = NULL, args = c("", "."), rscript = "Rscript", quote = FALSE) {
   call <- sys.call()
-  if (!is.null(command) && !is_string(command))
-    abort(sprintf("`command` must be a string, or `NULL` to run nothing, not `%s`.", shown(command)), call)
-  if (!is_string(rscript)) abort(sprintf("`rscript` must be a string, not `%s`.", shown(rscript)), call)
+  check_words_of(list(command = command, args = args, rscript = rscript), call)
   quote <- check_flag(quote, "quote", call)
-  check_words(args, call)
   list(command = command, args = args, rscript = rscript, quote = quote, tunnel = FALSE)
+}
+
+# Of a configuration.
+check_words_of <- function(remote, call) {
+  if (!is.null(remote$command) && !is_string(remote$command))
+    abort(sprintf("`command` must be a string, or `NULL` to run nothing, not `%s`.", shown(remote$command)), call)
+  if (!is_string(remote$rscript)) abort(sprintf("`rscript` must be a string, not `%s`.", shown(remote$rscript)), call)
+  check_words(remote$args, call)
 }
 
 check_words <- function(args, call) {
@@ -37,11 +42,10 @@ check_remote <- function(remote, call) {
   if (!is.list(remote) || !is_http(remote) && !all(c("args", "rscript") %in% names(remote)))
     abort(sprintf("`remote` must be a configuration such as `remote_config()` makes, not `%s`.", shown(remote)), call)
   if (is_http(remote)) return()
-  # It may have been edited.
-  if (!is.null(remote$command) && !is_string(remote$command))
-    abort(sprintf("`command` of `remote` must be a string, or `NULL` to run nothing, not `%s`.", shown(remote$command)), call)
-  if (!is_string(remote$rscript)) abort(sprintf("`rscript` of `remote` must be a string, not `%s`.", shown(remote$rscript)), call)
-  check_words(remote$args, call)
+  # It may have been edited since.
+  check_words_of(remote, call)
+  if (!is.null(remote$quote)) check_flag(remote$quote, "quote", call)
+  if (!is.null(remote$tunnel)) check_flag(remote$tunnel, "tunnel", call)
 }
 
 # How many daemons a launch starts. A configuration for several machines starts one on each, or, where it is for one,

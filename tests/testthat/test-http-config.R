@@ -74,6 +74,22 @@ test_that("credentials that a service sends back are not shown", {
   expect_match(text, "this is no mirai::daemon", fixed = TRUE)
   expect_false(grepl("BEGIN", text), label = text)
   expect_false(grepl("BEGIN", status()$failed$reason))
+  # Who quotes the begin of it only.
+  body <- strsplit(nextget("tls")[1L], "\n", fixed = TRUE)[[1L]][2L]
+  expect_warning(launch_remote(1, http_config(paste0(server$url, "/cut"), headers = NULL, data = "%s")),
+                 "this is no mirai::daemon\\(.*\\.\\.\\.$")
+  expect_false(any(grepl(body, status()$failed$reason, fixed = TRUE)))
+})
+
+test_that("what a service says does nothing to a terminal, and a password in its address is not shown", {
+  server <- http_server()
+  local_pool(url = local_url(tcp = TRUE))
+  config <- http_config(paste0(sub("http://", "http://me:secret@", server$url, fixed = TRUE), "/escape"), headers = NULL, data = "%s")
+  expect_warning(launch_remote(1, config), "POST http://me:...@127.*status 500: no room$")
+  expect_false(any(grepl("secret", unlist(lapply(status()$failed, as.character)), fixed = TRUE)))
+  e <- tryCatch(daemons(1, url = local_url(tcp = TRUE), remote = config), error = identity)
+  expect_no_match(conditionMessage(e), "secret|\033")
+  expect_no_match(paste(deparse(conditionCall(e)), collapse = ""), "secret")
 })
 
 test_that("daemons() fails where no request is granted, and says how many were", {

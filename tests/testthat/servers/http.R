@@ -62,6 +62,8 @@ repeat {
     "/agree" = answer(con, 202L, "in a while"),
     "/refuse" = answer(con, 500L, "no room for another one"),
     "/echo" = answer(con, 400L, paste("this is no", request$body)),
+    "/cut" = answer(con, 400L, paste("this is no", substr(request$body, 1L, nchar(request$body) - 60L))),
+    "/escape" = answer(con, 500L, "\033[2J\033]0;mine\007no room\r\n"),
     "/every-other" = if (count %% 2L) answer(con, 200L, "yes") else answer(con, 503L, "not now"),
     "/elsewhere" = answer(con, 302L, "", "Location: /start"),
     "/silent" = , "/silent/workers" = , "/silent/workers/start" = { silent[[count]] <- con; next },
