@@ -178,6 +178,26 @@ test_that("a token in the environment keeps no daemon of this session from a poo
   expect_identical(run_r(c("library(mirai)", quiet, "cat('end\n')")), "end")
 })
 
+test_that("a daemon that waits for its host is ended by nobody else who listens there meanwhile", {
+  old <- Sys.getenv("MIRAI_TOKEN", NA)
+  defer(if (is.na(old)) Sys.unsetenv("MIRAI_TOKEN") else Sys.setenv(MIRAI_TOKEN = old))
+  Sys.setenv(MIRAI_TOKEN = strrep("0f", 32L))
+  local_pool(url = "tcp://127.0.0.1:0", token = TRUE)
+  url <- nextget("url")
+  daemon <- network_daemon(url, ", autoexit = FALSE")
+  expect_identical(value(mirai(Sys.getpid())), daemon$pid)
+  daemons(0)
+  Sys.setenv(MIRAI_TOKEN = strrep("00", 32L))
+  for (other in c(url, sub("tcp", "tls+tcp", url, fixed = TRUE))) {
+    daemons(url = other, token = TRUE)
+    await(sum(status()$refused) >= 1L)
+    daemons(0)
+  }
+  Sys.setenv(MIRAI_TOKEN = strrep("0f", 32L))
+  daemons(url = url, token = TRUE)
+  expect_identical(value(mirai(Sys.getpid())), daemon$pid)
+})
+
 test_that("own certificates serve, with a password given as such or by a function", {
   skip_if(Sys.which("openssl") == "", "needs the program openssl")
   folder <- tempfile()

@@ -34,13 +34,43 @@ const LONGEST_ATTEMPT: Duration = Duration::from_secs(30);
 /// connect.
 const RETURNS: u32 = 5;
 
-/// Connects; with `patiently`, tries until a hub is there. Or why the daemon leaves before: a limit was reached, or
-/// someone wants it to stop.
+/// How long a daemon tries to reach a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Once.
+    None,
+    /// Until somebody listens. If the two don't trust each other, the daemon may have been given what is wrong, and says so.
+    UntilHeard,
+    /// Until a hub takes it that it trusts. One has, so what it was given is right, and whoever listens at the address
+    /// meanwhile shall not be able to end it.
+    UntilTaken,
+}
+
+impl Patience {
+    fn bears(self, error: &WorkerError) -> bool {
+        match (self, error) {
+            (Patience::None, _) => false,
+            // A hub that is just closing: its successor may listen at the same address.
+            (_, WorkerError::Io(_)) => true,
+            (_, WorkerError::Dial(error)) if error.is_absence() => true,
+            (Patience::UntilHeard, _) => false,
+            (Patience::UntilTaken, WorkerError::Dial(error)) => matches!(
+                error.code(),
+                ErrorCode::UNAUTHENTICATED | ErrorCode::PROTOCOL
+            ),
+            (Patience::UntilTaken, error) => {
+                matches!(error, WorkerError::Wire(_) | WorkerError::OutOfTurn)
+            }
+        }
+    }
+}
+
+/// Connects, with patience or without. Or why the daemon leaves before: a limit was reached, or someone wants it to stop.
 pub(crate) fn connect(
     options: &WorkerOptions,
     limits: &WorkerLimits,
     evaluator: &mut dyn Evaluator,
-    patiently: bool,
+    patience: Patience,
     clock: &dyn Clock,
 ) -> Result<Result<Session, ExitReason>, WorkerError> {
     let mut pauses = Pauses::new(&options.address);
@@ -57,9 +87,7 @@ pub(crate) fn connect(
         }
         match opened {
             Ok(session) => return Ok(Ok(session)),
-            Err(WorkerError::Dial(error)) if patiently && error.is_absence() => {}
-            // A hub that is just closing: its successor may listen at the same address.
-            Err(WorkerError::Io(_)) if patiently => {}
+            Err(error) if patience.bears(&error) => {}
             Err(WorkerError::Io(error)) if is_let_go(&error) && returns < RETURNS => returns += 1,
             Err(error) => return Err(error),
         }
@@ -205,7 +233,7 @@ mod tests {
 
     /// Dials where nobody listens; why the daemon leaves, and after how long.
     fn dial_nobody(
-        patiently: bool,
+        patience: Patience,
         limited: impl FnOnce(&mut WorkerOptions),
     ) -> (Result<ExitReason, WorkerError>, Duration) {
         let folder = std::env::temp_dir();
@@ -214,7 +242,7 @@ mod tests {
         let begun = Instant::now();
         let clock = HandClock::at(begun);
         let limits = WorkerLimits::new(&options, begun);
-        let left = match connect(&options, &limits, &mut Idle, patiently, &clock) {
+        let left = match connect(&options, &limits, &mut Idle, patience, &clock) {
             Ok(Ok(_)) => panic!("nobody listens"),
             Ok(Err(reason)) => Ok(reason),
             Err(error) => Err(error),
@@ -225,9 +253,11 @@ mod tests {
     #[test]
     fn limits_end_a_daemon_that_waits_for_a_host() {
         let limit = Duration::from_millis(123_456);
-        let (left, after) = dial_nobody(true, |options| options.idletime = Some(limit));
+        let (left, after) = dial_nobody(Patience::UntilHeard, |options| {
+            options.idletime = Some(limit)
+        });
         assert_eq!((left.unwrap(), after), (ExitReason::IdleTime, limit));
-        let (left, after) = dial_nobody(true, |options| {
+        let (left, after) = dial_nobody(Patience::UntilHeard, |options| {
             options.idletime = Some(2 * limit);
             options.walltime = Some(limit);
         });
@@ -236,7 +266,7 @@ mod tests {
 
     #[test]
     fn without_patience_there_is_one_attempt() {
-        let (left, after) = dial_nobody(false, |_| {});
+        let (left, after) = dial_nobody(Patience::None, |_| {});
         assert!(matches!(left, Err(WorkerError::Dial(error)) if error.is_absence()));
         assert_eq!(after, Duration::ZERO);
     }

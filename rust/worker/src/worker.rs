@@ -7,7 +7,7 @@ use mirai_lanes::{Alarm, Dialled, HostWatch, SharedWords, end_forked_copy};
 use mirai_wire::{Frame, FromDaemon, LeaveReason, Payload, RunEnd, SETUP_RUN, ToDaemon, claim};
 
 use crate::clock::{Clock, SystemClock};
-use crate::connect::connect;
+use crate::connect::{Patience, connect};
 use crate::connections::Connections;
 use crate::control::{Control, Prepared, Watcher};
 use crate::current::Current;
@@ -31,10 +31,13 @@ pub fn run_worker(
 ) -> Result<ExitReason, WorkerError> {
     let clock = SystemClock;
     let mut limits = WorkerLimits::new(options, clock.now());
-    let mut patiently = options.asyncdial;
+    let mut patience = match options.asyncdial {
+        true => Patience::UntilHeard,
+        false => Patience::None,
+    };
     loop {
         let prepared = Prepared::new(&interrupter)?;
-        let connected = match connect(options, &limits, evaluator, patiently, &clock)? {
+        let connected = match connect(options, &limits, evaluator, patience, &clock)? {
             Ok(session) => session,
             Err(reason) => return Ok(reason),
         };
@@ -48,7 +51,7 @@ pub fn run_worker(
         )? {
             End::Left(reason) => return Ok(reason.into()),
             End::Interrupted => return Ok(ExitReason::Interrupted),
-            End::HubGone if options.autoexit == AutoExit::No => patiently = true,
+            End::HubGone if options.autoexit == AutoExit::No => patience = Patience::UntilTaken,
             End::HubGone => return Ok(ExitReason::Ended),
         }
     }
