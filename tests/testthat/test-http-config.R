@@ -150,7 +150,10 @@ test_that("the certificate of a server is verified, by the system's or others, u
 test_that("what a service says is shown without secrets, whole or in part, and without what a terminal would act upon", {
   shown <- mirai:::shown_text
   expect_identical(shown("a -----BEGIN MIRAI TOKEN-----\nxyz\n-----END MIRAI TOKEN----- b"), "a ... b")
-  expect_identical(shown("a -----BEGIN MIRAI TOKEN-----\\nxyz"), "a ...")
+  for (dash in c("-", "%2D", "\\u002d")) {
+    begin <- sprintf("%sBEGIN%%20MIRAI TOKEN", strrep(dash, 5L))
+    expect_identical(shown(paste("a", begin, "xyz")), "a ...", label = begin)
+  }
   expect_identical(shown("\u001b[2J\u001b]0;title\u0007no\u001b[31m room\u001b[0m\r\n\ttoday\u0001\u009b"), "no room\n\ttoday")
   expect_identical(shown("\u00e9t\u00e9"), "\u00e9t\u00e9")
 })

@@ -80,6 +80,20 @@ test_that("a configuration with a command runs it for each daemon", {
   expect_identical(sort(c(value(mirai("a")), value(mirai("b")))), c("a", "b"))
 })
 
+test_that("commands that last as long as their daemons do not hold up others", {
+  local_pool(url = local_url())
+  folder <- tempfile("running")
+  dir.create(folder)
+  defer(unlink(folder, recursive = TRUE))
+  script <- file.path(folder, "start")
+  gate <- file.path(folder, "gate")
+  defer(file.create(gate))
+  writeLines(c("#!/bin/sh", sprintf("cd '%s'", folder), "touch lasts-$$", "while ! test -e gate; do sleep 0.1; done"), script)
+  Sys.chmod(script, "755")
+  launch_remote(40, remote_config(script, "."))
+  expect_true(await(length(list.files(folder, "^lasts-")) == 40L))
+})
+
 test_that("the daemon's command travels as words, or quoted as one", {
   local_pool(url = local_url())
   call <- sprintf("mirai::daemon(\"%s\")", nextget("url"))

@@ -124,6 +124,7 @@ mod server;
 mod tail;
 #[cfg(target_os = "linux")]
 mod temporary;
+mod turns;
 
 // Elsewhere the pool is one without fork servers.
 #[cfg_attr(not(target_os = "linux"), path = "pool_rscript.rs")]
@@ -146,3 +147,4 @@ pub use memory_kills::{kill_by_system, note_kills};
 pub use quote::{SERVER_FD, as_shown, server_script, without_secrets};
 pub use serve_forks::serve_forks;
 pub use served::{ServeError, Served};
+pub use turns::Turns;

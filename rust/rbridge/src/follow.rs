@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use mirai_hub::{HubHandle, ProcessFate};
 use mirai_launcher::{
-    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, as_shown, without_secrets,
+    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, Scheduler, Turns, as_shown,
+    without_secrets,
 };
 use parking_lot::Mutex;
 
@@ -154,6 +155,8 @@ struct FollowedJob {
     parts: Vec<JobPart>,
     unknown: u32,
     is_over: bool,
+    /// Whether it is an array, as a daemon of it has told.
+    is_array: bool,
     /// A daemon of it has fallen silent: until then its end may be known any moment.
     pressing_until: Option<Instant>,
 }
@@ -174,6 +177,7 @@ pub(crate) struct Follower {
     tell: Sender<News>,
     news: Receiver<News>,
     errands: Vec<Followed>,
+    turns: Turns<Errand>,
     jobs: Vec<FollowedJob>,
     /// Daemons that came by commands and jobs which are over.
     spent: u64,
@@ -195,6 +199,7 @@ impl Follower {
             tell,
             news,
             errands: Vec::new(),
+            turns: Turns::default(),
             jobs: Vec::new(),
             spent: 0,
             told_late: false,
@@ -204,7 +209,7 @@ impl Follower {
         }
     }
 
-    /// Runs a command that brings so many daemons.
+    /// Runs a command that brings so many daemons, at once or in its turn.
     pub(crate) fn run(&mut self, errand: Errand, count: u64) {
         let at = self.errands.len();
         self.errands.push(Followed {
@@ -213,6 +218,17 @@ impl Follower {
             stage: Stage::Running,
             output: String::new(),
         });
+        self.turns.add(at, errand);
+        self.begin_next();
+    }
+
+    fn begin_next(&mut self) {
+        while let Some((at, errand)) = self.turns.next(Instant::now()) {
+            self.begin(at, errand);
+        }
+    }
+
+    fn begin(&self, at: usize, errand: Errand) {
         let tell = self.tell.clone();
         let run = errand.run(move |event| {
             // Nobody listens once the hub is closed.
@@ -248,6 +264,7 @@ impl Follower {
 
     fn follow(mut self) {
         while !self.launch.hub.is_closed() {
+            self.begin_next();
             let news = match self.next_deadline() {
                 Some(at) => self.news.recv_deadline(at),
                 None if self.is_over() => return,
@@ -276,7 +293,11 @@ impl Follower {
         let has_jobs = self.jobs.iter().any(|job| !job.is_over);
         let late = (!self.told_late && self.missing() > 0).then(|| self.begun + LATE);
         let asked = has_jobs.then_some(self.next).into_iter();
-        asked.chain(self.next_pressing).chain(late).min()
+        asked
+            .chain(self.next_pressing)
+            .chain(late)
+            .chain(self.turns.deadline())
+            .min()
     }
 
     /// Daemons that may still come.
@@ -286,6 +307,9 @@ impl Follower {
     }
 
     fn take(&mut self, at: usize, event: ErrandEvent) {
+        if matches!(event, ErrandEvent::Ended { .. }) {
+            self.turns.ended(at);
+        }
         match event {
             ErrandEvent::Ended {
                 status: ExitStatus::Code(0),
@@ -332,6 +356,7 @@ impl Follower {
                 parts: Vec::new(),
                 unknown: 0,
                 is_over: false,
+                is_array: false,
                 pressing_until: None,
             });
         }
@@ -386,7 +411,15 @@ impl Follower {
     fn press(&mut self, named: &str) {
         let now = Instant::now();
         for job in &mut self.jobs {
-            if !job.is_over && job.job.holds(named) {
+            if !job.job.holds(named) {
+                continue;
+            }
+            if job.job.id != named && !job.is_array {
+                job.is_array = true;
+                // What was said before may have been about one of the array that had no number yet.
+                job.is_over = job.is_over && job.parts.iter().any(|part| part.job == named);
+            }
+            if !job.is_over {
                 job.pressing_until = Some(now + PRESSING);
                 self.next_pressing = Some(now);
             }
@@ -429,13 +462,19 @@ impl Follower {
             .variable("HOME")
             .map(PathBuf::from)
             .unwrap_or_default();
-        let parts = match errand.finish() {
+        let mut parts = match errand.finish() {
             Ok((_, output)) => job.answer(&output, &home, &self.context.working_dir),
             Err(error) => {
                 log::debug!("a scheduler cannot be asked: {error}");
                 Vec::new()
             }
         };
+        // For a moment the accounts of Slurm name one of an array like all of it.
+        let whole = job.id.clone();
+        let is_vague = |part: &JobPart| part.job == whole && has_ended(part);
+        if self.jobs[at].is_array && self.jobs[at].job.scheduler == Scheduler::Slurm {
+            parts.retain(|part| !is_vague(part));
+        }
         if parts.is_empty() {
             self.jobs[at].unknown += 1;
             self.jobs[at].is_over = self.jobs[at].unknown >= MOST_UNKNOWN;
