@@ -118,7 +118,8 @@ local_certificate <- function(frame = parent.frame()) {
   trusted <- file.path(folder, "authority.pem")
   key <- file.path(folder, "key.pem")
   system2("openssl", c("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", trusted,
-                       "-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"), stdout = FALSE, stderr = FALSE)
+                       "-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-days", "2"),
+          stdout = FALSE, stderr = FALSE)
   writeLines(c(readLines(trusted), readLines(key)), both)
   list(both = both, trusted = trusted)
 }
