@@ -191,7 +191,7 @@ await_node <- function(nodes) {
   pool <- node_pool(nodes[[1L]])
   done <- 0L
   on.exit(if (done == 0L) forget_work(pool))
-  done <- checked(.Call(wrap__tasks_wait_served, pool$hub, tasks, pool$expected), NULL)
+  done <- checked(.Call(wrap__tasks_wait_served, pool$hub, tasks, expected_workers(pool)), NULL)
   if (done == 0L) abort(no_worker, NULL)
   done
 }
@@ -201,7 +201,13 @@ no_worker <- "no worker of the cluster is left"
 # Whether no worker is connected and none expected.
 is_deserted <- function(pool) {
   counts <- checked(.Call(wrap__hub_info, pool$hub))
-  counts[1L] == 0L && counts[2L] >= pool$expected
+  counts[1L] == 0L && counts[2L] >= expected_workers(pool)
+}
+
+# How many are to come in all: in a cluster that heals, as many as it takes until it gives up.
+expected_workers <- function(pool) {
+  heals <- !is.null(pool$heal) && !isFALSE(pool$heal) && is.na(checked(.Call(wrap__hub_given_up, pool$hub)))
+  if (heals) .Machine$integer.max else pool$expected
 }
 
 forget_work <- function(pool) pool$work <- vector("list", length(pool$members))

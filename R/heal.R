@@ -86,13 +86,18 @@ launch_missing <- function(pool, count) {
   launch_by(remote, pool, count, pool$arguments, NULL)
 }
 
+# Whether a name stands somewhere in the words, and not within another one, as `node1` does in `node10`.
+names_host <- function(words, host) {
+  pattern <- paste0("(^|[^A-Za-z0-9-])\\Q", host, "\\E($|[^A-Za-z0-9-])")
+  any(grepl(pattern, words, perl = TRUE))
+}
+
 # Of a configuration for several machines those on which the last daemons have died, where their names say so, else one after the
 # other.
 machines_of_the_dead <- function(pool, sets, count) {
   hosts <- rep_len(c(rev(death_table(pool)$host), NA_character_), count)
-  is_named <- function(words, host) any(grepl(host, words, fixed = TRUE))
   at <- vapply(hosts, function(host)
-    if (is.na(host)) NA_integer_ else match(TRUE, vapply(sets, is_named, NA, host)), 0L, USE.NAMES = FALSE)
+    if (is.na(host)) NA_integer_ else match(TRUE, vapply(sets, names_host, NA, host)), 0L, USE.NAMES = FALSE)
   others <- which(is.na(at))
   at[others] <- (pool$turn + seq_along(others) - 1L) %% length(sets) + 1L
   pool$turn <- pool$turn + length(others)

@@ -83,13 +83,13 @@ missing_hint <- function(message) {
   name <- name_in(message, "object '%s' not found", "^object ['\u2018](.*)['\u2019] not found$")
   if (!is.null(name)) {
     if (exists(name, envir = globalenv(), inherits = FALSE))
-      return(sprintf("This session has `%1$s`, which the daemon has not: `mirai(..., %1$s = %1$s)`.", name))
+      return(sprintf("This session has `%1$s`, which the daemon has not: `mirai(..., %1$s = %1$s)`.", as_code(name)))
     return(package_hint(name, "any"))
   }
   name <- name_in(message, "could not find function \"%s\"", "^could not find function \"(.*)\"$")
   if (is.null(name)) return()
   if (exists(name, envir = globalenv(), mode = "function", inherits = FALSE))
-    return(sprintf("This session has `%1$s()`, which the daemon has not: `mirai(..., %1$s = %1$s)`.", name))
+    return(sprintf("This session has `%1$s()`, which the daemon has not: `mirai(..., %1$s = %1$s)`.", as_code(name)))
   package_hint(name, "function")
 }
 
@@ -101,13 +101,17 @@ name_in <- function(message, text, english) {
   if (grepl(english, message)) sub(english, "\\1", message)
 }
 
-# Of an object of a package that is attached here.
+# A name as it is written in code.
+as_code <- function(name) deparse(as.name(name), backtick = TRUE)
+
+# Of an object of a package that is attached here, and not everywhere.
 package_hint <- function(name, mode) {
   if (!exists(name, mode = mode)) return()
   where <- Filter(function(place) exists(name, envir = as.environment(place), mode = mode, inherits = FALSE), search())
   package <- sub("^package:", "", grep("^package:", where, value = TRUE))
-  if (length(package)) sprintf(
-    "It is in package %1$s, which is not attached on the daemon: `%1$s::%2$s`, or `everywhere(library(%1$s))`.", package[1L], name)
+  if (!length(package) || package[1L] %in% c("base", getOption("defaultPackages"))) return()
+  sprintf("It is in package %1$s, which is not attached on the daemon: `%1$s::%2$s`, or `everywhere(library(%1$s))`.",
+          package[1L], as_code(name))
 }
 
 print.miraiInterrupt <- function(x, ...) {

@@ -61,8 +61,9 @@ attention <- function(x) {
     if (nrow(x$workers)) c(stopped_text(x$workers), deaf_text(x$workers)),
     if (waiting > 0L) set_up_text(x$workers),
     if (!is.na(x$given_up)) sprintf("the pool does not heal any more: %s (`status()$given_up`)", cut(x$given_up)),
-    if (dead) sprintf("%s %s died, the last %s (`status()$deaths`)", counted(dead, "daemon"), if (dead == 1L) "has" else "have",
-                      cut(x$deaths$reason[dead])),
+    # More are not kept.
+    if (dead) sprintf("%s%s %s died, the last %s (`status()$deaths`)", if (dead >= 100L) "at least " else "", counted(dead, "daemon"),
+                      if (dead == 1L) "has" else "have", cut(x$deaths$reason[dead])),
     if (failed) sprintf("%s will not come: %s (`status()$failed`)", counted(failed, "launched daemon"), cut(x$failed$reason[1L])),
     if (length(refused)) sprintf("%s turned away: %s (`status()$refused`)",
                                  if (sum(refused) == 1) "a peer was" else sprintf("%.0f peers were", sum(refused)),

@@ -284,6 +284,12 @@ test_that("what a task lacks and this session has is named, with what to write",
   suppressPackageStartupMessages(library(splines))
   on.exit(detach("package:splines"), add = TRUE)
   expect_output(print(value(mirai(ns(1:5)))), "`splines::ns`, or `everywhere(library(splines))`.", fixed = TRUE)
+  # As it is written in code.
+  assign("%+%", function(a, b) 1, envir = globalenv())
+  on.exit(rm("%+%", envir = globalenv()), add = TRUE)
+  expect_output(print(value(mirai(1 %+% 2))), "`mirai(..., `%+%` = `%+%`)`.", fixed = TRUE)
+  # What is attached everywhere.
+  expect_length(capture.output(print(value(mirai(get("mean", envir = emptyenv()))))), 1L)
   # Nothing where there is nothing to say.
   expect_identical(capture.output(print(value(mirai(mirai_test_none)))),
                    "'miraiError' chr Error: object 'mirai_test_none' not found")

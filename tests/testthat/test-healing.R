@@ -36,6 +36,26 @@ test_that("each death is told once, alone or together with others", {
   expect_match(warnings, "^mirai: (a daemon has died: |[2-7] daemons have died:\n)daemon [1-7] .*SIGKILL")
 })
 
+test_that("a task that its daemon has not begun is not lost with it, nor blamed", {
+  skip_unless_linux()
+  local_pool(1)
+  file <- tempfile()
+  suppressWarnings(for (round in 1:7) {
+    pid <- daemon_pids()
+    tools::pskill(pid, tools::SIGSTOP)
+    await(any(grepl("^State:\\s+T", readLines(sprintf("/proc/%d/status", pid)))))
+    m <- mirai({
+      cat(mirai::task_attempt(), "\n", file = file, append = TRUE)
+      "done"
+    }, file = file)
+    tools::pskill(pid, tools::SIGKILL)
+    expect_identical(value(m), "done")
+  })
+  expect_identical(readLines(file), rep("1 ", 7L))
+  expect_identical(status()$deaths$task, rep(NA_integer_, 7L))
+  expect_identical(status()$given_up, NA_character_)
+})
+
 test_that("with retries a task that kills its only daemon is done by the next", {
   local_pool(1, heal = TRUE, retries = 2)
   suppressWarnings({
@@ -172,6 +192,26 @@ test_that("in pools by other ways the set-up is replayed as well", {
   }
 })
 
+test_that("a set-up that has failed on all daemons is not replayed", {
+  local_pool(2)
+  for (i in 1:5) value(everywhere(stop(i), i = i))
+  value(everywhere(x <- 1, .args = list(i = 1)))
+  value(everywhere(good <<- 1))
+  warnings <- character()
+  withCallingHandlers({
+    for (round in 1:2) {
+      expect_code(value(mirai(kill_self(), kill_self = kill_self)), 19L)
+      await({info(); info()[["cumulative"]] == 2L + round})
+    }
+    expect_identical(mirai_map(1:20, function(i) good)[.flat], rep(1, 20))
+  }, warning = function(w) {
+    warnings <<- c(warnings, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  expect_length(grep("has died|have died", warnings, invert = TRUE, value = TRUE), 0L)
+  expect_identical(status()$given_up, NA_character_)
+})
+
 test_that("more than is kept for replacements ends the healing, and that is said", {
   before <- options(mirai.replay = c(1, 3))
   defer(options(before))
@@ -306,6 +346,34 @@ test_that("a handler that leaves by a warning keeps neither replacements from co
   await(nrow(status()$workers) == 2L)
   expect_length(unique(unlist(mirai_map(1:2, function(i) Sys.getpid())[])), 2L)
   stop_mirai(waiting)
+})
+
+test_that("pools in any number heal by R code, each by itself", {
+  names <- paste0("healing-", 1:24)
+  for (name in names) local_pool(1, dispatcher = FALSE, heal = TRUE, .compute = name)
+  pids <- unlist(lapply(names, daemon_pids))
+  suppressWarnings({
+    for (pid in pids) tools::pskill(pid, tools::SIGKILL)
+    await({info(); all(vapply(names, function(name) nrow(status(name)$deaths) == 1L && info(name)[["connections"]] == 1L, NA))})
+  })
+  expect_length(intersect(pids, unlist(lapply(names, daemon_pids))), 0L)
+})
+
+test_that("a machine is known by its whole name among the words that start daemons", {
+  sets <- list(c("-p 22 node10", "."), c("-p 22 user@node1", "."))
+  expect_identical(vapply(sets, names_host, NA, "node1"), c(FALSE, TRUE))
+  expect_identical(vapply(sets, names_host, NA, "node10"), c(TRUE, FALSE))
+  expect_identical(vapply(sets, names_host, NA, "node1.example.org"), c(FALSE, FALSE))
+})
+
+test_that("a cluster whose nodes have all died waits for others when they are to come", {
+  cl <- make_cluster(2, heal = TRUE)
+  defer(stop_cluster(cl))
+  suppressWarnings({
+    for (pid in unlist(parallel::clusterCall(cl, Sys.getpid))) tools::pskill(pid, tools::SIGKILL)
+    await(info(cl)[["connections"]] == 0L)
+    expect_identical(parallel::clusterApply(cl, 1:4, identity), as.list(1:4))
+  })
 })
 
 test_that("a cluster whose node dies has another when asked", {

@@ -57,7 +57,7 @@ test_that("it says how many wait, and how the last daemon died; status() tells w
     expect_lte(status()$starting, 1L)
   })
   expect_identical(got$value, 1:3)
-  expect_match(got$warnings, "3 tasks wait, .* The last to die was daemon 1 \\(process [0-9]+\\) was ended by signal 9")
+  expect_match(got$warnings, "3 tasks wait, .* The last death: daemon 1 \\(process [0-9]+\\) was ended by signal 9")
   expect_identical(status()$starting, 0L)
 })
 

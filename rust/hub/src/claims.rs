@@ -1,4 +1,4 @@
-//! What the hub shares with one daemon: words that say who has what was sent before its turn, and bytes that outlive the daemon.
+//! What the hub shares with one daemon: words that say whether it has begun what it was sent, and bytes that outlive the daemon.
 
 use std::io;
 
@@ -54,6 +54,12 @@ impl Offers {
         is_taken
     }
 
+    /// Whether a run was offered, and neither begun nor taken back.
+    pub(crate) fn is_open(&self, run: u64) -> bool {
+        let place = self.find(run);
+        place.is_some_and(|place| claim::is_open(&self.words.all()[place], run))
+    }
+
     /// The daemon has reported on a run.
     pub(crate) fn note_report(&mut self, run: u64) {
         if let Some(place) = self.find(run) {
@@ -67,8 +73,11 @@ impl Offers {
         shelf.map_or_else(Vec::new, |shelf| shelf.read())
     }
 
+    /// From the latest on: a daemon has few at a time.
     fn find(&self, run: u64) -> Option<usize> {
-        self.runs.iter().position(|other| *other == run)
+        let (later, earlier) = self.runs.split_at(self.next);
+        let of_earlier = later.iter().rposition(|other| *other == run);
+        of_earlier.or_else(|| Some(self.next + earlier.iter().rposition(|other| *other == run)?))
     }
 }
 
@@ -93,8 +102,10 @@ mod tests {
         let places: Vec<u16> = (1..4).filter_map(|run| offers.offer(run)).collect();
         assert_eq!(places, [0, 1, 2]);
         assert!(claim::begin(&daemon.all()[0], 1));
+        assert!(!offers.is_open(1) && offers.is_open(2));
         assert!(!offers.take_back(1));
         assert!(offers.take_back(2));
+        assert!(!offers.is_open(2));
         assert!(!claim::begin(&daemon.all()[1], 2));
         assert!(!offers.take_back(2));
         assert!(!offers.take_back(99));

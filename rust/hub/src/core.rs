@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ use crate::options::BreakTimes;
 use crate::parts::Parts;
 use crate::presence::{Presence, PresenceListener};
 use crate::reactor::{Reactor, after, is_inside};
-use crate::setups::{ReplayLimit, SetUps};
+use crate::setups::{Added, ReplayLimit, SetUps};
 use crate::task::{PartOwner, SharedPart};
 use crate::timer::Timer;
 use crate::unserved::{Service, Unserved, UnservedListener};
@@ -499,7 +500,8 @@ impl Core {
         min: Option<u32>,
         is_kept: bool,
     ) -> Result<Vec<Arc<Cell>>, SubmitError> {
-        self.with_state(|state, timer, work| {
+        let mut new = None;
+        let cells: Vec<Arc<Cell>> = self.with_state(|state, timer, work| {
             let options = options_of(&task, Arc::as_ptr(self), &state.numbers);
             let parts = Parts::from(task);
             if state.is_closed {
@@ -512,8 +514,8 @@ impl Core {
                     return Err(SubmitError::TooMany { count });
                 }
                 Some(min) => {
-                    if is_kept && state.setups.add_for_replacements(parts.clone()) {
-                        work.presence.push(Presence::TooMuchToReplay);
+                    if is_kept {
+                        new = state.keep_for_replacements(work, parts.clone());
                     }
                     state.scheduler.everywhere_count(min)
                 }
@@ -537,7 +539,32 @@ impl Core {
                 state.handle(timer, work, event, None);
             }
             Ok(cells)
-        })
+        })?;
+        if let Some(number) = new {
+            self.forget_if_all_fail(&cells, number);
+        }
+        Ok(cells)
+    }
+
+    /// A set-up that has failed wherever it was evaluated has set up nothing, and is not replayed.
+    fn forget_if_all_fail(self: &Arc<Self>, cells: &[Arc<Cell>], number: u64) {
+        let open = Arc::new(AtomicUsize::new(cells.len()));
+        for cell in cells {
+            let (core, open) = (Arc::downgrade(self), Arc::clone(&open));
+            let of = Arc::downgrade(cell);
+            cell.watch(0, move || {
+                let has_failed = (of.upgrade())
+                    .is_some_and(|cell| matches!(cell.outcome(), Some(Outcome::Failed(_))));
+                if has_failed
+                    && open.fetch_sub(1, Ordering::AcqRel) == 1
+                    && let Some(core) = core.upgrade()
+                {
+                    core.with_state(|state, _, work| {
+                        work.unused.extend(state.setups.forget(number))
+                    });
+                }
+            });
+        }
     }
 
     pub(crate) fn cancel(&self, task: TaskId, force: bool) -> bool {
@@ -1076,6 +1103,16 @@ impl State {
         (member.connection == seat.connection).then_some(member)
     }
 
+    /// Keeps a set-up for daemons that take the place of others; its number, if it is a new one.
+    fn keep_for_replacements(&mut self, work: &mut Work, parts: Parts) -> Option<u64> {
+        match self.setups.add_for_replacements(parts) {
+            Added::New(number) => return Some(number),
+            Added::TooMuch => work.presence.push(Presence::TooMuchToReplay),
+            Added::NotKept | Added::Known => {}
+        }
+        None
+    }
+
     fn lose(&mut self, timer: &Timer, work: &mut Work, daemon: DaemonId) {
         let mut death = self.death(daemon);
         let task = self.scheduler.daemon_task(daemon);
@@ -1117,7 +1154,8 @@ impl State {
             return None;
         }
         let task = self.scheduler.daemon_task(daemon);
-        let open = task.and_then(|(task, _)| self.tasks.get(task.index()));
+        let begun = task.filter(|(_, run)| member.has_begun(*run));
+        let open = begun.and_then(|(task, _)| self.tasks.get(task.index()));
         let task = open.map(|open| (open.cell.number(), open.attempts));
         let in_set_up = self.scheduler.is_being_set_up(daemon);
         Some(member.death(task, in_set_up, fate, Instant::now()))
@@ -1279,8 +1317,8 @@ impl Performer<'_> {
                 task,
                 run,
                 attempt,
-                ahead,
-            } => self.send(to, task, run, attempt, ahead),
+                ..
+            } => self.send(to, task, run, attempt),
             Effect::SetUp { daemon, setup } => {
                 if let Some(member) = self.members.get_mut(daemon.index())
                     && let Some(parts) = self.setups.get(member.is_replacement, setup)
@@ -1306,7 +1344,7 @@ impl Performer<'_> {
         }
     }
 
-    fn send(&mut self, to: DaemonId, task: TaskId, run: RunId, attempt: u32, ahead: bool) {
+    fn send(&mut self, to: DaemonId, task: TaskId, run: RunId, attempt: u32) {
         let (Some(member), Some(open)) = (
             self.members.get_mut(to.index()),
             self.tasks.get_mut(task.index()),
@@ -1322,7 +1360,7 @@ impl Performer<'_> {
         }
         member.workload.begins(self.now);
         open.attempts = attempt;
-        let word = member.offer(run, ahead);
+        let word = member.offer(run);
         send(member, &open.parts, run, attempt, word);
         self.work.flush.push(Arc::clone(&member.links.data));
     }

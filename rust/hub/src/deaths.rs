@@ -90,7 +90,10 @@ impl Death {
 
     /// How it ended, and that it was being set up if so.
     pub fn end(&self) -> String {
-        let how = self.how.as_deref().unwrap_or("died");
+        let how = self
+            .how
+            .as_deref()
+            .unwrap_or("died: its connection has ended");
         match self.in_set_up {
             true => format!("{how}, as it was set up"),
             false => how.to_owned(),

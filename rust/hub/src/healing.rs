@@ -16,6 +16,9 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// Pause before the third daemon in a row; each further one waits twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The same before the second one where a budget says that launches cost something: what they need may be away for a while.
+const BUDGET_PAUSE: Duration = Duration::from_secs(1);
+
 /// The time that a budget of launches is for.
 const BUDGET_TIME: Duration = Duration::from_secs(3600);
 
@@ -156,10 +159,14 @@ impl HealingPolicy {
         }
     }
 
-    /// What is replayed on one that was launched has failed; it is there. `reports` as for [`died`](HealingPolicy::died).
-    pub fn not_set_up(&mut self, reports: u64) {
+    /// What is replayed on a daemon of this number has failed; it is there. However much of it has, it is one failure, and so is its
+    /// death after that. `reports` as for [`died`](HealingPolicy::died).
+    pub fn not_set_up(&mut self, id: u32, reports: u64) {
         self.note_reports(reports);
-        self.fail();
+        if u64::from(id) > self.judged {
+            self.judged = self.joined;
+            self.fail();
+        }
     }
 
     fn note_reports(&mut self, reports: u64) {
@@ -181,9 +188,10 @@ impl HealingPolicy {
         self.is_ended && self.pending == 0
     }
 
-    /// A launched daemon does not come.
+    /// A launched daemon does not come, and is not held against the budget.
     pub fn missed(&mut self) {
         self.pending = self.pending.saturating_sub(1);
+        self.launches.pop_back();
         if std::mem::replace(&mut self.is_fresh, false) {
             self.fail();
         }
@@ -250,11 +258,20 @@ impl HealingPolicy {
                 false => HealingStep::Spent { pause },
             };
         }
-        let pause = match self.in_a_row {
-            0 | 1 => Duration::ZERO,
-            more => PAUSE * 2_u32.pow(more - 2),
+        HealingStep::Launch {
+            pause: self.pause(),
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let (first, before) = match self.options.budget {
+            Some(_) => (BUDGET_PAUSE, 1),
+            None => (PAUSE, 2),
         };
-        HealingStep::Launch { pause }
+        match self.in_a_row.checked_sub(before) {
+            Some(more) => first * 2_u32.pow(more),
+            None => Duration::ZERO,
+        }
     }
 
     /// How many to launch `now`; they are pending from here on.
@@ -493,11 +510,17 @@ mod tests {
             assert_eq!(launches(&mut policy), 1);
             policy.joined(true);
             if id % 2 == 0 {
-                policy.not_set_up(id.into());
+                policy.not_set_up(id + 1, id.into());
             }
         }
-        for _ in 0..MOST_IN_A_ROW {
-            policy.not_set_up(100);
+        // However many set-ups have failed on one that has done something since.
+        (0..9).for_each(|_| policy.not_set_up(100, 100));
+        for id in 100..100 + MOST_IN_A_ROW {
+            assert_ne!(policy.step(NOW), HealingStep::GiveUp);
+            policy.died(&at_work(id), 100);
+            launches(&mut policy);
+            policy.joined(true);
+            (0..9).for_each(|_| policy.not_set_up(id + 1, 100));
         }
         assert_eq!(policy.step(NOW), HealingStep::GiveUp);
     }
@@ -512,6 +535,23 @@ mod tests {
         policy.joined(true);
         policy.died(&at_work(2), 2);
         assert_eq!(policy.step(NOW), HealingStep::Rest);
+    }
+
+    #[test]
+    fn launches_that_fail_leave_the_budget_as_it_is_and_take_their_time() {
+        let options = HealingOptions {
+            budget: Some(2),
+            ..HealingOptions::default()
+        };
+        let mut policy = pool_with(1, options);
+        policy.died(&at_work(1), 1);
+        for seconds in [0, 1, 2, 4, 8] {
+            let pause = Duration::from_secs(seconds);
+            assert_eq!(policy.step(NOW), HealingStep::Launch { pause });
+            assert_eq!(policy.take_missing(NOW), 1);
+            policy.missed();
+        }
+        assert_eq!(policy.step(NOW), HealingStep::GiveUp);
     }
 
     #[test]

@@ -199,10 +199,15 @@ impl Member {
         }
     }
 
-    /// The word of a run that is sent to it, if that is before its turn.
-    pub(crate) fn offer(&mut self, run: RunId, ahead: bool) -> Option<u16> {
-        let offers = self.offers.as_mut().filter(|_| ahead)?;
-        offers.offer(run.0)
+    /// The word of a run that is sent to it, by which both know whether it has begun.
+    pub(crate) fn offer(&mut self, run: RunId) -> Option<u16> {
+        self.offers.as_mut()?.offer(run.0)
+    }
+
+    /// Whether it has begun a run that it was sent, as far as can be told.
+    pub(crate) fn has_begun(&self, run: RunId) -> bool {
+        let offers = self.offers.as_ref();
+        !offers.is_some_and(|offers| offers.is_open(run.0))
     }
 
     /// The job of a scheduler that it runs in, by its own words.

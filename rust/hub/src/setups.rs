@@ -13,6 +13,19 @@ pub struct ReplayLimit {
     pub count: usize,
 }
 
+/// What has become of one that was to be kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// No daemon is replaced, or there was too much before.
+    NotKept,
+    /// There is too much now: from here on nothing is kept. Said once.
+    TooMuch,
+    /// It is kept, by this number.
+    New(u64),
+    /// It is kept beside an identical one.
+    Known,
+}
+
 /// In the order in which they were asked for.
 #[derive(Default)]
 pub(crate) struct SetUps {
@@ -20,12 +33,16 @@ pub(crate) struct SetUps {
     /// `None` where no daemon is replaced.
     limit: Option<ReplayLimit>,
     is_full: bool,
+    /// How many were added.
+    added: u64,
 }
 
 struct SetUp {
     parts: Parts,
     /// For all that join, or for replacements only.
     is_for_all: bool,
+    /// Of those that were added.
+    number: u64,
 }
 
 impl SetUps {
@@ -35,25 +52,29 @@ impl SetUps {
 
     /// For all daemons that join from now on.
     pub(crate) fn add(&mut self, parts: Parts) {
-        self.list.push(SetUp {
-            parts,
-            is_for_all: true,
-        });
+        self.push(parts, true);
     }
 
-    /// For those that take the place of others from now on. Says once whether it is too much: then nothing is kept for
-    /// these.
-    pub(crate) fn add_for_replacements(&mut self, parts: Parts) -> bool {
+    fn push(&mut self, parts: Parts, is_for_all: bool) -> u64 {
+        self.added += 1;
+        self.list.push(SetUp {
+            parts,
+            is_for_all,
+            number: self.added,
+        });
+        self.added
+    }
+
+    /// For those that take the place of others from now on.
+    pub(crate) fn add_for_replacements(&mut self, parts: Parts) -> Added {
         let Some(limit) = self.limit.filter(|_| !self.is_full) else {
-            return false;
+            return Added::NotKept;
         };
         self.forget_between(&parts);
         let known = self.list.iter().find(|setup| setup.parts == parts);
+        let is_new = known.is_none();
         let parts = known.map_or(parts, |setup| setup.parts.clone());
-        self.list.push(SetUp {
-            parts,
-            is_for_all: false,
-        });
+        let number = self.push(parts, false);
         let kept = self.list.iter().filter(|setup| !setup.is_for_all);
         // Identical ones are one piece of memory.
         let distinct: HashMap<_, u64> = kept
@@ -66,8 +87,19 @@ impl SetUps {
         self.is_full = bytes > limit.bytes || distinct.len() > limit.count;
         if self.is_full {
             self.list.retain(|setup| setup.is_for_all);
+            return Added::TooMuch;
         }
-        self.is_full
+        if is_new {
+            Added::New(number)
+        } else {
+            Added::Known
+        }
+    }
+
+    /// One that was new has failed on all daemons: it has set up nothing.
+    pub(crate) fn forget(&mut self, number: u64) -> Option<Parts> {
+        let at = self.list.iter().position(|setup| setup.number == number)?;
+        Some(self.list.remove(at).parts)
     }
 
     /// Of identical ones the first and the last count: others may need the first, and the last may have put back what others have
@@ -152,7 +184,7 @@ mod tests {
         let limit = ReplayLimit { bytes: 5, count: 2 };
         let mut setups = with(limit, &["aaa", "b", "aaa", "b"]);
         assert_eq!(bodies(&setups), "abab");
-        assert!(setups.add_for_replacements(parts("c")));
+        assert_eq!(setups.add_for_replacements(parts("c")), Added::TooMuch);
     }
 
     #[test]
@@ -170,18 +202,33 @@ mod tests {
     fn too_much_is_told_once_and_not_kept() {
         let mut setups = with(LIMIT, &["a", "b"]);
         setups.add(parts("all"));
-        assert!(setups.add_for_replacements(parts("ten bytes!")));
-        assert!(!setups.add_for_replacements(parts("c")));
+        assert_eq!(
+            setups.add_for_replacements(parts("ten bytes!")),
+            Added::TooMuch
+        );
+        assert_eq!(setups.add_for_replacements(parts("c")), Added::NotKept);
         assert_eq!(setups.count_for_replacements(), 0);
         assert!(setups.get(true, 0).is_some());
         let mut setups = with(LIMIT, &["1", "2", "3", "4", "5"]);
-        assert!(setups.add_for_replacements(parts("6")));
+        assert_eq!(setups.add_for_replacements(parts("6")), Added::TooMuch);
+    }
+
+    #[test]
+    fn what_has_failed_is_forgotten_by_its_number() {
+        let mut setups = with(LIMIT, &["a"]);
+        let Added::New(number) = setups.add_for_replacements(parts("b")) else {
+            panic!("it is new");
+        };
+        assert_eq!(setups.add_for_replacements(parts("a")), Added::Known);
+        assert!(setups.forget(number).is_some_and(|it| it == parts("b")));
+        assert!(setups.forget(number).is_none());
+        assert_eq!(bodies(&setups), "aa");
     }
 
     #[test]
     fn where_no_daemon_is_replaced_nothing_is_kept() {
         let mut setups = SetUps::default();
-        assert!(!setups.add_for_replacements(parts("a")));
+        assert_eq!(setups.add_for_replacements(parts("a")), Added::NotKept);
         assert_eq!(setups.count_for_replacements(), 0);
     }
 }

@@ -161,7 +161,22 @@ impl Tail {
 
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n")
+    let last = &lines[lines.len().saturating_sub(TOLD_LINES)..];
+    let last: Vec<String> = last.iter().map(|line| printable(line)).collect();
+    last.join("\n")
+}
+
+/// A line as it would stand on a terminal, without a chance to do anything else there.
+fn printable(line: &str) -> String {
+    let shown = line.rsplit('\r').find(|part| !part.is_empty());
+    let mut text = String::new();
+    for c in shown.unwrap_or_default().chars() {
+        match c.is_control() && c != '\t' {
+            true => text.extend(c.escape_unicode()),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 /// What R says of a crash, with the calls of the task alone.
@@ -173,7 +188,7 @@ fn crash_report(text: &str) -> Option<String> {
         !is_daemon && !line.starts_with(CRASH_END)
     };
     let lines = report.lines().take_while(is_of_task);
-    let cut = |line: &str| line.chars().take(CRASH_LINE_CHARS).collect::<String>();
+    let cut = |line: &str| printable(line).chars().take(CRASH_LINE_CHARS).collect();
     let told: Vec<String> = lines
         .filter(|line| !line.trim().is_empty())
         .take(CRASH_LINES)
@@ -253,6 +268,15 @@ mod tests {
         );
         write!(file, "{}", "x".repeat(5000)).expect("room");
         assert_eq!(tail.text().len(), TOLD_BYTES);
+    }
+
+    #[test]
+    fn what_moves_the_cursor_is_told_in_words() {
+        let tail = Tail::new().expect("a file in memory");
+        let mut file = opened(&tail);
+        write!(file, "10 %\r20 %\r\n\x1b]0;title\x07\x1b[31mred\tblue\n").expect("room");
+        let told = "20 %\n\\u{1b}]0;title\\u{7}\\u{1b}[31mred\tblue";
+        assert_eq!(tail.text(), told);
     }
 
     #[test]

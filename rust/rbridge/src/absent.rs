@@ -199,6 +199,9 @@ pub(crate) fn tell_in_turns(ask_for_turn: fn()) {
 thread_local! {
     /// The R function that warns. As for the unresolved value.
     static WARN: Cell<Option<&'static Kept>> = const { Cell::new(None) };
+
+    /// Whether R's event loop has called.
+    static BY_MESSAGES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A daemon will not come, or not soon, and nobody waits for it by name.
@@ -226,23 +229,22 @@ fn has_untold() -> bool {
 #[inline]
 pub(crate) fn tell(scope: &Scope) -> Result<(), Jump> {
     if has_untold() {
-        tell_now(scope, false)
+        tell_now(scope)
     } else {
         Ok(())
     }
 }
 
-/// The same where nobody has called: by messages, which no setting makes an error.
-pub(crate) fn tell_by_messages(scope: &Scope) -> Result<(), Jump> {
-    if has_untold() {
-        tell_now(scope, true)
-    } else {
-        Ok(())
-    }
+/// Runs `work`, a turn of the event loop. Nobody has called there: R is told by messages, which no setting makes an error.
+pub(crate) fn in_turn<T>(work: impl FnOnce() -> T) -> T {
+    let before = BY_MESSAGES.replace(true);
+    let result = work();
+    BY_MESSAGES.set(before);
+    result
 }
 
 #[cold]
-fn tell_now(scope: &Scope, by_message: bool) -> Result<(), Jump> {
+fn tell_now(scope: &Scope) -> Result<(), Jump> {
     if HAS_UNTOLD.swap(0, Ordering::Acquire) != process::id() {
         return Ok(());
     }
@@ -260,7 +262,7 @@ fn tell_now(scope: &Scope, by_message: bool) -> Result<(), Jump> {
     for (missed, word) in For::ALL {
         while !untold[missed as usize].is_empty() {
             let reason = untold[missed as usize].remove(0);
-            if let Err(jump) = warn(scope, word, &reason, by_message) {
+            if let Err(jump) = warn(scope, word, &reason) {
                 put_back(untold);
                 return Err(jump);
             }
@@ -289,14 +291,14 @@ fn put_back(mut untold: [Vec<Reason>; FORS]) {
     ask_to_tell();
 }
 
-fn warn(scope: &Scope, missed: &str, reason: &Reason, by_message: bool) -> Result<(), Jump> {
+fn warn(scope: &Scope, missed: &str, reason: &Reason) -> Result<(), Jump> {
     if let Some(function) = WARN.get() {
         let arguments = [
             scope.string(missed)?,
             scope.integer(reason.count.try_into().unwrap_or(i32::MAX))?,
             scope.string(&reason.text)?,
             scope.string(&reason.command)?,
-            scope.logical(by_message)?,
+            scope.logical(BY_MESSAGES.get())?,
         ];
         scope.call(function.get(), &arguments)?;
     }
@@ -354,7 +356,7 @@ fn unserved_text(unserved: &Unserved, is_local: bool, profile: &str) -> String {
         if !is_local {
             text += ".";
         }
-        text += &format!(" The last to die was {}", incident(death));
+        text += &format!(" The last death: {}", incident(death));
     }
     text
 }

@@ -235,7 +235,7 @@ impl Ward {
             }
             News::Presence(Presence::Left) => policy.left(),
             News::Presence(Presence::NotSetUp { id, reports }) => {
-                policy.not_set_up(reports);
+                policy.not_set_up(id, reports);
                 let incident = format!(
                     "what everywhere() has set up has failed on daemon {id}, which has taken the place of another"
                 );
@@ -310,12 +310,15 @@ impl Ward {
     }
 
     fn tell_of_budget(&self, pause: Duration) {
-        let reason = format!(
+        let mut reason = format!(
             "as many daemons were launched as `options(mirai.heal_budget = )` allows within an hour, so a daemon that is missing is \
-             launched in {} minutes. The last: {}",
+             launched in {} minutes.",
             pause.as_secs().div_ceil(60),
-            self.last.lock()
         );
+        let last = self.last.lock();
+        if !last.is_empty() {
+            reason += &format!(" The last: {last}");
+        }
         note_untold(For::Unserved, &reason, "");
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use mirai_hub::Outcome;
 use parking_lot::Mutex;
 
-use crate::absent::{tell_by_messages, tell_in_turns};
+use crate::absent::{in_turn, tell, tell_in_turns};
 use crate::rapi::{EventLoop, Failure, Handle, Jump, Kept, Scope, Sexp, Turn};
 use crate::tasks;
 
@@ -208,7 +208,7 @@ impl Turn for CallbackQueue {
             notes.has_news = false;
             notes.due.len()
         };
-        let result = tell_by_messages(scope).and_then(|()| self.call_due(scope, count));
+        let result = in_turn(|| tell(scope).and_then(|()| self.call_due(scope, count)));
         // Something is left if R has jumped.
         self.ask(&mut self.notes.lock());
         result

@@ -17,7 +17,7 @@ pub enum Effect {
         run: RunId,
         /// Number of the attempt, from 1: how many daemons have died evaluating the task, and one.
         attempt: u32,
-        /// Before its turn: the daemon has others, and is to begin it only if it can [claim](crate::Claims) it.
+        /// Before its turn: the daemon has others. Where there are [claims](crate::Claims), it begins no run that it cannot claim.
         ahead: bool,
     },
     /// Send a daemon that has just joined one of its set-ups.

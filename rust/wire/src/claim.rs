@@ -1,4 +1,4 @@
-//! The word by which hub and daemon decide, without a message, who has a run that was sent before its turn.
+//! The word by which hub and daemon decide, without a message, who has a run that was sent.
 //!
 //! The hub offers the run; then the daemon begins it, or the hub takes it back, whoever comes first. The word names the run,
 //! so that it can serve another as soon as the hub knows how the first was decided.
@@ -21,6 +21,11 @@ const fn begun(run: u64) -> u64 {
 /// Offers a run, by the hub, before it is sent.
 pub fn offer(word: &AtomicU64, run: u64) {
     word.store(offered(run), Ordering::Release);
+}
+
+/// Whether a run was offered, and neither begun nor taken back.
+pub fn is_open(word: &AtomicU64, run: u64) -> bool {
+    word.load(Ordering::Acquire) == offered(run)
 }
 
 /// Begins a run, by the daemon. False if the hub has taken it back.
@@ -46,7 +51,9 @@ mod tests {
     fn one_of_both_has_it() {
         let word = AtomicU64::default();
         offer(&word, 7);
+        assert!(is_open(&word, 7) && !is_open(&word, 8));
         assert!(begin(&word, 7));
+        assert!(!is_open(&word, 7));
         assert!(!take_back(&word, 7));
         assert!(!begin(&word, 7));
         offer(&word, 8);

@@ -190,7 +190,7 @@ struct Service<'a> {
     process: u32,
     /// Parts for which there was no memory.
     lost_parts: Vec<u64>,
-    /// For tasks that were sent before their turn.
+    /// By which the hub knows which tasks have begun.
     words: Option<Arc<SharedWords>>,
 }
 
@@ -265,7 +265,7 @@ impl Service<'_> {
         }
     }
 
-    /// Begins a run that was sent before its turn. False if the hub has taken it back, is gone, or has told the daemon to leave.
+    /// Begins a run. False if the hub has taken it back, is gone, or has told the daemon to leave.
     fn claim(&self, word: u16, run: u64) -> Result<bool, WorkerError> {
         let words = self.words.as_ref().map_or(&[][..], |words| words.all());
         let word = words.get(usize::from(word)).ok_or(WorkerError::OutOfTurn)?;

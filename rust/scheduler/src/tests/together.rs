@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::claims::Table;
 use super::properties::config;
 use crate::{
-    DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, TaskId, TaskOptions, Tick,
+    DaemonId, Effect, Event, Mode, RunId, Scheduler, SchedulerOptions, Settled, TaskId,
+    TaskOptions, Tick,
 };
 
 /// What an evaluation takes.
@@ -67,6 +68,8 @@ fn line() -> impl Strategy<Value = Line> {
 
 #[derive(Default)]
 struct Daemon {
+    /// It begins nothing that the scheduler has taken back.
+    claims: bool,
     inbox: VecDeque<(RunId, TaskId, bool)>,
     running: Option<RunId>,
     reports: VecDeque<RunId>,
@@ -79,6 +82,8 @@ struct Fate {
     released: u32,
     run: Option<RunId>,
     begun: u32,
+    /// It may be lost with its daemon without having begun.
+    goes_along: bool,
     retries: u32,
 }
 
@@ -134,7 +139,11 @@ impl Stage {
             }
             Line::Everywhere => {
                 let count = self.scheduler.everywhere_count(0);
-                let tasks = (0..count).map(|_| self.reserve(0)).collect();
+                let tasks: Vec<_> = (0..count).map(|_| self.reserve(0)).collect();
+                for task in &tasks {
+                    let fate = self.fates.get_mut(task).expect("a task of ours");
+                    fate.goes_along = true;
+                }
                 let options = TaskOptions::default();
                 self.happen(Event::EverywhereSubmitted { tasks, options });
             }
@@ -162,7 +171,11 @@ impl Stage {
 
     fn join(&mut self, ahead: bool) {
         let daemon = self.scheduler.reserve_daemon();
-        self.daemons.push((daemon, Daemon::default()));
+        let state = Daemon {
+            claims: ahead,
+            ..Daemon::default()
+        };
+        self.daemons.push((daemon, state));
         self.happen(Event::DaemonJoined {
             daemon,
             ahead,
@@ -220,8 +233,8 @@ impl Stage {
         };
         let (_, daemon) = &mut self.daemons[place];
         daemon.reports.extend(daemon.running.take());
-        while let Some((run, task, ahead)) = daemon.inbox.pop_front() {
-            if !ahead || self.claims.begin(run) {
+        while let Some((run, task, offered)) = daemon.inbox.pop_front() {
+            if !offered || self.claims.begin(run) {
                 daemon.running = Some(run);
                 let fate = self.fates.get_mut(&task).expect("a task of ours");
                 fate.begun += 1;
@@ -266,23 +279,21 @@ impl Stage {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Send {
-                to,
-                task,
-                run,
-                ahead,
-                ..
-            } => {
-                if ahead {
-                    self.claims.offer(run);
-                }
+            Effect::Send { to, task, run, .. } => {
                 let daemon = self.daemons.iter_mut().find(|(id, _)| *id == to);
                 let (_, daemon) = daemon.expect("nothing goes to one that is gone");
-                daemon.inbox.push_back((run, task, ahead));
+                if daemon.claims {
+                    self.claims.offer(run);
+                }
+                daemon.inbox.push_back((run, task, daemon.claims));
+                let fate = self.fates.get_mut(&task).expect("a task of ours");
+                fate.goes_along |= !daemon.claims;
             }
-            Effect::Settle { task, .. } => {
+            Effect::Settle { task, how } => {
                 let fate = self.fates.get_mut(&task).expect("a task of ours");
                 fate.settled += 1;
+                let is_due = how != Settled::Lost || fate.begun > 0 || fate.goes_along;
+                assert!(is_due, "{task:?} is lost and has not begun");
                 assert_eq!((fate.settled, fate.released), (1, 0), "settled once");
                 self.open.remove(&task);
             }

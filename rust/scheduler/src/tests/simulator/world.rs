@@ -26,7 +26,7 @@ enum Happening {
         daemon: DaemonId,
         run: RunId,
         task: Option<TaskId>,
-        ahead: bool,
+        offered: bool,
     },
     InterruptArrives {
         daemon: DaemonId,
@@ -199,8 +199,8 @@ impl World {
                 daemon,
                 run,
                 task,
-                ahead,
-            } => self.receive(daemon, (run, task, ahead)),
+                offered,
+            } => self.receive(daemon, (run, task, offered)),
             Happening::InterruptArrives { daemon, run } => self.interrupt(daemon, run),
             Happening::EvaluationEnds { daemon, run } => self.end(daemon, run),
             Happening::PartitionEnds { daemon } => self.end_partition(daemon),
@@ -236,14 +236,9 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Send {
-                to,
-                task,
-                run,
-                ahead,
-                ..
-            } => {
-                if ahead {
+            Effect::Send { to, task, run, .. } => {
+                let offered = self.faults.ahead && self.faults.mode == Mode::Queue;
+                if offered {
                     self.claims.offer(run);
                 }
                 self.carry_to_daemon(
@@ -252,7 +247,7 @@ impl World {
                         daemon: to,
                         run,
                         task: Some(task),
-                        ahead,
+                        offered,
                     },
                 );
             }
@@ -262,7 +257,7 @@ impl World {
                     daemon,
                     run,
                     task,
-                    ahead: false,
+                    offered: false,
                 };
                 self.carry_to_daemon(daemon, arrival);
             }
@@ -439,7 +434,7 @@ impl World {
             return;
         }
         let claims = &mut self.claims;
-        let may_begin = |(run, _, ahead): &(RunId, _, bool)| !ahead || claims.begin(*run);
+        let may_begin = |(run, _, offered): &(RunId, _, bool)| !offered || claims.begin(*run);
         let next = std::iter::from_fn(|| entry.inbox.pop_front()).find(may_begin);
         let Some((run, task, _)) = next else {
             return;
