@@ -113,6 +113,7 @@ task_attempt <- function() checked(.Call(wrap__task_attempt))
 # after an error. The others may not raise any.
 daemon_handlers <- function(url, cleanup, rs) {
   snapshot <- NULL
+  is_traced <- !is.null(session$tracer)
   own_stream <- if (is.numeric(rs) && length(rs)) as.integer(rs)
   list(
     welcome = function(stream, settings) {
@@ -123,14 +124,14 @@ daemon_handlers <- function(url, cleanup, rs) {
       own_stream <<- NULL
       if (!is.null(stream)) assign(".Random.seed", stream, envir = globalenv())
       # Before the snapshot, as an exporter brings packages and environment variables with it.
-      if (!is.null(session$tracer)) trace_connect(url)
+      if (is_traced) trace_connect(url)
       # An interrupt waits: without the snapshot there would be no clean-up.
       if (cleanup) suspendInterrupts(snapshot <<- take_snapshot())
       snapshot
     },
     evaluate = evaluate,
     failed = failed_task,
-    written = if (!is.null(session$tracer)) function() trace_evaluated(FALSE),
+    written = if (is_traced) function() trace_evaluated(FALSE),
     after = function(flags, streamed) {
       if (streamed) restore_own_stream()
       if (cleanup) if (flags == flag_everywhere) snapshot <<- snapshot_or(snapshot) else clean_up(snapshot)
@@ -140,7 +141,9 @@ daemon_handlers <- function(url, cleanup, rs) {
     },
     look = trimmed$look,
     pure_call = pure_call,
-    are_names_of_base = are_names_of_base
+    are_names_of_base = are_names_of_base,
+    away = if (is_traced) function(broke, ended, returned) safely(trace_away(broke, ended, returned)),
+    left = if (is_traced) function() safely(trace_disconnect())
   )
 }
 

@@ -194,6 +194,18 @@ trace_disconnect <- function() {
   instant_span(paste("daemon disconnect", url), attributes = url_attributes(url), link = connection$span)
 }
 
+# The time in which the connection was broken, as the daemon has noticed it, until it had returned or had given up. It tells of
+# that once it is between tasks.
+trace_away <- function(broke, ended, returned) {
+  connection <- session$connection
+  url <- connection$url
+  span <- start_span(
+    paste("daemon away", url), attributes = url_attributes(url), link = connection$span, time = .POSIXct(broke)
+  )
+  if (!returned) set_failed(span, "did not return")
+  span$end(list(end_system_time = .POSIXct(ended)))
+}
+
 # Spans that an exporter has kept back. Not every one can do that.
 flush_spans <- function() safely(otel::get_default_tracer_provider()$flush())
 

@@ -196,7 +196,7 @@ local_variables <- function(..., frame = parent.frame()) {
 # ---- machines
 
 # A machine of its own for daemons, as far as a network namespace is one: a function that runs a command there, the addresses of
-# this side and that one, and functions that cut the cable and mend it.
+# this side and that one, also by IPv6, and functions that cut the cable and mend it.
 machines <- 0L
 
 other_machine <- function(frame = parent.frame()) {
@@ -223,12 +223,27 @@ other_machine <- function(frame = parent.frame()) {
     ip("-n", name, "addr", "add", paste0(address[2L], "/30"), "dev", there) && ip("-n", name, "link", "set", there, "up") &&
     ip("-n", name, "link", "set", "lo", "up")
   skip_if_not(made, "no virtual network can be made here")
+  address6 <- sprintf("fd00:213::%x:%d", net, 1:2)
+  has_ipv6 <- ip("-6", "addr", "add", paste0(address6[1L], "/112"), "dev", here, "nodad") &&
+    ip("-n", name, "-6", "addr", "add", paste0(address6[2L], "/112"), "dev", there, "nodad")
   list(
     within = c("ip", "netns", "exec", name), address = address[1L], its_address = address[2L],
+    address6 = if (has_ipv6) address6[1L],
     # A narrow line with room for few packets: what comes faster is lost.
     narrow = function() system2("ip", c("netns", "exec", name, "tc", "qdisc", "add", "dev", there, "root", "tbf", "rate", "4mbit",
                                         "burst", "16kb", "latency", "20ms"), stdout = FALSE, stderr = FALSE) == 0L,
     cut = function() ip("-n", name, "link", "set", there, "down"),
-    mend = function() ip("-n", name, "link", "set", there, "up")
+    mend = function() ip("-n", name, "link", "set", there, "up"),
+    # So many of a hundred packets are lost at random, in either direction.
+    lose = function(percent) {
+      rule <- sprintf("numgen random mod 100 < %d drop", percent)
+      hooks <- vapply(c("ingress", "egress"), function(hook) sprintf(
+        "chain %s { type filter hook %s device %s priority 0; %s; }", hook, hook, there, rule
+      ), "")
+      file <- tempfile("rules")
+      writeLines(c("table netdev lossy {", hooks, "}"), file)
+      suppressWarnings(system2("ip", c("netns", "exec", name, "nft", "-f", file), stdout = FALSE, stderr = FALSE)) == 0L
+    },
+    lose_nothing = function() system2("ip", c("netns", "exec", name, "nft", "delete", "table", "netdev", "lossy")) == 0L
   )
 }

@@ -41,7 +41,8 @@ recorder_code <- quote({
       tracer = tracer, name = name, kind = options$kind, id = id, trace = trace,
       parent = if (is.null(parent)) "" else parent$get_span_id(),
       links = vapply(unname(links), function(link) link$get_context()$get_span_id(), ""),
-      attributes = attributes, status = "unset", description = NULL, pid = Sys.getpid(), begun = as.numeric(Sys.time())
+      attributes = attributes, status = "unset", description = NULL, pid = Sys.getpid(),
+      begun = as.numeric(if (is.null(options$start_system_time)) Sys.time() else options$start_system_time)
     )
     self <- structure(
       list(
@@ -54,7 +55,7 @@ recorder_code <- quote({
         },
         end = function(options = NULL, status_code = NULL) {
           if (!is.null(record$ended)) return(invisible())
-          record$ended <<- as.numeric(Sys.time())
+          record$ended <<- as.numeric(if (is.null(options$end_system_time)) Sys.time() else options$end_system_time)
           if (!is.null(status_code)) record$status <<- status_code
           file <- file.path(Sys.getenv("SPAN_FOLDER"), id)
           saveRDS(record, paste0(file, ".new"))
@@ -123,8 +124,9 @@ recorder_library <- function() {
   recorder$library <- library
 }
 
-# Runs an expression in a host that traces: its value, and a function for the spans of host and daemons so far.
-traced <- function(code, env = character(), frame = parent.frame()) {
+# Runs an expression in a host that traces: its value, and a function for the spans of host and daemons so far. `last`: code that
+# the host runs at its end.
+traced <- function(code, env = character(), last = character(), frame = parent.frame()) {
   needs_otel()
   folder <- tempfile("spans")
   dir.create(folder)
@@ -132,7 +134,8 @@ traced <- function(code, env = character(), frame = parent.frame()) {
   script <- c(
     "library(mirai)",
     paste(c("result <- ", deparse(substitute(code))), collapse = "\n"),
-    sprintf("saveRDS(list(value = result, pid = Sys.getpid()), '%s')", result)
+    sprintf("saveRDS(list(value = result, pid = Sys.getpid()), '%s')", result),
+    last
   )
   libs <- paste0("R_LIBS=", paste(c(recorder_library(), .libPaths()), collapse = .Platform$path.sep))
   env <- c(env, "OTEL_R_TRACES_EXPORTER=spanrecorder::provider", paste0("SPAN_FOLDER=", folder))
@@ -254,6 +257,111 @@ test_that("a task has the spans of the contract, with their kinds, parents, link
   for (span in spans) expect_identical(span$status, "unset")
   # Before the daemon's process ends, what the exporter has kept back is sent.
   await(host$value$pid %in% host$flushed())
+})
+
+test_that("a daemon that is cut off and returns tells of it, and stays the one that has connected", {
+  host <- traced({
+    options(mirai.silence = 3, mirai.grace = 600)
+    daemons(url = "ws://127.0.0.1:0", token = TRUE)
+    url <- status()$daemons
+    launch_local(1)
+    pid <- mirai(Sys.getpid())[]
+    is <- function(state) identical(status()$workers$state, state)
+    # It does not answer.
+    tools::pskill(pid, tools::SIGSTOP)
+    while (!is("away")) Sys.sleep(0.01)
+    tools::pskill(pid, tools::SIGCONT)
+    while (!is("idle")) Sys.sleep(0.01)
+    stopifnot(mirai(Sys.getpid())[] == pid)
+    daemons(0)
+    list(url = url, pid = pid)
+  })
+  spans <- ended(host, 1L)
+  url <- host$value$url
+  connect <- the_one(spans, paste("daemon connect", url))
+  away <- named(spans, paste("daemon away", url))
+  # On a busy machine it may be away more than once.
+  expect_gte(length(away), 1L)
+  evals <- named(spans, "daemon eval")
+  for (span in away) {
+    expect_identical(span$kind, "internal")
+    expect_identical(span$links, connect$id)
+    expect_identical(span$parent, "")
+    expect_identical(span$status, "unset")
+    expect_identical(span$pid, host$value$pid)
+    expect_identical(span$attributes, connect$attributes)
+    expect_gte(span$begun, connect$begun)
+    expect_gte(span$ended, span$begun)
+  }
+  expect_identical(connect$attributes, list(
+    server.address = "127.0.0.1", server.port = as.integer(sub(".*:", "", url)), network.transport = "ws"
+  ))
+  expect_length(evals, 2L)
+  for (eval in evals) expect_identical(eval$links, connect$id)
+  expect_identical(the_one(spans, "daemon disconnect")$links, connect$id)
+})
+
+test_that("a daemon whose host is gone for good tells of that, too", {
+  host <- traced({
+    daemons(url = "tcp://127.0.0.1:0", token = TRUE)
+    launch_local(1)
+    mirai(Sys.getpid())[]
+  }, last = "tools::pskill(Sys.getpid(), tools::SIGKILL)")
+  spans <- ended(host, 1L)
+  connect <- the_one(spans, "daemon connect")
+  away <- the_one(spans, "daemon away")
+  expect_identical(away$links, connect$id)
+  expect_identical(away$status, "error")
+  expect_identical(away$description, "did not return")
+  expect_identical(the_one(spans, "daemon disconnect")$links, connect$id)
+  await(host$value %in% host$flushed())
+})
+
+test_that("a task that ends in time as its host goes leaves a trace, and so does its daemon", {
+  skip_unless_linux()
+  host <- traced({
+    daemons(url = "tcp://127.0.0.1:0", token = TRUE)
+    launch_local(1)
+    started <- tempfile()
+    # Until this process is no more.
+    mirai({
+      file.create(started)
+      while (length(list.files(folder))) Sys.sleep(0.001)
+    }, started = started, folder = sprintf("/proc/%d/fd", Sys.getpid()))
+    while (!file.exists(started)) Sys.sleep(0.01)
+  }, last = "tools::pskill(Sys.getpid(), tools::SIGKILL)")
+  spans <- ended(host, 1L)
+  connect <- the_one(spans, "daemon connect")
+  eval <- the_one(spans, "daemon eval")
+  expect_identical(eval$status, "unset")
+  expect_identical(eval$links, connect$id)
+  expect_identical(the_one(spans, "daemon disconnect")$links, connect$id)
+  await(eval$pid %in% as.integer(host$flushed()))
+})
+
+test_that("a daemon that serves one host after the other has a connection to each", {
+  host <- traced({
+    # A port that was free a moment ago.
+    daemons(url = "tcp://127.0.0.1:0")
+    url <- status()$daemons
+    launch_local(1, autoexit = FALSE)
+    first <- mirai(Sys.getpid())[]
+    daemons(0)
+    daemons(url = url)
+    again <- mirai(Sys.getpid())[]
+    stopifnot(again == first)
+    while (status()$connections < 1L) Sys.sleep(0.01)
+    tools::pskill(first, tools::SIGTERM)
+    url
+  })
+  spans <- host$spans()
+  connects <- named(spans, "daemon connect")
+  expect_length(connects, 2L)
+  expect_identical(vapply(named(spans, "daemon eval"), function(span) span$links, ""), ids(connects))
+  # It has left the first before it came to the second.
+  left <- named(spans, "daemon disconnect")[[1L]]
+  expect_identical(left$links, connects[[1L]]$id)
+  expect_lte(left$ended, connects[[2L]]$begun)
 })
 
 test_that("daemon eval tells of errors and interrupts", {

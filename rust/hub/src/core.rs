@@ -431,6 +431,12 @@ impl Core {
         self.state.lock().service.pending()
     }
 
+    /// Whether daemons are on their way: launched, or away for a while.
+    pub(crate) fn awaits_daemons(&self) -> bool {
+        let state = self.state.lock();
+        state.service.pending() > 0 || state.scheduler.counts().suspects > 0
+    }
+
     /// When it is to be told that tasks wait for nothing, if they do.
     pub(crate) fn unserved_due(&self, patience: Duration) -> Option<Instant> {
         self.state.lock().service.due(patience)

@@ -132,6 +132,10 @@ impl Entrance {
         if let Some(count) = self.refusals.count(kind, now) {
             log::info!("a connection was refused: {why} (the {count}. of its kind)");
         }
+        let price = match self.core.awaits_daemons() {
+            true => price / throttle::DISCOUNT,
+            false => price,
+        };
         self.throttle.lock().charge(now, price);
     }
 }

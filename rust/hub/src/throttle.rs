@@ -10,6 +10,10 @@ pub(crate) const AT_ONCE: Duration = Duration::from_micros(250);
 /// Price of a peer whose messages were read first.
 pub(crate) const AFTER_READING: Duration = Duration::from_millis(2);
 
+/// By so much each is cheaper while daemons are on their way: they stand in line behind those who are turned away, each with two
+/// connections, and one that has been away has little time.
+pub(crate) const DISCOUNT: u32 = 10;
+
 /// The debt at which it closes.
 const CREDIT: Duration = Duration::from_millis(25);
 

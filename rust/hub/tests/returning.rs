@@ -13,7 +13,8 @@ use mirai_hub::{
     Address, Hub, HubOptions, Mode, Outcome, Payload, ProcessFate, Task, TaskFlags, TaskHandle,
 };
 use mirai_worker::{
-    AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd, WorkerError,
+    Absence, AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, RunEnd,
+    WorkerError,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -77,6 +78,7 @@ struct Echo {
     gate: Arc<Gate>,
     ledger: Ledger,
     parts: BTreeMap<u64, Payload>,
+    absences: Arc<Mutex<Vec<Absence>>>,
 }
 
 impl Evaluator for Echo {
@@ -105,6 +107,9 @@ impl Evaluator for Echo {
     fn forget_part(&mut self, id: u64) {
         self.parts.remove(&id);
     }
+    fn was_away(&mut self, absence: &Absence) {
+        self.absences.lock().push(*absence);
+    }
 }
 
 /// A worker on a thread.
@@ -112,6 +117,7 @@ struct Worker {
     gate: Arc<Gate>,
     ledger: Ledger,
     leave: LeaveHandle,
+    absences: Arc<Mutex<Vec<Absence>>>,
     thread: JoinHandle<Result<ExitReason, WorkerError>>,
 }
 
@@ -126,7 +132,9 @@ impl Worker {
             gate: Arc::clone(&gate),
             ledger: Arc::clone(&ledger),
             parts: BTreeMap::new(),
+            absences: Arc::default(),
         };
+        let absences = Arc::clone(&echo.absences);
         let leave = options.leave.clone();
         let interrupter = Arc::clone(&gate);
         let run = move || mirai_worker::run_worker(&options, &mut echo, interrupter);
@@ -134,6 +142,7 @@ impl Worker {
             gate,
             ledger,
             leave,
+            absences,
             thread: std::thread::spawn(run),
         }
     }
@@ -149,12 +158,15 @@ impl Worker {
 }
 
 fn hub(mode: Mode, grace: Duration) -> (Hub, Relay) {
-    let hub = Hub::open(HubOptions {
+    hub_at(HubOptions {
         mode,
         grace,
         ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
-    });
-    let hub = hub.unwrap();
+    })
+}
+
+fn hub_at(options: HubOptions) -> (Hub, Relay) {
+    let hub = Hub::open(options).unwrap();
     let url = hub.address().to_string();
     let at: SocketAddr = url.strip_prefix("tcp://").unwrap().parse().unwrap();
     (hub, Relay::to(at))
@@ -226,6 +238,34 @@ fn a_long_task_is_joined_again_while_it_runs() {
     worker.gate.open();
     assert_eq!(value(&task), b"gate");
     assert_eq!(value(&submit(&hub, "next")), b"next");
+    // The worker has told of it once it was through with its task.
+    let absences = worker.absences.lock().clone();
+    assert!(!absences.is_empty());
+    for absence in absences {
+        assert!(absence.has_returned && absence.broke <= absence.ended);
+    }
+}
+
+#[test]
+fn a_worker_tells_of_the_end_of_its_hub_and_of_an_idle_break() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    let url = hub.address().to_string();
+    let worker = Worker::start(&relay.url(), |_| {});
+    connected(&hub, 1);
+    relay.cut();
+    until(|| worker.absences.lock().len() == 1);
+    connected(&hub, 1);
+    relay.set(Weather::Storm);
+    relay.cut();
+    hub.close(true);
+    drop(hub);
+    let absences = Arc::clone(&worker.absences);
+    // The next hub does not know it.
+    let _next = Hub::open(HubOptions::new(Address::parse(&url).unwrap())).unwrap();
+    relay.set(Weather::Fair);
+    assert!(worker.end().is_ok());
+    let returned: Vec<_> = absences.lock().iter().map(|a| a.has_returned).collect();
+    assert_eq!(returned, [true, false]);
 }
 
 #[test]
@@ -401,6 +441,42 @@ fn a_silent_worker_whose_job_may_go_on_has_its_time_to_return() {
     assert_eq!(hub.deaths()[0].task, Some((task.id(), 1)));
     relay.set(Weather::Fair);
     worker.gate.open();
+
+/// As behind a tunnel whose other machine is cut off: the connections to the relay hold.
+#[test]
+fn a_line_on_which_nothing_passes_any_more_is_broken_at_both_ends() {
+    let (hub, relay) = hub_at(HubOptions {
+        grace: LONG,
+        silence: Duration::from_secs(3),
+        ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
+    });
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.set(Weather::Still);
+    until(|| hub.counts().suspects == 1);
+    // The worker dials again.
+    until(|| relay.waiting() > 0);
+    relay.set(Weather::Fair);
+    worker.gate.open();
+    assert_eq!(value(&task), b"gate");
+    assert!(hub.workers()[0].returns >= 1);
+}
+
+#[test]
+fn a_daemon_behind_a_line_on_which_nothing_passes_any_more_is_lost_in_time() {
+    let (hub, relay) = hub_at(HubOptions {
+        grace: Duration::from_millis(300),
+        silence: Duration::from_secs(3),
+        ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
+    });
+    let worker = Worker::start(&relay.url(), |_| {});
+    let task = submit(&hub, "gate");
+    worker.gate.wait_for_one();
+    relay.set(Weather::Still);
+    assert!(matches!(outcome(&task), Outcome::Lost(_)));
+    worker.gate.open();
+    relay.set(Weather::Fair);
     assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
 }
 

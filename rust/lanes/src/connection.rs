@@ -49,11 +49,11 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     fn shutdown(&self);
     /// Process id of the peer on this machine, where the lane knows it.
     fn peer_pid(&self) -> Option<u32>;
-    /// Whether the connection breaks by itself when the peer's machine has not answered for [`SILENCE`]. Where it does not,
-    /// the hub asks.
+    /// Whether the connection breaks by itself when the peer's machine has not answered for [`SILENCE`], whatever lies between.
+    /// Where it does not, the hub asks.
     fn notices_silence(&self) -> bool;
-    /// Breaks the connection when the peer's machine has not answered for so long, instead of [`SILENCE`]. Where the lane
-    /// does not notice silence, nothing changes.
+    /// Breaks the connection when the next machine on the way has not answered for so long, instead of [`SILENCE`]. Where the lane
+    /// does not notice that, nothing changes.
     fn set_silence(&self, _silence: Duration) {}
     /// Where the peer is, over a network.
     fn peer(&self) -> Option<SocketAddr> {

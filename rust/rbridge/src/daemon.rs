@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mirai_hub::{ErrorCode, LaneError};
 use mirai_launcher::{note_memory, note_quitting, shorten_discarded_output, take_known_by};
 use mirai_worker::{
-    Address, AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle, Payload,
-    RunEnd, Task, TaskFlags, WorkerError, WorkerOptions, end_this_process, end_what_is_left_behind,
-    run_worker,
+    Absence, Address, AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, LeaveHandle,
+    Payload, RunEnd, Task, TaskFlags, WorkerError, WorkerOptions, end_this_process,
+    end_what_is_left_behind, run_worker,
 };
 use parking_lot::Mutex;
 
@@ -26,8 +26,8 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, s
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first, also at SIGTERM. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
 /// `Inf` for no limit. `attended`: someone may interrupt it while it is idle, even if this process is not in the foreground
-/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of eight R
-/// functions, the fourth of which may be `NULL`:
+/// of a terminal; then the code is negative. `tempdir` is removed when the process has to be ended amid a task. `handlers` is a list of ten R
+/// functions, of which the fourth and the last two may be `NULL`:
 ///
 /// - `welcome(stream, settings)`: a hub has taken the daemon; `stream` is a seed or `NULL`, `settings` what
 ///   [`hub_open`](crate::hub::hub_open) was given. Answers the snapshot to come back to after a task, or `NULL`.
@@ -39,6 +39,9 @@ use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, s
 /// - `after(flags, streamed)`: the reply has been sent; `streamed` says that the task had a stream of its own. Answers as `welcome` does.
 /// - `look(snapshot)`: 0 if nothing is to be put back after a task. Then `after` is not called.
 /// - `pure_call(shared)` and `are_names_of_base(functions, variables)`, of [`PureCalls`].
+/// - `away(broke, ended, returned)`: the connection was broken from the one moment to the other, in seconds since 1970, when the daemon
+///   had returned to its hub or had given up.
+/// - `left()`: the hub is gone, and the daemon looks for the next one.
 ///
 /// The caller runs this under handlers of its own for errors and interrupts, so that one outside of a task is not R's to
 /// report: they are never reached, as jumps end here.
@@ -167,6 +170,8 @@ struct REvaluator<'r> {
     pure: PureCalls<'r>,
     /// The task could do nothing but compute.
     was_pure: bool,
+    away: Option<Sexp<'r>>,
+    left: Option<Sexp<'r>>,
     preface: Preface,
     tidiness: Tidiness,
     /// Tasks are evaluated without R code around them.
@@ -187,8 +192,20 @@ impl<'r> REvaluator<'r> {
         interrupter: Arc<RInterrupter>,
     ) -> Result<REvaluator<'r>, Failure> {
         let handlers: Vec<Sexp<'r>> = handlers.elements(scope, "handlers")?.collect();
-        let &[welcome, evaluate, failed, written, after, look, call, base] = &handlers[..] else {
-            return Err(Failure::error("`handlers` must be eight"));
+        let &[
+            welcome,
+            evaluate,
+            failed,
+            written,
+            after,
+            look,
+            call,
+            base,
+            away,
+            left,
+        ] = &handlers[..]
+        else {
+            return Err(Failure::error("`handlers` must be ten"));
         };
         if ![welcome, evaluate, failed, after, look, call, base]
             .iter()
@@ -196,7 +213,8 @@ impl<'r> REvaluator<'r> {
         {
             return Err(Failure::error("`handlers` must be functions"));
         }
-        let written = Some(written).filter(|f| f.is_function());
+        let [written, away, left] =
+            [written, away, left].map(|optional| Some(optional).filter(|f| f.is_function()));
         Ok(REvaluator {
             scope,
             welcome,
@@ -207,6 +225,8 @@ impl<'r> REvaluator<'r> {
             look,
             pure: PureCalls::new(call, base),
             was_pure: false,
+            away,
+            left,
             preface: Preface::new(scope)?,
             tidiness: Tidiness::Unknown,
             is_plain: false,
@@ -419,6 +439,33 @@ impl Evaluator for REvaluator<'_> {
         self.pure.forget(id);
     }
 
+    fn was_away(&mut self, absence: &Absence) {
+        let Some(away) = self.away else {
+            return;
+        };
+        let scope = self.scope.inner();
+        let told = || {
+            let [broke, ended] = [absence.broke, absence.ended].map(seconds);
+            let arguments = [
+                scope.doubles(&[broke])?,
+                scope.doubles(&[ended])?,
+                scope.logical(absence.has_returned)?,
+            ];
+            scope.call(away, &arguments)
+        };
+        if let Err(jump) = signals::held(told) {
+            give_up("away", jump.into());
+        }
+    }
+
+    fn hub_is_gone(&mut self) {
+        if let Some(left) = self.left
+            && let Err(jump) = signals::held(|| self.scope.inner().call(left, &[]).map(drop))
+        {
+            give_up("left", jump.into());
+        }
+    }
+
     fn wants_to_leave(&mut self) -> bool {
         self.scope.inner().swallow_interrupts()
     }
@@ -426,6 +473,14 @@ impl Evaluator for REvaluator<'_> {
 
 fn seed_or_null(scope: &Scope, seed: Option<Seed>) -> Result<Sexp<'_>, Jump> {
     seed.map_or(Ok(scope.null()), |seed| scope.integers(&seed))
+}
+
+/// Since 1970.
+fn seconds(moment: SystemTime) -> f64 {
+    moment
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 fn interrupted() -> Evaluation {

@@ -4,20 +4,25 @@
 //! writes the data connection, and takes the new one over when it gets there.
 //!
 //! *`Connections::state`* is the only lock: it guards whether the connection works, how many messages were received over it, and
-//! the new one on its way to the evaluating thread. It is never held across a system call that can block, and no other lock is
+//! the new one on its way to the evaluating thread, and the breaks so far. It is never held across a system call that can block, and no other lock is
 //! taken under it. `changed` is waited for under it by either thread, and signalled when the stage changes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mirai_lanes::Dialled;
 use parking_lot::{Condvar, Mutex};
 
+use crate::Absence;
 use crate::session::Channel;
 
 /// How long the control thread may take to notice a break that the evaluating one has noticed: the hub ends both
 /// connections, and the network may spare one.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Absences that are kept until the evaluating thread asks for them, the last ones: a task may take days.
+const MOST_ABSENCES: usize = 100;
 
 /// The connections of a daemon to one hub, one pair after the other.
 #[derive(Debug)]
@@ -32,6 +37,25 @@ struct State {
     /// Messages from the hub that the evaluating thread has begun to act on.
     received: u64,
     control: Arc<dyn Dialled>,
+    /// When the connection broke that has not been replaced.
+    broke: Option<SystemTime>,
+    absences: VecDeque<Absence>,
+}
+
+impl State {
+    /// Records how an absence has ended, if there is one.
+    fn end_absence(&mut self, has_returned: bool) {
+        if let Some(broke) = self.broke.take() {
+            if self.absences.len() == MOST_ABSENCES {
+                self.absences.pop_front();
+            }
+            self.absences.push_back(Absence {
+                broke,
+                ended: SystemTime::now(),
+                has_returned,
+            });
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +89,8 @@ impl Connections {
                 stage: Stage::Connected,
                 received: 0,
                 control,
+                broke: None,
+                absences: VecDeque::new(),
             }),
             changed: Condvar::new(),
         }
@@ -95,6 +121,7 @@ impl Connections {
             return None;
         }
         state.stage = Stage::Broken;
+        state.broke.get_or_insert_with(SystemTime::now);
         Some(state.received)
     }
 
@@ -106,14 +133,22 @@ impl Connections {
         }
         state.control = Arc::clone(control);
         state.stage = Stage::Back { data, received };
+        state.end_absence(true);
         self.changed.notify_all();
         true
     }
 
     /// Records that there will be no other connection.
     pub(crate) fn end(&self) {
-        self.state.lock().stage = Stage::Over;
+        let mut state = self.state.lock();
+        state.stage = Stage::Over;
+        state.end_absence(false);
         self.changed.notify_all();
+    }
+
+    /// The absences that have ended and that nobody has asked for yet.
+    pub(crate) fn take_absences(&self) -> VecDeque<Absence> {
+        std::mem::take(&mut self.state.lock().absences)
     }
 
     /// Ends the control connection, so that its thread ends.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use mirai_wire::{Frame, FromDaemon, Payload, ToDaemon};
 
+use crate::Absence;
 use crate::clock::{Clock, SystemClock};
 use crate::connections::{Connections, Verdict};
 use crate::outbox::Outbox;
@@ -23,6 +24,8 @@ pub(crate) struct Data {
     kept: Option<Unacknowledged>,
     /// Where reports may be written together.
     outbox: Option<Arc<Outbox>>,
+    /// Whether there are absences to tell of.
+    has_returned: bool,
 }
 
 /// What the hub may not have received: it is sent again over the next connection.
@@ -58,10 +61,12 @@ impl Data {
             connections,
             kept: may_return.then(Unacknowledged::default),
             outbox,
+            has_returned: false,
         }
     }
 
-    /// Reads the next message, until `deadline`, on a new connection if this one breaks.
+    /// Reads the next message, until `deadline`; on a new connection if this one breaks, on which it is late until the absence
+    /// has been taken.
     pub(crate) fn next(
         &mut self,
         deadline: Option<Instant>,
@@ -76,6 +81,9 @@ impl Data {
                 && let Some(next) = self.wait_for_another(deadline)
             {
                 return Ok(next);
+            }
+            if self.has_returned {
+                return Ok(Next::Late);
             }
             match self.channel.next(deadline, clock)? {
                 Next::Message(Frame {
@@ -145,6 +153,14 @@ impl Data {
         self.connections.is_over()
     }
 
+    /// The absences from which the daemon has returned since the last call.
+    pub(crate) fn take_absences(&mut self) -> VecDeque<Absence> {
+        match std::mem::take(&mut self.has_returned) {
+            true => self.connections.take_absences(),
+            false => VecDeque::new(),
+        }
+    }
+
     /// Waits until the hub has received all messages or is gone, until `deadline` at most.
     pub(crate) fn deliver(&mut self, deadline: Instant) {
         while self
@@ -152,9 +168,12 @@ impl Data {
             .as_ref()
             .is_some_and(|kept| !kept.messages.is_empty())
         {
+            // Of absences the session tells at its end.
+            self.has_returned = false;
             match self.next(Some(deadline), &SystemClock) {
                 // Nothing is begun any more.
                 Ok(Next::Message(_)) => {}
+                Ok(Next::Late) if self.has_returned => {}
                 Ok(Next::Late | Next::End) | Err(_) => return,
             }
         }
@@ -179,6 +198,7 @@ impl Data {
             Verdict::Back(channel, received) => {
                 self.leave.reads_from(&channel.connection);
                 self.channel = channel;
+                self.has_returned = true;
                 self.acknowledge(received);
                 for (message, payload) in self.kept.iter().flat_map(|kept| &kept.messages) {
                     if self.channel.send(message, payload).is_err() {

@@ -1,5 +1,7 @@
 //! The traits that the user of this crate implements: evaluating tasks, interrupting them.
 
+use std::time::SystemTime;
+
 use mirai_wire::{Payload, RunEnd, TaskFlags};
 
 /// A task as the evaluator gets it.
@@ -24,6 +26,17 @@ pub struct Evaluation {
     pub payload: Payload,
 }
 
+/// A time in which a daemon had no connection to its hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// When the daemon noticed that the connection was broken.
+    pub broke: SystemTime,
+    /// When it had another one, or gave up.
+    pub ended: SystemTime,
+    /// Whether it has returned to the hub.
+    pub has_returned: bool,
+}
+
 /// Evaluates tasks, on the thread that called [`run_worker`](crate::run_worker).
 pub trait Evaluator {
     /// Called once a hub has accepted the daemon, with the hub's settings; once per connection.
@@ -37,6 +50,10 @@ pub trait Evaluator {
     fn keep_part(&mut self, id: u64, bytes: Payload);
     /// No further task refers to this part.
     fn forget_part(&mut self, id: u64);
+    /// Called after an absence, between tasks: one that began or ended during a task is told after it.
+    fn was_away(&mut self, _absence: &Absence) {}
+    /// Called when a hub is gone and the daemon begins to look for the next one.
+    fn hub_is_gone(&mut self) {}
     /// Whether someone at this process wants it to stop. Asked between tasks if
     /// [`WorkerOptions::attended`](crate::WorkerOptions), several times a second.
     fn wants_to_leave(&mut self) -> bool {

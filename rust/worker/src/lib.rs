@@ -25,7 +25,7 @@ mod session;
 mod worker;
 
 pub use error::WorkerError;
-pub use evaluator::{Evaluation, Evaluator, Interrupter, Task};
+pub use evaluator::{Absence, Evaluation, Evaluator, Interrupter, Task};
 pub use leave::LeaveHandle;
 pub use mirai_lanes::{Address, Credentials, ErrorCode, end_this_process, end_what_is_left_behind};
 pub use mirai_wire::{Origin, Payload, RunEnd, TaskFlags};

@@ -1,5 +1,6 @@
 //! The worker loop: one hub after the other, and the tasks of each.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ use crate::options::LOOK;
 use crate::outbox::Outbox;
 use crate::session::{Membership, Next, Session};
 use crate::{
-    AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerError, WorkerOptions,
+    Absence, AutoExit, Evaluation, Evaluator, ExitReason, Interrupter, Task, WorkerError,
+    WorkerOptions,
 };
 
 /// Becomes a daemon of the hub at `options.address`, and returns when it leaves.
@@ -51,7 +53,10 @@ pub fn run_worker(
         )? {
             End::Left(reason) => return Ok(reason.into()),
             End::Interrupted => return Ok(ExitReason::Interrupted),
-            End::HubGone if options.autoexit == AutoExit::No => patience = Patience::UntilTaken,
+            End::HubGone if options.autoexit == AutoExit::No => {
+                evaluator.hub_is_gone();
+                patience = Patience::UntilTaken;
+            }
             End::HubGone => return Ok(ExitReason::Ended),
         }
     }
@@ -101,7 +106,7 @@ fn run_session(
             outbox,
             data: data_connection,
             channel: session.control,
-            connections,
+            connections: Arc::clone(&connections),
             returning: membership.map(|membership| (membership, options.clone())),
             current: Arc::clone(&current),
             interrupter: Arc::clone(interrupter),
@@ -112,7 +117,7 @@ fn run_session(
     let mut service = Service {
         data: &mut data.0,
         limits,
-        evaluator,
+        evaluator: &mut *evaluator,
         interrupter: &**interrupter,
         current: &current,
         options,
@@ -124,10 +129,17 @@ fn run_session(
     let end = service.run_tasks();
     deliver_last(&mut data.0, &end, membership, options);
     let was_told = control.finish(matches!(end, Ok(End::HubGone)));
+    tell_of_absences(connections.take_absences(), evaluator);
     match end {
         Ok(End::HubGone | End::Left(_)) if was_told => Ok(End::Left(LeaveReason::Told)),
         end => end,
     }
+}
+
+fn tell_of_absences(absences: VecDeque<Absence>, evaluator: &mut dyn Evaluator) {
+    absences
+        .iter()
+        .for_each(|absence| evaluator.was_away(absence));
 }
 
 /// A daemon that leaves by itself waits until its last report has arrived.
@@ -197,6 +209,7 @@ struct Service<'a> {
 impl Service<'_> {
     fn run_tasks(&mut self) -> Result<End, WorkerError> {
         loop {
+            tell_of_absences(self.data.take_absences(), self.evaluator);
             let now = self.clock.now();
             if let Some(reason) = self.limits.reached_idle(now) {
                 return Ok(self.leave(reason));

@@ -38,6 +38,7 @@ struct State {
     forgotten: Vec<TcpStream>,
     /// Random numbers of rough weather.
     random: u64,
+    waiting: usize,
 }
 
 struct Shared {
@@ -63,6 +64,7 @@ impl Relay {
                     connections: Vec::new(),
                     forgotten: Vec::new(),
                     random: u64::from(listener.local_addr().unwrap().port()),
+                    waiting: 0,
                 }),
                 changed: Condvar::new(),
                 bytes: AtomicUsize::new(0),
@@ -103,6 +105,11 @@ impl Relay {
         }
     }
 
+    /// Connections that are made once it is no longer still.
+    pub fn waiting(&self) -> usize {
+        self.shared.state.lock().waiting
+    }
+
     /// Bytes that have passed in both directions.
     pub fn bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
@@ -111,9 +118,11 @@ impl Relay {
 
 fn connect(shared: &Arc<Shared>, daemon: TcpStream, hub: SocketAddr) {
     let mut state = shared.state.lock();
+    state.waiting += 1;
     while state.weather == Weather::Still {
         shared.changed.wait(&mut state);
     }
+    state.waiting -= 1;
     if state.weather == Weather::Storm {
         return;
     }

@@ -137,8 +137,9 @@ impl Connection for TcpConnection {
         None
     }
 
+    /// The system asks the next machine, which need not be the peer's.
     fn notices_silence(&self) -> bool {
-        NOTICES_SILENCE
+        false
     }
 
     fn set_silence(&self, silence: Duration) {
@@ -151,9 +152,6 @@ impl Connection for TcpConnection {
         Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 }
-
-/// See [`notice_silence`].
-const NOTICES_SILENCE: bool = cfg!(all(unix, not(target_os = "openbsd")));
 
 /// Connects to `at`. Blocks for as long as `patience` allows.
 pub(super) fn dial(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
@@ -193,9 +191,8 @@ fn connect(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream>
     StdStream::connect_timeout(&at, patience.rest()?)
 }
 
-/// Has the system probe a peer that sends nothing, and break the connection when there was no answer for `silence`. The
-/// other system answers by itself: neither a daemon in compiled code nor a host that is stopped is lost for that, and
-/// nobody is woken.
+/// Has the system probe a peer that sends nothing, and break the connection when there was no answer for `silence`. Who answers is
+/// the next machine with an end of a TCP connection: behind a tunnel or a relay that is not the daemon's, for which the hub asks.
 #[cfg(unix)]
 fn notice_silence<S: std::os::fd::AsFd>(stream: &S, silence: Duration) -> io::Result<()> {
     use rustix::net::sockopt;
@@ -253,7 +250,7 @@ impl crate::blocking::Socket for StdStream {
     }
 
     fn notices_silence(&self) -> bool {
-        NOTICES_SILENCE
+        false
     }
 
     fn set_silence(&self, silence: Duration) {
