@@ -37,8 +37,14 @@ enum End {
 }
 
 /// Attends to a daemon until it is gone, or there over another connection. The end of its process counts, not only that
-/// of its connection: a copy of the descriptor in a grandchild keeps that open.
-pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buffer: FrameBuffer) {
+/// of its connection: a copy of the descriptor in a grandchild keeps that open. `note` is told why a connection is given up.
+pub(crate) async fn attend(
+    core: &Arc<Core>,
+    seat: Seat,
+    links: &Links,
+    mut buffer: FrameBuffer,
+    note: impl Fn(&PeerError),
+) {
     let attendance = Attendance { core, seat };
     let mut ended = Box::pin(end_of(Arc::clone(core), seat, links.clone()));
     let link = &*links.data;
@@ -65,6 +71,7 @@ pub(crate) async fn attend(core: &Arc<Core>, seat: Seat, links: &Links, mut buff
         End::Broken(error) => error,
     };
     if let Some(error) = error {
+        note(&error);
         log::debug!("the connection to {:?} is given up: {error}", seat.daemon);
     }
     // The connections of a process that ends go a moment before.

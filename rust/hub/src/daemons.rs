@@ -126,12 +126,23 @@ impl Entrance {
         }
     }
 
-    fn turned_away(&self, kind: Kind, why: &dyn std::error::Error, price: Duration) {
-        let now = Instant::now();
-        // The log is no place for all that a stranger can cause.
+    /// What somebody has changed on the way to a daemon counts as well.
+    fn note_forged(&self, error: &PeerError) {
+        if error.is_forged() {
+            self.note(error.kind(), error, Instant::now());
+        }
+    }
+
+    /// The log is no place for all that a stranger can cause.
+    fn note(&self, kind: Kind, why: &dyn std::error::Error, now: Instant) {
         if let Some(count) = self.refusals.count(kind, now) {
             log::info!("a connection was refused: {why} (the {count}. of its kind)");
         }
+    }
+
+    fn turned_away(&self, kind: Kind, why: &dyn std::error::Error, price: Duration) {
+        let now = Instant::now();
+        self.note(kind, why, now);
         let price = match self.core.awaits_daemons() {
             true => price / throttle::DISCOUNT,
             false => price,
@@ -245,7 +256,9 @@ impl Entrance {
         // Its end clears what never found its other half.
         tokio::select! {
             () = link.write_queued() => {}
-            _ = read_pongs(link, &mut buffer) => {}
+            read = read_pongs(link, &mut buffer) => if let Err(error) = read {
+                self.note_forged(&error);
+            },
             () = gives_way => return Err(PeerError::Crowded),
         }
         match self.halves.lock().remove(&pair) {
@@ -291,7 +304,10 @@ impl Entrance {
             ),
         };
         match seat {
-            Some(seat) => attend(&self.core, seat, &links, buffer).await,
+            Some(seat) => {
+                let note = |error: &PeerError| self.note_forged(error);
+                attend(&self.core, seat, &links, buffer, note).await
+            }
             None => refuse(link, refusal),
         }
         control.connection.shutdown();

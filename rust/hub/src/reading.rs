@@ -40,9 +40,15 @@ pub(crate) enum PeerError {
 }
 
 impl PeerError {
+    /// Whether somebody on the way has changed what came.
+    pub(crate) fn is_forged(&self) -> bool {
+        matches!(self, PeerError::Io(error) if error.kind() == io::ErrorKind::InvalidData)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match self {
             PeerError::Lane(error) => Kind::of(error),
+            error if error.is_forged() => Kind::Unproven,
             PeerError::Late | PeerError::Crowded => Kind::Silent,
             _ => Kind::Unfit,
         }

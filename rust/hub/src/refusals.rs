@@ -14,7 +14,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Refused {
     /// They run as another user of this machine.
     pub strangers: u64,
-    /// They did not prove that they may connect, by certificate, token, or at all.
+    /// They did not prove that they may connect, by certificate, token, or at all; or what came over the connection of one that had
+    /// was not all its own.
     pub unproven: u64,
     /// They did not complete their greeting in time.
     pub silent: u64,

@@ -170,6 +170,8 @@ fn refused(reason: &Refusal) -> String {
             of mirai's"
             .to_owned(),
         Refusal::Late => "the host did not answer in time".to_owned(),
+        // Only a hub refuses by it.
+        Refusal::NoWebSocket => reason.to_string(),
         Refusal::Handshake(error) => error.to_string(),
         Refusal::Io(error) => error.to_string(),
     }
@@ -182,7 +184,8 @@ fn named(peer: &Option<SocketAddr>) -> String {
 fn refusal_code(reason: &Refusal) -> ErrorCode {
     match reason {
         Refusal::Handshake(HandshakeError::NotMirai | HandshakeError::Version { .. })
-        | Refusal::WantsTls => ErrorCode::PROTOCOL,
+        | Refusal::WantsTls
+        | Refusal::NoWebSocket => ErrorCode::PROTOCOL,
         Refusal::Tls(failure) => failure.code(),
         Refusal::WebTls(_) | Refusal::Handshake(_) => ErrorCode::UNAUTHENTICATED,
         Refusal::Gone | Refusal::Io(_) => ErrorCode::ABORTED,

@@ -354,11 +354,47 @@ fn whatever_strangers_say_to_a_websocket_others_are_served() {
             send(&*daemon, b"hello");
             receive(&*daemon, 5);
         });
-        let hub = listener.accept().await.unwrap();
+        let mut refused = 0;
+        let hub = loop {
+            match listener.accept().await {
+                Ok(hub) => break hub,
+                Err(error) if error.is_stranger() => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        };
         let mut bytes = [0; 5];
         read_some(&*hub, &mut bytes).await.unwrap();
         write_all(&*hub, &bytes).await.unwrap();
         daemon.join().unwrap();
+        // Those that may still ask for a WebSocket are waited for.
+        assert!(refused <= 1, "{refused}");
+        drop(strangers);
+        while refused < 3 {
+            listener.accept().await.unwrap_err();
+            refused += 1;
+        }
+    });
+}
+
+#[test]
+fn a_websocket_costs_a_peer_that_asks_for_none_its_connection() {
+    in_runtime(async {
+        let mut listener = listen(&address("ws://127.0.0.1:0/here"), &Access::default()).unwrap();
+        let port = port(listener.address());
+        let elsewhere = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+        let endless = "GET /here HTTP/1.1\r\nA: ".to_owned() + &"b".repeat(10_000);
+        for (words, answer) in [
+            (elsewhere, "HTTP/1.1 404 "),
+            ("GET /here HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+            (&endless, "HTTP/1.1 431 "),
+        ] {
+            let mut stranger = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stranger.write_all(words.as_bytes()).unwrap();
+            assert!(listener.accept().await.unwrap_err().is_stranger());
+            let mut said = vec![0; answer.len()];
+            stranger.read_exact(&mut said).unwrap();
+            assert_eq!(said, answer.as_bytes());
+        }
     });
 }
 

@@ -3,8 +3,9 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::time::Duration;
 
-use mirai_lanes::{Access, Address, listen};
+use mirai_lanes::{Access, Address, Credentials, Patience, dial, listen};
 
 /// Name and blocked signals of each thread of NNG's.
 fn threads() -> Vec<(String, u64)> {
@@ -24,7 +25,7 @@ fn threads() -> Vec<(String, u64)> {
 }
 
 #[test]
-fn threads_start_with_the_first_address_of_nngs_and_block_all_signals() {
+fn threads_start_with_the_first_websocket_that_is_dialled_and_block_all_signals() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,15 +36,15 @@ fn threads_start_with_the_first_address_of_nngs_and_block_all_signals() {
     for url in ["tcp://host", "gopher://host:1"] {
         Address::parse(url).unwrap_err();
     }
-    let tcp = Address::parse("tcp://127.0.0.1:0").unwrap();
-    let _tcp = listen(&tcp, &Access::default()).unwrap();
+    let listening = ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"]
+        .map(|url| listen(&Address::parse(url).unwrap(), &Access::default()).unwrap());
+    let nobody = Address::parse(&listening[1].address().to_string()).unwrap();
+    drop(listening);
     assert_eq!(threads(), []);
 
-    let _network = listen(
-        &Address::parse("ws://127.0.0.1:0").unwrap(),
-        &Access::default(),
-    )
-    .unwrap();
+    let mut stays = || false;
+    let patience = &mut Patience::new(Duration::from_secs(60), &mut stays);
+    dial(&nobody, &Credentials::default(), patience).unwrap_err();
     let threads = threads();
     assert!((1..=6).contains(&threads.len()), "{threads:?}");
     // All but the two that cannot be blocked, and two that the C library keeps for itself.

@@ -26,6 +26,8 @@ pub enum Weather {
     Rough,
     /// Nothing passes, and nothing is lost.
     Still,
+    /// A bit of what passes next is changed, and the weather is fair again.
+    Forged,
     /// Connections are taken and ended at once, as by a tunnel whose other end is gone.
     Storm,
 }
@@ -145,6 +147,10 @@ fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
             shared.changed.wait(&mut state);
         }
         let (delay, passes) = state.fate(count);
+        if state.weather == Weather::Forged {
+            bytes[count - 1] ^= 1;
+            state.weather = Weather::Fair;
+        }
         drop(state);
         if delay > 0 {
             std::thread::sleep(Duration::from_millis(delay));
@@ -167,7 +173,7 @@ impl State {
         match self.weather {
             Weather::Slow => return (20, count),
             Weather::Rough => {}
-            Weather::Fair | Weather::Still | Weather::Storm => return (0, count),
+            Weather::Fair | Weather::Forged | Weather::Still | Weather::Storm => return (0, count),
         }
         if self.random(BREAKS) == 0 {
             return (0, self.random(count as u64) as usize);

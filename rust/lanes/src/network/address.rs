@@ -160,13 +160,17 @@ impl NetworkAddress {
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
 
-    /// The URL of one of the host's addresses, for NNG.
-    pub(super) fn url_of(&self, at: SocketAddr) -> String {
-        let path = match self.path.as_str() {
-            "" if self.scheme.is_web() => "/",
+    /// What a WebSocket's request asks for.
+    pub(super) fn web_path(&self) -> &str {
+        match self.path.as_str() {
+            "" => "/",
             path => path,
-        };
-        format!("{}://{at}{path}", self.scheme.name())
+        }
+    }
+
+    /// The URL of one of the host's addresses, for NNG, which has WebSockets only.
+    pub(super) fn url_of(&self, at: SocketAddr) -> String {
+        format!("{}://{at}{}", self.scheme.name(), self.web_path())
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection of the network lane, for hub and daemon alike.
+//! One connection of NNG's: a daemon's over a WebSocket.
 //!
 //! Who may be in here at the same time: any number of threads that read, write, wait or shut down, and NNG's threads,
 //! which call [`Shared::received`] and [`Shared::sent`]. Each direction has a lock for its bookkeeping. It is never held

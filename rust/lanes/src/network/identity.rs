@@ -131,17 +131,6 @@ impl HubTls {
         }
         tls_config::of_hub(&shown, self.trusted.as_deref())
     }
-
-    /// The same for a WebSocket.
-    pub(super) fn web_config(&self) -> Result<TlsConfig, LaneError> {
-        let config = TlsConfig::server().map_err(no_tls)?;
-        show(&config, &self.shown())?;
-        if let Some(trusted) = &self.trusted {
-            trust(&config, trusted, None)?;
-            config.require_peer().map_err(no_tls)?;
-        }
-        Ok(config)
-    }
 }
 
 impl DaemonTls {

@@ -1,8 +1,8 @@
-//! The network lane: TCP, and TLS by rustls, on the system's sockets; WebSocket, with TLS or without, on NNG's byte streams.
+//! The network lane: TCP, and TLS by rustls, on the system's sockets; WebSocket, with TLS or without, on these at the hub
+//! ([`websocket`]), and at a daemon on NNG's byte streams.
 //!
-//! NNG runs a few threads of its own, from the first address of its kind on and for the rest of the process. They read and
-//! write into buffers of a [`Duplex`](duplex::Duplex), one for each connection, and wake who waits for it: a task of the
-//! hub's reactor, or a daemon's thread. Each buffer has a bound, so a peer that stops reading costs no more than that. So has
+//! NNG runs a few threads of its own, from the first address of its kind that is dialled on and for the rest of the process. They
+//! read and write into buffers of a [`Duplex`](duplex::Duplex) and wake who waits for it. Each buffer has a bound, so a peer that stops reading costs no more than that. So has
 //! what [`tls`] keeps, and plain TCP has the system's buffers only.
 //!
 //! Before a connection is given out, both sides prove themselves ([`opening`]): by certificates where there is TLS, and by a
@@ -19,7 +19,6 @@ mod incoming;
 mod interfaces;
 mod listener;
 mod nng_dialling;
-mod nng_listener;
 mod opening;
 mod outgoing;
 mod parked;
@@ -31,6 +30,8 @@ mod tls;
 mod tls_config;
 mod tls_failure;
 mod trust;
+mod web_request;
+mod websocket;
 
 pub use address::{NetworkAddress, Scheme};
 pub(crate) use dial::dial;

@@ -26,6 +26,9 @@ pub enum Refusal {
     /// It closed the connection before it had proved itself.
     #[error("it closed the connection before it had said who it is")]
     Gone,
+    /// It speaks something else, where a WebSocket is asked for, or it asks for another path.
+    #[error("it did not ask for a WebSocket at this path")]
+    NoWebSocket,
     /// It speaks TLS, and this side does not.
     #[error("it asks for TLS")]
     WantsTls,
@@ -102,7 +105,7 @@ async fn read_exactly(connection: &dyn Connection, len: usize) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-async fn write_all(connection: &dyn Connection, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all(connection: &dyn Connection, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         poll_fn(|cx| connection.poll_writable(cx)).await?;
         match connection.try_write(&[IoSlice::new(bytes)]) {

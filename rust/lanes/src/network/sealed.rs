@@ -99,7 +99,7 @@ fn forged(error: HandshakeError) -> io::Error {
 }
 
 /// The beginning of `parts`, `limit` bytes at most.
-fn first<'a>(parts: &'a [IoSlice<'_>], mut limit: usize) -> Vec<&'a [u8]> {
+pub(super) fn first<'a>(parts: &'a [IoSlice<'_>], mut limit: usize) -> Vec<&'a [u8]> {
     let cut = |part: &'a IoSlice<'_>| {
         let part = &part[..part.len().min(limit)];
         limit -= part.len();

@@ -23,7 +23,6 @@ const INIT_NUM_EXPIRE_THREADS: nng::nng_init_parameter = 2;
 const INIT_NUM_POLLER_THREADS: nng::nng_init_parameter = 3;
 const INIT_NUM_RESOLVER_THREADS: nng::nng_init_parameter = 4;
 
-const BOUND_PORT: &CStr = c"tcp-bound-port";
 const NODELAY: &CStr = c"tcp-nodelay";
 const REMOTE_ADDRESS: &CStr = c"remote-address";
 const WS_RECEIVE_MOST: &CStr = c"ws:rxframe-max";
@@ -160,67 +159,6 @@ fn read_address(address: &nng::nng_sockaddr) -> Option<SocketAddr> {
     }
 }
 
-/// A listener of streams.
-#[derive(Debug)]
-pub(super) struct Listener(NonNull<nng::nng_stream_listener>);
-
-// SAFETY: NNG's listeners may be used from any thread, several at a time.
-unsafe impl Send for Listener {}
-// SAFETY: as above.
-unsafe impl Sync for Listener {}
-
-impl Listener {
-    /// Listens at `url`, whose host is an IP address.
-    pub(super) fn listen(url: &str, tls: Option<&TlsConfig>) -> Result<Listener, Failure> {
-        let url = CString::new(url).map_err(|_| Failure::INVALID)?;
-        let mut raw = ptr::null_mut();
-        // SAFETY: `raw` is written before it is read, `url` ends with a NUL.
-        let code = with_nng(|| unsafe { nng::nng_stream_listener_alloc(&mut raw, url.as_ptr()) });
-        check(code)?;
-        let listener = Listener(NonNull::new(raw).ok_or(Failure::NO_MEMORY)?);
-        let raw = listener.0.as_ptr();
-        // SAFETY: the listener lives, names end with a NUL, and NNG counts the configuration as its own. That a transport
-        // lacks one of the first two options is no failure.
-        unsafe {
-            nng::nng_stream_listener_set_bool(raw, NODELAY.as_ptr(), true);
-            nng::nng_stream_listener_set_size(raw, WS_RECEIVE_MOST.as_ptr(), WS_FRAME);
-            if let Some(tls) = tls {
-                check(nng::nng_stream_listener_set_ptr(
-                    raw,
-                    nng::NNG_OPT_TLS_CONFIG.as_ptr().cast(),
-                    tls.0.as_ptr().cast(),
-                ))?;
-            }
-            check(nng::nng_stream_listener_listen(raw))?;
-        }
-        Ok(listener)
-    }
-
-    /// The port it listens at.
-    pub(super) fn port(&self) -> Result<u16, Failure> {
-        let mut port = 0;
-        // SAFETY: the listener lives; the number is written before it is read.
-        let code = unsafe {
-            nng::nng_stream_listener_get_int(self.0.as_ptr(), BOUND_PORT.as_ptr(), &mut port)
-        };
-        check(code)?;
-        u16::try_from(port).map_err(|_| Failure::NO_ADDRESS)
-    }
-
-    /// No connection comes in any more; a pending operation ends with an error.
-    pub(super) fn close(&self) {
-        // SAFETY: the listener lives; closing twice does nothing more.
-        unsafe { nng::nng_stream_listener_close(self.0.as_ptr()) };
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // SAFETY: the only owner; no operation is under way, as each holds a count of whoever holds the listener.
-        unsafe { nng::nng_stream_listener_free(self.0.as_ptr()) };
-    }
-}
-
 fn milliseconds(time: Duration) -> nng::nng_duration {
     nng::nng_duration::try_from(time.as_millis()).unwrap_or(nng::nng_duration::MAX)
 }
@@ -294,11 +232,6 @@ unsafe impl Send for TlsConfig {}
 unsafe impl Sync for TlsConfig {}
 
 impl TlsConfig {
-    /// For one that listens.
-    pub(super) fn server() -> Result<TlsConfig, Failure> {
-        Self::new(nng::nng_tls_mode::NNG_TLS_MODE_SERVER)
-    }
-
     /// For one that dials: the peer's certificate has to be for `host`.
     pub(super) fn client(host: &str) -> Result<TlsConfig, Failure> {
         let config = Self::new(nng::nng_tls_mode::NNG_TLS_MODE_CLIENT)?;
@@ -442,14 +375,6 @@ impl<T: Send + Sync + 'static> Operation<T> {
         self.start(buffer, from, owner, |aio| {
             // SAFETY: as for `receive`.
             unsafe { nng::nng_stream_send(stream.0.as_ptr(), aio) };
-        });
-    }
-
-    /// Accepts a connection.
-    pub(super) fn accept(&self, listener: &Listener, owner: Arc<T>) {
-        self.start(Vec::new(), 0, owner, |aio| {
-            // SAFETY: both live; the owner, which holds the listener, is held until the operation has ended.
-            unsafe { nng::nng_stream_listener_accept(listener.0.as_ptr(), aio) };
         });
     }
 
