@@ -31,8 +31,7 @@ pub fn serve(hub: SocketAddr, count: usize) -> io::Result<()> {
 
 struct Simulated {
     data: Channel,
-    /// Open for as long as the daemon is there.
-    _control: Channel,
+    control: Channel,
 }
 
 /// The control connection comes first, as the hub looks for it when the other one comes.
@@ -56,29 +55,44 @@ async fn join(hub: SocketAddr, number: usize) -> io::Result<Simulated> {
         ToDaemon::Welcome { .. } => {}
         other => return Err(io::Error::other(format!("no welcome: {other:?}"))),
     }
-    Ok(Simulated {
-        data,
-        _control: control,
-    })
+    Ok(Simulated { data, control })
 }
 
 impl Simulated {
+    /// Until either connection ends.
     async fn work(mut self) -> io::Result<()> {
-        loop {
-            let Frame {
-                message, payload, ..
-            } = self.data.next().await?;
-            if let ToDaemon::Task { run, .. } = message {
-                let ended = FromDaemon::Ended {
-                    run,
-                    end: RunEnd::Value,
-                    took: 0,
-                    last: None,
-                };
-                let mut reply = encode_head(&ended, payload.len() as u64);
-                reply.extend(payload);
-                self.data.stream.write_all(&reply).await?;
-            }
+        tokio::select! {
+            ended = reply(&mut self.data) => ended,
+            ended = answer(&mut self.control) => ended,
+        }
+    }
+}
+
+/// Says that it is there, whenever the hub asks.
+async fn answer(control: &mut Channel) -> io::Result<()> {
+    let pong = encode_head(&FromDaemon::Pong, 0);
+    loop {
+        if let ToDaemon::Ping = control.next().await?.message {
+            control.stream.write_all(&pong).await?;
+        }
+    }
+}
+
+async fn reply(data: &mut Channel) -> io::Result<()> {
+    loop {
+        let Frame {
+            message, payload, ..
+        } = data.next().await?;
+        if let ToDaemon::Task { run, .. } = message {
+            let ended = FromDaemon::Ended {
+                run,
+                end: RunEnd::Value,
+                took: 0,
+                last: None,
+            };
+            let mut reply = encode_head(&ended, payload.len() as u64);
+            reply.extend(payload);
+            data.stream.write_all(&reply).await?;
         }
     }
 }

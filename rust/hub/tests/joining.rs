@@ -21,6 +21,8 @@ fn hub() -> (Hub, Credentials) {
     let (access, credentials) = Access::single_use("127.0.0.1").unwrap();
     let hub = Hub::open(HubOptions {
         access,
+        // The daemons of these tests answer no questions.
+        silence: Duration::from_secs(3600),
         ..HubOptions::new(Address::parse("tls+tcp://127.0.0.1:0").unwrap())
     });
     (hub.unwrap(), credentials)
