@@ -90,10 +90,7 @@ impl Death {
 
     /// How it ended, and that it was being set up if so.
     pub fn end(&self) -> String {
-        let how = self
-            .how
-            .as_deref()
-            .unwrap_or("died: its connection has ended");
+        let how = self.how.as_deref().unwrap_or("lost its connection");
         match self.in_set_up {
             true => format!("{how}, as it was set up"),
             false => how.to_owned(),
@@ -207,14 +204,18 @@ mod tests {
             output: String::new(),
             is_killed: false,
         };
-        assert_eq!(death.to_string(), "its daemon died, as it was set up");
+        assert_eq!(
+            death.to_string(),
+            "its daemon lost its connection, as it was set up"
+        );
         death.pid = Some(7);
         death.peer = Some(([192, 0, 2, 1], 5555).into());
         death.origin = Some(Arc::new(Origin {
             host: "node17".to_owned(),
             job: "12_3".to_owned(),
         }));
-        let named = "its daemon (process 7, on node17, job 12_3) died, as it was set up";
+        let named =
+            "its daemon (process 7, on node17, job 12_3) lost its connection, as it was set up";
         assert_eq!(death.to_string(), named);
         death.peer = None;
         assert_eq!(death.whereabouts(), " (process 7, job 12_3)");
