@@ -206,9 +206,10 @@ is_deserted <- function(pool) {
 
 # How many are to come in all: in a cluster that heals, as many as it takes until it gives up.
 expected_workers <- function(pool) {
-  heals <- !is.null(pool$heal) && !isFALSE(pool$heal) && is.na(checked(.Call(wrap__hub_given_up, pool$hub)))
-  if (heals) .Machine$integer.max else pool$expected
+  if (heals(pool) && is.na(checked(.Call(wrap__hub_given_up, pool$hub)))) .Machine$integer.max else pool$expected
 }
+
+heals <- function(pool) !is.null(pool$heal) && !isFALSE(pool$heal)
 
 forget_work <- function(pool) pool$work <- vector("list", length(pool$members))
 
@@ -258,6 +259,8 @@ node_daemon <- function(pool, i) {
   if (checked(.Call(wrap__hub_has_worker, pool$hub, pool$nodes[i]), NULL)) return(pool$nodes[i])
   await_launches(pool)
   if (is_deserted(pool)) abort(no_worker, NULL)
+  # Rather than do it twice on another node, as with what is exported to all.
+  if (heals(pool)) checked(.Call(wrap__hub_wait_healed, pool$hub, sum(!pool$stopped)), NULL)
   connected <- checked(.Call(wrap__hub_workers, pool$hub))$id
   find_daemons(pool, connected)
   if (pool$nodes[i] %in% connected) pool$nodes[i]

@@ -23,6 +23,9 @@ valid_text <- function(texts) {
   texts <- enc2utf8(texts)
   is_bad <- !validUTF8(texts)
   texts[is_bad] <- iconv(texts[is_bad], "UTF-8", "UTF-8", sub = "byte")
+  # Characters beyond the last one of Unicode, which some systems let pass.
+  is_bad <- !validUTF8(texts)
+  texts[is_bad] <- iconv(texts[is_bad], "ASCII", "UTF-8", sub = "byte")
   gsub("\r\n", "\n", texts, fixed = TRUE)
 }
 

@@ -61,6 +61,9 @@ attention <- function(x) {
     if (nrow(x$workers)) c(stopped_text(x$workers), deaf_text(x$workers)),
     if (waiting > 0L) set_up_text(x$workers),
     if (!is.na(x$given_up)) sprintf("the pool does not heal any more: %s (`status()$given_up`)", cut(x$given_up)),
+    if (!is.na(x$heals_again)) sprintf(
+      "as many daemons were launched as `options(mirai.heal_budget = )` allows within an hour: the next at %s (`status()$heals_again`)",
+      format(x$heals_again, "%H:%M")),
     # More are not kept.
     if (dead) sprintf("%s%s %s died, the last %s (`status()$deaths`)", if (dead >= 100L) "at least " else "", counted(dead, "daemon"),
                       if (dead == 1L) "has" else "have", cut(x$deaths$reason[dead])),

@@ -30,7 +30,8 @@ status <- function(.compute = NULL) {
   tables <- list(
     starting = checked(.Call(wrap__hub_starting, pool$hub)),
     workers = worker_table(pool), failed = absence_table(pool), refused = refused, deaths = death_table(pool),
-    given_up = given_up
+    given_up = given_up,
+    heals_again = structure(checked(.Call(wrap__hub_heals_again, pool$hub)), class = c("POSIXct", "POSIXt"))
   )
   if (pool$dispatcher) {
     memory <- checked(.Call(wrap__hub_memory, pool$hub)) / 1e6

@@ -10,6 +10,8 @@ test_that("what a terminal acts upon, or what turns the direction of writing, is
   shown_as("\033[1;31mred\033[0m \033]8;;http://a\033\\link", "red link")
   shown_as("a\u202eb\u2066c\u009b\u0001\r", "abc")
   shown_as("\xff\033", "<ff>")
+  # Beyond the last character.
+  shown_as("A\xf4\x90\x80\x80", "A<f4><90><80><80>")
 })
 
 test_that("credentials are not shown, however they are quoted", {

@@ -20,7 +20,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mirai_lanes::{OutOfFiles, Passed};
 use mirai_scheduler::{
@@ -98,6 +98,8 @@ struct State {
     reports: u64,
     /// Why no daemon will come any more.
     given_up: Option<String>,
+    /// When daemons are replaced again, if as many were launched as may be for now.
+    heals_again: Option<SystemTime>,
     service: Service,
     /// Whether the listener is to be told when tasks wait.
     asks_for_waiting: bool,
@@ -283,6 +285,7 @@ impl Core {
             deaths: Deaths::default(),
             reports: 0,
             given_up: None,
+            heals_again: None,
             service: Service::default(),
             asks_for_waiting: false,
             changes: 0,
@@ -380,6 +383,10 @@ impl Core {
         state.replacements = state.replacements.saturating_sub(count);
     }
 
+    pub(crate) fn expects_replacements(&self) -> bool {
+        self.state.lock().replacements > 0
+    }
+
     pub(crate) fn tell_when_waiting(&self) {
         self.with_state(|state, _, _| state.asks_for_waiting = true);
     }
@@ -396,6 +403,14 @@ impl Core {
     /// Why no daemon will come, if that is so.
     pub(crate) fn given_up(&self) -> Option<String> {
         self.state.lock().given_up.clone()
+    }
+
+    pub(crate) fn set_heals_again(&self, at: Option<SystemTime>) {
+        self.state.lock().heals_again = at;
+    }
+
+    pub(crate) fn heals_again(&self) -> Option<SystemTime> {
+        self.state.lock().heals_again
     }
 
     /// Daemons are launched again.

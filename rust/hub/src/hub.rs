@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mirai_lanes::{Access, Address, LaneError, Listener, OutOfFiles, RoomFor, check_room, listen};
 use mirai_scheduler::{Counts, Memory};
@@ -106,6 +106,11 @@ impl HubHandle {
     /// Whether that is so.
     pub fn has_given_up(&self) -> bool {
         self.0.given_up().is_some()
+    }
+
+    /// When daemons are replaced again where as many were launched as may be for now; `None` when that is over.
+    pub fn set_heals_again(&self, at: Option<SystemTime>) {
+        self.0.set_heals_again(at);
     }
 
     /// So many daemons are being started from this process: tasks wait for them until they have come, or
@@ -369,6 +374,16 @@ impl Hub {
     /// earlier one.
     pub fn listen(&self, listener: PresenceListener) {
         self.core.listen(listener);
+    }
+
+    /// When daemons are replaced again, if they [are not now](HubHandle::set_heals_again).
+    pub fn heals_again(&self) -> Option<SystemTime> {
+        self.core.heals_again()
+    }
+
+    /// Whether daemons are on their way that [take the place of others](HubHandle::expect_replacements).
+    pub fn expects_replacements(&self) -> bool {
+        self.core.expects_replacements()
     }
 
     /// The last hundred daemons that have gone without being told to, and without a goodbye.

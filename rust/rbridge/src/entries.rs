@@ -28,7 +28,9 @@ rapi::entries! {
     status::hub_workers => hub_workers(hub);
     status::hub_deaths => hub_deaths(hub);
     status::hub_given_up => hub_given_up(hub);
+    status::hub_heals_again => hub_heals_again(hub);
     hub::hub_has_worker => hub_has_worker(hub, id);
+    healing::hub_wait_healed => hub_wait_healed(hub, n);
     hub::hub_force => hub_force(hub, task);
     hub::hub_dismiss => hub_dismiss(hub, id);
     hub::hub_close => hub_close(hub, exit);

@@ -274,6 +274,7 @@ impl Follower {
             match news {
                 Ok(News::Event(at, event)) => self.take(at, event),
                 Ok(News::NotStarted(at, error)) => {
+                    self.turns.ended(at);
                     self.fail(at, &format!("cannot be started: {error}"));
                 }
                 Ok(News::Silent(job)) => self.press(&job),

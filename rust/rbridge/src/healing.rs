@@ -4,11 +4,11 @@
 //! [policy](HealingPolicy), and launches. It sleeps while nothing happens, and ends with the hub.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mirai_hub::{
-    HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
+    Death, HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
     ReplayLimit, launcher_of_replacements,
 };
 use mirai_launcher::{Context, LaunchRequest, Launcher};
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::absent::{Absent, For, incident, note_untold};
 use crate::healer::{Healer, News};
-use crate::hub::SessionHub;
+use crate::hub::{SessionHub, wait_until};
 use crate::launch::captured;
 use crate::launchers::{launcher, with_launcher};
 use crate::rapi::{Failure, Scope, Sexp};
@@ -141,6 +141,24 @@ pub(crate) fn hub_not_relaunched<'r>(
     Ok(scope.null())
 }
 
+/// Within so much after a death a replacement is on its way.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// Entry: waits until `n` daemons are connected, as long as replacements are on their way.
+pub(crate) fn hub_wait_healed<'r>(
+    scope: &'r Scope,
+    hub: Sexp<'r>,
+    n: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let n = n.count(scope, "n")?;
+    wait_until(scope, hub, None, |hub| {
+        let is_missed = |death: &Death| death.at.elapsed().is_ok_and(|age| age < UNDER_WAY);
+        let may_heal = hub.expects_replacements() || hub.deaths().last().is_some_and(is_missed);
+        hub.counts().connections >= n || !may_heal || hub.given_up().is_some()
+    })?;
+    Ok(scope.null())
+}
+
 fn listen(hub: &Hub, healer: &Healer) {
     let healer = healer.clone();
     hub.listen(Arc::new(move |presence| {
@@ -208,10 +226,11 @@ impl Ward {
         }
         let now = Instant::now();
         match policy.step(now - self.begun) {
-            HealingStep::Rest => {}
+            HealingStep::Rest => self.hub.set_heals_again(None),
             HealingStep::GiveUp => self.give_up(),
             HealingStep::Spent { pause } => {
                 self.tell_of_budget(pause);
+                self.hub.set_heals_again(Some(SystemTime::now() + pause));
                 return Some(now + pause);
             }
             HealingStep::Launch { pause } => {
@@ -219,6 +238,7 @@ impl Ward {
                 if due > now {
                     return Some(due);
                 }
+                self.hub.set_heals_again(None);
                 self.launch(policy.take_missing(now - self.begun));
             }
         }

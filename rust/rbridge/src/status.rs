@@ -59,6 +59,14 @@ pub(crate) fn hub_given_up<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'
     Ok(scope.optional_strings(&[reason.as_deref()])?)
 }
 
+/// Entry: when daemons are replaced again, in seconds since 1970, where as many were launched as may be for now; else `NA`.
+pub(crate) fn hub_heals_again<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let at = SessionHub::open(scope, hub)?.heals_again();
+    let since = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let seconds = since.map_or(scope.na_real(), |since| since.as_secs_f64());
+    Ok(scope.doubles(&[seconds])?)
+}
+
 /// Entry: bytes of queued tasks: now, at most so far, and the limit or `NA`.
 pub(crate) fn hub_memory<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let memory = SessionHub::open(scope, hub)?.memory();

@@ -12,6 +12,9 @@ use crate::{Claims, Effect, Mode, RunId, Scheduler};
 /// Bytes of tasks that a daemon has ahead: what fits its socket, and little to send again.
 const MOST_BYTES: u64 = 64 * 1024;
 
+/// Daemons that may die with a task next and not begun: one that takes more memory than there is ends each as it comes.
+const MOST_MISSED: u32 = 2;
+
 /// Milliseconds at one task after which a daemon does not keep what it has ahead: that goes before what is submitted later.
 const STALL: u64 = 5;
 
@@ -163,10 +166,12 @@ impl Scheduler {
         self.note_begun(slot);
     }
 
-    /// Of what a daemon had that is gone, in order, how many of the first it has begun.
+    /// Of what a daemon had that is gone, in order, how many of the first it has begun, or may not go to another one.
     pub(crate) fn count_begun(&self, had: &[Slot], claims: &mut dyn Claims) -> usize {
+        let stays = |first: &Slot| self.tasks[*first].missed >= MOST_MISSED;
+        let least = usize::from(had.first().is_some_and(stays));
         let mut begun = had.len();
-        while begun > 0
+        while begun > least
             && let Phase::Sent { daemon, run, .. } = self.tasks[had[begun - 1]].phase
             && claims.take_back(self.daemons.id(daemon), run)
         {

@@ -43,7 +43,11 @@ impl Scheduler {
         if self.daemons.get(daemon).stage != Stage::Leaving {
             self.disconnect(daemon);
             let had: Vec<Slot> = std::iter::from_fn(|| self.take_sent(daemon)).collect();
+            let is_set_up = self.daemons.get(daemon).setups == 0;
             let (begun, unbegun) = had.split_at(self.count_begun(&had, claims));
+            if let ([], [next, ..], true) = (begun, unbegun, is_set_up) {
+                self.tasks[*next].missed += 1;
+            }
             begun.iter().for_each(|task| self.retry_or_lose(*task));
             for task in unbegun {
                 self.put_back(*task, Disposition::Dropped);

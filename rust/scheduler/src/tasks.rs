@@ -61,6 +61,8 @@ pub(crate) struct Task {
     pub(crate) runtime: Option<NonZeroU64>,
     /// How many daemons have died evaluating it.
     pub(crate) deaths: u32,
+    /// How many have died that had it next and had not begun it.
+    pub(crate) missed: u32,
     /// How many barriers were submitted before it; an evaluation comes with the last of these.
     pub(crate) epoch: u64,
     /// Whether it is one of the evaluations that are its barrier.
@@ -122,6 +124,7 @@ impl Tasks {
             retries: 0,
             runtime: None,
             deaths: 0,
+            missed: 0,
             epoch: 0,
             is_evaluation: false,
             link: Link::LOOSE,

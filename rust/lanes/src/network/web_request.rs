@@ -58,8 +58,10 @@ pub(super) fn answer(request: &[u8], path: &str) -> Answer {
         })
     };
     match field("Sec-WebSocket-Key") {
+        // Browsers say on whose behalf they ask; a page is no daemon.
         Some(key)
             if key.len() == KEY_LEN
+                && field("Origin").is_none()
                 && says("Upgrade", "websocket")
                 && says("Connection", "upgrade")
                 && says("Sec-WebSocket-Version", "13") =>
@@ -124,6 +126,7 @@ mod tests {
             ("Version: 13", "Version: 8"),
             ("Upgrade\r\nSec", "close\r\nSec"),
             ("dGhlIHNhbXBsZSBub25jZQ==", "short"),
+            ("\r\n\r\n", "\r\nOrigin: http://page.example.com\r\n\r\n"),
         ];
         for (right, wrong) in others {
             let request = REQUEST.replacen(right, wrong, 1);

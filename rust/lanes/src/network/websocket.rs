@@ -24,6 +24,9 @@ const MOST_REQUEST: usize = 8 * 1024;
 const SMALL: usize = 4 * 1024;
 const MOST: usize = 64 * 1024;
 
+/// Frames in a row that bring no data: somebody would have the hub read them for ever.
+const MOST_VAIN: u32 = 64;
+
 /// Bytes of the writer's in one frame; NNG gathers them, and takes a megabyte at most.
 const MOST_FRAME: usize = 64 * 1024;
 
@@ -83,15 +86,19 @@ impl WebSocket {
 
     fn take(&self, copy: impl FnOnce(&[u8]) -> usize) -> io::Result<usize> {
         let mut incoming = self.incoming.lock();
+        let mut is_filled = false;
         loop {
             match self.look(&mut incoming)? {
                 Found::Data => return Ok(incoming.take(copy)),
                 Found::End => return Ok(0),
+                // Others on this thread come before what more there is.
+                Found::Nothing if is_filled => return Err(io::ErrorKind::WouldBlock.into()),
                 Found::Nothing => {}
             }
             if incoming.fill(&*self.below)? == 0 {
                 return Ok(0);
             }
+            is_filled = true;
         }
     }
 
@@ -145,6 +152,8 @@ struct Incoming {
     /// Bytes of the frame's data that have not come.
     left: u64,
     mask: [u8; 4],
+    /// Frames in a row that have brought no data.
+    vain: u32,
     is_closed: bool,
 }
 
@@ -215,6 +224,7 @@ impl Incoming {
             plain: 0,
             left: 0,
             mask: [0; 4],
+            vain: 0,
             is_closed: false,
         }
     }
@@ -223,6 +233,7 @@ impl Incoming {
     fn decode(&mut self, mut ping: impl FnMut(&[u8])) -> io::Result<Found> {
         loop {
             if self.start < self.plain {
+                self.vain = 0;
                 return Ok(Found::Data);
             }
             if self.is_closed {
@@ -240,6 +251,7 @@ impl Incoming {
             };
             let after_head = self.start + head.size;
             if head.kind < CLOSE {
+                self.note_vain(head.len == 0)?;
                 self.start = after_head;
                 self.plain = after_head;
                 (self.left, self.mask) = (head.len, head.mask);
@@ -250,6 +262,7 @@ impl Incoming {
             if self.end < whole {
                 return Ok(Found::Nothing);
             }
+            self.note_vain(true)?;
             let payload = &mut self.buffer[after_head..whole];
             mask(payload, head.mask);
             match head.kind {
@@ -260,6 +273,15 @@ impl Incoming {
             self.start = whole;
             self.plain = whole;
         }
+    }
+
+    /// Counts a frame if it brings no data.
+    fn note_vain(&mut self, is_vain: bool) -> io::Result<()> {
+        self.vain += u32::from(is_vain);
+        if self.vain > MOST_VAIN {
+            return Err(malformed());
+        }
+        Ok(())
     }
 
     /// Takes the mask off what has come of a frame.

@@ -84,6 +84,7 @@ struct Fate {
     begun: u32,
     /// It may be lost with its daemon without having begun.
     goes_along: bool,
+    sends: u32,
     retries: u32,
 }
 
@@ -287,7 +288,8 @@ impl Stage {
                 }
                 daemon.inbox.push_back((run, task, daemon.claims));
                 let fate = self.fates.get_mut(&task).expect("a task of ours");
-                fate.goes_along |= !daemon.claims;
+                fate.sends += 1;
+                fate.goes_along |= !daemon.claims || fate.sends > 2;
             }
             Effect::Settle { task, how } => {
                 let fate = self.fates.get_mut(&task).expect("a task of ours");

@@ -102,15 +102,16 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// All that can be read now, and whether the end has come.
-fn read_all(socket: &WebSocket) -> io::Result<(Vec<u8>, bool)> {
+fn read_all(socket: &WebSocket, pipe: &Pipe) -> io::Result<(Vec<u8>, bool)> {
     let mut all = Vec::new();
     let mut piece = [0; 1000];
     loop {
         match socket.try_read(&mut piece) {
             Ok(0) => return Ok((all, true)),
             Ok(count) => all.extend_from_slice(&piece[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((all, false)),
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if pipe.said.lock().is_empty() => return Ok((all, false)),
+            Err(_) => {}
         }
     }
 }
@@ -131,7 +132,7 @@ fn frames_arrive_whole_in_whatever_pieces_they_come() {
     ];
     for piece in [1, 7, 1 << 20] {
         let (socket, pipe) = socket(said.concat(), piece, false);
-        let (all, is_over) = read_all(&socket).unwrap();
+        let (all, is_over) = read_all(&socket, pipe).unwrap();
         assert!(is_over);
         assert_eq!(all, [b"one, two", &long[..300], &long[..]].concat());
         let pong = [&[LAST | PONG, 14][..], b"are you there?"].concat();
@@ -156,9 +157,30 @@ fn what_is_no_frame_ends_the_connection() {
         ping_in_pieces,
         b"GET / HTTP/1.1\r\n".to_vec(),
     ] {
-        let (socket, _) = socket(said, 1 << 20, false);
-        let error = read_all(&socket).unwrap_err();
+        let (socket, pipe) = socket(said, 1 << 20, false);
+        let error = read_all(&socket, pipe).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}
+
+#[test]
+fn frames_without_data_hold_nobody_up_and_end_the_connection() {
+    for frame in [
+        masked(LAST | PING, b""),
+        masked(LAST | PONG, b""),
+        masked(CONTINUATION, b""),
+        masked(LAST | BINARY, b""),
+    ] {
+        let (socket, pipe) = socket(frame.repeat(1000), frame.len(), false);
+        let mut bytes = [0; 10];
+        for _ in 0..MOST_VAIN {
+            // One of them at a time, though there are more.
+            let error = socket.try_read(&mut bytes).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+        let error = socket.try_read(&mut bytes).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(!pipe.said.lock().is_empty());
     }
 }
 
@@ -168,8 +190,8 @@ fn a_frame_that_claims_everything_costs_one_buffer() {
     said.extend(u64::MAX.to_be_bytes());
     said.extend([0; 4]);
     said.extend(vec![9; 3 << 20]);
-    let (socket, _) = socket(said, 1 << 20, false);
-    let (all, is_over) = read_all(&socket).unwrap();
+    let (socket, pipe) = socket(said, 1 << 20, false);
+    let (all, is_over) = read_all(&socket, pipe).unwrap();
     assert_eq!((all.len(), is_over), (3 << 20, false));
     assert!(socket.incoming.lock().buffer.len() <= MOST);
 }
@@ -179,7 +201,7 @@ fn what_is_written_goes_out_in_frames_however_little_is_taken_at_once() {
     let bytes: Vec<u8> = (0..150_000_u32).map(|n| n as u8).collect();
     for (piece, is_narrow) in [(1 << 20, false), (1000, true), (3, true)] {
         let (socket, pipe) = socket(masked(LAST | PING, b"?"), piece, is_narrow);
-        let _ = read_all(&socket).unwrap();
+        let _ = read_all(&socket, pipe).unwrap();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (a, b) = rest[..rest.len().min(70_000)].split_at(rest.len().min(10));
