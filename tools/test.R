@@ -12,6 +12,9 @@ results <- testthat::test_dir(
   stop_on_failure = FALSE
 )
 results <- as.data.frame(results)
+took <- sort(tapply(results$real, results$file, sum), decreasing = TRUE)
+shown <- utils::head(took[took >= 5], 12L)
+if (length(shown)) cat("\nThe longest files: ", paste(sprintf("%s %.0f s", names(shown), shown), collapse = ", "), ".\n", sep = "")
 failed <- results$failed > 0L | results$error
 skipped <- !failed & results$skipped
 writeLines(paste(sum(!failed & !skipped), sum(failed), sum(skipped)), counts)

@@ -13,7 +13,7 @@ local_pool <- function(..., .compute = NULL, frame = parent.frame()) {
 }
 
 # Waits for a condition. The time only guards against hanging.
-await <- function(condition, seconds = 30) {
+await <- function(condition, seconds = 60) {
   condition <- substitute(condition)
   frame <- parent.frame()
   end <- Sys.time() + seconds
@@ -25,7 +25,7 @@ await <- function(condition, seconds = 30) {
 }
 
 # Collects, but not for ever.
-value <- function(m, seconds = 60) {
+value <- function(m, seconds = 180) {
   await(!unresolved(m), seconds)
   m[]
 }
@@ -126,7 +126,7 @@ needs_package <- function(name, version) {
   if (found < version) testthat::skip(sprintf("package %s %s is older than %s", name, found, version))
 }
 
-# For files that take long. The other ones suffice to see whether the package is whole as it was built.
+# For files that take long, and servers. The other ones suffice to see whether the package is whole as it was built.
 skip_within_check <- function() {
   checking <- nzchar(Sys.getenv("_R_CHECK_PACKAGE_NAME_")) && !identical(Sys.getenv("NOT_CRAN"), "true")
   if (checking) testthat::skip("takes long, so not within R CMD check, unless NOT_CRAN is true")
@@ -166,6 +166,7 @@ servers <- normalizePath(testthat::test_path("servers"), mustWork = FALSE)
 # stopped at the end of the test, which is skipped, with the reason, where the server cannot run.
 server <- function(name, ..., within = character(), frame = parent.frame()) {
   skip_unless_linux()
+  skip_within_check()
   script <- file.path(servers, paste0(name, ".sh"))
   folder <- tempfile(name)
   log <- tempfile("log")

@@ -101,7 +101,7 @@ test_that("daemons that are slow to start are waited for, with a message every t
   defer(unlink(gate))
   message <- "mirai: initial sync with daemon(s) [10 secs elapsed]"
   sessions <- lapply(c("daemons(1)", "daemons(1, dispatcher = FALSE)"), function(call) spawn(code(call), frame = frame))
-  for (session in sessions) await(message %in% session$log(), 60)
+  for (session in sessions) await(message %in% session$log(), 120)
   file.remove(gate)
   for (session in sessions) {
     expect_identical(session$wait()[1:2], c("waiting", message))

@@ -107,7 +107,7 @@ test_that("a server that does not answer costs five seconds, and what has been a
   expect_warning(launch_remote(1, http_config(paste0(server$url, "/silent"), headers = NULL, data = "%s")), "5 | Timed out", fixed = TRUE)
   launch_remote(1, http_config(paste0(server$url, "/agree"), headers = NULL, data = "%s"))
   said <- NULL
-  withCallingHandlers(await({info(); !is.null(said)}, 60), message = function(c) {
+  withCallingHandlers(await({info(); !is.null(said)}, 180), message = function(c) {
     said <<- conditionMessage(c)
     invokeRestart("muffleMessage")
   })

@@ -1,7 +1,7 @@
 skip_if_not_installed("promises")
 
 # Runs the event loop until a condition holds. Each turn waits for an event, at most the seconds given.
-turn_until <- function(condition, seconds = 30) {
+turn_until <- function(condition, seconds = 60) {
   condition <- substitute(condition)
   frame <- parent.frame()
   end <- Sys.time() + seconds
@@ -171,7 +171,7 @@ test_that("timeouts, cancellation, lost daemons and resets reject with their cod
   expect_code_rejection(p, 20L, "20 | Operation canceled")
   held$open()
   expect_code_rejection(mirai(tools::pskill(Sys.getpid(), 9L)), 19L, "19 | Connection reset")
-  pending <- promises::as.promise(mirai(1))
+  pending <- promises::as.promise(mirai(repeat Sys.sleep(0.005)))
   daemons(0)
   expect_code_rejection(pending, 19L, "19 | Connection reset")
 })
@@ -301,7 +301,7 @@ test_that("a map of which tasks are stopped, lost, late or reset is rejected wit
   expect_code_rejection(p, 20L, "20 | Operation canceled")
   expect_code_rejection(mirai_map(1:2, endless, .timeout = 50), 5L, "5 | Timed out")
   expect_code_rejection(mirai_map(1, function(x) tools::pskill(Sys.getpid(), 9L)), 19L, "19 | Connection reset")
-  p <- promises::as.promise(mirai_map(1:2, identity))
+  p <- promises::as.promise(mirai_map(1:2, endless))
   daemons(0)
   expect_code_rejection(p, 19L, "19 | Connection reset")
 })

@@ -77,7 +77,7 @@ test_that("workers start, work side by side, survive an error, and stop", {
   port <- local_network_pool()
   expect_message(names <- start_workers(gateway(), 3, port), sprintf("Started 3 worker(s) -> %s:%d", gateway(), port), fixed = TRUE)
   expect_identical(names, workers_of(port, 1:3))
-  await(info()[["connections"]] == 3L, 60)
+  await(info()[["connections"]] == 3L, 180)
   hosts <- host_names()
   expect_length(unique(hosts), 3L)
   expect_false(Sys.info()[["nodename"]] %in% hosts)
@@ -137,7 +137,7 @@ test_that("workers come by TLS with what their pool has made for them, by way of
   expect_message(names <- start_workers(gateway(), 2, verify = certificate$trusted), sprintf("Started 2 worker(s) -> %s:%d", gateway(), port),
                  fixed = TRUE)
   expect_identical(names, workers_of(port, 1:2))
-  await(info()[["connections"]] == 2L, 60)
+  await(info()[["connections"]] == 2L, 180)
   expect_length(unique(host_names()), 2L)
   expect_identical(value(mirai(Sys.getenv("MIRAI_CREDENTIALS"))), "")
   seen <- c(podman("top", names[1L], "args"), podman("logs", names[1L]), api$log(),
@@ -154,7 +154,7 @@ test_that("workers show the token that a pool has made", {
   port <- free_port()
   local_pool(url = sprintf("tcp://:%d", port), token = TRUE)
   suppressMessages(expect_identical(start_workers(gateway(), 1), workers_of(port, 1)))
-  await(info()[["connections"]] == 1L, 60)
+  await(info()[["connections"]] == 1L, 180)
   expect_identical(value(mirai(Sys.info()[["user"]])), "mirai")
 })
 
@@ -180,7 +180,7 @@ test_that("sessions that share an API have workers of their own, and new ones be
   expect_identical(start(2, first), workers_of(first, 1:2))
   expect_identical(start(1, second), workers_of(second, 1))
   expect_identical(start(1, first), workers_of(first, 3))
-  await(info()[["connections"]] == 3L && info("second")[["connections"]] == 1L, 60)
+  await(info()[["connections"]] == 3L && info("second")[["connections"]] == 1L, 180)
   host <- host_names("second")
   suppressMessages(expect_identical(stop_workers(gateway(), first), workers_of(first, 1:3)))
   expect_identical(list_workers()$name, workers_of(second, 1))
@@ -195,7 +195,7 @@ test_that("a worker that is to stop ends its task, and then leaves", {
     Sys.sleep(2)
     Sys.info()[["nodename"]]
   })
-  await(info()[["executing"]] == 1L, 60)
+  await(info()[["executing"]] == 1L, 180)
   suppressMessages(expect_length(stop_workers(gateway(), port), 1L))
   expect_type(value(m), "character")
   expect_false(is_error_value(m$data))
@@ -205,7 +205,7 @@ test_that("workers end with their host, and their containers go", {
   local_api()
   port <- local_network_pool()
   start(2, port)
-  await(info()[["connections"]] == 2L, 60)
+  await(info()[["connections"]] == 2L, 180)
   daemons(0)
   await(nrow(list_workers()) == 0L)
   await(!length(containers("^mirai-worker-")))
@@ -216,9 +216,9 @@ test_that("workers end with their host, and their containers go", {
     "cat('connected\\n')", "Sys.sleep(600)"
   ))
   start(1, port)
-  await("connected" %in% host$log(), 60)
+  await("connected" %in% host$log(), 180)
   tools::pskill(host$pid, tools::SIGKILL)
-  await(nrow(list_workers()) == 0L, 60)
+  await(nrow(list_workers()) == 0L, 180)
   expect_identical(containers("^mirai-worker-"), character())
 })
 
@@ -247,7 +247,7 @@ test_that("SIGTERM ends a worker that has no host yet, or no task, as the first 
   variables <- c("--env", paste0("MIRAI_HOST=", gateway()), "--env", paste0("MIRAI_TOKEN=", token))
   idle <- local_worker(variables, "--env", paste0("MIRAI_PORT=", port))
   alone <- local_worker(variables, "--env", paste0("MIRAI_PORT=", free_port()))
-  await(info()[["connections"]] == 1L, 60)
+  await(info()[["connections"]] == 1L, 180)
   await(any(grepl("worker: connecting", podman("logs", alone))))
   for (id in c(idle, alone)) {
     podman("kill", "--signal", "TERM", id)

@@ -20,7 +20,7 @@ stand_in <- function(says, code = 0L, frame = parent.frame()) {
 }
 
 # Waits until it is warned, and looks at the text.
-expect_warned <- function(pattern, seconds = 120) {
+expect_warned <- function(pattern, seconds = 180) {
   text <- NULL
   withCallingHandlers(await({info(); !is.null(text)}, seconds), warning = function(w) {
     text <<- conditionMessage(w)
@@ -228,7 +228,7 @@ test_that("Slurm: jobs, arrays and many daemons from one job; jobs that are refu
   launch_remote(1, remote("#SBATCH --begin=now+1hour"))
   m <- mirai(1)
   said <- NULL
-  withCallingHandlers(await({info(); !is.null(said)}, 60), message = function(c) {
+  withCallingHandlers(await({info(); !is.null(said)}, 180), message = function(c) {
     said <<- conditionMessage(c)
     invokeRestart("muffleMessage")
   })
