@@ -46,6 +46,13 @@ hold <- function(.compute = NULL) {
   list(m = m, started = function() await(file.exists(started)), open = function() file.create(gate))
 }
 
+# Evaluates an expression that may be the first to tell of daemons that have died.
+untold <- function(expr) {
+  withCallingHandlers(expr, warning = function(w) {
+    if (grepl("^mirai: (a daemon has|[0-9]+ daemons have) died", conditionMessage(w))) invokeRestart("muffleWarning")
+  })
+}
+
 expect_code <- function(object, code) {
   expect_s3_class(object, c("errorValue", "try-error"), exact = TRUE)
   expect_identical(as.integer(unclass(object)), code)

@@ -199,10 +199,10 @@ test_that(".stop takes codes and interrupts for errors, with their text", {
 
 test_that(".stop says why a task was lost", {
   lost <- function(x) tools::pskill(Sys.getpid(), tools::SIGKILL)
-  e <- tryCatch(mirai_map(1, lost)[.stop], error = identity)
+  e <- tryCatch(untold(mirai_map(1, lost)[.stop]), error = identity)
   expect_match(conditionMessage(e), "signal 9", fixed = TRUE)
   expect_match(e$parent$reason, "signal 9", fixed = TRUE)
-  daemons(0)
+  untold(daemons(0))
   daemons(2)
   # A field of that name in a task's own condition is that task's matter.
   own <- function(x) stop(structure(class = c("error", "condition"), list(message = "m", call = NULL, reason = function() 1)))
