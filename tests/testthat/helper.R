@@ -189,6 +189,17 @@ server <- function(name, ..., within = character(), frame = parent.frame()) {
   list(folder = folder, said = said[length(said)])
 }
 
+# A port that nobody listens at, for now, nor dials from: those of connections begin at 32768.
+free_port <- function() {
+  for (port in sample(20000:32000, 50L)) {
+    socket <- tryCatch(serverSocket(port), error = function(e) NULL, warning = function(w) NULL)
+    if (is.null(socket)) next
+    close(socket)
+    return(port)
+  }
+  stop("no port is free")
+}
+
 # Sets environment variables, "NAME=value", until the end of the test.
 local_variables <- function(..., frame = parent.frame()) {
   variables <- c(...)

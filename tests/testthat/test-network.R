@@ -258,10 +258,7 @@ test_that("a pool may have daemons of this machine and of the network, which ser
 })
 
 test_that("a worker that calls daemon() until a host listens serves it, and learns of its end", {
-  # A port that was free a moment ago.
-  local_pool(url = "tcp://127.0.0.1:0", .compute = "port")
-  url <- status("port")$daemons
-  daemons(0, .compute = "port")
+  url <- paste0("tcp://127.0.0.1:", free_port())
   refused <- tempfile("refused")
   worker <- spawn(c(
     sprintf("url <- '%s'", url),

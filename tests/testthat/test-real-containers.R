@@ -19,17 +19,6 @@ gateway <- function() podman("network", "inspect", "podman", "--format", "{{(ind
 
 containers <- function(pattern) grep(pattern, podman("ps", "--all", "--format", "{{.Names}}"), value = TRUE)
 
-# A port that nobody listens at, for now.
-free_port <- function() {
-  for (port in sample(20000:32000, 50L)) {
-    socket <- tryCatch(serverSocket(port), error = function(e) NULL, warning = function(w) NULL)
-    if (is.null(socket)) next
-    close(socket)
-    return(port)
-  }
-  stop("no port is free")
-}
-
 token <- strrep("0123456789abcdef", 4L)
 
 # The API in a container, asked by the functions under test. Whatever it has started goes with it. `options`: further ones of

@@ -156,9 +156,18 @@ impl Connection for TcpConnection {
 /// Connects to `at`. Blocks for as long as `patience` allows.
 pub(super) fn dial(at: SocketAddr, patience: &mut Patience<'_>) -> io::Result<StdStream> {
     let stream = connect(at, patience)?;
+    if is_own_peer(&stream)? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     stream.set_nodelay(true)?;
     notice_silence(&stream, SILENCE)?;
     Ok(stream)
+}
+
+/// Whether a socket is connected to itself. That happens on the machine of a host that does not listen yet, if the system happens to
+/// choose the host's port for this end, too; the port would then be taken as the host comes.
+fn is_own_peer(stream: &StdStream) -> io::Result<bool> {
+    Ok(stream.local_addr()? == stream.peer_addr()?)
 }
 
 #[cfg(unix)]
@@ -255,5 +264,26 @@ impl crate::blocking::Socket for StdStream {
 
     fn set_silence(&self, silence: Duration) {
         let _ = notice_silence(self, silence);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_socket_that_is_connected_to_itself_is_known_for_it() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let socket = socket(any).unwrap();
+        rustix::net::bind(&socket, &any).unwrap();
+        let stream = StdStream::from(socket);
+        let own = stream.local_addr().unwrap();
+        rustix::net::connect(&stream, &own).unwrap();
+        assert!(is_own_peer(&stream).unwrap());
+
+        let listener = std::net::TcpListener::bind(any).unwrap();
+        let stream = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(!is_own_peer(&stream).unwrap());
     }
 }
