@@ -10,7 +10,7 @@ option_names <- c(".flat", ".progress", ".stop")
 # Any index is ignored.
 `[.mirai` <- function(x, ...) {
   task <- attr(x, "task", TRUE)
-  if (is.null(task)) attr(x, "value", TRUE) else fetch_value(x, task)
+  if (is.null(task)) .subset2(x, "value") else fetch_value(x, task)
 }
 
 `[.mirai_map` <- function(x, ...) {

@@ -159,9 +159,9 @@ warn_of_no_daemons <- function(.compute, frame, call) {
 
 mirai_class <- c("mirai", "recvAio")
 
-# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`, and so is `value`, which is NULL until
-# that. The task is an attribute until the value has been read; then it goes, with the bytes that it holds, and the value is
-# one. The tasks of a map share theirs, where the attribute `id` says which one is meant; so native calls are given the mirai.
+# `data` is an active binding, as dependants also read it by `.subset2(m, "data")`. The task is an attribute until the value has
+# been read; then it goes, with the bytes that it holds, and the variable `value`, which is NULL until that, has the value. The
+# tasks of a map share theirs, where the attribute `id` says which one is meant; so native calls are given the mirai.
 new_mirai <- function(task) {
   if (is.environment(task)) return(task)
   if (is.list(task)) return(settled_mirai(task))
@@ -170,13 +170,10 @@ new_mirai <- function(task) {
   m
 }
 
-# How the native side makes a mirai: these calls make the functions of its bindings, in the mirai as their environment, where
-# they find it without a frame of their own for each; its class; what is around it.
-binding_maker <- function(body) as.call(list(get("function", baseenv()), as.pairlist(alist(value = )), body, NULL))
-
+# How the native side makes a mirai: this call makes the function of `data`, in the mirai as its environment, where it finds it
+# without a frame of its own for each; its class; what is around it.
 mirai_form <- list(
-  binding_maker(quote(peek(parent.env(environment())))),
-  binding_maker(quote(attr(parent.env(environment()), "value", TRUE))),
+  as.call(list(get("function", baseenv()), as.pairlist(alist(value = )), quote(peek(parent.env(environment()))), NULL)),
   mirai_class,
   topenv()
 )
@@ -184,9 +181,10 @@ mirai_form <- list(
 # The task of a synchronous profile has its value already.
 settled_mirai <- function(task) {
   m <- new.env(hash = FALSE, parent = emptyenv())
-  makeActiveBinding("value", function(value) attr(m, "value", TRUE), m)
+  # Not by an assignment of its own, as the missing argument is a value, too.
+  list2env(list(value = task$value[[1L]]), m)
   makeActiveBinding("data", function(value) peek(m), m)
-  attributes(m) <- list(id = task$number, value = task$value[[1L]], class = mirai_class)
+  attributes(m) <- list(id = task$number, class = mirai_class)
   task <- NULL
   m
 }
@@ -194,7 +192,7 @@ settled_mirai <- function(task) {
 # The value, or the unresolved value.
 peek <- function(m) {
   task <- attr(m, "task", TRUE)
-  if (is.null(task)) attr(m, "value", TRUE) else if (is_open(m)) unresolved_value else fetch_value(m, task)
+  if (is.null(task)) .subset2(m, "value") else if (is_open(m)) unresolved_value else fetch_value(m, task)
 }
 
 # Whether the task of a mirai without a value has no outcome yet.
@@ -221,12 +219,11 @@ fetch_marked <- function(m, task) {
   checked(.Call(wrap__task_wait, m), NULL)
   settle_shadow(m)
   # A handler that ran meanwhile may have read it.
-  if (is.null(attr(m, "task", TRUE))) return(attr(m, "value", TRUE))
+  if (is.null(attr(m, "task", TRUE))) return(.subset2(m, "value"))
   value <- checked(.Call(wrap__task_value, m), NULL)[[1L]]
   if (!is.null(serial <- attr(task, "serial", TRUE))) value <- unpack_value(value, serial)
   if (!is.null(span <- attr(task, "span", TRUE))) trace_outcome(span, task, value)
   checked(.Call(wrap__mirai_settle, m, value), NULL)
-  if (!is.null(attr(task, "bridge", TRUE))) assign("value", value, envir = m)
   value
 }
 

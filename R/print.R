@@ -22,7 +22,7 @@ print.mirai_map <- function(x, ...) {
 # `pending`, `failed` or `done`: a value is not made for that.
 progress_of <- function(m) {
   task <- attr(m, "task", TRUE)
-  if (is.null(task)) return(if (is_error_value(attr(m, "value", TRUE))) "failed" else "done")
+  if (is.null(task)) return(if (is_error_value(.subset2(m, "value"))) "failed" else "done")
   state <- .Call(wrap__task_state, m)
   if (!is.integer(state)) raise_failure(state, NULL)
   if (state == 0L) "pending" else if (state == 1L) "done" else "failed"

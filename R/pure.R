@@ -39,17 +39,21 @@ is_plain_value <- function(x) {
 # The names of functions and variables in a function of the global environment; NULL if there is more in it.
 names_in <- function(f) {
   if (!identical(environment(f), globalenv())) return(NULL)
-  found <- new.env(parent = emptyenv())
-  found$functions <- found$variables <- character()
+  # To find out is to take less time than it saves.
+  found <- list2env(list(functions = new.env(), variables = new.env(), left = 2000L), parent = emptyenv())
   parts <- c(list(body(f)), unname(as.list(formals(f))))
-  if (!all(vapply(parts, is_pure_part, NA, found))) return(NULL)
-  list(functions = unique(found$functions), variables = setdiff(found$variables, c(names(formals(f)), "")))
+  if (!all(vapply(parts, is_pure_part, NA, found, 0L))) return(NULL)
+  list(functions = names(found$functions), variables = setdiff(names(found$variables), names(formals(f))))
 }
 
-# Adds the names in a part of a function to those found.
-is_pure_part <- function(x, found) {
+# Adds the names in a part of a function to those found, each once, as variables of environments. `depth` calls are around it.
+is_pure_part <- function(x, found, depth) {
+  found$left <- found$left - 1L
+  if (found$left < 0L || depth > 100L) return(FALSE)
   if (is.symbol(x)) {
-    found$variables <- c(found$variables, as.character(x))
+    name <- as.character(x)
+    # An argument that is left out is the symbol without a name.
+    if (nzchar(name)) found$variables[[name]] <- TRUE
     return(TRUE)
   }
   if (!is.call(x)) return(is_plain_value(x))
@@ -58,10 +62,8 @@ is_pure_part <- function(x, found) {
   name <- as.character(x[[1L]])
   if (!name %in% names(pure_functions)) return(FALSE)
   if (name %in% c("<-", "=", "for") && !is.symbol(x[[2L]])) return(FALSE)
-  # To find out is to take less time than it saves.
-  if (length(found$functions) >= 500L) return(FALSE)
-  found$functions <- c(found$functions, name)
-  for (i in seq_along(x)[-1L]) if (!is_pure_part(.subset2(x, i), found)) return(FALSE)
+  found$functions[[name]] <- TRUE
+  for (i in seq_along(x)[-1L]) if (!is_pure_part(.subset2(x, i), found, depth + 1L)) return(FALSE)
   TRUE
 }
 

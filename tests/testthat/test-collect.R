@@ -367,3 +367,28 @@ test_that("values may be read by a finalizer at any moment of collecting", {
   gc()
   expect_gt(read, 100L)
 })
+
+test_that("values come in the order of the list, whatever tasks its mirai have", {
+  local_pool(1)
+  x <- unclass(mirai_map(1:700, identity))
+  y <- unclass(mirai_map(701:800, identity))
+  x[[300]][]
+  single <- mirai(0L)
+  order <- c(1:260, 700:261, 5:1)
+  mixed <- c(x[order[1:400]], list(single), y, list(single), x[order[-(1:400)]])
+  expect_identical(collect_mirai(mixed), as.list(c(order[1:400], 0L, 701:800, 0L, order[-(1:400)])))
+  # Again, of those that have their values.
+  expect_identical(collect_mirai(rev(mixed)), rev(collect_mirai(mixed)))
+  expect_identical(vapply(x, function(m) m$value, 0L), 1:700)
+})
+
+test_that("values that have been taken stay where collecting is left by an error", {
+  local_pool(1)
+  x <- unclass(call_mirai(mirai_map(1:600, identity)))
+  # As if it were one of another session.
+  x[[500]] <- unserialize(serialize(x[[500]], NULL))
+  expect_error(collect_mirai(x), "another session")
+  expect_identical(x[[1]]$value, 1L)
+  expect_null(x[[600]]$value)
+  expect_identical(x[[600]][], 600L)
+})

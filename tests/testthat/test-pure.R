@@ -59,6 +59,16 @@ test_that("nor are functions with values or calls in them that have classes or m
   expect_true(is_pure(function(x, k) x + k, list(k = c(1, 2))))
 })
 
+test_that("functions are looked at up to a size, be they deep or wide", {
+  with_body <- function(body) eval(call("function", as.pairlist(alist(x = )), body), globalenv())
+  wide <- function(n) with_body(as.call(c(quote(c), rep(list(quote(x)), n))))
+  deep <- function(n) with_body(Reduce(function(sum, i) call("+", sum, i), seq_len(n), quote(x)))
+  expect_true(is_pure(wide(1500L)))
+  expect_true(is_pure(deep(100L)))
+  expect_false(is_pure(wide(3000L)))
+  expect_false(is_pure(deep(101L)))
+})
+
 test_that("the values are those of other functions", {
   local_pool(1)
   expect_identical(map(1:many, function(x) x * 2L)[.flat], 2L * (1:many))

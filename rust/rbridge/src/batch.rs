@@ -114,14 +114,11 @@ impl Batch {
         })
     }
 
-    fn task(&self, id: i32) -> Option<TaskHandle> {
-        self.slots.borrow().get(self.place(id)?)?.clone()
+    fn task_at(&self, place: usize) -> Option<TaskHandle> {
+        self.slots.borrow().get(place)?.clone()
     }
 
-    fn let_go(&self, id: i32) {
-        let Some(place) = self.place(id) else {
-            return;
-        };
+    fn let_go(&self, place: usize) {
         let task = self
             .slots
             .borrow_mut()
@@ -183,26 +180,22 @@ impl Listener for CloseCohort {
     }
 }
 
-/// How a mirai is made: a list of the calls that make the functions of its bindings `data` and `value`, of its class, and of the
-/// environment around it.
+/// How a mirai is made: a list of the call that makes the function of its binding `data`, of its class, and of the environment
+/// around it.
 pub(crate) fn read_form<'r>(scope: &Scope, form: Sexp<'r>) -> Result<Form<'r>, Failure> {
     let mut parts = form.elements(scope, "form")?;
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(data), Some(value), Some(class), Some(parent))
-            if data.is_call()
-                && value.is_call()
-                && class.strings_len(scope)?.is_some()
-                && parent.is_environment() =>
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(data), Some(class), Some(parent))
+            if data.is_call() && class.strings_len(scope)?.is_some() && parent.is_environment() =>
         {
             Ok(Form {
                 parent,
                 data,
-                value,
                 class,
             })
         }
         _ => Err(Failure::error(
-            "`form` must be two calls, a class and an environment",
+            "`form` must be a call, a class and an environment",
         )),
     }
 }
@@ -303,8 +296,8 @@ pub(crate) fn open_task(scope: &Scope, x: Sexp<'_>) -> Result<Option<TaskHandle>
 pub(crate) struct Open<'s> {
     pub task: TaskHandle,
     pointer: Sexp<'s>,
-    /// Its number, where the pointer is that of a batch.
-    id: Option<i32>,
+    /// Where the pointer is that of a batch.
+    place: Option<usize>,
 }
 
 impl<'s> Open<'s> {
@@ -319,12 +312,21 @@ impl<'s> Open<'s> {
         }
         if !pointer.holds::<Batch>(scope)? {
             let task = pointer.handle::<TaskHandle>(scope, "task")?.clone();
-            let id = None;
-            return Ok(Some(Open { task, pointer, id }));
+            let place = None;
+            return Ok(Some(Open {
+                task,
+                pointer,
+                place,
+            }));
         }
         let batch: &Batch = pointer.handle(scope, "task")?;
-        let task = id.and_then(|id| batch.task(id));
-        Ok(task.map(|task| Open { task, pointer, id }))
+        let place = id.and_then(|id| batch.place(id));
+        let task = place.and_then(|place| batch.task_at(place));
+        Ok(task.map(|task| Open {
+            task,
+            pointer,
+            place,
+        }))
     }
 
     /// Whether R code has something to do as the value is read: the pointer has attributes that say so. For many of one list,
@@ -356,9 +358,75 @@ impl<'s> Open<'s> {
         value: Sexp<'_>,
     ) -> Result<(), Failure> {
         scope.settle(mirai, value)?;
-        if let Some(id) = self.id {
-            self.pointer.handle::<Batch>(scope, "task")?.let_go(id);
+        if let Some(place) = self.place {
+            self.pointer.handle::<Batch>(scope, "task")?.let_go(place);
         }
         Ok(())
+    }
+}
+
+/// Mirai of a list, looked at one after another. Those of a map have their tasks in the order of its batch, so that most are
+/// found without a look at their attributes.
+pub(crate) struct Row<'s> {
+    batch: Option<(Sexp<'s>, &'s Batch)>,
+    /// Where the next task of the batch is expected.
+    next: usize,
+}
+
+impl<'s> Row<'s> {
+    /// For mirai of which these are the first ones.
+    pub(crate) fn new(scope: &'s Scope, mirai: &[Sexp<'_>]) -> Result<Row<'s>, Failure> {
+        let first = match mirai.first() {
+            Some(first) => Open::find(scope, *first)?,
+            None => None,
+        };
+        Ok(match first {
+            Some(Open {
+                pointer,
+                place: Some(next),
+                ..
+            }) => Row {
+                batch: Some((pointer, pointer.handle(scope, "task")?)),
+                next,
+            },
+            _ => Row {
+                batch: None,
+                next: 0,
+            },
+        })
+    }
+
+    /// What [`Open::find`] finds.
+    pub(crate) fn find<'t>(
+        &mut self,
+        scope: &'t Scope,
+        mirai: Sexp<'_>,
+    ) -> Result<Option<Open<'t>>, Failure>
+    where
+        's: 't,
+    {
+        let place = self.next;
+        if let Some((pointer, batch)) = self.batch
+            && batch.mirai().is_some_and(|beside| beside.has(place, mirai))
+            && let Some(task) = batch.task_at(place)
+        {
+            self.next += 1;
+            let place = Some(place);
+            return Ok(Some(Open {
+                task,
+                pointer,
+                place,
+            }));
+        }
+        Open::find(scope, mirai)
+    }
+
+    /// What [`open_task`] finds.
+    pub(crate) fn open_task(
+        &mut self,
+        scope: &Scope,
+        mirai: Sexp<'_>,
+    ) -> Result<Option<TaskHandle>, Failure> {
+        Ok(self.find(scope, mirai)?.map(|open| open.task))
     }
 }

@@ -4,9 +4,9 @@
 
 use std::time::Instant;
 
-use mirai_hub::Watch;
+use mirai_hub::{TaskHandle, Watch};
 
-use crate::batch::{Open, open_task};
+use crate::batch::{Open, Row, open_task};
 use crate::rapi::{Failure, Scope, Sexp};
 use crate::tasks::{value_of, way_to_cancel};
 use crate::wait::interruptibly;
@@ -32,7 +32,11 @@ fn wait_for_all(scope: &Scope, x: Sexp<'_>) -> Result<(), Failure> {
     for element in x.elements(scope, "x")? {
         open.extend(open_task(scope, element)?.filter(|task| task.outcome().is_none()));
     }
-    // Mostly the last one is also the last to end: one wait, and no registration of the others.
+    wait_for_tasks(scope, open)
+}
+
+/// Waits until all have an outcome. Mostly the last one is also the last to end: one wait, and no registration of the others.
+fn wait_for_tasks(scope: &Scope, mut open: Vec<TaskHandle>) -> Result<(), Failure> {
     interruptibly(scope, |slice| {
         let begun = Instant::now();
         while let Some(task) = open.last() {
@@ -48,32 +52,72 @@ fn wait_for_all(scope: &Scope, x: Sexp<'_>) -> Result<(), Failure> {
 /// How many values are taken between two looks for an interrupt.
 const AT_A_TIME: usize = 1 << 10;
 
+/// How many values are waited for and taken at a time: daemons have work for longer than it takes to read them, which is done
+/// while they are in the processor's caches.
+const BLOCK: usize = 1 << 8;
+
 /// Entry: waits until all of a list of mirai have an outcome, and takes their values, as `task_fetch` does: a list of these.
-/// `NULL` if the value of some needs more than that.
+/// Values are taken as they come, so the mirai whose turn has been have them where this is left by an error or an interrupt.
+/// `NULL`, once all have an outcome, if the value of some needs more than that.
 pub(crate) fn mirai_collect<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
-    wait_for_all(scope, x)?;
-    let elements = x.elements(scope, "x")?;
-    let values = scope.empty_list(elements.len())?;
-    let mut known = None;
-    let nothing = scope.null();
-    for (i, mirai) in elements.enumerate() {
-        if i % AT_A_TIME == AT_A_TIME - 1 {
-            scope.deliver_signals()?;
-            scope.check_interrupt()?;
+    let mirai: Vec<Sexp<'_>> = x.elements(scope, "x")?.collect();
+    let values = scope.empty_list(mirai.len())?;
+    for (nth, block) in mirai.chunks(BLOCK).enumerate() {
+        wait_for_block(scope, block)?;
+        if !take_block(&scope.inner(), block, values, nth * BLOCK)? {
+            wait_for_all(scope, x)?;
+            return Ok(scope.null());
         }
-        let scope = scope.inner();
-        let value = match Open::find(&scope, mirai)? {
-            Some(open) if open.is_marked(&scope, &mut known)? => return Ok(nothing),
-            Some(open) => {
-                let value = value_of(&scope, &open.task)?;
-                open.settle(&scope, mirai, value)?;
-                value
-            }
-            None => mirai.attr(&scope, c"value")?,
-        };
-        values.put(i, value);
     }
     Ok(values)
+}
+
+fn wait_for_block(scope: &Scope, block: &[Sexp<'_>]) -> Result<(), Failure> {
+    let mut open = Vec::new();
+    // Where the last one has its outcome, few others have none.
+    if let Some(last) = block.last() {
+        open.extend(open_task(scope, *last)?.filter(|task| task.outcome().is_none()));
+        wait_for_tasks(scope, std::mem::take(&mut open))?;
+    }
+    {
+        let scope = scope.inner();
+        let mut row = Row::new(&scope, block)?;
+        for mirai in block {
+            open.extend(
+                row.open_task(&scope.inner(), *mirai)?
+                    .filter(|task| task.outcome().is_none()),
+            );
+        }
+    }
+    wait_for_tasks(scope, open)
+}
+
+/// Puts the values of mirai that have an outcome into a list, from a place on. `false` if it ends before one that needs more
+/// than that.
+fn take_block(
+    scope: &Scope,
+    block: &[Sexp<'_>],
+    values: Sexp<'_>,
+    from: usize,
+) -> Result<bool, Failure> {
+    let mut row = Row::new(scope, block)?;
+    let mut known = None;
+    for (i, mirai) in block.iter().enumerate() {
+        let scope = scope.inner();
+        let value = match row.find(&scope, *mirai)? {
+            Some(open) if open.is_marked(&scope, &mut known)? => return Ok(false),
+            Some(open) => {
+                let value = value_of(&scope, &open.task)?;
+                open.settle(&scope, *mirai, value)?;
+                value
+            }
+            None => mirai.settled_value(&scope)?,
+        };
+        values.put(from + i, value);
+    }
+    scope.deliver_signals()?;
+    scope.check_interrupt()?;
+    Ok(true)
 }
 
 /// Entry: takes the values of a list of mirai that are there, as `task_fetch` does, in the order of the list and after the first
@@ -92,7 +136,7 @@ pub(crate) fn mirai_take<'r>(
     let elements = x.elements(scope, "x")?;
     let mut first = None;
     if flat && let Some(mirai) = x.elements(scope, "x")?.next().filter(|_| seen > 0) {
-        first = Some(mirai.attr(&scope.inner(), c"value")?.kind());
+        first = Some(mirai.settled_value(&scope.inner())?.kind());
     }
     let mut known = None;
     let mut reached = seen;
@@ -110,7 +154,7 @@ pub(crate) fn mirai_take<'r>(
                 open.settle(&scope, mirai, value)?;
                 value
             }
-            None => mirai.attr(&scope, c"value")?,
+            None => mirai.settled_value(&scope)?,
         };
         if (failing && value.inherits(&scope, c"errorValue")?)
             || (flat && *first.get_or_insert(value.kind()) != value.kind())

@@ -154,7 +154,7 @@ enum Tidiness {
 /// After so many tasks it is looked whether the output that nobody sees has become long.
 const BETWEEN_LOOKS: u64 = 64;
 
-/// After a task of so long it is looked how much memory there is: next to it that takes no time.
+/// After a task of so long it is looked how much memory there is, and what it has changed: next to it that takes no time.
 const LONG_TASK: Duration = Duration::from_millis(10);
 
 /// Evaluates tasks by calling R functions. While no task is here, it holds nothing of R's but these and unserialized
@@ -404,6 +404,7 @@ impl Evaluator for REvaluator<'_> {
         }
         if self.begun.elapsed() >= LONG_TASK {
             note_memory();
+            self.pure.note_long();
         }
         if std::mem::take(&mut self.was_pure) {
             if !self.scope.has_collected() {

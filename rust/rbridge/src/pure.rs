@@ -2,7 +2,8 @@
 //!
 //! Whether a function is such a one is found out in R (R/pure.R), once. That the names in it mean what they should is found out
 //! there, too, and holds until something else is evaluated, or a garbage collection has run finalizers, which are code of others.
-//! An element that signals a condition is evaluated again as all others are, so nobody sees that this has been tried.
+//! An element that signals a condition is evaluated again as all others are, so nobody sees that this has been tried; nor by the
+//! time that it takes, as it is tried only among elements that are short.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,13 @@ pub(crate) struct PureCalls<'r> {
     are_of_base: Sexp<'r>,
     /// By the numbers of the parts that have them; `None` for what is not pure.
     calls: HashMap<u64, Option<PureCall>>,
-    /// How many elements of maps have been evaluated in a row as others are.
+    streak: Streak,
+}
+
+/// Whether it is worth trying, by what has been evaluated so far.
+#[derive(Debug)]
+struct Streak {
+    /// How many elements of maps have been evaluated in a row as others are, all of them short.
     row: u32,
     /// How many it takes.
     wait: u32,
@@ -43,8 +50,7 @@ impl<'r> PureCalls<'r> {
             call,
             are_of_base,
             calls: HashMap::new(),
-            row: 0,
-            wait: WORTHWHILE,
+            streak: Streak::default(),
         }
     }
 
@@ -55,7 +61,7 @@ impl<'r> PureCalls<'r> {
         part: u64,
         element: &[u8],
     ) -> Result<Option<Sexp<'s>>, Failure> {
-        if self.row < self.wait || !self.is_sure(scope, part)? {
+        if !self.streak.is_long_enough() || !self.is_sure(scope, part)? {
             return Ok(None);
         }
         let Some(Some(pure)) = self.calls.get(&part) else {
@@ -67,8 +73,7 @@ impl<'r> PureCalls<'r> {
         match scope.evaluate_pure(&pure.call, x)? {
             Pure::Value(value) => Ok(Some(value)),
             Pure::Condition => {
-                self.row = 0;
-                self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
+                self.streak.wait_longer();
                 Ok(None)
             }
         }
@@ -76,12 +81,13 @@ impl<'r> PureCalls<'r> {
 
     /// Something else is evaluated, be it an element of a map: whatever is sure is so no longer.
     pub(crate) fn disturb(&mut self, is_element: bool) {
-        self.row = if is_element {
-            self.row.saturating_add(1)
-        } else {
-            0
-        };
+        self.streak.note(is_element);
         self.doubt();
+    }
+
+    /// What was evaluated last has taken long: next to that, a look for changes is nothing, and a second evaluation would be as much.
+    pub(crate) fn note_long(&mut self) {
+        self.streak.end();
     }
 
     /// What names mean may be something else now.
@@ -99,8 +105,7 @@ impl<'r> PureCalls<'r> {
     /// The parts of another hub are others.
     pub(crate) fn clear(&mut self) {
         self.calls.clear();
-        self.row = 0;
-        self.wait = WORTHWHILE;
+        self.streak = Streak::default();
     }
 
     fn is_sure(&mut self, scope: &Scope, part: u64) -> Result<bool, Failure> {
@@ -120,8 +125,7 @@ impl<'r> PureCalls<'r> {
             pure.is_sure = or_none(scope, answer)? == Some(true) && !scope.has_collected();
             // Where others have a name of base's, that is to stay.
             if !pure.is_sure {
-                self.row = 0;
-                self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
+                self.streak.wait_longer();
                 return Ok(false);
             }
         }
@@ -146,6 +150,40 @@ impl<'r> PureCalls<'r> {
             names: [Kept::new(scope, functions)?, Kept::new(scope, variables)?],
             is_sure: false,
         })))
+    }
+}
+
+impl Default for Streak {
+    fn default() -> Streak {
+        Streak {
+            row: 0,
+            wait: WORTHWHILE,
+        }
+    }
+}
+
+impl Streak {
+    fn is_long_enough(&self) -> bool {
+        self.row >= self.wait
+    }
+
+    /// Something is evaluated as others are.
+    fn note(&mut self, is_element: bool) {
+        self.row = if is_element {
+            self.row.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    fn end(&mut self) {
+        self.row = 0;
+    }
+
+    /// It was tried in vain.
+    fn wait_longer(&mut self) {
+        self.row = 0;
+        self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
     }
 }
 
@@ -177,4 +215,47 @@ fn or_none<T>(scope: &Scope, answer: Result<T, Failure>) -> Result<Option<T>, Fa
 /// Entry: whether a vector is one that may compute its elements.
 pub(crate) fn is_altrep<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     Ok(scope.logical(x.is_altrep())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(elements: u32, streak: &mut Streak) -> bool {
+        (0..elements).for_each(|_| streak.note(true));
+        streak.is_long_enough()
+    }
+
+    #[test]
+    fn it_is_tried_after_a_row_of_short_elements_and_nothing_else() {
+        let mut streak = Streak::default();
+        assert!(!after(WORTHWHILE - 1, &mut streak));
+        assert!(after(1, &mut streak));
+        streak.note(false);
+        assert!(!after(WORTHWHILE - 1, &mut streak));
+        streak.end();
+        assert!(!after(WORTHWHILE - 1, &mut streak));
+        assert!(after(1, &mut streak));
+    }
+
+    #[test]
+    fn elements_that_are_long_are_never_tried() {
+        let mut streak = Streak::default();
+        for _ in 0..10 * WORTHWHILE {
+            assert!(!after(1, &mut streak));
+            streak.end();
+        }
+    }
+
+    #[test]
+    fn each_vain_attempt_makes_the_next_one_rarer() {
+        let mut streak = Streak::default();
+        for wait in [WORTHWHILE, 2 * WORTHWHILE, 4 * WORTHWHILE] {
+            assert!(!after(wait - 1, &mut streak));
+            assert!(after(1, &mut streak));
+            streak.wait_longer();
+        }
+        (0..40).for_each(|_| streak.wait_longer());
+        assert!(after(LONGEST_WAIT, &mut streak));
+    }
 }

@@ -77,7 +77,7 @@ pub(crate) fn task_state<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r
 pub(crate) fn task_value<'r>(scope: &'r Scope, task: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let value = match unread(scope, task)? {
         Some(task) => value_of(scope, &task)?,
-        None => task.attr(scope, c"value")?,
+        None => task.settled_value(scope)?,
     };
     Ok(scope.list(&[value])?)
 }
@@ -129,8 +129,8 @@ fn reason_of(outcome: &Outcome) -> Option<&str> {
     }
 }
 
-/// Entry: the object that stands for a task: an environment with the active bindings `data` and `value`, and the attributes
-/// `id`, `task` and `class`. `form` is what all of them have in common, see [`read_form`].
+/// Entry: the object that stands for a task: an environment with the active binding `data`, the variable `value`, and the
+/// attributes `id`, `task` and `class`. `form` is what all of them have in common, see [`read_form`].
 pub(crate) fn mirai_new<'r>(
     scope: &'r Scope,
     task: Sexp<'r>,
@@ -151,14 +151,14 @@ pub(crate) fn hub_open_mirai<'r>(scope: &'r Scope, hub: Sexp<'r>) -> Result<Sexp
     Ok(scope.list(&[single, together])?)
 }
 
-/// Entry: waits until the task of a mirai has an outcome, and takes its value, which from then on is the attribute `value` of
+/// Entry: waits until the task of a mirai has an outcome, and takes its value, which from then on is the variable `value` of
 /// the mirai; the mirai lets go of the task. An R error in unserializing it is R's, and changes nothing. Of one that has its value,
 /// that.
 pub(crate) fn task_fetch<'r>(scope: &'r Scope, mirai: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
     let Some(open) = Open::find(scope, mirai)? else {
         return match unread(scope, mirai)? {
             Some(_) => Err(Failure::error("`mirai` must be a mirai")),
-            None => Ok(mirai.attr(scope, c"value")?),
+            None => Ok(mirai.settled_value(scope)?),
         };
     };
     interruptibly(scope, |slice| open.task.wait_for(slice).then_some(()))?;

@@ -56,6 +56,8 @@ pub(crate) struct Slab<T> {
     last_number: u64,
     /// When no more than this many entries are left, free slots may be given up.
     shrinks_at: usize,
+    /// How many entries were removed since free slots were last looked at.
+    removed: usize,
 }
 
 impl<T> Default for Slab<T> {
@@ -66,6 +68,7 @@ impl<T> Default for Slab<T> {
             len: 0,
             last_number: 0,
             shrinks_at: 0,
+            removed: 0,
         }
     }
 }
@@ -107,7 +110,11 @@ impl<T> Slab<T> {
         entry.next_free = self.free;
         self.free = slot;
         self.len -= 1;
-        if self.len <= self.shrinks_at && self.entries.len() > SMALL {
+        self.removed += 1;
+        let width = self.entries.len();
+        let is_due =
+            self.len <= self.shrinks_at || (self.removed >= width && self.len <= width / 4);
+        if is_due && width > SMALL {
             self.shrink();
         }
     }
@@ -147,9 +154,16 @@ impl<T> Slab<T> {
     }
 
     /// Gives up the free slots behind the last one in use. The other free ones are used lowest first from now on, so that
-    /// the upper ones become free by the time of the next look.
+    /// the upper ones become free by the time of the next look. Where the last one is in use, that takes as long and frees
+    /// nothing: then it is done once in half as many removals as there are slots.
     #[cold]
     fn shrink(&mut self) {
+        self.shrinks_at = self.len / 2;
+        let is_last_used = (self.entries.last()).is_some_and(|entry| entry.key != Key::FREE);
+        if is_last_used && self.removed < self.entries.len() / 2 {
+            return;
+        }
+        self.removed = 0;
         let last = self
             .entries
             .iter()
@@ -163,7 +177,6 @@ impl<T> Slab<T> {
                 self.free = slot as Slot;
             }
         }
-        self.shrinks_at = self.len / 2;
     }
 
     #[cfg(test)]

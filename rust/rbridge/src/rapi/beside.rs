@@ -65,6 +65,16 @@ impl Beside {
         })
     }
 
+    /// Whether the element at this place is this one.
+    pub(crate) fn has(&self, place: usize, x: Sexp<'_>) -> bool {
+        let list = self.list();
+        // SAFETY: on R's thread; within the list.
+        unsafe {
+            place < ffi::Rf_xlength(list) as usize
+                && ffi::VECTOR_ELT(list, place as Length) == x.raw()
+        }
+    }
+
     /// Lets go of the element at this place.
     pub(crate) fn clear(&self, place: usize) {
         let list = self.list();

@@ -9,19 +9,18 @@ use super::{Jump, Scope, Sexp};
 /// How many objects are made between two looks for an interrupt.
 const AT_A_TIME: usize = 1 << 10;
 
-/// What environments have in common that are made alike: their parent, two active bindings, and a class.
+/// What environments have in common that are made alike: their parent, an active binding, and a class.
 pub(crate) struct Form<'r> {
     pub parent: Sexp<'r>,
-    /// Calls, each of which makes a function in the environment that it is evaluated in: of the bindings `data` and `value`.
+    /// A call that makes the function of the binding `data` in the environment that it is evaluated in.
     pub data: Sexp<'r>,
-    pub value: Sexp<'r>,
     pub class: Sexp<'r>,
 }
 
 impl Scope {
     /// A list of environments of this form, one for each number, which it has as the attribute `id`; `task` is an attribute of
-    /// all. Both bindings are there from the start, as R code that goes through an environment counts the variables before it
-    /// looks at them.
+    /// all. Both variables, `data` and `value`, are there from the start, as R code that goes through an environment counts the
+    /// variables before it looks at them.
     pub(crate) fn environments(
         &self,
         form: &Form<'_>,
@@ -76,13 +75,16 @@ impl Scope {
     }
 }
 
-/// The attributes that lead from a mirai to its task, and in which it has its value: looked up by name once, as there are three
-/// looks at each of a million elements.
+/// The attributes that lead from a mirai to its task, and the variable in which it has its value: looked up by name once, as there
+/// are three looks at each of a million elements.
 #[derive(Clone, Copy)]
 struct Marks {
     task: SEXP,
     id: SEXP,
     value: SEXP,
+    data: SEXP,
+    /// The function that reads a variable of an environment, and of no other.
+    read: SEXP,
 }
 
 impl Marks {
@@ -102,6 +104,8 @@ impl Marks {
                 task: ffi::Rf_install(c"task".as_ptr()),
                 id: ffi::Rf_install(c"id".as_ptr()),
                 value: ffi::Rf_install(c"value".as_ptr()),
+                data: ffi::Rf_install(c"data".as_ptr()),
+                read: ffi::Rf_install(c".subset2".as_ptr()),
             }
         };
         MARKS.set(Some(marks));
@@ -116,7 +120,7 @@ impl Scope {
         unsafe {
             self.protected(|| {
                 let marks = Marks::get();
-                ffi::Rf_setAttrib(mirai.raw(), marks.value, value.raw());
+                ffi::Rf_defineVar(marks.value, value.raw(), mirai.raw());
                 ffi::Rf_setAttrib(mirai.raw(), marks.task, ffi::R_NilValue);
             })
         }
@@ -129,19 +133,16 @@ unsafe fn fill(env: SEXP, form: &Form<'_>, id: i32, task: SEXP) {
     // SAFETY: the caller's promise; what is fresh is protected until it is part of the environment.
     unsafe {
         let marks = Marks::get();
-        let data = ffi::Rf_install(c"data".as_ptr());
-        // Each binding is put before those that are there.
-        for (name, make) in [(marks.value, form.value), (data, form.data)] {
-            let f = ffi::Rf_protect(ffi::Rf_eval(make.raw(), env));
-            ffi::R_MakeActiveBinding(name, f, env);
-            ffi::Rf_unprotect(1);
-        }
+        // Each variable is put before those that are there: `data` is looked at first, and sets `value`.
+        ffi::Rf_defineVar(marks.value, ffi::R_NilValue, env);
+        let data = ffi::Rf_protect(ffi::Rf_eval(form.data.raw(), env));
+        ffi::R_MakeActiveBinding(marks.data, data, env);
         let number = ffi::Rf_protect(ffi::Rf_allocVector(ffi::INTSXP, 1));
         *ffi::INTEGER(number) = id;
         ffi::Rf_setAttrib(env, marks.id, number);
         ffi::Rf_setAttrib(env, marks.task, task);
         ffi::Rf_setAttrib(env, ffi::R_ClassSymbol, form.class.raw());
-        ffi::Rf_unprotect(1);
+        ffi::Rf_unprotect(2);
     }
 }
 
@@ -168,6 +169,28 @@ impl Sexp<'_> {
                 let has_id = ffi::TYPEOF(id) == ffi::INTSXP && ffi::Rf_xlength(id) > 0;
                 let id = has_id.then(|| ffi::INTEGER_ELT(id, 0));
                 (ffi::Rf_getAttrib(self.raw(), marks.task), id)
+            })
+        }
+    }
+
+    /// The value of a mirai that has it, which may be the missing argument; `NULL` of anything but an environment.
+    pub(crate) fn settled_value<'s>(self, scope: &'s Scope) -> Result<Sexp<'s>, Jump> {
+        if !self.is_environment() {
+            return Ok(scope.null());
+        }
+        // SAFETY: the closure holds a pointer to a protected object; what is fresh is protected until it is part of the call. A
+        // symbol's name lives for ever.
+        unsafe {
+            scope.fresh(|| {
+                let marks = Marks::get();
+                let name = ffi::Rf_protect(ffi::Rf_allocVector(ffi::STRSXP, 1));
+                ffi::SET_STRING_ELT(name, 0, ffi::PRINTNAME(marks.value));
+                let rest = ffi::Rf_protect(ffi::Rf_cons(name, ffi::R_NilValue));
+                let rest = ffi::Rf_protect(ffi::Rf_cons(self.raw(), rest));
+                let call = ffi::Rf_protect(ffi::Rf_lcons(marks.read, rest));
+                let value = ffi::Rf_eval(call, ffi::R_BaseEnv);
+                ffi::Rf_unprotect(4);
+                value
             })
         }
     }

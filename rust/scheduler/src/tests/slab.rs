@@ -54,6 +54,26 @@ fn what_stays_of_a_burst_holds_only_the_slots_below_it() {
 }
 
 #[test]
+fn slots_go_in_the_end_if_the_last_one_leaves_while_others_are_there() {
+    let mut slab = Slab::default();
+    let burst = fill(&mut slab);
+    let (last, rest) = burst.split_last().expect("a burst");
+    for (slot, _) in rest {
+        slab.remove(*slot);
+    }
+    assert_eq!(slab.width(), BURST);
+    let mut stays = slab.insert(0);
+    slab.remove(last.0);
+    // There is one at any time.
+    for value in 0..BURST {
+        let next = slab.insert(value);
+        slab.remove(stays);
+        stays = next;
+    }
+    assert!(slab.width() < BURST / 4);
+}
+
+#[test]
 fn a_cleared_slab_knows_no_earlier_key() {
     let mut slab = Slab::default();
     let earlier = fill(&mut slab);
