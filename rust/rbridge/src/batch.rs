@@ -358,6 +358,11 @@ impl<'s> Open<'s> {
         value: Sexp<'_>,
     ) -> Result<(), Failure> {
         scope.settle(mirai, value)?;
+        self.let_go(scope)
+    }
+
+    /// The mirai has its value, and needs the task no more.
+    pub(crate) fn let_go(&self, scope: &Scope) -> Result<(), Failure> {
         if let Some(place) = self.place {
             self.pointer.handle::<Batch>(scope, "task")?.let_go(place);
         }

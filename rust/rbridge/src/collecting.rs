@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use mirai_hub::{TaskHandle, Watch};
+use mirai_hub::{Outcome, TaskHandle, Watch};
 
 use crate::batch::{Open, Row, open_task};
+use crate::memory::note_object;
 use crate::rapi::{Failure, Scope, Sexp};
 use crate::tasks::{value_of, way_to_cancel};
 use crate::wait::interruptibly;
@@ -106,11 +107,7 @@ fn take_block(
         let scope = scope.inner();
         let value = match row.find(&scope, *mirai)? {
             Some(open) if open.is_marked(&scope, &mut known)? => return Ok(false),
-            Some(open) => {
-                let value = value_of(&scope, &open.task)?;
-                open.settle(&scope, *mirai, value)?;
-                value
-            }
+            Some(open) => take(&scope, &open, *mirai)?,
             None => mirai.settled_value(&scope)?,
         };
         values.put(from + i, value);
@@ -118,6 +115,20 @@ fn take_block(
     scope.deliver_signals()?;
     scope.check_interrupt()?;
     Ok(true)
+}
+
+/// The value of a task that has an outcome, which its mirai gets.
+fn take<'r>(scope: &'r Scope, open: &Open<'_>, mirai: Sexp<'_>) -> Result<Sexp<'r>, Failure> {
+    if let Some(Outcome::Value(bytes)) = open.task.outcome()
+        && let Some(value) = scope.settle_numbers(mirai, bytes)?
+    {
+        open.let_go(scope)?;
+        note_object(scope, bytes.len())?;
+        return Ok(value);
+    }
+    let value = value_of(scope, &open.task)?;
+    open.settle(scope, mirai, value)?;
+    Ok(value)
 }
 
 /// Entry: takes the values of a list of mirai that are there, as `task_fetch` does, in the order of the list and after the first
@@ -149,11 +160,7 @@ pub(crate) fn mirai_take<'r>(
         let value = match Open::find(&scope, mirai)? {
             Some(open) if open.task.outcome().is_none() => break,
             Some(open) if open.is_marked(&scope, &mut known)? => break,
-            Some(open) => {
-                let value = value_of(&scope, &open.task)?;
-                open.settle(&scope, mirai, value)?;
-                value
-            }
+            Some(open) => take(&scope, &open, mirai)?,
             None => mirai.settled_value(&scope)?,
         };
         if (failing && value.inherits(&scope, c"errorValue")?)

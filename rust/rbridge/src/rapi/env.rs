@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use super::ffi::{self, Length, SEXP};
+use super::plain::Numbers;
 use super::{Jump, Scope, Sexp};
 
 /// How many objects are made between two looks for an interrupt.
@@ -32,15 +33,20 @@ impl Scope {
         unsafe {
             self.fresh(|| {
                 let list = ffi::Rf_protect(ffi::Rf_allocVector(ffi::VECSXP, ids.len() as Length));
+                // What all have the attributes of, but for the number.
+                let model = ffi::Rf_protect(ffi::R_NewEnv(form.parent.raw(), 0, 0));
+                mark(model, form, 0, task.raw());
                 for (i, id) in ids.iter().enumerate() {
                     if i % AT_A_TIME == AT_A_TIME - 1 {
                         ffi::R_CheckUserInterrupt();
                     }
                     let env = ffi::R_NewEnv(form.parent.raw(), 0, 0);
                     ffi::SET_VECTOR_ELT(list, i as Length, env);
-                    fill(env, form, *id, task.raw());
+                    fill(env, form);
+                    ffi::SHALLOW_DUPLICATE_ATTRIB(env, model);
+                    number(env, *id);
                 }
-                ffi::Rf_unprotect(1);
+                ffi::Rf_unprotect(2);
                 list
             })
         }
@@ -57,7 +63,8 @@ impl Scope {
         unsafe {
             self.fresh(|| {
                 let env = ffi::Rf_protect(ffi::R_NewEnv(form.parent.raw(), 0, 0));
-                fill(env, form, id, task.raw());
+                fill(env, form);
+                mark(env, form, id, task.raw());
                 ffi::Rf_unprotect(1);
                 env
             })
@@ -119,17 +126,49 @@ impl Scope {
         // SAFETY: the closure holds pointers to protected objects.
         unsafe {
             self.protected(|| {
-                let marks = Marks::get();
-                ffi::Rf_defineVar(marks.value, value.raw(), mirai.raw());
-                ffi::Rf_setAttrib(mirai.raw(), marks.task, ffi::R_NilValue);
+                settle(mirai.raw(), value.raw());
             })
         }
+    }
+
+    /// The same, where the value is a short vector of numbers: it is made from its serialized form by the same call. `None`, and
+    /// nothing done, for any other.
+    pub(crate) fn settle_numbers(
+        &self,
+        mirai: Sexp<'_>,
+        bytes: &[u8],
+    ) -> Result<Option<Sexp<'_>>, Jump> {
+        let Some(numbers) = Numbers::read(bytes) else {
+            return Ok(None);
+        };
+        // SAFETY: the closure holds plain data, a borrowed slice and a pointer to a protected object; what is fresh is protected
+        // while that gets it.
+        let value = unsafe {
+            self.fresh(|| {
+                let value = ffi::Rf_protect(numbers.vector());
+                settle(mirai.raw(), value);
+                ffi::Rf_unprotect(1);
+                value
+            })?
+        };
+        Ok(Some(value))
+    }
+}
+
+/// # Safety
+/// Where R may jump, with protected objects, the first of which is an environment.
+unsafe fn settle(mirai: SEXP, value: SEXP) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let marks = Marks::get();
+        ffi::Rf_defineVar(marks.value, value, mirai);
+        ffi::Rf_setAttrib(mirai, marks.task, ffi::R_NilValue);
     }
 }
 
 /// # Safety
 /// Where R may jump, with a protected environment.
-unsafe fn fill(env: SEXP, form: &Form<'_>, id: i32, task: SEXP) {
+unsafe fn fill(env: SEXP, form: &Form<'_>) {
     // SAFETY: the caller's promise; what is fresh is protected until it is part of the environment.
     unsafe {
         let marks = Marks::get();
@@ -137,12 +176,30 @@ unsafe fn fill(env: SEXP, form: &Form<'_>, id: i32, task: SEXP) {
         ffi::Rf_defineVar(marks.value, ffi::R_NilValue, env);
         let data = ffi::Rf_protect(ffi::Rf_eval(form.data.raw(), env));
         ffi::R_MakeActiveBinding(marks.data, data, env);
+        ffi::Rf_unprotect(1);
+    }
+}
+
+/// # Safety
+/// Where R may jump, with protected objects, the first of which is an environment.
+unsafe fn mark(env: SEXP, form: &Form<'_>, id: i32, task: SEXP) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        number(env, id);
+        ffi::Rf_setAttrib(env, Marks::get().task, task);
+        ffi::Rf_setAttrib(env, ffi::R_ClassSymbol, form.class.raw());
+    }
+}
+
+/// # Safety
+/// Where R may jump, with a protected environment.
+unsafe fn number(env: SEXP, id: i32) {
+    // SAFETY: the caller's promise; the number is protected until it is part of the environment.
+    unsafe {
         let number = ffi::Rf_protect(ffi::Rf_allocVector(ffi::INTSXP, 1));
         *ffi::INTEGER(number) = id;
-        ffi::Rf_setAttrib(env, marks.id, number);
-        ffi::Rf_setAttrib(env, marks.task, task);
-        ffi::Rf_setAttrib(env, ffi::R_ClassSymbol, form.class.raw());
-        ffi::Rf_unprotect(2);
+        ffi::Rf_setAttrib(env, Marks::get().id, number);
+        ffi::Rf_unprotect(1);
     }
 }
 

@@ -142,6 +142,7 @@ unsafe extern "C-unwind" {
     pub fn R_MakeActiveBinding(name: SEXP, f: SEXP, env: SEXP);
     pub fn Rf_getAttrib(x: SEXP, name: SEXP) -> SEXP;
     pub fn Rf_setAttrib(x: SEXP, name: SEXP, value: SEXP) -> SEXP;
+    pub fn SHALLOW_DUPLICATE_ATTRIB(to: SEXP, from: SEXP);
     pub fn Rf_defineVar(name: SEXP, value: SEXP, env: SEXP);
     pub fn Rf_eval(call: SEXP, env: SEXP) -> SEXP;
     pub fn R_CheckUserInterrupt();

@@ -7,7 +7,9 @@
 //!
 //! Flags of a vector without attributes are its type. Those of a string say in which encoding it is.
 
-use super::ffi::{self, Length};
+use std::ffi::c_int;
+
+use super::ffi::{self, Length, SEXP};
 use super::{Jump, Scope, Sexp};
 
 /// Flags of `NULL`.
@@ -36,44 +38,64 @@ pub(crate) fn read_plain<'r>(scope: &'r Scope, bytes: &[u8]) -> Result<Option<Se
     if kind == NULL {
         return Ok(rest.is_empty().then(|| scope.null()));
     }
-    let Some((length, data)) = take(rest) else {
-        return Ok(None);
-    };
-    let Ok(length) = usize::try_from(length) else {
-        return Ok(None);
-    };
     if kind == ffi::STRSXP {
-        return if length == 1 {
-            read_string(scope, data)
-        } else {
-            Ok(None)
+        return match take(rest) {
+            Some((1, string)) => read_string(scope, string),
+            _ => Ok(None),
         };
     }
-    let size = match kind {
-        ffi::LGLSXP | ffi::INTSXP => size_of::<i32>(),
-        ffi::REALSXP => size_of::<f64>(),
-        ffi::RAWSXP => 1,
-        _ => return Ok(None),
-    };
-    if length > LONGEST || data.len() != length * size {
+    let Some(numbers) = Numbers::of(kind, rest) else {
         return Ok(None);
+    };
+    // SAFETY: the closure holds plain data and a borrowed slice.
+    Ok(Some(unsafe { scope.fresh(|| numbers.vector())? }))
+}
+
+/// A short vector of numbers, before it is made.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers<'b> {
+    kind: c_int,
+    length: usize,
+    /// As many bytes as the vector takes.
+    data: &'b [u8],
+}
+
+impl<'b> Numbers<'b> {
+    /// `None` for any other object.
+    pub(super) fn read(bytes: &'b [u8]) -> Option<Numbers<'b>> {
+        let (kind, rest) = plain_item(bytes)?;
+        Numbers::of(kind, rest)
     }
-    // SAFETY: the closure holds plain data and a borrowed slice; the vector takes as many bytes as there are, and is of one
-    // of the types above.
-    let vector = unsafe {
-        scope.fresh(|| {
-            let x = ffi::Rf_allocVector(kind, length as Length);
-            let to: *mut u8 = match kind {
+
+    fn of(kind: c_int, rest: &'b [u8]) -> Option<Numbers<'b>> {
+        let size = match kind {
+            ffi::LGLSXP | ffi::INTSXP => size_of::<i32>(),
+            ffi::REALSXP => size_of::<f64>(),
+            ffi::RAWSXP => 1,
+            _ => return None,
+        };
+        let (length, data) = take(rest)?;
+        let length = usize::try_from(length).ok()?;
+        let fits = length <= LONGEST && data.len() == length * size;
+        fits.then_some(Numbers { kind, length, data })
+    }
+
+    /// # Safety
+    /// Where R may jump. The result is not protected.
+    pub(super) unsafe fn vector(self) -> SEXP {
+        // SAFETY: the caller's promise; the vector is of one of the types above, and takes as many bytes as there are.
+        unsafe {
+            let x = ffi::Rf_allocVector(self.kind, self.length as Length);
+            let to: *mut u8 = match self.kind {
                 ffi::REALSXP => ffi::REAL(x).cast(),
                 ffi::RAWSXP => ffi::RAW(x),
                 ffi::LGLSXP => ffi::LOGICAL(x).cast(),
                 _ => ffi::INTEGER(x).cast(),
             };
-            to.copy_from_nonoverlapping(data.as_ptr(), data.len());
+            to.copy_from_nonoverlapping(self.data.as_ptr(), self.data.len());
             x
-        })?
-    };
-    Ok(Some(vector))
+        }
+    }
 }
 
 /// Flags and rest of what is after the preface.

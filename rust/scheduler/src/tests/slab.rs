@@ -65,7 +65,7 @@ fn slots_go_in_the_end_if_the_last_one_leaves_while_others_are_there() {
     let mut stays = slab.insert(0);
     slab.remove(last.0);
     // There is one at any time.
-    for value in 0..BURST {
+    for value in 0..3 * BURST {
         let next = slab.insert(value);
         slab.remove(stays);
         stays = next;
