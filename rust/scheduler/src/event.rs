@@ -74,6 +74,14 @@ pub enum Event {
         /// The daemon.
         daemon: DaemonId,
     },
+    /// A daemon could not come back for so long, by no fault of its own: its grace lasts longer by that. Without effect where it is
+    /// not [suspected](Event::DaemonSuspected).
+    DaemonHeldUp {
+        /// The daemon.
+        daemon: DaemonId,
+        /// How long.
+        millis: u64,
+    },
     /// A daemon has connected again, whether it was suspected or not. What interrupts it may have missed comes once more.
     DaemonReturned {
         /// The daemon.

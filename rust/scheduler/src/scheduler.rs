@@ -134,6 +134,7 @@ impl Scheduler {
             } => self.on_daemon_joined(daemon, ahead, more_setups),
             Event::DaemonLost { daemon } => self.on_daemon_lost(daemon, claims),
             Event::DaemonSuspected { daemon } => self.on_daemon_suspected(daemon, claims),
+            Event::DaemonHeldUp { daemon, millis } => self.on_daemon_held_up(daemon, millis),
             Event::DaemonReturned { daemon } => self.on_daemon_returned(daemon),
             Event::DaemonLeaving { daemon } => self.on_daemon_leaving(daemon),
             Event::SetUpAdded => self.setups += 1,

@@ -30,6 +30,20 @@ impl Scheduler {
         self.arm();
     }
 
+    pub(crate) fn on_daemon_held_up(&mut self, id: DaemonId, millis: u64) {
+        let Some(daemon) = self.daemons.find(id) else {
+            return;
+        };
+        let Stage::Suspect { until, timer } = self.daemons.get(daemon).stage else {
+            return;
+        };
+        self.wheel.remove(timer);
+        let until = Tick(until.0.saturating_add(millis));
+        let timer = self.wheel.insert(self.now, until, Due::Suspect(daemon));
+        self.daemons.get_mut(daemon).stage = Stage::Suspect { until, timer };
+        self.arm();
+    }
+
     pub(crate) fn on_daemon_returned(&mut self, id: DaemonId) {
         let Some(daemon) = self.daemons.find_connected(id) else {
             self.ignored += 1;

@@ -120,6 +120,7 @@ impl Model {
             } => self.join(daemon, more_setups),
             Event::DaemonLost { daemon } => self.lose(daemon),
             Event::DaemonSuspected { daemon } => self.suspect(daemon),
+            Event::DaemonHeldUp { daemon, millis } => self.hold_up(daemon, millis),
             Event::DaemonReturned { daemon } => self.come_back(daemon),
             Event::DaemonLeaving { daemon } if self.suspects.contains_key(&daemon) => {
                 self.ignored += 1;
@@ -227,6 +228,13 @@ impl Model {
             }
             let until = self.next_deadline(self.grace);
             self.suspects.insert(daemon, until);
+        }
+    }
+
+    fn hold_up(&mut self, daemon: DaemonId, millis: u64) {
+        if let Some((until, order)) = self.suspects.get_mut(&daemon) {
+            self.deadlines += 1;
+            (*until, *order) = (*until + millis, self.deadlines);
         }
     }
 

@@ -33,6 +33,10 @@ enum Line {
     LoseUnknown(usize),
     Leave(usize),
     Suspect(usize),
+    HoldUp {
+        daemon: usize,
+        millis: u64,
+    },
     /// A daemon comes back that is suspect, or that is not.
     Return {
         daemon: usize,
@@ -107,6 +111,7 @@ fn line() -> impl Strategy<Value = Line> {
         8 => any::<usize>().prop_map(Line::Lose),
         8 => any::<usize>().prop_map(Line::Leave),
         12 => any::<usize>().prop_map(Line::Suspect),
+        6 => (any::<usize>(), 0u64..150).prop_map(|(daemon, millis)| Line::HoldUp { daemon, millis }),
         10 => any::<usize>().prop_flat_map(|daemon| {
             prop::bool::weighted(0.9).prop_map(move |suspect| Line::Return { daemon, suspect })
         }),
@@ -185,6 +190,10 @@ impl Stage {
             }
             Line::Leave(n) => self.with_daemon(n, |daemon| Event::DaemonLeaving { daemon }),
             Line::Suspect(n) => self.with_daemon(n, |daemon| Event::DaemonSuspected { daemon }),
+            Line::HoldUp { daemon: n, millis } => {
+                let daemon = self.daemon(n);
+                self.happen(Event::DaemonHeldUp { daemon, millis });
+            }
             Line::Return { daemon: n, suspect } => self.come_back(n, suspect),
             Line::ReportSuspect(n) => self.report_suspect(n),
             Line::Submit(wish) => {

@@ -162,6 +162,11 @@ impl Recorder {
         self.event(Event::DaemonSuspected { daemon });
     }
 
+    pub(crate) fn hold_up(&mut self, daemon: u32, millis: u64) {
+        let daemon = self.daemon(daemon);
+        self.event(Event::DaemonHeldUp { daemon, millis });
+    }
+
     pub(crate) fn come_back(&mut self, daemon: u32) {
         let daemon = self.daemon(daemon);
         self.event(Event::DaemonReturned { daemon });

@@ -38,6 +38,25 @@ fn a_suspect_that_does_not_return_is_lost() {
 }
 
 #[test]
+fn time_in_which_it_could_not_return_is_not_counted() {
+    let mut pool = Recorder::with_grace(Mode::Queue, 1);
+    let a = pool.submit();
+    pool.expect([send(1, a, 1)]);
+    pool.hold_up(1, 500);
+    pool.expect_nothing();
+    pool.suspect(1);
+    pool.expect([arm(64)]);
+    pool.hold_up(1, 20);
+    pool.hold_up(1, 5);
+    pool.hold_up(7, 5);
+    pool.expect_nothing();
+    pool.fire_at(100);
+    pool.expect([arm(125)]);
+    pool.fire_at(125);
+    pool.expect([forget(1), lost(a), release(a)]);
+}
+
+#[test]
 fn without_grace_it_is_lost_at_once() {
     let mut pool = Recorder::with_daemons(Mode::Queue, 1);
     let a = pool.submit();

@@ -236,6 +236,7 @@ impl Ledger {
                 self.ignored += u64::from(!(known && self.suspects.insert(*daemon)));
                 Cause::Other
             }
+            Event::DaemonHeldUp { .. } => Cause::Other,
             Event::DaemonReturned { daemon } => {
                 self.suspects.remove(daemon);
                 self.ignored += u64::from(!self.connected.contains_key(daemon));
