@@ -64,6 +64,8 @@ struct Large {
     header: Vec<u8>,
     len: usize,
     body: Body,
+    /// Whether [`FrameBuffer::begun`] has told of it.
+    is_told: bool,
 }
 
 /// Of a payload under way.
@@ -190,6 +192,28 @@ impl FrameBuffer {
         }
     }
 
+    /// The message whose payload has begun to come, if it is a large one that this has not told of before. Call it after
+    /// [`next_frame`](Self::next_frame) has answered `None`.
+    ///
+    /// # Errors
+    /// As of [`next_frame`](Self::next_frame).
+    pub fn begun<M: DeserializeOwned>(&mut self) -> Result<Option<M>, WireError> {
+        match self.large.as_mut().filter(|large| !large.is_told) {
+            Some(large) => {
+                large.is_told = true;
+                decode_header(&large.header).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Lets the payload that has [begun](Self::begun) to come go by: its frame will be one that is [lost](Frame::lost).
+    pub fn let_go(&mut self) {
+        if let Some(large) = &mut self.large {
+            large.body = Body::Lost(large.len - large.missing());
+        }
+    }
+
     /// Takes the next complete frame.
     ///
     /// # Errors
@@ -231,6 +255,7 @@ impl FrameBuffer {
                 header: header.to_vec(),
                 len: prefix.payload_len,
                 body: Body::Kept(Vec::new()),
+                is_told: false,
             };
             large.reserve();
             match &mut large.body {
@@ -291,9 +316,12 @@ mod tests {
         let (piece, later) = rest.split_at(100);
         assert!(buffer.take_in(piece).is_empty());
         rest = later;
-        let large = buffer.large.as_mut().expect("it is under way");
-        // As if it could not grow here.
-        large.body = Body::Lost(large.len - large.missing());
+        let begun = buffer.begun::<ToDaemon>();
+        assert_eq!(begun, Ok(Some(ToDaemon::Shared { id: 1 })));
+        assert_eq!(buffer.begun::<ToDaemon>(), Ok(None), "it is told once");
+        buffer.let_go();
+        let large = buffer.large.as_ref().expect("it is under way");
+        assert!(matches!(large.body, Body::Lost(gone) if gone > 0));
 
         let mut frames = Vec::new();
         while !rest.is_empty() {
