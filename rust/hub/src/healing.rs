@@ -79,6 +79,8 @@ pub struct HealingPolicy {
     waited: Option<u64>,
     /// When daemons were launched, as far as the budget wants to know.
     launches: VecDeque<Duration>,
+    /// How many of these, the last ones, have neither come nor been missed.
+    unanswered: usize,
     is_spent: bool,
     is_over: bool,
     is_told: bool,
@@ -103,6 +105,7 @@ impl HealingPolicy {
             gone: 0,
             waited: None,
             launches: VecDeque::new(),
+            unanswered: 0,
             is_spent: false,
             is_over: false,
             is_told: false,
@@ -116,6 +119,7 @@ impl HealingPolicy {
         self.joined += 1;
         if launched || self.options.is_blind {
             self.pending = self.pending.saturating_sub(1);
+            self.unanswered = self.unanswered.saturating_sub(1);
         }
     }
 
@@ -191,7 +195,10 @@ impl HealingPolicy {
     /// A launched daemon does not come, and is not held against the budget.
     pub fn missed(&mut self) {
         self.pending = self.pending.saturating_sub(1);
-        self.launches.pop_back();
+        // They come in the order in which they were launched, as far as anybody knows.
+        let first = self.launches.len() - self.unanswered.min(self.launches.len());
+        self.launches.remove(first);
+        self.unanswered = self.unanswered.saturating_sub(1);
         if std::mem::replace(&mut self.is_fresh, false) {
             self.fail();
         }
@@ -280,6 +287,7 @@ impl HealingPolicy {
         if let Some(budget) = self.options.budget {
             missing = missing.min(budget.saturating_sub(self.launches.len() as u64));
             self.launches.extend((0..missing).map(|_| now));
+            self.unanswered += missing as usize;
         }
         self.is_fresh = true;
         self.pending += missing;
@@ -552,6 +560,32 @@ mod tests {
             policy.missed();
         }
         assert_eq!(policy.step(NOW), HealingStep::GiveUp);
+    }
+
+    #[test]
+    fn a_launch_that_is_missed_is_not_one_whose_daemon_has_come() {
+        let options = HealingOptions {
+            budget: Some(2),
+            ..HealingOptions::default()
+        };
+        let mut policy = pool_with(2, options);
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        policy.died(&at_work(1), 1);
+        policy.step(minutes(0));
+        assert_eq!(policy.take_missing(minutes(0)), 1);
+        policy.died(&at_work(2), 2);
+        policy.step(minutes(30));
+        assert_eq!(policy.take_missing(minutes(30)), 1);
+        policy.missed();
+        policy.joined(true);
+        // The one that has come was launched at minute 30: the other has cost nothing.
+        let step = policy.step(minutes(70));
+        assert!(matches!(step, HealingStep::Launch { .. }), "{step:?}");
+        assert_eq!(policy.take_missing(minutes(70)), 1);
+        policy.joined(true);
+        policy.died(&at_work(3), 3);
+        let pause = minutes(90) - minutes(80);
+        assert_eq!(policy.step(minutes(80)), HealingStep::Spent { pause });
     }
 
     #[test]
