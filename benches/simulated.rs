@@ -72,7 +72,7 @@ impl Simulated {
 async fn answer(control: &mut Channel) -> io::Result<()> {
     let pong = encode_head(&FromDaemon::Pong, 0);
     loop {
-        if let ToDaemon::Ping = control.next().await?.message {
+        if let ToDaemon::Ping { .. } = control.next().await?.message {
             control.stream.write_all(&pong).await?;
         }
     }

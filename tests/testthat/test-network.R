@@ -418,6 +418,32 @@ test_that("neither a daemon in compiled code nor a host that was stopped is take
   expect_identical(host$wait(120), "same TRUE TRUE ")
 })
 
+test_that("a daemon of this machine that is stopped is waited for", {
+  skip_unless_linux()
+  before <- options(mirai.grace = 1, mirai.silence = 3)
+  defer(options(before))
+  gate <- tempfile()
+  for (scheme in c("tcp", "ws")) {
+    local_pool(url = sprintf("%s://127.0.0.1:0", scheme), .compute = scheme)
+    launch_local(1, .compute = scheme)
+  }
+  tasks <- lapply(c("tcp", "ws"), function(scheme) {
+    pid <- value(mirai(Sys.getpid(), .compute = scheme))
+    m <- mirai({
+      while (!file.exists(gate)) Sys.sleep(0.01)
+      Sys.getpid()
+    }, gate = gate, .compute = scheme)
+    await(status(scheme)$workers$state == "busy")
+    tools::pskill(pid, tools::SIGSTOP)
+    list(pid = pid, task = m)
+  })
+  # For longer than a silent one and its grace have.
+  Sys.sleep(8)
+  file.create(gate)
+  for (stopped in tasks) tools::pskill(stopped$pid, tools::SIGCONT)
+  for (stopped in tasks) expect_identical(value(stopped$task), stopped$pid)
+})
+
 test_that("a daemon that was launched here is known as such over a network, too", {
   local_pool(url = "tcp://127.0.0.1:0", token = TRUE)
   launch_local(1, maxtasks = 2)

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::ProcessEnd;
@@ -18,6 +17,10 @@ use crate::reading::{PeerError, fill, fill_now};
 
 /// Pings without an answer after which a connection is taken for broken.
 const PINGS: u32 = 3;
+
+/// By so many intervals of pings the next one comes later where the daemon has nothing to do: nobody waits for it, and no process
+/// wakes for a pool that rests.
+const PAUSE: u32 = 59;
 
 /// How long a process takes to end whose connection has.
 const ENDING_WITHIN: Duration = Duration::from_millis(200);
@@ -51,7 +54,7 @@ pub(crate) async fn attend(
     let end = tokio::select! {
         end = handle_messages(core, seat, link, &mut buffer) => end,
         () = link.write_queued() => End::Broken(None),
-        () = silence(&links.control, core.times.silence) => End::Broken(Some(PeerError::Silent)),
+        () = silence(core, seat, links) => End::Broken(Some(PeerError::Silent)),
         () = &mut ended => {
             // What it wrote before its end still counts.
             while let Ok(Some(true)) = fill_now(link, &mut buffer) {
@@ -169,21 +172,44 @@ impl Drop for Attendance<'_> {
     }
 }
 
-/// Ends when a daemon has not answered for so long, for lanes that do not notice this themselves. A stall of this
-/// process counts as one interval without an answer, however long it was.
-async fn silence(control: &Link, silence: Duration) {
+/// Ends when nothing has come from a daemon for so long, though it was asked, for lanes that do not notice this themselves. A
+/// stall of this process counts as one interval without an answer, however long it was. A daemon that rests is asked rarely.
+async fn silence(core: &Core, seat: Seat, links: &Links) {
+    let control = &links.control;
     if control.connection.notices_silence() {
         return std::future::pending().await;
     }
+    let interval = core.times.silence / PINGS;
     let mut missed = 0;
     while missed < PINGS {
-        let answered = control.pongs.load(Ordering::Relaxed);
-        control.queue(&ToDaemon::Ping, Payload::new());
+        let pause = match missed == 0 && core.rests(seat) {
+            true => interval.saturating_mul(PAUSE),
+            false => Duration::ZERO,
+        };
+        let heard = links.heard();
+        let millis = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+        control.queue(&ToDaemon::Ping { pause: millis }, Payload::new());
         control.flush();
-        tokio::time::sleep(silence / PINGS).await;
-        let is_there = control.pongs.load(Ordering::Relaxed) != answered;
-        missed = if is_there { 0 } else { missed + 1 };
+        tokio::time::sleep(interval).await;
+        if links.heard() == heard {
+            missed += 1;
+            // A process that is seen to stand still is not gone, and will answer.
+            if missed == PINGS && is_stopped(links) {
+                missed = 0;
+            }
+            continue;
+        }
+        missed = 0;
+        tokio::select! {
+            () = links.roused.notified(), if !pause.is_zero() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
+}
+
+/// Whether a signal has stopped the daemon, where its process is one of this machine's.
+fn is_stopped(links: &Links) -> bool {
+    links.pid.and_then(Activity::of) == Some(Activity::Stopped)
 }
 
 async fn handle_messages(core: &Core, seat: Seat, link: &Link, buffer: &mut FrameBuffer) -> End {
@@ -240,6 +266,12 @@ fn handle_received(
             FromDaemon::Origin => core.note_origin(seat, Origin::decode(&payload)?),
             FromDaemon::Hello(_) | FromDaemon::Pong => return Err(PeerError::NoHello),
         }
+    }
+    // Nobody is to fill the memory with a report that is none.
+    if let Some(FromDaemon::Ended { run, .. }) = buffer.begun()?
+        && !core.expects(seat, run)
+    {
+        buffer.let_go();
     }
     Ok(ControlFlow::Continue(()))
 }

@@ -31,6 +31,7 @@ use mirai_wire::{Origin, Payload, Return, ReturnKey, ReturnTicket, RunEnd, SETUP
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::accounts::Source;
 use crate::activity::Activity;
 use crate::callback::{Panicked, guarded};
 use crate::cell::Cell;
@@ -217,11 +218,20 @@ struct Work {
     stopped: Vec<Links>,
     /// Numbers of daemons that are to be gone, whose processes are not to be killed.
     dismissed: Vec<u32>,
+    /// For those who ask daemons that rested.
+    roused: Vec<Arc<Notify>>,
     /// For the listener.
     presence: Vec<Presence>,
 }
 
 impl Work {
+    /// A daemon has something to do.
+    fn rouse(&mut self, member: &mut Member) {
+        if std::mem::take(&mut member.rests) {
+            self.roused.push(Arc::clone(&member.links.roused));
+        }
+    }
+
     /// Has a daemon end: in the way of that list if it was launched from here and its process is known, else by its connections.
     fn end(&mut self, member: &Member, processes: fn(&mut Work) -> &mut Vec<Links>) {
         if member.links.pid.is_some() && member.links.is_launched {
@@ -238,6 +248,9 @@ impl Work {
         }
         for link in self.flush {
             link.flush();
+        }
+        for roused in self.roused {
+            roused.notify_one();
         }
         for (cell, outcome) in self.settle {
             cell.settle(outcome);
@@ -883,7 +896,12 @@ impl Core {
 
     /// A daemon has told where it runs.
     pub(crate) fn note_origin(&self, seat: Seat, origin: Origin) {
-        if let Some(member) = self.state.lock().seated(seat) {
+        let mut state = self.state.lock();
+        if !origin.job.is_empty() {
+            // Its scheduler has begun the job again.
+            state.deaths.forget_job_end(&origin.job);
+        }
+        if let Some(member) = state.seated(seat) {
             member.origin = Some(Arc::new(origin));
         }
     }
@@ -936,6 +954,49 @@ impl Core {
         }
         self.note_change();
         grace
+    }
+
+    /// Whether a daemon has nothing to do. Who asks is [roused](Links::roused) when that changes.
+    pub(crate) fn rests(&self, seat: Seat) -> bool {
+        let mut state = self.state.lock();
+        let scheduler = &state.scheduler;
+        let rests =
+            scheduler.daemon_task(seat.daemon).is_none() && !scheduler.is_being_set_up(seat.daemon);
+        if let Some(member) = state.seated(seat) {
+            member.rests = rests;
+        }
+        rests
+    }
+
+    /// Whether a report on that run may come from a daemon.
+    pub(crate) fn expects(&self, seat: Seat, run: u64) -> bool {
+        let run = RunId(run);
+        let mut state = self.state.lock();
+        let is_there = run == SETUP || state.scheduler.has_run(seat.daemon, run);
+        is_there && state.seated(seat).is_some()
+    }
+
+    /// Peers from there, or from anywhere, were not heard for so long: that is not held against the daemons that are away.
+    pub(crate) fn hold_up(&self, source: Option<Source>, time: Duration) {
+        let is_from_there = |member: &Member| {
+            let peer = member.links.peer.map(Source::of);
+            member.is_away && (source.is_none() || peer == source)
+        };
+        if self.state.lock().scheduler.counts().suspects == 0 {
+            return;
+        }
+        self.with_state(|state, timer, work| {
+            let members = state.numbers.values();
+            let away = members.filter(|daemon| {
+                let member = state.members.get(daemon.index());
+                member.is_some_and(is_from_there)
+            });
+            let millis = whole_millis(time);
+            for daemon in away.copied().collect::<Vec<_>>() {
+                let event = Event::DaemonHeldUp { daemon, millis };
+                state.handle(timer, work, event, None);
+            }
+        });
     }
 
     pub(crate) fn share(self: &Arc<Self>, bytes: Payload) -> SharedPart {
@@ -1344,6 +1405,7 @@ impl Performer<'_> {
                 if let Some(member) = self.members.get_mut(daemon.index())
                     && let Some(parts) = self.setups.get(member.is_replacement, setup)
                 {
+                    self.work.rouse(member);
                     send(member, parts, SETUP, 1, None);
                     self.work.flush.push(Arc::clone(&member.links.data));
                 }
@@ -1380,6 +1442,7 @@ impl Performer<'_> {
             return;
         }
         member.workload.begins(self.now);
+        self.work.rouse(member);
         open.attempts = attempt;
         let word = member.offer(run);
         send(member, &open.parts, run, attempt, word);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mirai_lanes::{Address, Arrival, Listener, RoomFor, check_room};
@@ -14,6 +13,7 @@ use mirai_wire::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::accounts::{Accounts, Source};
 use crate::attending::attend;
 use crate::core::Core;
 use crate::link::Link;
@@ -22,7 +22,7 @@ use crate::newcomers::{Newcomer, Newcomers, Room};
 use crate::options::launcher_of_replacements;
 use crate::reading::{PeerError, fill};
 use crate::refusals::{Kind, Refusals};
-use crate::throttle::{self, Throttle};
+use crate::throttle::{self, Price, Throttle};
 
 /// A peer that has not proved and said who it is by then is turned away. Daemons say so within a millisecond; a machine under heavy
 /// load may take its time.
@@ -41,7 +41,10 @@ struct Half {
 /// Where daemons come in.
 struct Entrance {
     core: Arc<Core>,
+    /// For all who come in here.
     throttle: Mutex<Throttle>,
+    /// For those of one source, over a network.
+    accounts: Mutex<Accounts>,
     refusals: Arc<Refusals>,
     newcomers: Arc<Newcomers>,
     /// Room for control connections that wait for their data connection.
@@ -54,28 +57,37 @@ struct Entrance {
 /// Takes daemons in, for ever.
 pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals: Arc<Refusals>) {
     let may_break = matches!(listener.address(), Address::Network(_));
+    let now = Instant::now();
     let entrance = Arc::new(Entrance {
         core,
         may_break,
-        throttle: Mutex::new(Throttle::new(Instant::now())),
+        throttle: Mutex::new(Throttle::new(now)),
+        accounts: Mutex::new(Accounts::new(now)),
         refusals,
         newcomers: Newcomers::new(Room::STRANGERS),
         waiting: Newcomers::new(Room::HALVES),
         halves: Mutex::default(),
     });
     loop {
-        let closed_until = entrance.throttle.lock().closed_until(Instant::now());
+        let now = Instant::now();
+        let closed_until = entrance.throttle.lock().closed_until(now);
         if let Some(until) = closed_until {
             tokio::time::sleep_until(until).await;
+            entrance.core.hold_up(None, now.elapsed());
             continue;
         }
         match listener.accept().await {
             Ok(arrival) => {
-                let newcomer = entrance.newcomers.take_in().await;
-                tokio::spawn(Arc::clone(&entrance).take_in(arrival, newcomer));
+                let source = arrival.peer().map(Source::of);
+                match entrance.place(source).await {
+                    Some(newcomer) => {
+                        tokio::spawn(Arc::clone(&entrance).take_in(arrival, source, newcomer));
+                    }
+                    None => entrance.turn_away_unheard(arrival, source),
+                }
             }
             Err(error) if error.is_stranger() => {
-                entrance.turned_away(Kind::of(&error), &error, throttle::AT_ONCE)
+                entrance.turned_away(None, Kind::of(&error), &error, throttle::AT_ONCE)
             }
             Err(error) => {
                 log::debug!("accepting failed: {error}");
@@ -86,8 +98,41 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
 }
 
 impl Entrance {
+    /// A place for a peer from there, for which others may have to wait for a while; `None` where too many from there were
+    /// turned away.
+    async fn place(&self, source: Option<Source>) -> Option<Newcomer> {
+        if let Some(source) = source {
+            let now = Instant::now();
+            if self.accounts.lock().closed_until(now, source).is_some() {
+                return None;
+            }
+            if let Ok(newcomer) = self.newcomers.admit(now, Some(source)) {
+                return Some(newcomer);
+            }
+            if self.accounts.lock().owes(now, source) {
+                return None;
+            }
+        }
+        Some(self.newcomers.take_in(source).await)
+    }
+
+    fn turn_away_unheard(&self, arrival: Arrival, source: Option<Source>) {
+        arrival.reset();
+        self.turned_away(None, Kind::Unproven, &PeerError::Unheard, throttle::UNHEARD);
+        let Some(source) = source else { return };
+        let untold = self.accounts.lock().take_untold(Instant::now(), source);
+        if let Some(time) = untold {
+            self.core.hold_up(Some(source), time);
+        }
+    }
+
     /// Serves a connection from its first byte to its end.
-    async fn take_in(self: Arc<Self>, arrival: Arrival, newcomer: Newcomer) {
+    async fn take_in(
+        self: Arc<Self>,
+        arrival: Arrival,
+        source: Option<Source>,
+        newcomer: Newcomer,
+    ) {
         let newcomer = Arc::new(newcomer);
         let mut buffer = FrameBuffer::new(FrameLimits::STRANGER);
         let greeting = async {
@@ -122,13 +167,13 @@ impl Entrance {
             } else {
                 throttle::AFTER_READING
             };
-            self.turned_away(error.kind(), &error, price);
+            self.turned_away(source, error.kind(), &error, price);
         }
     }
 
-    /// What somebody has changed on the way to a daemon counts as well.
-    fn note_forged(&self, error: &PeerError) {
-        if error.is_forged() {
+    /// What somebody has changed on the way to a daemon counts as well, and what a daemon sends that is none of its lane's.
+    fn note_breach(&self, error: &PeerError) {
+        if error.is_forged() || error.is_malformed() {
             self.note(error.kind(), error, Instant::now());
         }
     }
@@ -140,12 +185,26 @@ impl Entrance {
         }
     }
 
-    fn turned_away(&self, kind: Kind, why: &dyn std::error::Error, price: Duration) {
+    fn turned_away(
+        &self,
+        source: Option<Source>,
+        kind: Kind,
+        why: &dyn std::error::Error,
+        price: Price,
+    ) {
         let now = Instant::now();
         self.note(kind, why, now);
         let price = match self.core.awaits_daemons() {
-            true => price / throttle::DISCOUNT,
+            true => price.discounted(),
             false => price,
+        };
+        if let Some(source) = source {
+            self.accounts.lock().charge(now, source, price);
+        }
+        // On this machine nobody is told from another before he is turned away: all wait.
+        let price = match self.may_break {
+            true => price.of_all,
+            false => price.of_source,
         };
         self.throttle.lock().charge(now, price);
     }
@@ -206,7 +265,8 @@ impl Entrance {
         match hello.role {
             Role::Control => {
                 newcomer.is_known();
-                let place = Arc::new(self.waiting.take_in().await);
+                let source = link.connection.peer().map(Source::of);
+                let place = Arc::new(self.waiting.take_in(source).await);
                 self.attend_control(link, buffer, hello.pair, place).await
             }
             Role::Data => {
@@ -257,7 +317,7 @@ impl Entrance {
         tokio::select! {
             () = link.write_queued() => {}
             read = read_pongs(link, &mut buffer) => if let Err(error) = read {
-                self.note_forged(&error);
+                self.note_breach(&error);
             },
             () = gives_way => return Err(PeerError::Crowded),
         }
@@ -291,6 +351,7 @@ impl Entrance {
             is_replacement: self.is_replacement(&hello),
             kill: Arc::default(),
             stop: Arc::default(),
+            roused: Arc::default(),
             peer: link.connection.peer(),
         };
         let (seat, refusal) = match hello.returning {
@@ -305,7 +366,7 @@ impl Entrance {
         };
         match seat {
             Some(seat) => {
-                let note = |error: &PeerError| self.note_forged(error);
+                let note = |error: &PeerError| self.note_breach(error);
                 attend(&self.core, seat, &links, buffer, note).await
             }
             None => refuse(link, refusal),
@@ -320,9 +381,9 @@ async fn read_pongs(link: &Link, buffer: &mut FrameBuffer) -> Result<(), PeerErr
     loop {
         while let Some(Frame { message, .. }) = buffer.next_frame()? {
             match message {
-                FromDaemon::Pong => link.pongs.fetch_add(1, Ordering::Relaxed),
+                FromDaemon::Pong => {}
                 _ => return Err(PeerError::NoHello),
-            };
+            }
         }
         if !fill(link, buffer).await? {
             return Ok(());

@@ -161,6 +161,11 @@ impl Deaths {
         self.job_ends.push_back(JobEnd { job, fate, is_gone });
     }
 
+    /// A daemon of that job is there: what was said of an end is of an earlier run of it.
+    pub(crate) fn forget_job_end(&mut self, job: &str) {
+        self.job_ends.retain(|end| end.job != job);
+    }
+
     pub(crate) fn job_end(&self, job: &str) -> Option<&ProcessFate> {
         self.latest_end(job).map(|end| &end.fate)
     }

@@ -21,6 +21,7 @@
 //! which thread; `daemons.rs` takes daemons in and reads from them; `link.rs` writes to them.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod activity;
 mod attending;
 mod callback;

@@ -30,8 +30,8 @@ pub(crate) struct Link {
     queue: Mutex<VecDeque<Outgoing>>,
     full: Notify,
     broken: AtomicBool,
-    /// Answers to `Ping` that have come, of a control connection.
-    pub pongs: AtomicU32,
+    /// How often something has come from the peer.
+    pub heard: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Link {
             queue: Mutex::default(),
             full: Notify::new(),
             broken: AtomicBool::new(false),
-            pongs: AtomicU32::new(0),
+            heard: AtomicU32::new(0),
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Member {
     /// Shared parts that it has been sent.
     pub parts: HashSet<u64>,
     pub workload: Workload,
+    /// It has nothing to do, and is asked rarely whether it is there: whoever sends it something rouses those who ask.
+    pub rests: bool,
     /// `None` where it is sent nothing before its turn.
     pub offers: Option<Offers>,
     /// Number of its present connection, from 0.
@@ -125,6 +127,8 @@ pub(crate) struct Links {
     pub kill: Arc<Notify>,
     /// Likewise when it is to end by itself, and to be killed if it does not.
     pub stop: Arc<Stop>,
+    /// Told when it has something to do again, if it [rests](Member::rests).
+    pub roused: Arc<Notify>,
     /// Where the daemon is, if it connects over a network.
     pub peer: Option<SocketAddr>,
 }
@@ -154,6 +158,12 @@ impl Stop {
 }
 
 impl Links {
+    /// How often something has come from the daemon.
+    pub(crate) fn heard(&self) -> u32 {
+        let heard = |link: &Link| link.heard.load(Ordering::Relaxed);
+        heard(&self.control).wrapping_add(heard(&self.data))
+    }
+
     pub(crate) fn shutdown(&self) {
         self.data.connection.shutdown();
         self.control.connection.shutdown();
@@ -186,6 +196,7 @@ impl Member {
             is_dismissed: false,
             quits: false,
             is_replacement: false,
+            rests: false,
             condemned: None,
             joined: now,
             returning: ticket

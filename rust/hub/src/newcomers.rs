@@ -1,6 +1,6 @@
 //! Peers that have connected and are no daemons yet: how many there may be, and which one gives way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::accounts::Source;
 
 /// How many may be here, and for how long each of them in peace.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +39,9 @@ impl Room {
     };
 }
 
-/// The peers that have connected and are not daemons yet. When there is no room, the oldest one that has said nothing is
-/// dropped for the next, or else the oldest.
+/// The peers that have connected and are not daemons yet. When there is no room, one of the source that has most places gives
+/// way to a peer from elsewhere, at once; to another of its own the oldest one that has said nothing, or else the oldest,
+/// after some time. Peers of this machine's lane are all of one source, `None`.
 #[derive(Debug)]
 pub(crate) struct Newcomers {
     room: Room,
@@ -52,43 +55,88 @@ struct Here {
     /// By arrival, as the others.
     silent: BTreeMap<u64, Entry>,
     spoken: BTreeMap<u64, Entry>,
+    /// How many places each source has.
+    places: HashMap<Option<Source>, usize>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    source: Option<Source>,
     since: Instant,
     gives_way: Arc<Notify>,
 }
 
 impl Here {
-    /// Makes room for one more, by dropping the oldest if need be. `Err` says when that will be possible.
-    fn make_room(&mut self, room: Room, now: Instant) -> Result<(), Instant> {
+    /// Makes room for one more from there, by dropping another if need be. `Err` says when that will be possible.
+    fn make_room(
+        &mut self,
+        room: Room,
+        now: Instant,
+        source: Option<Source>,
+    ) -> Result<(), Instant> {
         if self.silent.len() + self.spoken.len() < room.places {
             return Ok(());
         }
-        let mut full_until = None;
-        for (here, peace) in [
-            (&mut self.silent, room.silent),
-            (&mut self.spoken, room.undisturbed),
-        ] {
-            let Some(oldest) = here.first_entry() else {
-                continue;
-            };
-            let until = oldest.get().since + peace;
-            if until <= now {
-                oldest.remove().gives_way.notify_one();
-                return Ok(());
-            }
-            full_until = Some(full_until.map_or(until, |other| until.min(other)));
+        if let Some(oldest) = self.oldest_of_greediest(source) {
+            oldest.notify_one();
+            return Ok(());
         }
-        full_until.map_or(Ok(()), Err)
+        let oldest = [
+            (&self.silent, room.silent),
+            (&self.spoken, room.undisturbed),
+        ]
+        .into_iter()
+        .filter_map(|(here, peace)| {
+            let (number, entry) = here.first_key_value()?;
+            Some((entry.since + peace, *number))
+        });
+        // The silent one where both could go.
+        let due = oldest.clone().find(|(until, _)| *until <= now);
+        let Some((until, number)) = due.or_else(|| oldest.min()) else {
+            return Ok(());
+        };
+        if until > now {
+            return Err(until);
+        }
+        if let Some(entry) = self.remove(number) {
+            entry.gives_way.notify_one();
+        }
+        Ok(())
     }
 
-    fn enter(&mut self, now: Instant) -> (u64, Arc<Notify>) {
+    /// Takes out the oldest of the source that has most places, the silent first, if that has two more than this one: so that
+    /// they do not push each other out.
+    fn oldest_of_greediest(&mut self, source: Option<Source>) -> Option<Arc<Notify>> {
+        let mine = self.places.get(&source).copied().unwrap_or_default();
+        let (greediest, most) = self.places.iter().max_by_key(|(_, count)| **count)?;
+        if *most < mine + 2 {
+            return None;
+        }
+        let mut all = self.silent.iter().chain(&self.spoken);
+        let (number, _) = all.find(|(_, entry)| entry.source == *greediest)?;
+        let number = *number;
+        Some(self.remove(number)?.gives_way)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.silent.remove(&number);
+        let entry = entry.or_else(|| self.spoken.remove(&number))?;
+        if let Some(count) = self.places.get_mut(&entry.source) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&entry.source);
+            }
+        }
+        Some(entry)
+    }
+
+    fn enter(&mut self, now: Instant, source: Option<Source>) -> (u64, Arc<Notify>) {
         let number = self.next;
         self.next += 1;
         let gives_way = Arc::new(Notify::new());
+        *self.places.entry(source).or_default() += 1;
         let entry = Entry {
+            source,
             since: now,
             gives_way: Arc::clone(&gives_way),
         };
@@ -100,11 +148,6 @@ impl Here {
         if let Some(entry) = self.silent.remove(&number) {
             self.spoken.insert(number, entry);
         }
-    }
-
-    /// Whether it was here.
-    fn leave(&mut self, number: u64) -> bool {
-        self.silent.remove(&number).is_some() || self.spoken.remove(&number).is_some()
     }
 }
 
@@ -118,10 +161,14 @@ impl Newcomers {
     }
 
     /// Admits one more if there is room, or if one who is here can be dropped for it. `Err` says when that will be possible.
-    fn admit(self: &Arc<Self>, now: Instant) -> Result<Newcomer, Instant> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        now: Instant,
+        source: Option<Source>,
+    ) -> Result<Newcomer, Instant> {
         let mut here = self.here.lock();
-        here.make_room(self.room, now)?;
-        let (number, gives_way) = here.enter(now);
+        here.make_room(self.room, now, source)?;
+        let (number, gives_way) = here.enter(now, source);
         Ok(Newcomer {
             all: Arc::clone(self),
             number,
@@ -131,9 +178,9 @@ impl Newcomers {
     }
 
     /// Admits one more, when there is room.
-    pub(crate) async fn take_in(self: &Arc<Self>) -> Newcomer {
+    pub(crate) async fn take_in(self: &Arc<Self>, source: Option<Source>) -> Newcomer {
         loop {
-            let full_until = match self.admit(Instant::now()) {
+            let full_until = match self.admit(Instant::now(), source) {
                 Ok(newcomer) => return newcomer,
                 Err(until) => until,
             };
@@ -173,7 +220,7 @@ impl Newcomer {
 
     /// The peer is known: it no longer counts as a newcomer.
     pub(crate) fn is_known(&self) {
-        if self.all.here.lock().leave(self.number) {
+        if self.all.here.lock().remove(self.number).is_some() {
             self.all.left.notify_one();
         }
     }
@@ -188,6 +235,7 @@ impl Drop for Newcomer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
@@ -201,7 +249,7 @@ mod tests {
 
     fn full(all: &Arc<Newcomers>, now: Instant) -> Vec<Newcomer> {
         (0..all.room.places)
-            .map(|_| all.admit(now).expect("there is room"))
+            .map(|_| all.admit(now, None).expect("there is room"))
             .collect()
     }
 
@@ -214,12 +262,14 @@ mod tests {
         let all = Newcomers::new(Room::STRANGERS);
         let now = Instant::now();
         let here = full(&all, now);
-        let until = all.admit(now).expect_err("each has some time for itself");
+        let until = all
+            .admit(now, None)
+            .expect_err("each has some time for itself");
         assert_eq!(until, now + Room::STRANGERS.silent);
-        let next = all.admit(until).unwrap();
+        let next = all.admit(until, None).unwrap();
         assert!(is_dropped(&here[0]));
         assert!(!here[1..].iter().any(is_dropped), "there is room for one");
-        let _next = (next, all.admit(until).unwrap());
+        let _next = (next, all.admit(until, None).unwrap());
         assert!(is_dropped(&here[1]));
     }
 
@@ -232,16 +282,16 @@ mod tests {
         here.iter().for_each(Newcomer::has_spoken);
         let later = now + Room::STRANGERS.silent;
         for newcomer in &silent {
-            let next = all.admit(later).unwrap();
+            let next = all.admit(later, None).unwrap();
             assert!(is_dropped(newcomer));
             next.has_spoken();
             std::mem::forget(next);
         }
         let until = all
-            .admit(later)
+            .admit(later, None)
             .expect_err("those who speak have more time");
         assert_eq!(until, now + Room::STRANGERS.undisturbed);
-        all.admit(until).unwrap();
+        all.admit(until, None).unwrap();
         assert!(is_dropped(&here[0]));
     }
 
@@ -251,12 +301,12 @@ mod tests {
         let now = Instant::now();
         let mut here = full(&all, now);
         here[3].is_known();
-        here.push(all.admit(now).unwrap());
-        all.admit(now).unwrap_err();
+        here.push(all.admit(now, None).unwrap());
+        all.admit(now, None).unwrap_err();
         drop(here.swap_remove(5));
-        here.push(all.admit(now).unwrap());
+        here.push(all.admit(now, None).unwrap());
         here[3].is_known();
-        all.admit(now + Room::STRANGERS.undisturbed).unwrap();
+        all.admit(now + Room::STRANGERS.undisturbed, None).unwrap();
         assert!(is_dropped(&here[0]));
     }
 
@@ -272,7 +322,7 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let mut waiting = pin!(all.take_in());
+            let mut waiting = pin!(all.take_in(None));
             let polled = waiting
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()));
@@ -280,5 +330,69 @@ mod tests {
             here.pop();
             waiting.await;
         });
+    }
+
+    fn from(number: u8) -> Option<Source> {
+        Some(Source::of(([192, 0, 2, number], 1).into()))
+    }
+
+    #[test]
+    fn a_peer_from_elsewhere_gets_a_place_of_the_source_that_has_most() {
+        let all = Newcomers::new(Room::STRANGERS);
+        let now = Instant::now();
+        let greedy: Vec<_> = (0..Room::STRANGERS.places)
+            .map(|_| all.admit(now, from(1)).unwrap())
+            .collect();
+        greedy[0].has_spoken();
+        all.admit(now, from(1))
+            .expect_err("one of its own waits for it");
+        let other = all.admit(now, from(2)).unwrap();
+        assert!(is_dropped(&greedy[1]), "the oldest that is silent");
+        assert!(!is_dropped(&greedy[0]));
+        let others: Vec<_> = (0..Room::STRANGERS.places / 2 - 1)
+            .map(|_| all.admit(now, from(2)).unwrap())
+            .collect();
+        all.admit(now, from(2))
+            .expect_err("both have as many places");
+        all.admit(now, from(1)).unwrap_err();
+        assert!(!is_dropped(&other) && !others.iter().any(is_dropped));
+    }
+
+    proptest! {
+        /// Whoever comes and goes: places are counted, never more than there are, and a source that has less than its share of
+        /// them gets one without waiting.
+        #[test]
+        fn each_source_has_its_share(steps in prop::collection::vec((0_u8..4, 0_u8..4), 1..100)) {
+            let room = Room { places: 12, ..Room::STRANGERS };
+            let all = Newcomers::new(room);
+            let now = Instant::now();
+            let mut here: Vec<(u8, Newcomer)> = Vec::new();
+            for (source, step) in steps {
+                if step == 0 {
+                    if let Some(place) = here.iter().position(|(of, _)| *of == source) {
+                        here.swap_remove(place);
+                    }
+                    continue;
+                }
+                here.retain(|(_, newcomer)| !is_dropped(newcomer));
+                let mine = here.iter().filter(|(of, _)| *of == source).count();
+                match all.admit(now, from(source)) {
+                    Ok(newcomer) => {
+                        if step == 1 {
+                            newcomer.has_spoken();
+                        }
+                        here.push((source, newcomer));
+                    }
+                    Err(_) => prop_assert!(mine + 1 >= room.places / 4, "it has {} places", mine),
+                }
+                here.retain(|(_, newcomer)| !is_dropped(newcomer));
+                prop_assert!(here.len() <= room.places);
+                let places = all.here.lock().places.clone();
+                for of in 0..4 {
+                    let count = here.iter().filter(|(other, _)| *other == of).count();
+                    prop_assert_eq!(places.get(&from(of)).copied().unwrap_or_default(), count);
+                }
+            }
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::Ordering;
 
-use mirai_lanes::{LaneError, OutOfFiles};
+use mirai_lanes::{LaneError, NoFrame, OutOfFiles};
 use mirai_wire::{FrameBuffer, Want, WireError};
 use thiserror::Error;
 
@@ -35,11 +36,18 @@ pub(crate) enum PeerError {
     Late,
     #[error("it was silent while others waited")]
     Crowded,
+    #[error("too many from its address were turned away just before")]
+    Unheard,
     #[error(transparent)]
     Lane(#[from] LaneError),
 }
 
 impl PeerError {
+    /// Whether what came was no WebSocket's any more: by a fault of the peer's, as TLS and codes tell of what others change.
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(self, PeerError::Io(error) if NoFrame::is_in(error))
+    }
+
     /// Whether somebody on the way has changed what came.
     pub(crate) fn is_forged(&self) -> bool {
         matches!(self, PeerError::Io(error) if error.kind() == io::ErrorKind::InvalidData)
@@ -48,6 +56,7 @@ impl PeerError {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             PeerError::Lane(error) => Kind::of(error),
+            PeerError::Unheard => Kind::Unproven,
             error if error.is_forged() => Kind::Unproven,
             PeerError::Late | PeerError::Crowded => Kind::Silent,
             _ => Kind::Unfit,
@@ -75,7 +84,10 @@ pub(crate) fn fill_now(link: &Link, buffer: &mut FrameBuffer) -> Result<Option<b
         Want::Payload { into, missing } => link.connection.try_read_append(into, missing),
     };
     match read {
-        Ok(count) => Ok(Some(count > 0)),
+        Ok(count) => {
+            link.heard.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(count > 0))
+        }
         Err(error)
             if matches!(
                 error.kind(),

@@ -4,20 +4,50 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Price of a peer that the lane turned away at once, or that said nothing: more than ten times what that takes of the reactor.
-pub(crate) const AT_ONCE: Duration = Duration::from_micros(250);
+/// What a peer costs that is turned away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Price {
+    /// Where it came from, so that nobody from there is heard for a while.
+    pub of_source: Duration,
+    /// All, over a network: twice what it takes of the reactor, so that no number of sources takes more than half of that.
+    pub of_all: Duration,
+}
 
-/// Price of a peer whose messages were read first.
-pub(crate) const AFTER_READING: Duration = Duration::from_millis(2);
+/// A peer that the lane turned away at once, or that said nothing.
+pub(crate) const AT_ONCE: Price = Price {
+    of_source: Duration::from_micros(250),
+    of_all: Duration::from_micros(60),
+};
 
-/// By so much each is cheaper while daemons are on their way: they stand in line behind those who are turned away, each with two
-/// connections, and one that has been away has little time.
-pub(crate) const DISCOUNT: u32 = 10;
+/// A peer whose messages were read first.
+pub(crate) const AFTER_READING: Price = Price {
+    of_source: Duration::from_millis(2),
+    of_all: Duration::from_micros(300),
+};
+
+/// A peer that was not heard, as others from there were turned away. Its source pays no more for that: it would never come in.
+pub(crate) const UNHEARD: Price = Price {
+    of_source: Duration::ZERO,
+    of_all: Duration::from_micros(15),
+};
+
+/// By so much a source pays less while daemons are on their way, which may come from there: they stand in line behind those
+/// who are turned away, each with two connections, and one that has been away has little time.
+pub(crate) const DISCOUNT: u32 = 4;
+
+impl Price {
+    pub(crate) fn discounted(self) -> Price {
+        Price {
+            of_source: self.of_source / DISCOUNT,
+            ..self
+        }
+    }
+}
 
 /// The debt at which it closes.
 const CREDIT: Duration = Duration::from_millis(25);
 
-/// Limits the rate at which peers are turned away. That takes time that tasks need, so each such peer adds a price in time
+/// Limits the rate at which peers are turned away, all or those of one source. That takes time that tasks need, so each such peer adds a price in time
 /// to a debt, which falls as time passes. Once it has exceeded [`CREDIT`], no peer is accepted until nothing is owed; those
 /// that wait meanwhile wait in the system's queue, at no cost here.
 #[derive(Debug)]
@@ -33,6 +63,11 @@ impl Throttle {
             paid: now,
             is_closed: false,
         }
+    }
+
+    /// Whether anything is owed.
+    pub(crate) fn owes(&self, now: Instant) -> bool {
+        self.paid > now
     }
 
     /// A peer has been turned away.
@@ -76,21 +111,24 @@ mod tests {
         let mut throttle = Throttle::new(now);
         for _ in 0..100 {
             assert_eq!(throttle.closed_until(now), None);
-            throttle.charge(now, AT_ONCE);
+            throttle.charge(now, AT_ONCE.of_source);
         }
         assert_eq!(throttle.closed_until(now), None, "all its credit is used");
-        throttle.charge(now, AT_ONCE);
+        throttle.charge(now, AT_ONCE.of_source);
         let until = throttle.closed_until(now).expect("it is closed");
-        assert_eq!(until, now + 101 * AT_ONCE);
+        assert_eq!(until, now + 101 * AT_ONCE.of_source);
         // It opens when all is paid, not for one more as soon as that is paid.
-        assert_eq!(throttle.closed_until(until - AT_ONCE), Some(until));
+        assert_eq!(
+            throttle.closed_until(until - AT_ONCE.of_source),
+            Some(until)
+        );
         assert_eq!(throttle.closed_until(until), None);
     }
 
     #[test]
     fn those_who_come_all_the_time_are_few() {
-        assert!((3900..4200).contains(&turned_away(AT_ONCE)));
-        assert!((490..530).contains(&turned_away(AFTER_READING)));
+        assert!((3900..4200).contains(&turned_away(AT_ONCE.of_source)));
+        assert!((490..530).contains(&turned_away(AFTER_READING.of_source)));
     }
 
     #[test]
@@ -99,8 +137,8 @@ mod tests {
         let mut throttle = Throttle::new(now);
         for _ in 0..10_000 {
             assert_eq!(throttle.closed_until(now), None);
-            throttle.charge(now, AFTER_READING);
-            now += AFTER_READING;
+            throttle.charge(now, AFTER_READING.of_source);
+            now += AFTER_READING.of_source;
         }
     }
 

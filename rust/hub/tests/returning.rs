@@ -428,6 +428,18 @@ fn a_worker_that_falls_silent_after_the_end_of_its_job_is_not_waited_for() {
 }
 
 #[test]
+fn a_worker_of_a_job_that_has_begun_again_returns_like_others() {
+    let (hub, relay) = hub(Mode::Queue, LONG);
+    hub.handle()
+        .note_job_end("7_2", fate("was preempted"), true);
+    let (worker, task, _asked) = worker_in_a_job(&hub, &relay);
+    relay.cut();
+    until(|| hub.workers()[0].returns == 1);
+    worker.gate.open();
+    assert_eq!(value(&task), b"gate");
+}
+
+#[test]
 fn a_silent_worker_whose_job_may_go_on_has_its_time_to_return() {
     let (hub, relay) = hub(Mode::Queue, Duration::from_millis(300));
     let (worker, task, asked) = worker_in_a_job(&hub, &relay);
@@ -471,18 +483,28 @@ fn what_is_changed_on_the_way_is_counted_and_harms_nothing() {
     assert_eq!(hub.counts().cumulative, 1);
 }
 
-/// As behind a tunnel whose other machine is cut off: the connections to the relay hold.
-#[test]
-fn a_line_on_which_nothing_passes_any_more_is_broken_at_both_ends() {
-    let (hub, relay) = hub_at(HubOptions {
-        grace: LONG,
-        silence: Duration::from_secs(3),
-        ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
-    });
+/// A worker at a task, behind a line on which nothing passes any more, as a tunnel whose other machine is cut off: the
+/// connections to the relay hold.
+fn worker_behind_a_still_line(grace: Duration) -> (Hub, Relay, Worker, TaskHandle) {
+    let (hub, relay) = hub_that_asks_often(grace);
     let worker = Worker::start(&relay.url(), |_| {});
     let task = submit(&hub, "gate");
     worker.gate.wait_for_one();
     relay.set(Weather::Still);
+    (hub, relay, worker, task)
+}
+
+fn hub_that_asks_often(grace: Duration) -> (Hub, Relay) {
+    hub_at(HubOptions {
+        grace,
+        silence: Duration::from_secs(3),
+        ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
+    })
+}
+
+#[test]
+fn a_line_on_which_nothing_passes_any_more_is_broken_at_both_ends() {
+    let (hub, relay, worker, task) = worker_behind_a_still_line(LONG);
     until(|| hub.counts().suspects == 1);
     // The worker dials again.
     until(|| relay.waiting() > 0);
@@ -494,17 +516,23 @@ fn a_line_on_which_nothing_passes_any_more_is_broken_at_both_ends() {
 
 #[test]
 fn a_daemon_behind_a_line_on_which_nothing_passes_any_more_is_lost_in_time() {
-    let (hub, relay) = hub_at(HubOptions {
-        grace: Duration::from_millis(300),
-        silence: Duration::from_secs(3),
-        ..HubOptions::new(Address::parse("tcp://127.0.0.1:0").unwrap())
-    });
-    let worker = Worker::start(&relay.url(), |_| {});
-    let task = submit(&hub, "gate");
-    worker.gate.wait_for_one();
-    relay.set(Weather::Still);
+    let (_hub, relay, worker, task) = worker_behind_a_still_line(Duration::from_millis(300));
     assert!(matches!(outcome(&task), Outcome::Lost(_)));
     worker.gate.open();
+    relay.set(Weather::Fair);
+    assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
+}
+
+/// One that rests is hardly ever asked: not before the test is over, if it were not for the task.
+#[test]
+fn a_line_that_is_dead_is_noticed_when_a_worker_that_rested_gets_a_task() {
+    let (hub, relay) = hub_that_asks_often(Duration::from_millis(300));
+    let worker = Worker::start(&relay.url(), |_| {});
+    assert_eq!(value(&submit(&hub, "x")), b"x");
+    // It has been asked, and is asked rarely now.
+    std::thread::sleep(Duration::from_secs(2));
+    relay.set(Weather::Still);
+    assert!(matches!(outcome(&submit(&hub, "y")), Outcome::Lost(_)));
     relay.set(Weather::Fair);
     assert!(matches!(worker.end(), Ok(ExitReason::Ended)));
 }

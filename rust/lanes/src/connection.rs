@@ -1,12 +1,13 @@
 //! The traits behind which a lane's connections are used: `Connection` by the hub, `Dialled` by a daemon.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::network::NetworkArrival;
 use crate::{HostWatch, LaneError, Passed, Wake};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
@@ -47,17 +48,29 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// Ends the connection in both directions; a peer sees the end of the stream even while copies of the descriptor
     /// live on elsewhere.
     fn shutdown(&self);
+    /// The connection that carries this one, which then answers what follows.
+    fn below(&self) -> Option<&dyn Connection> {
+        None
+    }
     /// Process id of the peer on this machine, where the lane knows it.
-    fn peer_pid(&self) -> Option<u32>;
+    fn peer_pid(&self) -> Option<u32> {
+        self.below()?.peer_pid()
+    }
     /// Whether the connection breaks by itself when the peer's machine has not answered for [`SILENCE`], whatever lies between.
     /// Where it does not, the hub asks.
-    fn notices_silence(&self) -> bool;
+    fn notices_silence(&self) -> bool {
+        self.below().is_some_and(|below| below.notices_silence())
+    }
     /// Breaks the connection when the next machine on the way has not answered for so long, instead of [`SILENCE`]. Where the lane
     /// does not notice that, nothing changes.
-    fn set_silence(&self, _silence: Duration) {}
+    fn set_silence(&self, silence: Duration) {
+        if let Some(below) = self.below() {
+            below.set_silence(silence);
+        }
+    }
     /// Where the peer is, over a network.
     fn peer(&self) -> Option<SocketAddr> {
-        None
+        self.below()?.peer()
     }
 }
 
@@ -157,10 +170,67 @@ macro_rules! reads_from_tokio {
 }
 pub(crate) use reads_from_tokio;
 
-/// A connection that has just come: resolves when its peer has said something, however long that takes, or with
-/// [`LaneError::is_stranger`] when it has gone without a word. Dropping it ends the connection. To be polled inside a tokio
+/// A connection that has just come. Awaiting it ends when its peer has said something, however long that takes, or with
+/// [`LaneError::is_stranger`] when it has gone without a word. Dropping it ends the connection. To be awaited inside a tokio
 /// runtime, as is the proof.
-pub type Arrival = Pin<Box<dyn Future<Output = Result<Proof, LaneError>> + Send>>;
+#[derive(Debug)]
+pub struct Arrival(Came);
+
+/// From where an [`Arrival`] has come.
+enum Came {
+    FromHere(Spoken),
+    FromNetwork(NetworkArrival),
+}
+
+impl std::fmt::Debug for Came {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Came::FromHere(_) => f.write_str("FromHere"),
+            Came::FromNetwork(arrival) => write!(f, "FromNetwork({})", arrival.peer),
+        }
+    }
+}
+
+/// Resolves when a peer has begun to speak.
+pub(crate) type Spoken = Pin<Box<dyn Future<Output = Result<Proof, LaneError>> + Send>>;
+
+impl Arrival {
+    pub(crate) fn from_here(spoken: Spoken) -> Arrival {
+        Arrival(Came::FromHere(spoken))
+    }
+
+    pub(crate) fn from_network(arrival: NetworkArrival) -> Arrival {
+        Arrival(Came::FromNetwork(arrival))
+    }
+
+    /// Where the peer is, over a network.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Came::FromHere(_) => None,
+            Came::FromNetwork(arrival) => Some(arrival.peer),
+        }
+    }
+
+    /// Turns it away unheard. Over a network its peer sees a reset, so that it can tell this from a hub that refuses it, and
+    /// nothing of the connection is left here.
+    pub fn reset(self) {
+        if let Came::FromNetwork(arrival) = self.0 {
+            arrival.reset();
+        }
+    }
+}
+
+impl IntoFuture for Arrival {
+    type Output = Result<Proof, LaneError>;
+    type IntoFuture = Spoken;
+
+    fn into_future(self) -> Spoken {
+        match self.0 {
+            Came::FromHere(spoken) => spoken,
+            Came::FromNetwork(arrival) => Box::pin(arrival.spoken()),
+        }
+    }
+}
 
 /// A connection whose peer has begun to speak: resolves when it has proved who it is, however long that takes, or with
 /// [`LaneError::is_stranger`] when it is turned away. Dropping it ends the connection.

@@ -6,8 +6,8 @@
 //!
 //! The local lane is Unix stream sockets, abstract ones on Linux, where peers prove themselves by their uid; on other
 //! platforms it is TCP on the loopback interface, where they prove themselves by a secret in a file of the user's.
-//! The network lane is TCP, TLS, and by way of NNG WebSocket, where peers
-//! prove themselves by certificates, a token, or both, if the hub asks for them. This crate knows no frames, no scheduler and no R.
+//! The network lane is TCP, TLS and WebSocket, where peers prove themselves by certificates, a token, or both, if the hub
+//! asks for them. This crate knows no frames, no scheduler and no R.
 #![deny(unsafe_code)]
 
 mod address;
@@ -47,8 +47,8 @@ pub use endpoints::{Listener, dial, listen};
 pub use error::LaneError;
 pub use mirai_handshake::{HandshakeError, Token, TokenError};
 pub use network::{
-    DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, Refusal, Scheme, TlsFailure,
-    interfaces,
+    DaemonTls, Failure, HubTls, NetworkAddress, NetworkListener, NoFrame, Refusal, Scheme,
+    TlsFailure, interfaces,
 };
 pub use patience::Patience;
 #[cfg(target_os = "linux")]

@@ -86,11 +86,11 @@ impl LocalListener {
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0);
         let connection: Box<dyn Connection> = Box::new(LocalConnection { stream, pid });
-        Ok(Box::pin(async move {
+        Ok(Arrival::from_here(Box::pin(async move {
             // Whether it can be read from at all, who reads from it finds out.
             let _ = poll_fn(|cx| connection.poll_readable(cx)).await;
             Ok(Box::pin(std::future::ready(Ok(connection))) as Proof)
-        }))
+        })))
     }
 }
 

@@ -148,7 +148,7 @@ impl LocalListener {
             source,
         })?;
         let rendezvous = self.rendezvous.clone();
-        Ok(Box::pin(async move {
+        Ok(Arrival::from_here(Box::pin(async move {
             if !matches!(stream.peek(&mut [0]).await, Ok(1)) {
                 return Err(LaneError::Unproven);
             }
@@ -157,7 +157,7 @@ impl LocalListener {
                 let connection = proof.await.map_err(|_| LaneError::Unproven)?;
                 Ok(Box::new(connection) as Box<dyn Connection>)
             }) as Proof)
-        }))
+        })))
     }
 }
 

@@ -202,7 +202,10 @@ pub enum ToDaemon {
     /// The hub closes: the end of the connection that follows is no break. Where a daemon may return only.
     Goodbye,
     /// Answer `Pong`: comes at regular intervals where the lane does not tell whether the peer is there.
-    Ping,
+    Ping {
+        /// Milliseconds by which the next one may come later than usual, as the daemon has nothing to do.
+        pause: u32,
+    },
 }
 
 /// Messages from a daemon.

@@ -102,7 +102,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
         any::<u64>().prop_map(|id| ToDaemon::Forget { id }),
         any::<u64>().prop_map(|run| ToDaemon::Cancel { run }),
         Just(ToDaemon::Exit),
-        Just(ToDaemon::Ping),
+        any::<u32>().prop_map(|pause| ToDaemon::Ping { pause }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mirai_lanes::{Address, ErrorCode, HOST_SILENCE};
+use mirai_lanes::{Address, ErrorCode, HOST_SILENCE, LaneError, Refusal};
 use mirai_wire::Return;
 
 use crate::clock::Clock;
@@ -30,9 +30,9 @@ const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 /// See [`SHORTEST_ATTEMPT`].
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(30);
 
-/// How often a daemon connects again after a hub has dropped it before the greeting. A hub drops the oldest when many
-/// connect.
-const RETURNS: u32 = 5;
+/// How often a daemon connects again after a hub has dropped it before the greeting, over a network within some 16 s. A hub
+/// drops the oldest when many connect, and resets what comes from where too many have come from.
+const RETURNS: u32 = 8;
 
 /// How long a daemon tries to reach a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub(crate) fn connect(
         match opened {
             Ok(session) => return Ok(Ok(session)),
             Err(error) if patience.bears(&error) => {}
-            Err(WorkerError::Io(error)) if is_let_go(&error) && returns < RETURNS => returns += 1,
+            Err(error) if is_let_go(&error) && returns < RETURNS => returns += 1,
             Err(error) => return Err(error),
         }
         let until = clock.now() + pauses.next(random());
@@ -164,7 +164,16 @@ fn reason_to_leave(
     options.leave.is_asked().then_some(ExitReason::Ended)
 }
 
-fn is_let_go(error: &io::Error) -> bool {
+/// Whether the hub has dropped the connection without a word: one that refuses says why, or ends the stream.
+fn is_let_go(error: &WorkerError) -> bool {
+    let (WorkerError::Io(error)
+    | WorkerError::Dial(LaneError::Refused {
+        reason: Refusal::Io(error),
+        ..
+    })) = error
+    else {
+        return false;
+    };
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe

@@ -47,6 +47,8 @@ pub(crate) struct Watcher {
     pub told: Arc<AtomicBool>,
     /// Whose alarm is among what is waited for.
     pub outbox: Option<Arc<Outbox>>,
+    /// By how much the hub's next question may come later than usual.
+    pub pause: Duration,
 }
 
 /// A control thread that has nothing to watch yet: started before the hub knows of the daemon, as a daemon that cannot start a
@@ -130,6 +132,7 @@ impl Watcher {
     /// Handles the hub's messages, until the connection ends.
     fn attend(&mut self) {
         let asks = !self.channel.connection.notices_silence();
+        self.pause = Duration::ZERO;
         loop {
             match self.channel.connection.wait(&self.host) {
                 Wake::Readable => {}
@@ -162,7 +165,7 @@ impl Watcher {
             Some((membership, _)) => membership.silence().max(HOST_SILENCE),
             None => HOST_SILENCE,
         };
-        SystemClock.now() + silence
+        SystemClock.now() + silence + self.pause
     }
 
     /// Connects again after a break. Returns whether there is a connection.
@@ -189,7 +192,7 @@ impl Watcher {
             .offer(reopened.data, reopened.received, &self.channel.connection)
     }
 
-    fn handle_message(&self, frame: Frame<ToDaemon>) {
+    fn handle_message(&mut self, frame: Frame<ToDaemon>) {
         match frame.message {
             ToDaemon::Cancel { run } => self.current.cancel(run, &*self.interrupter),
             ToDaemon::Exit => {
@@ -199,7 +202,10 @@ impl Watcher {
             }
             ToDaemon::Goodbye => self.connections.end(),
             // A broken connection is seen in reading.
-            ToDaemon::Ping => drop(self.channel.send(&FromDaemon::Pong, &[])),
+            ToDaemon::Ping { pause } => {
+                self.pause = Duration::from_millis(pause.into());
+                drop(self.channel.send(&FromDaemon::Pong, &[]));
+            }
             _ => {}
         }
     }

@@ -112,6 +112,7 @@ fn run_session(
             interrupter: Arc::clone(interrupter),
             autoexit: options.autoexit,
             told: Arc::default(),
+            pause: Duration::ZERO,
         },
     );
     let mut service = Service {

@@ -1,5 +1,7 @@
 //! Listening at a network address, whatever brings its bytes.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mirai_handshake::Token;
@@ -18,8 +20,54 @@ use crate::{Access, Address, Arrival, Connection, LaneError, Proof};
 pub struct NetworkListener {
     listener: tcp::Listener,
     address: Address,
+    terms: Arc<Terms>,
+}
+
+/// What a peer has to prove.
+#[derive(Debug)]
+struct Terms {
     way: Way,
     token: Option<Token>,
+}
+
+/// A connection that has just come over a network.
+pub(crate) struct NetworkArrival {
+    pub(crate) peer: SocketAddr,
+    accepted: tcp::Accepted,
+    terms: Arc<Terms>,
+}
+
+impl NetworkArrival {
+    pub(crate) fn reset(self) {
+        self.accepted.reset();
+    }
+
+    pub(crate) async fn spoken(self) -> Result<Proof, LaneError> {
+        let NetworkArrival {
+            peer,
+            accepted,
+            terms,
+        } = self;
+        let turned_away = move |reason| LaneError::TurnedAway {
+            peer: Some(peer),
+            reason,
+        };
+        let opened = async {
+            let connection = accepted.open()?;
+            Ok((connection.has_spoken().await?, connection))
+        };
+        let connection = match opened.await.map_err(|error: io::Error| error.into()) {
+            Ok((true, connection)) => connection,
+            Ok((false, _)) => return Err(turned_away(Refusal::Gone)),
+            Err(refusal) => return Err(turned_away(refusal)),
+        };
+        Ok(Box::pin(async move {
+            let (way, token) = (terms.way.clone(), terms.token.clone());
+            let has_tls = way.tls.is_some();
+            let proof = async { take_in(way.go(connection).await?, has_tls, token).await };
+            proof.await.map_err(turned_away)
+        }))
+    }
 }
 
 /// What an address asks for, on TCP.
@@ -98,8 +146,10 @@ impl NetworkListener {
         Ok(NetworkListener {
             listener,
             address: Address::Network(address.with_port(port)),
-            way,
-            token: access.token.clone(),
+            terms: Arc::new(Terms {
+                way,
+                token: access.token.clone(),
+            }),
         })
     }
 
@@ -110,27 +160,14 @@ impl NetworkListener {
     /// The next connection. To be called inside a tokio runtime.
     pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
         let accepted = self.listener.accept().await;
-        let (connection, peer) = accepted.map_err(|source| LaneError::Os {
+        let (accepted, peer) = accepted.map_err(|source| LaneError::Os {
             url: self.address.to_string(),
             source,
         })?;
-        let (way, token) = (self.way.clone(), self.token.clone());
-        let turned_away = move |reason| LaneError::TurnedAway {
-            peer: Some(peer),
-            reason,
-        };
-        Ok(Box::pin(async move {
-            let has_spoken = connection.has_spoken().await;
-            match has_spoken.map_err(Refusal::from) {
-                Ok(true) => {}
-                Ok(false) => return Err(turned_away(Refusal::Gone)),
-                Err(refusal) => return Err(turned_away(refusal)),
-            }
-            Ok(Box::pin(async move {
-                let has_tls = way.tls.is_some();
-                let proof = async { take_in(way.go(connection).await?, has_tls, token).await };
-                proof.await.map_err(turned_away)
-            }) as Proof)
+        Ok(Arrival::from_network(NetworkArrival {
+            peer,
+            accepted,
+            terms: Arc::clone(&self.terms),
         }))
     }
 }

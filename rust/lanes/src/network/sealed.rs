@@ -1,7 +1,6 @@
 //! Connections whose bytes travel in records that nobody on the way can change.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -165,20 +164,8 @@ impl Connection for Sealed {
         self.below.shutdown();
     }
 
-    fn peer_pid(&self) -> Option<u32> {
-        self.below.peer_pid()
-    }
-
-    fn notices_silence(&self) -> bool {
-        self.below.notices_silence()
-    }
-
-    fn set_silence(&self, silence: Duration) {
-        self.below.set_silence(silence);
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.below.peer()
+    fn below(&self) -> Option<&dyn Connection> {
+        Some(&*self.below)
     }
 }
 

@@ -34,11 +34,10 @@ impl Listener {
         Ok(self.0.local_addr()?.port())
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(TcpConnection, SocketAddr)> {
+    pub(super) async fn accept(&self) -> io::Result<(Accepted, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
         let ip = peer.ip().to_canonical();
-        let connection = TcpConnection::new(stream.into_std()?)?;
-        Ok((connection, SocketAddr::new(ip, peer.port())))
+        Ok((Accepted(stream), SocketAddr::new(ip, peer.port())))
     }
 }
 
@@ -70,6 +69,23 @@ fn socket(at: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
 #[cfg(not(unix))]
 fn bind(at: SocketAddr) -> io::Result<std::net::TcpListener> {
     std::net::TcpListener::bind(at)
+}
+
+/// A connection of which nothing has been asked yet.
+#[derive(Debug)]
+pub(super) struct Accepted(TcpStream);
+
+impl Accepted {
+    /// Sets it up for a daemon.
+    pub(super) fn open(self) -> io::Result<TcpConnection> {
+        TcpConnection::new(self.0.into_std()?)
+    }
+
+    /// Ends it by a reset, so that the system keeps nothing of it.
+    pub(super) fn reset(self) {
+        // The peer sees another end of it then.
+        let _ = self.0.set_zero_linger();
+    }
 }
 
 /// A daemon's connection at the hub.
@@ -131,15 +147,6 @@ impl Connection for TcpConnection {
     #[cfg(not(unix))]
     fn shutdown(&self) {
         let _ = self.whole.shutdown(std::net::Shutdown::Both);
-    }
-
-    fn peer_pid(&self) -> Option<u32> {
-        None
-    }
-
-    /// The system asks the next machine, which need not be the peer's.
-    fn notices_silence(&self) -> bool {
-        false
     }
 
     fn set_silence(&self, silence: Duration) {

@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -301,20 +301,8 @@ impl Connection for TlsConnection {
         self.below.shutdown();
     }
 
-    fn peer_pid(&self) -> Option<u32> {
-        None
-    }
-
-    fn notices_silence(&self) -> bool {
-        self.below.notices_silence()
-    }
-
-    fn set_silence(&self, silence: Duration) {
-        self.below.set_silence(silence);
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.below.peer()
+    fn below(&self) -> Option<&dyn Connection> {
+        Some(&self.below)
     }
 }
 

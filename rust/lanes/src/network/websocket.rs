@@ -6,11 +6,10 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use parking_lot::Mutex;
+use thiserror::Error;
 
 use super::opening::{Refusal, write_all};
 use super::sealed::{append_to, copy_into, first, is_empty};
@@ -114,6 +113,8 @@ async fn read_request(
     request: &mut Vec<u8>,
 ) -> Result<Option<usize>, Refusal> {
     poll_fn(|cx| below.poll_readable(cx)).await?;
+    // What was there has no end, but may have the beginning of one.
+    let searched = request.len().saturating_sub(3);
     let mut piece = [0; 1024];
     match below.try_read(&mut piece) {
         Ok(0) => return Err(Refusal::Gone),
@@ -121,8 +122,10 @@ async fn read_request(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) => return Err(error.into()),
     }
-    let end = request.windows(4).position(|four| four == b"\r\n\r\n");
-    Ok(end.map(|end| end + 4))
+    let end = request[searched..]
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n");
+    Ok(end.map(|end| searched + end + 4))
 }
 
 async fn refuse(below: Box<dyn Connection>, answer: Answer) -> Result<WebSocket, Refusal> {
@@ -208,11 +211,21 @@ impl Head {
     }
 }
 
+/// A peer has sent something that is no frame of a WebSocket, or too many frames without data: what ends the connection, in
+/// the error of a read.
+#[derive(Debug, Error)]
+#[error("the peer has sent something that is no frame of a WebSocket")]
+pub struct NoFrame;
+
+impl NoFrame {
+    /// Whether a read has failed for that.
+    pub fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<NoFrame>())
+    }
+}
+
 fn malformed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the peer has sent something that is no frame of a WebSocket",
-    )
+    io::Error::other(NoFrame)
 }
 
 impl Incoming {
@@ -462,20 +475,8 @@ impl Connection for WebSocket {
         self.below.shutdown();
     }
 
-    fn peer_pid(&self) -> Option<u32> {
-        None
-    }
-
-    fn notices_silence(&self) -> bool {
-        self.below.notices_silence()
-    }
-
-    fn set_silence(&self, silence: Duration) {
-        self.below.set_silence(silence);
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.below.peer()
+    fn below(&self) -> Option<&dyn Connection> {
+        Some(&*self.below)
     }
 }
 
