@@ -252,7 +252,11 @@ other_machine <- function(frame = parent.frame()) {
     narrow = function() system2("ip", c("netns", "exec", name, "tc", "qdisc", "add", "dev", there, "root", "tbf", "rate", "4mbit",
                                         "burst", "16kb", "latency", "20ms"), stdout = FALSE, stderr = FALSE) == 0L,
     cut = function() ip("-n", name, "link", "set", there, "down"),
-    mend = function() ip("-n", name, "link", "set", there, "up"),
+    # A link that goes down loses its global addresses of IPv6, and those only.
+    mend = function() {
+      ip("-n", name, "link", "set", there, "up") &&
+        (!has_ipv6 || ip("-n", name, "-6", "addr", "add", paste0(address6[2L], "/112"), "dev", there, "nodad"))
+    },
     # So many of a hundred packets are lost at random, in either direction.
     lose = function(percent) {
       rule <- sprintf("numgen random mod 100 < %d drop", percent)

@@ -89,6 +89,8 @@ test_that("where packets are lost at random, and the line breaks besides, every 
 test_that("hosts that know each other by IPv6 only serve as others do", {
   machine <- other_machine()
   skip_if(is.null(machine$address6), "no IPv6 here")
+  before <- options(mirai.grace = 600, mirai.silence = 5)
+  defer(options(before))
   schemes <- c("tcp", "tls+tcp", "ws", "wss")
   for (scheme in schemes) {
     local_pool(url = sprintf("%s://[%s]:0", scheme, machine$address6), token = TRUE, .compute = scheme)
@@ -98,6 +100,20 @@ test_that("hosts that know each other by IPv6 only serve as others do", {
   for (scheme in schemes) {
     expect_identical(value(mirai(length(x), x = raw(1e6), .compute = scheme)), 1000000L)
     expect_match(status(scheme)$workers$address, "^\\[fd00:213::[0-9a-f]+:2\\]:[0-9]+$")
+  }
+  gate <- tempfile()
+  tasks <- lapply(schemes, function(scheme) mirai({
+    while (!file.exists(gate)) Sys.sleep(0.01)
+    gate
+  }, gate = gate, .compute = scheme))
+  for (scheme in schemes) await(status(scheme)$workers$state == "busy")
+  machine$cut()
+  for (scheme in schemes) await(status(scheme)$workers$state == "away", 120)
+  file.create(gate)
+  expect_true(machine$mend())
+  for (task in tasks) {
+    await(!unresolved(task), 120)
+    expect_identical(task$data, gate)
   }
   for (scheme in schemes) expect_identical(info(scheme)[["cumulative"]], 1L)
 })
