@@ -172,8 +172,8 @@ test_that("the last lines that a daemon had to say are told, whatever was said b
   })
   skip_if(is.na(status()$deaths$output), "needs daemons that are forked")
   last <- "first\nsecond\nthird: now it ends"
-  expect_match(attr(value(m), "reason"), paste0(". Its last output:\ntask 99 \ntask 100 \n", last), fixed = TRUE)
-  expect_match(warnings, paste0(", at task [0-9]+\\. Its last output:\ntask 99 \ntask 100 \n", last), all = FALSE)
+  expect_match(attr(value(m), "reason"), paste0(". Its last output, perhaps of an earlier task:\ntask 99 \ntask 100 \n", last), fixed = TRUE)
+  expect_match(warnings, paste0(", at task [0-9]+\\. Its last output, perhaps of an earlier task:\ntask 99 \ntask 100 \n", last), all = FALSE)
   expect_identical(status()$deaths$output, paste0("task 99 \ntask 100 \n", last))
   # Nothing of the kind is known of one that was silent, and it is not made up.
   suppressWarnings({

@@ -119,6 +119,33 @@ test_that("what was sent ahead to a daemon that is killed waits again, and is no
   expect_identical(deaths(1)$task, attr(x[[100]], "id"))
 })
 
+test_that("a command that ends as its daemon was killed on purpose is no loss", {
+  skip_unless_linux()
+  elsewhere <- remote_config("sh", c("-c", "."), rscript = file.path(R.home("bin"), "Rscript"), quote = TRUE)
+  heard <- character()
+  withCallingHandlers({
+    local_pool(1, url = local_url(), remote = elsewhere, heal = TRUE)
+    await(info()[["connections"]] == 1L)
+    gate <- tempfile()
+    m <- mirai({
+      file.create(gate)
+      x <- runif(2e7)
+      for (i in 1:20) sort(x, method = "quick")
+    }, gate = gate)
+    await(file.exists(gate))
+    pid <- status()$workers$pid
+    expect_true(stop_mirai(m, force = TRUE))
+    await(!alive(pid))
+    # It takes longer for another to come than to tell of the end of that one.
+    await(info()[["connections"]] == 1L)
+    expect_identical(value(mirai(1)), 1)
+  }, warning = function(w) {
+    heard <<- c(heard, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  expect_false(any(grepl("are lost", heard, fixed = TRUE)))
+})
+
 test_that("a daemon that is stopped is shown as that, and killed when it does not stop its task", {
   skip_unless_linux()
   local_pool(1, kill_after = 500)

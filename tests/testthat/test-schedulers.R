@@ -256,11 +256,11 @@ test_that("Slurm: why a job has ended is in the error of the task that is lost w
   # By the exit code of its script, with what that has said.
   remote <- function(...) cluster_config(rscript = rscript, ...)
   suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote(), output = TRUE))
-  expect_lost(mirai(tools::pskill(Sys.getpid(), 9L)), "ended with its Slurm job: FAILED, exit code 137", ". Its last output:.*Killed")
+  expect_lost(mirai(tools::pskill(Sys.getpid(), 9L)), "ended with its Slurm job: FAILED, exit code 137", ". Its last output[^:]*:.*Killed")
 
   if (running$has("LIMITS_MEMORY")) {
     suppressMessages(local_pool(1, url = local_url(tcp = TRUE), remote = remote(options = "#SBATCH --mem=300")))
-    expect_lost(mirai(sum(rep(1, 1e8))), "ended with its Slurm job: OUT_OF_MEMORY", ". Its last output:.*oom")
+    expect_lost(mirai(sum(rep(1, 1e8))), "ended with its Slurm job: OUT_OF_MEMORY", ". Its last output[^:]*:.*oom")
   }
 
   # What runs on a node that is given up may go on, so it is waited for. Here it does not.

@@ -575,13 +575,13 @@ impl Core {
             Ok(cells)
         })?;
         if let Some(number) = new {
-            self.forget_if_all_fail(&cells, number);
+            self.note_whether_all_fail(&cells, number);
         }
         Ok(cells)
     }
 
-    /// A set-up that has failed wherever it was evaluated has set up nothing, and is not replayed.
-    fn forget_if_all_fail(self: &Arc<Self>, cells: &[Arc<Cell>], number: u64) {
+    /// A set-up that has failed wherever it was evaluated is taken for one that has set up nothing, and is not replayed.
+    fn note_whether_all_fail(self: &Arc<Self>, cells: &[Arc<Cell>], number: u64) {
         let open = Arc::new(AtomicUsize::new(cells.len()));
         for cell in cells {
             let (core, open) = (Arc::downgrade(self), Arc::clone(&open));
@@ -589,12 +589,14 @@ impl Core {
             cell.watch(0, move || {
                 let has_failed = (of.upgrade())
                     .is_some_and(|cell| matches!(cell.outcome(), Some(Outcome::Failed(_))));
-                if has_failed
-                    && open.fetch_sub(1, Ordering::AcqRel) == 1
-                    && let Some(core) = core.upgrade()
-                {
+                // That of one that has not is known at once.
+                if has_failed && open.fetch_sub(1, Ordering::AcqRel) > 1 {
+                    return;
+                }
+                if let Some(core) = core.upgrade() {
                     core.with_state(|state, _, work| {
-                        work.unused.extend(state.setups.forget(number))
+                        let forgotten = state.setups.note_result(number, has_failed);
+                        work.unused.extend(forgotten);
                     });
                 }
             });
@@ -1067,6 +1069,11 @@ impl Core {
         }
     }
 
+    /// See [`Deaths::take_kill`].
+    pub(crate) fn take_kill(&self) -> bool {
+        self.state.lock().deaths.take_kill(Instant::now())
+    }
+
     pub(crate) fn note_change(&self) {
         self.state.lock().changes += 1;
         self.presence.notify_all();
@@ -1185,12 +1192,12 @@ impl State {
         (member.connection == seat.connection).then_some(member)
     }
 
-    /// Keeps a set-up for daemons that take the place of others; its number, if it is a new one.
+    /// Keeps a set-up for daemons that take the place of others; its number, if it is kept.
     fn keep_for_replacements(&mut self, work: &mut Work, parts: Parts) -> Option<u64> {
         match self.setups.add_for_replacements(parts) {
-            Added::New(number) => return Some(number),
+            Added::Kept(number) => return Some(number),
             Added::TooMuch => work.presence.push(Presence::TooMuchToReplay),
-            Added::NotKept | Added::Known => {}
+            Added::NotKept => {}
         }
         None
     }
@@ -1454,6 +1461,7 @@ impl Performer<'_> {
             return;
         };
         let open = self.tasks.get(task.index());
+        self.deaths.note_kill(self.now);
         member.condemned = Some(Condemned {
             why,
             task: open.map(|open| (open.cell.number(), open.attempts)),

@@ -4,12 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mirai_wire::Origin;
 
 /// Deaths that are kept, the last ones.
 const MOST: usize = 100;
+
+/// A process that was killed has ended by then, and those that have waited for it.
+const KILL_WITHIN: Duration = Duration::from_secs(10);
 
 /// Likewise ends of jobs: more than those of a large array that reach their limit of time at once.
 const MOST_JOBS: usize = 2000;
@@ -84,6 +87,10 @@ impl Death {
     pub fn last_words(&self) -> String {
         match &*self.output {
             "" => String::new(),
+            // Nobody notes what was said by which task: it would cost each of them.
+            output if self.done > 0 => {
+                format!(". Its last output, perhaps of an earlier task:\n{output}")
+            }
             output => format!(". Its last output:\n{output}"),
         }
     }
@@ -121,6 +128,8 @@ pub(crate) struct Deaths {
     ends: HashMap<u32, ProcessFate>,
     /// The last ones. A job may have had several daemons.
     job_ends: VecDeque<JobEnd>,
+    /// When daemons were told to end or killed from here, as far as [`Deaths::take_kill`] has not been asked.
+    kills: VecDeque<Instant>,
 }
 
 impl Deaths {
@@ -137,6 +146,24 @@ impl Deaths {
 
     pub(crate) fn all(&self) -> Vec<Death> {
         self.last.iter().cloned().collect()
+    }
+
+    /// A daemon is killed, or told to end as it has no task any more.
+    pub(crate) fn note_kill(&mut self, now: Instant) {
+        if self.kills.len() == MOST {
+            self.kills.pop_front();
+        }
+        self.kills.push_back(now);
+    }
+
+    /// Whether a process that has ended may be one that was [killed](Deaths::note_kill), and no other has been taken for that.
+    pub(crate) fn take_kill(&mut self, now: Instant) -> bool {
+        while let Some(at) = self.kills.pop_front() {
+            if now.saturating_duration_since(at) < KILL_WITHIN {
+                return true;
+            }
+        }
+        false
     }
 
     /// Records how a process has ended: `is_there` as a daemon still, or known as dead already.
@@ -193,6 +220,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_kill_excuses_one_end_for_a_while() {
+        let mut deaths = Deaths::default();
+        let now = Instant::now();
+        assert!(!deaths.take_kill(now));
+        deaths.note_kill(now);
+        deaths.note_kill(now + KILL_WITHIN / 2);
+        assert!(deaths.take_kill(now + KILL_WITHIN));
+        assert!(!deaths.take_kill(now + KILL_WITHIN));
+    }
+
+    #[test]
     fn a_death_names_what_is_known_of_the_daemon() {
         let mut death = Death {
             at: SystemTime::UNIX_EPOCH,
@@ -222,6 +260,14 @@ mod tests {
         let named =
             "its daemon (process 7, on node17, job 12_3) lost its connection, as it was set up";
         assert_eq!(death.to_string(), named);
+        death.output = "oh".to_owned();
+        assert!(death.to_string().ends_with(". Its last output:\noh"));
+        death.done = 1;
+        assert!(
+            death
+                .to_string()
+                .ends_with(". Its last output, perhaps of an earlier task:\noh")
+        );
         death.peer = None;
         assert_eq!(death.whereabouts(), " (process 7, job 12_3)");
     }

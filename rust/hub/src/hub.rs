@@ -71,6 +71,12 @@ impl HubHandle {
         self.0.listen_to_jobs(listener);
     }
 
+    /// Whether a process that has ended just now may be one of a daemon that the hub has killed, and no other has been taken for
+    /// that: each kill is of one.
+    pub fn take_kill(&self) -> bool {
+        self.0.take_kill()
+    }
+
     /// Reports what a scheduler says of the end of a job, named as in [`Origin`](crate::Origin), for the reason of what is lost with
     /// it. If the job `is_gone` for sure, its daemons that are silent are not waited for.
     pub fn note_job_end(&self, job: &str, fate: ProcessFate, is_gone: bool) {

@@ -20,10 +20,8 @@ pub(crate) enum Added {
     NotKept,
     /// There is too much now: from here on nothing is kept. Said once.
     TooMuch,
-    /// It is kept, by this number.
-    New(u64),
-    /// It is kept beside an identical one.
-    Known,
+    /// It is kept, by this number, beside an identical one or not.
+    Kept(u64),
 }
 
 /// In the order in which they were asked for.
@@ -41,8 +39,10 @@ struct SetUp {
     parts: Parts,
     /// For all that join, or for replacements only.
     is_for_all: bool,
-    /// Of those that were added.
-    number: u64,
+    /// The calls that it stands for, identical ones, of which nobody knows yet whether they have failed.
+    open: Vec<u64>,
+    /// One of them has not failed everywhere.
+    has_succeeded: bool,
 }
 
 impl SetUps {
@@ -60,7 +60,8 @@ impl SetUps {
         self.list.push(SetUp {
             parts,
             is_for_all,
-            number: self.added,
+            open: vec![self.added],
+            has_succeeded: false,
         });
         self.added
     }
@@ -70,11 +71,15 @@ impl SetUps {
         let Some(limit) = self.limit.filter(|_| !self.is_full) else {
             return Added::NotKept;
         };
-        self.forget_between(&parts);
+        let merged = self.forget_between(&parts);
         let known = self.list.iter().find(|setup| setup.parts == parts);
-        let is_new = known.is_none();
+        let known = known.or(merged.as_ref());
         let parts = known.map_or(parts, |setup| setup.parts.clone());
         let number = self.push(parts, false);
+        if let (Some(merged), Some(last)) = (merged, self.list.last_mut()) {
+            last.open.extend(merged.open);
+            last.has_succeeded = merged.has_succeeded;
+        }
         let kept = self.list.iter().filter(|setup| !setup.is_for_all);
         // Identical ones are one piece of memory.
         let distinct: HashMap<_, u64> = kept
@@ -89,31 +94,29 @@ impl SetUps {
             self.list.retain(|setup| setup.is_for_all);
             return Added::TooMuch;
         }
-        if is_new {
-            Added::New(number)
-        } else {
-            Added::Known
-        }
+        Added::Kept(number)
     }
 
-    /// One that was new has failed on all daemons: it has set up nothing.
-    pub(crate) fn forget(&mut self, number: u64) -> Option<Parts> {
-        let at = self.list.iter().position(|setup| setup.number == number)?;
-        Some(self.list.remove(at).parts)
+    /// A call has failed on all daemons, or not. What has failed at each call of it has set up nothing, and is forgotten.
+    pub(crate) fn note_result(&mut self, number: u64, has_failed: bool) -> Option<Parts> {
+        let is_it = |setup: &SetUp| setup.open.contains(&number);
+        let at = self.list.iter().position(is_it)?;
+        let setup = &mut self.list[at];
+        setup.open.retain(|open| *open != number);
+        setup.has_succeeded |= !has_failed;
+        let is_over = setup.open.is_empty() && !setup.has_succeeded;
+        is_over.then(|| self.list.remove(at).parts)
     }
 
     /// Of identical ones the first and the last count: others may need the first, and the last may have put back what others have
-    /// changed. With nothing between them they are one.
-    fn forget_between(&mut self, parts: &Parts) {
+    /// changed. With nothing between them they are one. Returns the one that goes, for which the next stands.
+    fn forget_between(&mut self, parts: &Parts) -> Option<SetUp> {
         let is_same = |setup: &SetUp| !setup.is_for_all && setup.parts == *parts;
         let is_repeated = self.list.last().is_some_and(is_same);
         let first = self.list.iter().position(is_same);
         let last = self.list.iter().rposition(is_same);
-        if let (Some(first), Some(last)) = (first, last)
-            && (is_repeated || last > first)
-        {
-            self.list.remove(last);
-        }
+        let (first, last) = (first?, last?);
+        (is_repeated || last > first).then(|| self.list.remove(last))
     }
 
     /// How many a replacement has besides those that all have.
@@ -213,16 +216,43 @@ mod tests {
         assert_eq!(setups.add_for_replacements(parts("6")), Added::TooMuch);
     }
 
+    fn kept(setups: &mut SetUps, body: &str) -> u64 {
+        match setups.add_for_replacements(parts(body)) {
+            Added::Kept(number) => number,
+            other => panic!("it is kept: {other:?}"),
+        }
+    }
+
     #[test]
-    fn what_has_failed_is_forgotten_by_its_number() {
+    fn what_has_failed_is_forgotten() {
         let mut setups = with(LIMIT, &["a"]);
-        let Added::New(number) = setups.add_for_replacements(parts("b")) else {
-            panic!("it is new");
-        };
-        assert_eq!(setups.add_for_replacements(parts("a")), Added::Known);
-        assert!(setups.forget(number).is_some_and(|it| it == parts("b")));
-        assert!(setups.forget(number).is_none());
+        let number = kept(&mut setups, "b");
+        kept(&mut setups, "a");
+        let forgotten = setups.note_result(number, true);
+        assert!(forgotten.is_some_and(|it| it == parts("b")));
+        assert!(setups.note_result(number, true).is_none());
         assert_eq!(bodies(&setups), "aa");
+    }
+
+    #[test]
+    fn identical_ones_are_forgotten_when_all_have_failed() {
+        for second_fails in [true, false] {
+            for is_second_first in [true, false] {
+                let mut setups = with(LIMIT, &["a"]);
+                let first = kept(&mut setups, "b");
+                let second = kept(&mut setups, "b");
+                assert_eq!(bodies(&setups), "ab");
+                let mut results = [(first, true), (second, second_fails)];
+                if is_second_first {
+                    results.reverse();
+                }
+                for (number, has_failed) in results {
+                    setups.note_result(number, has_failed);
+                }
+                let left = if second_fails { "a" } else { "ab" };
+                assert_eq!(bodies(&setups), left);
+            }
+        }
     }
 
     #[test]

@@ -391,7 +391,7 @@ impl Follower {
         );
         if absent > 0 {
             self.launch.note_absent(absent, &reason, &errand.command);
-        } else if !errand.output.trim().is_empty() {
+        } else if !errand.output.trim().is_empty() && !self.launch.hub.take_kill() {
             self.launch.note(For::Lost, &reason, &errand.command);
         }
     }
