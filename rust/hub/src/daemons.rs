@@ -28,6 +28,13 @@ use crate::throttle::{self, Price, Throttle};
 /// load may take its time.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
+/// After so many peers that were not heard, others on this thread come first: those that follow each other without a pause would
+/// keep it from what has come for tasks.
+const UNHEARD_AT_ONCE: u32 = 16;
+
+/// The shortest pause that there is.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
+
 /// Pause when accepting itself fails: descriptors have run out, and come back when daemons leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -68,6 +75,7 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
         waiting: Newcomers::new(Room::HALVES),
         halves: Mutex::default(),
     });
+    let mut unheard = 0;
     loop {
         let now = Instant::now();
         let closed_until = entrance.throttle.lock().closed_until(now);
@@ -83,7 +91,14 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
                     Some(newcomer) => {
                         tokio::spawn(Arc::clone(&entrance).take_in(arrival, source, newcomer));
                     }
-                    None => entrance.turn_away_unheard(arrival, source),
+                    None => {
+                        entrance.turn_away_unheard(arrival, source);
+                        unheard += 1;
+                        if unheard == UNHEARD_AT_ONCE {
+                            unheard = 0;
+                            tokio::time::sleep(UNHEARD_PAUSE).await;
+                        }
+                    }
                 }
             }
             Err(error) if error.is_stranger() => {
