@@ -26,7 +26,7 @@ pub enum Weather {
     Rough,
     /// Nothing passes, and nothing is lost.
     Still,
-    /// A bit of what passes next is changed, and the weather is fair again.
+    /// A bit of what next passes to the hub is changed, and the weather is fair again.
     Forged,
     /// Connections are taken and ended at once, as by a tunnel whose other end is gone.
     Storm,
@@ -133,13 +133,14 @@ fn connect(shared: &Arc<Shared>, daemon: TcpStream, hub: SocketAddr) {
     };
     let pair = || (daemon.try_clone().unwrap(), there.try_clone().unwrap());
     state.connections.push(pair());
-    for (from, to) in [pair(), (pair().1, pair().0)] {
+    let [(daemon, there), (back_from, back_to)] = [pair(), pair()];
+    for (from, to, is_to_hub) in [(daemon, there, true), (back_to, back_from, false)] {
         let shared = Arc::clone(shared);
-        std::thread::spawn(move || carry(&shared, from, to));
+        std::thread::spawn(move || carry(&shared, from, to, is_to_hub));
     }
 }
 
-fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
+fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream, is_to_hub: bool) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let mut state = shared.state.lock();
@@ -147,7 +148,7 @@ fn carry(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
             shared.changed.wait(&mut state);
         }
         let (delay, passes) = state.fate(count);
-        if state.weather == Weather::Forged {
+        if state.weather == Weather::Forged && is_to_hub {
             bytes[count - 1] ^= 1;
             state.weather = Weather::Fair;
         }
