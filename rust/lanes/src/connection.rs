@@ -1,13 +1,12 @@
 //! The traits behind which a lane's connections are used: `Connection` by the hub, `Dialled` by a daemon.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::network::NetworkArrival;
 use crate::{HostWatch, LaneError, Passed, Wake};
 
 /// A connection as the hub sees it: readable and writable without blocking, from any thread.
@@ -170,68 +169,9 @@ macro_rules! reads_from_tokio {
 }
 pub(crate) use reads_from_tokio;
 
-/// A connection that has just come. Awaiting it ends when its peer has said something, however long that takes, or with
-/// [`LaneError::is_stranger`] when it has gone without a word. Dropping it ends the connection. To be awaited inside a tokio
-/// runtime, as is the proof.
-#[derive(Debug)]
-pub struct Arrival(Came);
-
-/// From where an [`Arrival`] has come.
-enum Came {
-    FromHere(Spoken),
-    FromNetwork(NetworkArrival),
-}
-
-impl std::fmt::Debug for Came {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Came::FromHere(_) => f.write_str("FromHere"),
-            Came::FromNetwork(arrival) => write!(f, "FromNetwork({})", arrival.peer),
-        }
-    }
-}
-
-/// Resolves when a peer has begun to speak.
-pub(crate) type Spoken = Pin<Box<dyn Future<Output = Result<Proof, LaneError>> + Send>>;
-
-impl Arrival {
-    pub(crate) fn from_here(spoken: Spoken) -> Arrival {
-        Arrival(Came::FromHere(spoken))
-    }
-
-    pub(crate) fn from_network(arrival: NetworkArrival) -> Arrival {
-        Arrival(Came::FromNetwork(arrival))
-    }
-
-    /// Where the peer is, over a network.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match &self.0 {
-            Came::FromHere(_) => None,
-            Came::FromNetwork(arrival) => Some(arrival.peer),
-        }
-    }
-
-    /// Turns it away unheard. Over a network its peer sees a reset, so that it can tell this from a hub that refuses it, and
-    /// nothing of the connection is left here.
-    pub fn reset(self) {
-        if let Came::FromNetwork(arrival) = self.0 {
-            arrival.reset();
-        }
-    }
-}
-
-impl IntoFuture for Arrival {
-    type Output = Result<Proof, LaneError>;
-    type IntoFuture = Spoken;
-
-    fn into_future(self) -> Spoken {
-        match self.0 {
-            Came::FromHere(spoken) => spoken,
-            Came::FromNetwork(arrival) => Box::pin(arrival.spoken()),
-        }
-    }
-}
-
 /// A connection whose peer has begun to speak: resolves when it has proved who it is, however long that takes, or with
 /// [`LaneError::is_stranger`] when it is turned away. Dropping it ends the connection.
 pub type Proof = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, LaneError>> + Send>>;
+
+/// Resolves when a peer has begun to speak.
+pub(crate) type Spoken = Pin<Box<dyn Future<Output = Result<Proof, LaneError>> + Send>>;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::arrival::Arrival;
 use crate::blocking::Blocking;
-use crate::connection::{Arrival, Dialled};
+use crate::connection::Dialled;
 use crate::network::{self, NetworkListener};
 use crate::{Access, Address, Credentials, LaneError, Patience, lane};
 
@@ -43,8 +44,8 @@ impl Listener {
     /// (descriptors may have run out: pause before the next call).
     pub async fn accept(&mut self) -> Result<Arrival, LaneError> {
         match self {
-            Listener::Local(listener) => listener.accept().await,
-            Listener::Network(listener) => listener.accept().await,
+            Listener::Local(listener) => Ok(Arrival::from_here(listener.accept().await?)),
+            Listener::Network(listener) => Ok(Arrival::from_network(listener.accept().await?)),
         }
     }
 

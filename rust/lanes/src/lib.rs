@@ -12,6 +12,7 @@
 
 mod address;
 mod alarm;
+mod arrival;
 mod blocking;
 mod code;
 mod connection;
@@ -39,8 +40,9 @@ use loopback as lane;
 
 pub use address::Address;
 pub use alarm::Alarm;
+pub use arrival::Arrival;
 pub use code::ErrorCode;
-pub use connection::{Arrival, Connection, Dialled, HOST_SILENCE, Proof, SILENCE};
+pub use connection::{Connection, Dialled, HOST_SILENCE, Proof, SILENCE};
 pub use credentials::{Access, Credentials, new_token};
 pub use descriptors::{OutOfFiles, RoomFor, check_room, check_room_for};
 pub use endpoints::{Listener, dial, listen};

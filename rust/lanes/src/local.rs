@@ -16,10 +16,11 @@ use tokio::net::{UnixListener, UnixStream};
 
 #[cfg(target_os = "linux")]
 use crate::Passed;
+use crate::connection::Spoken;
 use crate::descriptors::move_up;
 #[cfg(target_os = "linux")]
 use crate::peer::peer;
-use crate::{Address, Arrival, Connection, LaneError, Patience, Proof};
+use crate::{Address, Connection, LaneError, Patience, Proof};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = std_net::UnixStream;
@@ -69,7 +70,7 @@ impl LocalListener {
     }
 
     /// By then the kernel has reported who the peer is.
-    pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
+    pub(crate) async fn accept(&mut self) -> Result<Spoken, LaneError> {
         let os = |source| LaneError::Os {
             url: self.address.to_string(),
             source,
@@ -86,11 +87,11 @@ impl LocalListener {
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0);
         let connection: Box<dyn Connection> = Box::new(LocalConnection { stream, pid });
-        Ok(Arrival::from_here(Box::pin(async move {
+        Ok(Box::pin(async move {
             // Whether it can be read from at all, who reads from it finds out.
             let _ = poll_fn(|cx| connection.poll_readable(cx)).await;
             Ok(Box::pin(std::future::ready(Ok(connection))) as Proof)
-        })))
+        }))
     }
 }
 

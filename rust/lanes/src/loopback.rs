@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::{Address, Arrival, Connection, LaneError, Patience, Proof};
+use crate::connection::Spoken;
+use crate::{Address, Connection, LaneError, Patience, Proof};
 
 /// A daemon's end of a connection: blocking.
 pub(crate) type Stream = TcpStream;
@@ -142,13 +143,13 @@ impl LocalListener {
         &self.address
     }
 
-    pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
+    pub(crate) async fn accept(&mut self) -> Result<Spoken, LaneError> {
         let (stream, _) = self.socket.accept().await.map_err(|source| LaneError::Os {
             url: self.address.to_string(),
             source,
         })?;
         let rendezvous = self.rendezvous.clone();
-        Ok(Arrival::from_here(Box::pin(async move {
+        Ok(Box::pin(async move {
             if !matches!(stream.peek(&mut [0]).await, Ok(1)) {
                 return Err(LaneError::Unproven);
             }
@@ -157,7 +158,7 @@ impl LocalListener {
                 let connection = proof.await.map_err(|_| LaneError::Unproven)?;
                 Ok(Box::new(connection) as Box<dyn Connection>)
             }) as Proof)
-        })))
+        }))
     }
 }
 

@@ -13,7 +13,7 @@ use super::opening::{Refusal, take_in};
 use super::tcp::{self, TcpConnection};
 use super::tls::TlsConnection;
 use super::websocket::WebSocket;
-use crate::{Access, Address, Arrival, Connection, LaneError, Proof};
+use crate::{Access, Address, Connection, LaneError, Proof};
 
 /// Listens at a network address.
 #[derive(Debug)]
@@ -158,16 +158,16 @@ impl NetworkListener {
     }
 
     /// The next connection. To be called inside a tokio runtime.
-    pub(crate) async fn accept(&mut self) -> Result<Arrival, LaneError> {
+    pub(crate) async fn accept(&mut self) -> Result<NetworkArrival, LaneError> {
         let accepted = self.listener.accept().await;
         let (accepted, peer) = accepted.map_err(|source| LaneError::Os {
             url: self.address.to_string(),
             source,
         })?;
-        Ok(Arrival::from_network(NetworkArrival {
+        Ok(NetworkArrival {
             peer,
             accepted,
             terms: Arc::clone(&self.terms),
-        }))
+        })
     }
 }
