@@ -140,9 +140,11 @@ pub(crate) fn reconnect(
     None
 }
 
-/// Whether a hub says, or shows, that there is no return.
+/// Whether a hub says, or shows, that there is no return. An address that has served before is right, though there may be none of
+/// that name or kind while a link is down.
 fn is_final(error: &WorkerError) -> bool {
     match error {
+        WorkerError::Dial(error) if error.code() == ErrorCode::NO_ADDRESS => false,
         WorkerError::Dial(error) => !error.is_absence() || error.code() == ErrorCode::REFUSED,
         WorkerError::Io(_) => false,
         _ => true,
@@ -271,6 +273,19 @@ mod tests {
             options.walltime = Some(limit);
         });
         assert_eq!((left.unwrap(), after), (ExitReason::WallTime, limit));
+    }
+
+    #[test]
+    fn a_daemon_that_was_there_goes_on_where_its_machine_has_no_address_for_a_while() {
+        let dialled = |kind: io::ErrorKind| {
+            WorkerError::Dial(LaneError::Os {
+                url: "ws://[2001:db8::1]:7".to_owned(),
+                source: kind.into(),
+            })
+        };
+        assert!(!is_final(&dialled(io::ErrorKind::AddrNotAvailable)));
+        assert!(!is_final(&dialled(io::ErrorKind::NetworkUnreachable)));
+        assert!(is_final(&dialled(io::ErrorKind::ConnectionRefused)));
     }
 
     #[test]
