@@ -152,6 +152,24 @@ test_that(".flat fails at an error value wherever it is", {
   expect_identical(e$location, 1L)
 })
 
+test_that("what was cancelled or has timed out is told by its text, first element or not", {
+  late <- function() mirai(Sys.sleep(60), .timeout = 20)
+  stopped <- function() {
+    held <- hold()
+    stop_mirai(held$m)
+    held$m
+  }
+  cases <- list("5 | Timed out" = late, "20 | Operation canceled" = stopped)
+  for (text in names(cases)) for (option in list(.flat, .stop)) for (place in 1:2) {
+    x <- rep(list(NULL), 2L)
+    for (i in 1:2) x[[i]] <- if (i == place) cases[[text]]() else mirai(1)
+    e <- tryCatch(collect_mirai(structure(x, class = "mirai_map"), option), error = identity)
+    expect_identical(e$location, place)
+    expect_match(conditionMessage(e$parent), text, fixed = TRUE)
+    expect_match(conditionMessage(e), text, fixed = TRUE)
+  }
+})
+
 test_that(".stop raises the first error, with its place, name and parent", {
   x <- mirai_map(list(x = 1, y = "a", z = 3), sum)
   expect_identical(mirai_map(1:3, identity)[.stop], list(1L, 2L, 3L))

@@ -41,6 +41,10 @@ noted <- function(body, ..., .timeout = NULL, .runtime = NULL) {
 
 endless <- quote(repeat Sys.sleep(0.01))
 
+test_that("its process prints nothing", {
+  expect_identical(run_r("m <- mirai::mirai({print('said'); invisible(1)}); stopifnot(identical(m[], 1))"), character())
+})
+
 test_that("stopping resolves to 20, and the process ends", {
   task <- noted(endless)
   pid <- task$pid()
@@ -183,6 +187,31 @@ test_that("a host that ends meanwhile, in whatever way, leaves none behind eithe
     expect_match(url, "^abstract://[0-9a-f]+$")
     await(!length(daemon_pids(url = url)))
   }
+})
+
+test_that("one that hangs on its way out is gone soon after its host, as are those of a pool", {
+  skip_unless_linux()
+  hosts <- list(
+    finished = "m[]",
+    given_up = c("while (!file.exists(file)) Sys.sleep(0.01)", "stop_mirai(m)"),
+    killed = c("m[]", "tools::pskill(Sys.getpid(), tools::SIGKILL)"),
+    pool = "m[]",
+    reset = c("m[]", "daemons(0)")
+  )
+  notes <- lapply(hosts, function(end) tempfile())
+  for (host in names(hosts)) run_r(c(
+    "library(mirai)",
+    sprintf("file <- '%s'", notes[[host]]),
+    if (host %in% c("pool", "reset")) "daemons(1)",
+    "m <- mirai({",
+    "  reg.finalizer(globalenv(), function(e) repeat tryCatch(Sys.sleep(60), interrupt = function(e) NULL), onexit = TRUE)",
+    "  writeLines(as.character(Sys.getpid()), paste0(file, '.new'))",
+    "  file.rename(paste0(file, '.new'), file)",
+    if (host == "given_up") "  repeat Sys.sleep(0.01)",
+    "}, file = file)",
+    hosts[[host]]
+  ))
+  for (note in notes) expect_true(await(!alive(as.integer(readLines(note)))))
 })
 
 test_that("its process goes with the host", {

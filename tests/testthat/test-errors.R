@@ -24,6 +24,23 @@ test_that("an evaluation error is a string with fields", {
   expect_true("stack.trace" %in% utils::.DollarNames(e, ""))
 })
 
+test_that("an error before the expression begins is one like any other, and the daemon goes on", {
+  for (dispatcher in c(TRUE, FALSE)) {
+    local_pool(1, dispatcher = dispatcher, .compute = "locked")
+    pid <- mirai(Sys.getpid(), .compute = "locked")[]
+    everywhere({
+      fixed <<- 1
+      lockBinding("fixed", globalenv())
+    }, .compute = "locked")
+    e <- mirai(fixed + 1, fixed = 2, .compute = "locked")[]
+    expect_s3_class(e, c("miraiError", "errorValue", "try-error"), exact = TRUE)
+    expect_identical(e$message, "cannot change value of locked binding for 'fixed'")
+    expect_identical(e$stack.trace, list())
+    expect_identical(mirai(c(Sys.getpid(), fixed), .compute = "locked")[], c(pid, 1))
+    daemons(0, .compute = "locked")
+  }
+})
+
 test_that("an error keeps call and trace where functions on its way have something to do at their exit", {
   e <- mirai(f(1), f = function(x) {
     on.exit(sum(x))

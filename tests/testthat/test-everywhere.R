@@ -103,6 +103,14 @@ test_that("it needs daemons, and right arguments", {
     expect_refused(everywhere(1, .min = bad), "`.min` must be a whole number of daemons", "everywhere")
 })
 
+test_that("what is wrong with it is told before anything is sent", {
+  local_pool(1)
+  sent <- info()
+  expect_refused(everywhere(), "missing expression, perhaps wrap in {}?", "everywhere")
+  expect_refused(everywhere(x + 1, x = 1, 2), "all `...` arguments must be named", "everywhere")
+  expect_identical(info(), sent)
+})
+
 test_that("without daemons the error is that of require_daemons(), for its call", {
   skip_if_not_installed("cli")
   skip_if_not_installed("rlang")

@@ -16,6 +16,31 @@ test_that("the first to have a value wins, the lowest index among several", {
   expect_identical(held$m[], "held")
 })
 
+test_that("they are waited for in pools of each kind", {
+  wait_for_one <- function() {
+    held <- hold()
+    held$started()
+    expect_identical(race_mirai(list(held$m, mirai("quick"))), 2L)
+    expect_true(unresolved(held$m))
+    held$open()
+    expect_identical(race_mirai(list(held$m)), 1L)
+    expect_identical(held$m[], "held")
+    daemons(0)
+  }
+  for (dispatcher in c(TRUE, FALSE)) {
+    local_pool(2, dispatcher = dispatcher)
+    wait_for_one()
+    for (url in c(local_url(), "tcp://127.0.0.1:0")) {
+      local_pool(url = url, dispatcher = dispatcher)
+      launch_local(2)
+      await(status()$connections == 2L)
+      wait_for_one()
+    }
+  }
+  local_pool(sync = TRUE)
+  expect_identical(race_mirai(list(mirai(1), mirai(2))), 1L)
+})
+
 test_that("what is no mirai is skipped", {
   local_pool(1)
   expect_identical(race_mirai(list(1, NULL, mirai(5), "a")), 3L)

@@ -216,6 +216,15 @@ impl HostWatch {
         HostWatch { alarm, ..self }
     }
 
+    /// Blocks until the host's process has ended. Returns `false`, at once, where that is not to be seen.
+    pub fn wait_for_end(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if let Some(host) = &self.host {
+            return wait_readable(host);
+        }
+        false
+    }
+
     /// Blocks until `stream` can be read, the host's process has ended, or the alarm has gone off; what can be read comes
     /// first.
     pub(crate) fn wait_beside(&self, stream: &crate::lane::Stream) -> Wake {
@@ -226,6 +235,19 @@ impl HostWatch {
         // The caller's read blocks.
         let _ = stream;
         Wake::Readable
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wait_readable(host: &ProcessEnd) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
+    loop {
+        match poll(&mut [PollFd::new(host, PollFlags::IN)], None) {
+            Ok(_) => return true,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return false,
+        }
     }
 }
 

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(200);
 pub(crate) struct Control {
     told: Arc<AtomicBool>,
     connections: Arc<Connections>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<HostWatch>>>,
 }
 
 /// What the control thread works with.
@@ -56,7 +56,7 @@ pub(crate) struct Watcher {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     watcher: SyncSender<Watcher>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Option<HostWatch>>,
 }
 
 impl Prepared {
@@ -67,9 +67,7 @@ impl Prepared {
             .name("mirai-control".to_owned())
             .spawn(move || {
                 interrupter.on_control_thread();
-                if let Ok(watcher) = given.recv() {
-                    watcher.watch();
-                }
+                given.recv().ok().map(Watcher::watch)
             })
             .map_err(WorkerError::Thread)?;
         Ok(Prepared { watcher, thread })
@@ -89,20 +87,19 @@ impl Control {
         }
     }
 
-    /// Ends the thread, once it has read what the hub sent; whether the hub has told the daemon to leave.
-    pub(crate) fn finish(mut self, hub_is_gone: bool) -> bool {
+    /// Ends the thread, once it has read what the hub sent; whether the hub has told the daemon to leave, and the watch over the
+    /// host's process.
+    pub(crate) fn finish(mut self, hub_is_gone: bool) -> (bool, Option<HostWatch>) {
         self.connections.end();
         if !hub_is_gone {
             self.connections.shut_control();
         }
-        self.join();
-        self.told.load(Ordering::Acquire)
+        let host = self.join();
+        (self.told.load(Ordering::Acquire), host)
     }
 
-    fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    fn join(&mut self) -> Option<HostWatch> {
+        self.thread.take()?.join().ok().flatten()
     }
 }
 
@@ -119,7 +116,7 @@ impl Drop for Control {
 }
 
 impl Watcher {
-    fn watch(mut self) {
+    fn watch(mut self) -> HostWatch {
         loop {
             self.attend();
             if !self.come_back() {
@@ -127,6 +124,7 @@ impl Watcher {
             }
         }
         self.hub_is_gone();
+        self.host
     }
 
     /// Handles the hub's messages, until the connection ends.

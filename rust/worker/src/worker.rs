@@ -65,6 +65,10 @@ pub fn run_worker(
 /// How long a daemon that leaves by itself waits at most until its hub has received all that it sent.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a process that was launched for a daemon may take to end once its daemon has left and its host is gone: what R runs at
+/// its end may hang, and nobody is left then to notice.
+const WAY_OUT: Duration = Duration::from_secs(5);
+
 /// How the session with one hub ended.
 enum End {
     /// The daemon leaves, and has told the hub.
@@ -129,12 +133,31 @@ fn run_session(
     };
     let end = service.run_tasks();
     deliver_last(&mut data.0, &end, membership, options);
-    let was_told = control.finish(matches!(end, Ok(End::HubGone)));
+    let hub_is_gone = matches!(end, Ok(End::HubGone));
+    let (was_told, host) = control.finish(hub_is_gone);
+    if options.launcher != 0 && options.autoexit == AutoExit::Yes {
+        see_out(host, hub_is_gone && !was_told, interrupter);
+    }
     tell_of_absences(connections.take_absences(), evaluator);
     match end {
         Ok(End::HubGone | End::Left(_)) if was_told => Ok(End::Left(LeaveReason::Told)),
         end => end,
     }
+}
+
+/// Has this process end soon after its host, whatever it does on its way out.
+fn see_out(host: Option<HostWatch>, hub_is_gone: bool, interrupter: &Arc<dyn Interrupter>) {
+    let interrupter = Arc::clone(interrupter);
+    // Without a thread the process ends as R does.
+    let _ = std::thread::Builder::new()
+        .name("mirai-way-out".to_owned())
+        .spawn(move || {
+            interrupter.on_control_thread();
+            if host.is_some_and(|host| host.wait_for_end()) || hub_is_gone {
+                std::thread::sleep(WAY_OUT);
+                interrupter.end_process();
+            }
+        });
 }
 
 fn tell_of_absences(absences: VecDeque<Absence>, evaluator: &mut dyn Evaluator) {
