@@ -25,7 +25,7 @@ needed=(r-base-core r-base-dev r-cran-testthat rustc cargo cmake xz-utils)
 wanted=(r-cran-{arrow,cli,doparallel,foreach,furrr,future,future.apply,later,nanonext,otel,plumber,promises,purrr,rlang,shiny,tibble})
 wanted+=(r-cran-pbapply r-bioc-biocparallel)
 # Whose objects travel.
-wanted+=(r-cran-{bit64,data.table,igraph,lme4,matrix,mgcv,r6,s7,sf,survival,terra,vctrs,xml2,xts})
+wanted+=(r-cran-{bit64,data.table,igraph,lme4,matrix,mgcv,nanoarrow,r6,rsqlite,s7,sf,survival,terra,vctrs,xml2,xts})
 # For the clicks through an app, and letters for its picture.
 wanted+=(chromium chromium-driver fonts-dejavu-core)
 # For packages that the testing suite lacks: from unstable those and nothing else that testing has.

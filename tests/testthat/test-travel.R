@@ -118,6 +118,13 @@ test_that("a data.table that has come back takes new columns in place", {
 
 # ---- what comes empty
 
+# A data base in memory, disconnected from at the end of the tests.
+memory_base <- function() {
+  base <- DBI::dbConnect(RSQLite::SQLite(), ":memory:")
+  defer(DBI::dbDisconnect(base), teardown_env())
+  base
+}
+
 # For each package: `make` and `use` as above, what is empty, and the remedy that is told of.
 lame <- list(
   arrow = list(make = function() arrow::arrow_table(a = 1:3), use = function(x) nrow(x), class = "Table", remedy = "serial_config"),
@@ -125,6 +132,10 @@ lame <- list(
   terra = list(make = function() terra::rast(nrows = 2, ncols = 2, vals = 1:4), use = function(x) terra::values(x), class = "SpatRaster",
                remedy = "terra::wrap(x)"),
   terra = list(make = function() terra::vect(cbind(1, 2)), use = function(x) terra::crds(x), class = "SpatVector", remedy = "terra::wrap(x)"),
+  nanoarrow = list(make = function() nanoarrow::as_nanoarrow_array_stream(data.frame(a = 1:3)), use = function(x) x$get_schema(),
+                   class = "nanoarrow_array_stream", remedy = "serial_config"),
+  RSQLite = list(make = function() memory_base(), use = function(x) DBI::dbGetQuery(x, "SELECT 1"), class = "SQLiteConnection",
+                 remedy = "connect in the task"),
   xml2 = list(make = function() xml2::read_xml("<a><b>x</b></a>"), use = function(x) xml2::xml_text(x), class = "xml_document",
               remedy = "as.character(x)")
 )
@@ -178,4 +189,29 @@ test_that("rasters travel wrapped, and documents as text, as the article has it"
   expect_equal(as.vector(terra::values(terra::unwrap(doubled))), c(2, 4, 6, 8))
   document <- xml2::read_xml("<a><b>text</b></a>")
   expect_identical(mirai(xml2::xml_text(xml2::read_xml(x)), x = as.character(document))[], "text")
+})
+
+test_that("what a query gives as a stream travels by the article's hook, both ways", {
+  skip_if_not_installed("nanoarrow")
+  skip_if_not_installed("RSQLite")
+  stream_bytes <- function(x) {
+    con <- rawConnection(raw(), "wb")
+    on.exit(close(con))
+    nanoarrow::write_nanoarrow(x, con)
+    rawConnectionValue(con)
+  }
+  local_pool(1, serial = serial_config("nanoarrow_array_stream", stream_bytes, nanoarrow::read_nanoarrow))
+  table <- data.frame(id = 1:3, name = c("a", "b", NA))
+  query <- function(base, table) {
+    DBI::dbWriteTable(base, "t", table)
+    DBI::dbGetQueryArrow(base, "SELECT * FROM t")
+  }
+  query <- as_sent(query)
+  suppressPackageStartupMessages(loadNamespace("nanoarrow"))
+  expect_identical(mirai(as.data.frame(x), x = query(memory_base(), table))[], table)
+  there <- mirai({
+    base <- DBI::dbConnect(RSQLite::SQLite(), ":memory:")
+    query(base, table)
+  }, query = query, table = table)
+  expect_identical(as.data.frame(there[]), table)
 })
