@@ -150,10 +150,9 @@ base_stream <- function(seed) {
 
 # The first one of the streams that the hub hands out to daemons as they connect. With a seed, tasks have their own
 # streams, S1, S2, ... : daemons get sub-streams of these, which no task reaches. Direct daemons without a seed are
-# launched with theirs.
+# launched with theirs, unless they come by other ways, as in containers.
 daemon_stream <- function(stream, dispatcher, seed) {
-  if (!is.null(seed)) return(parallel::nextRNGSubStream(stream))
-  if (dispatcher) checked(.Call(wrap__next_rng_stream, stream))
+  if (dispatcher && is.null(seed)) checked(.Call(wrap__next_rng_stream, stream)) else parallel::nextRNGSubStream(stream)
 }
 
 print.miraiDaemons <- function(x, ...) {

@@ -11,7 +11,7 @@ send_request <- function(method, url, headers = character(), body = NULL, second
 # Objects become lists with names, arrays lists without.
 read_json <- function(text, call = sys.call(-1L)) checked(.Call(wrap__json_read, text), call)
 
-# An object of scalars as JSON.
+# An object of scalars, and of other such objects, as JSON.
 json_object <- function(fields) {
   values <- vapply(fields, json_scalar, "")
   paste0("{", paste0(quote_json(names(fields)), ":", values, collapse = ","), "}")
@@ -19,7 +19,8 @@ json_object <- function(fields) {
 
 json_scalar <- function(x) {
   if (is.character(x)) return(quote_json(x))
-  if (is.logical(x)) return(if (x) "true" else "false")
+  if (is.list(x)) return(json_object(x))
+  if (is.logical(x)) return(if (is.na(x)) "null" else if (x) "true" else "false")
   # Neither the user's decimal separator nor 1e+05.
   formatC(x, digits = 15L, format = "fg", decimal.mark = ".", width = 1L)
 }

@@ -1,14 +1,16 @@
 # Workers in containers on another machine, by the API there (`containers/` of the installed package, and `rust/containers`).
 
 start_workers <- function(dispatcher, n = NULL, port = NULL, api = NULL, token = NULL, timeout = 120, verify = TRUE,
-                          .compute = NULL) {
+                          .compute = NULL, ...) {
   call <- sys.call()
   if (missing(dispatcher)) absent("dispatcher", call)
   pool <- pool_of_workers(port, .compute, call)
+  arguments <- workers_arguments(pool, list(...), call)
   host <- workers_host(dispatcher, port, pool, call)
   if (!is.null(n)) n <- check_workers(n, call)
   service <- workers_api(api, token, timeout, verify, call)
-  fields <- c(host, if (!is.null(n)) list(n = n), if (!is.null(pool)) workers_approach(pool, service, call))
+  fields <- c(host, if (!is.null(n)) list(n = n), if (!is.null(pool)) workers_approach(pool, service, call),
+              if (length(arguments)) list(arguments = arguments))
   reply <- ask_api(service, "POST", "/workers/start", fields, "started", call)
   started <- reply_names(reply, "started")
   if (length(started) || !length(reply$errors))

@@ -44,6 +44,17 @@ workers_approach <- function(pool, service, call) {
   c(if (scheme != "tcp") list(scheme = scheme), if (!is.null(credentials)) list(credentials = credentials))
 }
 
+# What they are called with besides: what the pool's daemons are.
+workers_arguments <- function(pool, dots, call) {
+  given <- daemon_arguments(dots, call)
+  if (!is.null(given$tlscert))
+    abort("workers in containers show what their pool has: `tlscert` is an argument of `daemons()` for them.", call)
+  arguments <- c(if (!is.null(pool) && !pool$dispatcher) list(dispatcher = FALSE), pool$arguments)
+  arguments[names(given)] <- given
+  # There is no number for it in JSON, and it is what no limit is anyway.
+  Filter(function(x) !identical(as.numeric(x), Inf), arguments)
+}
+
 # As one text: that of the file, if a file was named.
 pool_credentials <- function(pool, call) {
   given <- pool$tlscert

@@ -83,6 +83,23 @@ test_that("a pool of this session tells its workers where and how they come, by 
   expect_identical(approach("other", "https://box/mirai"), list(credentials = token))
 })
 
+test_that("workers are called as the daemons of their pool, and as they are told besides", {
+  api <- local_api()
+  api$reply(200, started)
+  arguments <- function(...) {
+    suppressMessages(start_workers("192.0.2.4", ...))
+    request <- api$last()
+    sub(".*,\"arguments\":(.*)\\}$", "\\1", request[length(request)])
+  }
+  local_pool(url = "tcp://127.0.0.1:0", dispatcher = FALSE, cleanup = FALSE, autoexit = NA, walltime = 1e5, maxtasks = Inf)
+  expect_identical(arguments(), '{"dispatcher":false,"cleanup":false,"autoexit":null,"walltime":100000}')
+  expect_identical(arguments(cleanup = TRUE, maxtasks = 3), '{"dispatcher":false,"cleanup":true,"autoexit":null,"walltime":100000,"maxtasks":3}')
+  expect_identical(arguments(port = 1, idletime = 5.5), '{"idletime":5.5}')
+  expect_warning(arguments(nonsense = 1), "`nonsense`")
+  expect_refused(start_workers("a", tlscert = testthat::test_path("servers", "authority.pem")), "`tlscert` is an argument of `daemons()`", "start_workers")
+  expect_refused(start_workers("a", maxtasks = -1), "`maxtasks` must be", "start_workers")
+})
+
 test_that("certificates that are no secret go by any way, and what workers cannot use is refused", {
   api <- local_api()
   api$reply(200, started)
@@ -111,7 +128,7 @@ test_that("the files for containers fit together", {
   # All of them reach the API, or name its image.
   compose <- text("compose.yaml")
   used <- unlist(regmatches(compose, gregexpr("\\$\\{[A-Z_]+", compose)))
-  expect_setequal(setdiff(sub("^..", "", used), c("MIRAI_HOST", "MIRAI_SCHEME", "MIRAI_CREDENTIALS")), names)
+  expect_setequal(setdiff(sub("^..", "", used), c("MIRAI_HOST", "MIRAI_SCHEME", "MIRAI_CREDENTIALS", "MIRAI_ARGUMENTS")), names)
   workflow <- text("images.yaml")
   for (name in c("worker.Dockerfile", "api.Dockerfile"))
     expect_true(any(grepl(paste0("dockerfile: inst/containers/", name), workflow, fixed = TRUE)), label = name)

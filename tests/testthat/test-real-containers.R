@@ -147,6 +147,24 @@ test_that("workers show the token that a pool has made", {
   expect_identical(value(mirai(Sys.info()[["user"]])), "mirai")
 })
 
+test_that("workers of a pool without dispatcher take turns, each with random numbers of its own, and are called as its daemons", {
+  local_api()
+  port <- free_port()
+  set.seed(5)
+  local_pool(url = sprintf("tcp://:%d", port), token = TRUE, dispatcher = FALSE, cleanup = FALSE, maxtasks = 4)
+  base <- nextget("stream")
+  start(2, port)
+  await(info()[["connections"]] == 2L, 60)
+  streams <- collect_mirai(lapply(1:2, function(i) mirai(.Random.seed)))
+  expect_setequal(streams, list(parallel::nextRNGSubStream(base), parallel::nextRNGStream(parallel::nextRNGSubStream(base))))
+  for (i in 1:2) mirai(left <<- Sys.info()[["nodename"]])
+  left <- collect_mirai(lapply(1:2, function(i) mirai(left)), .flat)
+  expect_length(unique(left), 2L)
+  # Their fourth task is their last.
+  for (i in 1:2) mirai(NULL)
+  await(nrow(list_workers()) == 0L, 60)
+})
+
 test_that("a worker by hand has its credentials in a file", {
   needs_engine()
   port <- free_port()
@@ -253,6 +271,11 @@ test_that("a worker that cannot be one says why, and fails", {
   said <- podman("run", "--rm", "--env", "MIRAI_HOST=192.0.2.4", "--env", "MIRAI_PORT=many", worker_image)
   expect_identical(exit_status(said), 2L)
   expect_true(any(grepl("MIRAI_PORT must be a port, not `many`", said, fixed = TRUE)))
+  for (arguments in c("url=1", "cleanup=system('x')", "cleanup")) {
+    said <- podman("run", "--rm", "--env", "MIRAI_HOST=192.0.2.4", "--env", paste0("MIRAI_ARGUMENTS=", arguments), worker_image)
+    expect_identical(exit_status(said), 2L)
+    expect_true(any(grepl("MIRAI_ARGUMENTS must be like", said, fixed = TRUE)))
+  }
   local_variables(paste0("MIRAI_TOKEN=", token))
   port <- local_network_pool()
   said <- podman("run", "--rm", "--env", paste0("MIRAI_HOST=", gateway()), "--env", paste0("MIRAI_PORT=", port), worker_image)

@@ -71,6 +71,8 @@ struct StartRequest {
     port: Option<u16>,
     scheme: Option<String>,
     credentials: Option<String>,
+    #[serde(default)]
+    arguments: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -167,7 +169,8 @@ impl Api {
         let request: StartRequest = parse(body)?;
         let n = request.n.unwrap_or(self.settings.workers);
         let dispatcher = self.dispatcher(&request.dispatcher, request.port)?;
-        let approach = Approach::new(request.scheme, request.credentials).map_err(Refusal::Body)?;
+        let approach = Approach::new(request.scheme, request.credentials, &request.arguments)
+            .map_err(Refusal::Body)?;
         let (host, port, image) = (dispatcher.host(), dispatcher.port(), &self.settings.image);
         entry.add(format_args!(
             "dispatcher={host} n={n} port={port} image={image}{approach}"

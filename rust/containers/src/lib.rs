@@ -16,6 +16,7 @@ mod places;
 mod server;
 mod settings;
 mod tls;
+mod unanswered;
 mod workers;
 
 pub use api::{Api, Asked, Reply};

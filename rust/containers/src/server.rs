@@ -1,12 +1,14 @@
 //! HTTP: connections, the limits of what they may send, and the end.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
@@ -14,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::{Api, Asked};
 use crate::journal::{Entry, utc};
 use crate::places::{Place, Places};
+use crate::unanswered::Unanswered;
 
 /// Bodies are an address, two numbers, and certificates.
 const MAX_BODY: usize = 256 << 10;
@@ -107,33 +110,69 @@ async fn attend_privately(
     }
 }
 
+/// One request.
 async fn attend(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     caller: Caller,
     api: Arc<Api>,
     mut leave: watch::Receiver<bool>,
 ) {
-    let service = service_fn(|request| respond(request, &caller, Arc::clone(&api)));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => {
-            // How a connection ends is the caller's affair, but what comes is logged.
-            if let Err(error) = ended && error.is_parse() {
-                let mut entry = Entry::new(SystemTime::now(), "?", "?", caller.from);
-                entry.add(format_args!("refused (400): {error}"));
-                entry.write();
-            }
-        }
-        () = caller.place.taken_away() => {}
+    let is_request = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        is_request.store(true, Ordering::Relaxed);
+        respond(request, &caller, Arc::clone(&api))
+    });
+    let io = Unanswered {
+        stream: &mut stream,
+        is_request: &is_request,
+    };
+    let mut connection = Box::pin(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_PATIENCE)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(io), service),
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = caller.place.taken_away() => return,
         _ = leave.changed() => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            connection.as_mut().await
         }
+    };
+    drop(connection);
+    // How a connection ends is the caller's affair, but what comes is answered and logged.
+    if let Err(error) = ended
+        && error.is_parse()
+        && !is_request.load(Ordering::Relaxed)
+    {
+        let said = tokio::time::timeout(REQUEST_PATIENCE, refuse(stream, caller.from, &error));
+        let _ = said.await;
     }
+}
+
+/// The answer to what is no request.
+async fn refuse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: IpAddr,
+    error: &hyper::Error,
+) -> io::Result<()> {
+    let received = SystemTime::now();
+    let mut entry = Entry::new(received, "?", "?", from);
+    entry.add(format_args!("refused (400): {error}"));
+    entry.write();
+    let body = Value::Object(refusal(&error.to_string(), received, from)).to_string();
+    let length = body.len();
+    let head =
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    let reply = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+    stream.write_all(reply.as_bytes()).await?;
+    stream.shutdown().await?;
+    // What is closed with something unread there takes the reply with it.
+    let mut rest = stream.take(MAX_BODY as u64);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 async fn respond(
@@ -156,11 +195,11 @@ async fn respond(
     match tokio::time::timeout(REQUEST_PATIENCE, body).await {
         Ok(Ok(body)) => asked.body = body.to_bytes().to_vec(),
         Ok(Err(error)) => {
-            return Ok(unread(
-                &asked,
-                StatusCode::PAYLOAD_TOO_LARGE,
-                &error.to_string(),
-            ));
+            let status = match error.is::<LengthLimitError>() {
+                true => StatusCode::PAYLOAD_TOO_LARGE,
+                false => StatusCode::BAD_REQUEST,
+            };
+            return Ok(unread(&asked, status, &error.to_string()));
         }
         Err(_) => {
             return Ok(unread(
@@ -172,6 +211,7 @@ async fn respond(
     }
     // Who may ask keeps its place meanwhile.
     let _served = api.admits(&asked).then(|| caller.place.serve());
+    let from = asked.from;
     // A task of its own: what has been begun is finished, and logged, also when the caller does not wait for the reply.
     let answering = tokio::spawn(async move {
         let reply = api.answer(&asked).await;
@@ -179,8 +219,10 @@ async fn respond(
         reply
     });
     let Ok(reply) = answering.await else {
-        let body = Map::from_iter([("error".to_owned(), json!("internal error"))]);
-        return Ok(json_response(500, &body));
+        return Ok(json_response(
+            500,
+            &refusal("internal error", received, from),
+        ));
     };
     let mut response = json_response(reply.status, &reply.body);
     if let Some(methods) = reply.allow {
@@ -201,12 +243,16 @@ fn unread(asked: &Asked, status: StatusCode, why: &str) -> Response<Full<Bytes>>
     let mut entry = Entry::new(asked.received, &asked.method, &asked.path, asked.from);
     entry.add(format_args!("refused ({}): {why}", status.as_u16()));
     entry.write();
-    let body = Map::from_iter([
+    json_response(status.as_u16(), &refusal(why, asked.received, asked.from))
+}
+
+/// The fields of a reply to what does not get as far as the API.
+fn refusal(why: &str, received: SystemTime, from: IpAddr) -> Map<String, Value> {
+    Map::from_iter([
         ("error".to_owned(), json!(why)),
-        ("received_at".to_owned(), json!(utc(asked.received))),
-        ("from".to_owned(), json!(asked.from.to_string())),
-    ]);
-    json_response(status.as_u16(), &body)
+        ("received_at".to_owned(), json!(utc(received))),
+        ("from".to_owned(), json!(from.to_string())),
+    ])
 }
 
 fn json_response(status: u16, body: &Map<String, Value>) -> Response<Full<Bytes>> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
@@ -83,18 +84,32 @@ pub(crate) struct Approach {
     scheme: Option<String>,
     /// Certificates to trust and what to show, in PEM format. Secret as a rule.
     credentials: Option<String>,
+    /// What daemons of its pool are called with, as R writes it, separated by commas.
+    arguments: Option<String>,
 }
 
 /// Those that daemons connect by.
 const SCHEMES: [&str; 4] = ["tcp", "tls+tcp", "ws", "wss"];
 /// An environment variable of Linux is at most 128 KiB long.
 const MAX_CREDENTIALS: usize = 100 << 10;
+/// What a worker lets be chosen, each a number, `true`, `false`, or `null` for R's `NA`.
+const ARGUMENTS: [&str; 8] = [
+    "dispatcher",
+    "asyncdial",
+    "autoexit",
+    "cleanup",
+    "output",
+    "maxtasks",
+    "idletime",
+    "walltime",
+];
 
 impl Approach {
     /// An error says what is wrong, without what was given as credentials.
     pub(crate) fn new(
         scheme: Option<String>,
         credentials: Option<String>,
+        arguments: &Map<String, Value>,
     ) -> Result<Approach, String> {
         if scheme
             .as_deref()
@@ -111,9 +126,20 @@ impl Approach {
                 MAX_CREDENTIALS >> 10
             ));
         }
+        let arguments = arguments
+            .iter()
+            .map(|(name, value)| argument(name, value))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| {
+                format!(
+                    "`arguments` must be numbers, true, false or null, named {}",
+                    ARGUMENTS.join(", ")
+                )
+            })?;
         Ok(Approach {
             scheme,
             credentials,
+            arguments: (!arguments.is_empty()).then(|| arguments.join(",")),
         })
     }
 
@@ -121,7 +147,9 @@ impl Approach {
         let scheme = self.scheme.clone().map(|scheme| ("MIRAI_SCHEME", scheme));
         let credentials = self.credentials.clone();
         let credentials = credentials.map(|text| ("MIRAI_CREDENTIALS", text));
-        scheme.into_iter().chain(credentials)
+        let arguments = self.arguments.clone();
+        let arguments = arguments.map(|text| ("MIRAI_ARGUMENTS", text));
+        scheme.into_iter().chain(credentials).chain(arguments)
     }
 }
 
@@ -131,11 +159,26 @@ impl fmt::Display for Approach {
         if let Some(scheme) = &self.scheme {
             write!(f, " scheme={scheme}")?;
         }
-        match self.credentials {
-            Some(_) => f.write_str(" credentials=given"),
+        if self.credentials.is_some() {
+            f.write_str(" credentials=given")?;
+        }
+        match &self.arguments {
+            Some(arguments) => write!(f, " arguments={arguments}"),
             None => Ok(()),
         }
     }
+}
+
+/// As R writes it, if it is one.
+fn argument(name: &str, value: &Value) -> Option<String> {
+    let value = match value {
+        Value::Bool(true) => "TRUE".to_owned(),
+        Value::Bool(false) => "FALSE".to_owned(),
+        Value::Null => "NA".to_owned(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    ARGUMENTS.contains(&name).then(|| format!("{name}={value}"))
 }
 
 /// What has become of the workers that were to be started or stopped.
@@ -373,16 +416,17 @@ mod tests {
     fn an_approach_is_logged_without_its_secret_and_refused_without_it() {
         let secret = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
         let text = |text: &str| Some(text.to_owned());
-        let approach = Approach::new(text("tls+tcp"), text(secret)).ok().unwrap();
+        let new = |scheme, credentials| Approach::new(scheme, credentials, &Map::new());
+        let approach = new(text("tls+tcp"), text(secret)).ok().unwrap();
         assert_eq!(approach.to_string(), " scheme=tls+tcp credentials=given");
         assert_eq!(Approach::default().to_string(), "");
         let long = format!("{secret}{}", "x".repeat(MAX_CREDENTIALS));
         let nul = format!("{secret}\0");
         for credentials in ["c2VjcmV0", &*long, &*nul] {
-            let error = Approach::new(None, text(credentials)).err().unwrap();
+            let error = new(None, text(credentials)).err().unwrap();
             assert!(!error.contains("c2V") && error.contains("PEM"), "{error}");
         }
-        assert!(Approach::new(text("ssh"), None).is_err());
+        assert!(new(text("ssh"), None).is_err());
     }
 
     #[test]

@@ -96,6 +96,40 @@ fn every_request_is_answered_and_logged_and_sigterm_ends_it() {
 }
 
 #[test]
+fn what_is_no_request_is_answered_and_logged_as_well() {
+    let program = Program::start(&[("MIRAI_API_TOKEN", "sesame")]);
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(500_000));
+    for text in [
+        "GET /\x01 HTTP/1.1\r\n\r\n",
+        "\x16\x03\x01\x02 a handshake of TLS\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &long,
+    ] {
+        let mut stream = TcpStream::connect(&program.address).unwrap();
+        // It may be refused before all of it has gone.
+        let _ = stream.write_all(text.as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 "), "{answer}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["from"], "127.0.0.1");
+        assert!(body["received_at"].as_str().unwrap().ends_with('Z'));
+        assert!(!body["error"].as_str().unwrap().is_empty());
+    }
+    let mut cut = TcpStream::connect(&program.address).unwrap();
+    let head = "POST /workers/start HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n";
+    cut.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    cut.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\"from\":\"127.0.0.1\""), "{answer}");
+    let log = program.end();
+    let refused = log.matches("Z] ? ? from 127.0.0.1\n  refused (400): ");
+    assert_eq!(refused.count(), 4, "{log}");
+}
+
+#[test]
 fn a_caller_that_says_nothing_does_not_hold_up_the_end() {
     let program = Program::start(&[]);
     let _silent = TcpStream::connect(&program.address).unwrap();

@@ -354,7 +354,9 @@ fn how_a_host_is_reached_goes_to_its_workers_and_into_no_log_or_reply() {
             .extend(fields.as_object().unwrap().clone());
         ask(&api, &asked("POST", "/workers/start", &body.to_string()))
     };
-    let reply = start(json!({ "scheme": "tls+tcp", "credentials": secret }));
+    let arguments = json!({ "cleanup": false, "autoexit": null, "maxtasks": 10, "idletime": 1e16 });
+    let reply =
+        start(json!({ "scheme": "tls+tcp", "credentials": secret, "arguments": arguments }));
     assert_eq!(reply.status, 200);
     let name = "mirai-worker-192-0-2-4-5555-1";
     let made = engine.state.lock().unwrap().containers[name].0.clone();
@@ -363,16 +365,20 @@ fn how_a_host_is_reached_goes_to_its_workers_and_into_no_log_or_reply() {
         "MIRAI_PORT=5555",
         "MIRAI_SCHEME=tls+tcp",
         &format!("MIRAI_CREDENTIALS={secret}"),
+        "MIRAI_ARGUMENTS=autoexit=NA,cleanup=FALSE,idletime=1e+16,maxtasks=10",
     ];
     assert_eq!(made["Env"], json!(variables));
-    let logged =
-        "dispatcher=192.0.2.4 n=1 port=5555 image=worker:1 scheme=tls+tcp credentials=given";
+    let logged = "dispatcher=192.0.2.4 n=1 port=5555 image=worker:1 scheme=tls+tcp credentials=given \
+        arguments=autoexit=NA,cleanup=FALSE,idletime=1e+16,maxtasks=10\n";
     assert!(log(&reply).contains(logged), "{}", log(&reply));
     let refused = [
         start(json!({ "scheme": "ftp" })),
         start(json!({ "credentials": "c2VjcmV0" })),
+        start(json!({ "arguments": { "url": 1 } })),
+        start(json!({ "arguments": { "cleanup": "system('x')" } })),
+        start(json!({ "arguments": [1] })),
     ];
-    assert_eq!(refused.each_ref().map(|reply| reply.status), [400, 400]);
+    assert!(refused.iter().all(|reply| reply.status == 400));
     for reply in refused.iter().chain([&reply]) {
         let text = format!("{}{:?}", log(reply), reply.body);
         assert!(!text.contains("c2VjcmV0"), "{text}");
