@@ -29,9 +29,10 @@ valid_text <- function(texts) {
   gsub("\r\n", "\n", texts, fixed = TRUE)
 }
 
-# Without what daemons have to show, and without passwords in addresses.
+# Without what daemons have to show, and without passwords in addresses. Those of services have tokens in the place of users.
 without_credentials <- function(text) {
-  gsub("(://[^/:@[:space:]]*):[^/[:space:]]*@", "\\1:...@", without_pem(text), perl = TRUE)
+  text <- gsub("(://[^/:@[:space:]]*):[^/[:space:]]*@", "\\1:...@", without_pem(text), perl = TRUE)
+  gsub("(?i)(https?://)[^/:@[:space:]]+@", "\\1...@", text, perl = TRUE)
 }
 
 # Texts of a call: only those that need it are changed at all.

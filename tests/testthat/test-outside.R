@@ -22,6 +22,7 @@ test_that("credentials are not shown, however they are quoted", {
   shown_as(paste("a", utils::URLencode(token, reserved = TRUE), "b"), "a ...%0A b")
   for (dash in c("\\u002d", "\\\\u002D", "\\x2d", "&#45;", "&#x2d;"))
     shown_as(paste("a", gsub("-", dash, token, fixed = TRUE), "b"), "a ...\n b")
+  shown_as("to https://TOKEN@host/x and HTTP://TOKEN@host", "to https://...@host/x and HTTP://...@host")
   shown_as("to http://me:sec@ret@host/x, ssh://me@host:22 and a@b.c:d", "to http://me:...@host/x, ssh://me@host:22 and a@b.c:d")
 })
 
