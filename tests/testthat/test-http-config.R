@@ -188,6 +188,43 @@ test_that("the example for Kubernetes creates a Job as its API documents it", {
   expect_warning(launch_remote(1, config), "status 403: .*Forbidden")
 })
 
+test_that("the manifests for Kubernetes give a session the rights to what the example asks for, and nothing to change besides", {
+  needs_package("yaml", "2.0")
+  load <- getExportedValue("yaml", "yaml.load")
+  manifests <- function(name) {
+    lines <- readLines(system.file("kubernetes", name, package = "mirai"))
+    lapply(split(lines, cumsum(lines == "---")), function(lines) load(paste(setdiff(lines, "---"), collapse = "\n")))
+  }
+  rights <- manifests("rights.yaml")
+  names(rights) <- vapply(rights, `[[`, "", "kind")
+  expect_named(rights, c("ServiceAccount", "Role", "RoleBinding"))
+  group <- "rbac.authorization.k8s.io"
+  expect_identical(vapply(rights, `[[`, "", "apiVersion", USE.NAMES = FALSE), c("v1", rep(paste0(group, "/v1"), 2L)))
+  account <- rights$ServiceAccount$metadata$name
+  expect_identical(rights$RoleBinding$subjects, list(list(kind = "ServiceAccount", name = account)))
+  expect_identical(rights$RoleBinding$roleRef, list(apiGroup = group, kind = "Role", name = rights$Role$metadata$name))
+  may <- do.call(rbind, lapply(rights$Role$rules, expand.grid, stringsAsFactors = FALSE))
+  may <- sprintf("%s %s/%s", may$verbs, may$apiGroups, may$resources)
+  # A POST to /apis/<group>/v1/namespaces/<namespace>/<resource>.
+  example <- new.env()
+  sys.source(system.file("kubernetes", "daemons.R", package = "mirai"), example)
+  config <- example$kubernetes_config("r:1", namespace = "team")
+  expect_identical(config$method, "POST")
+  asked <- regmatches(config$url, regexec("^https://[^/]+/apis/([^/]+)/v1/namespaces/team/([^/]+)$", config$url))[[1L]]
+  expect_true(sprintf("create %s/%s", asked[2L], asked[3L]) %in% may)
+  # kubectl logs job/<name>
+  expect_true(all(c("get batch/jobs", "list /pods", "get /pods/log") %in% may))
+  expect_setequal(grep("^(get|list) ", may, value = TRUE, invert = TRUE), c("create batch/jobs", "delete batch/jobs"))
+
+  session <- manifests("session.yaml")[[1L]]
+  expect_identical(session[c("apiVersion", "kind")], list(apiVersion = "v1", kind = "Pod"))
+  expect_identical(session$spec$serviceAccountName, account)
+  # The account's token and certificate are where the example looks for them.
+  expect_false(isFALSE(session$spec$automountServiceAccountToken))
+  expect_length(session$spec$containers, 1L)
+  expect_true(nzchar(session$spec$containers[[1L]]$image))
+})
+
 # ---- Posit Workbench
 
 workbench <- function(cookie = "good", frame = parent.frame()) {

@@ -215,8 +215,12 @@ test_that("forked processes of a task end with its daemon", {
     unlink(file.path(note, children))
     defer(for (pid in children) tools::pskill(pid, tools::SIGKILL))
     if (way == "SIGKILL") tools::pskill(daemon, tools::SIGKILL) else daemons(0)
-    await(!any(vapply(c(daemon, children), alive, NA)))
-    expect_code(m[], 19L)
+    got <- with_warnings({
+      await(!any(vapply(c(daemon, children), alive, NA)))
+      m[]
+    })
+    expect_code(got$value, 19L)
+    if (way == "SIGKILL") expect_match(got$warned, "a daemon has died") else expect_length(got$warned, 0L)
     daemons(0)
   }
 })
