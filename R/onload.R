@@ -12,6 +12,7 @@ unresolved_value <- NULL
   checked(.Call(wrap__set_evaluation, session, task_call, with_beside))
   register_shared_methods()
   make_trimmed()
+  reg.finalizer(profiles, close_pools_at_exit, onexit = TRUE)
 }
 
 # The library stays loaded: its threads may still be at work. But no pool is left open.

@@ -46,6 +46,8 @@ new_pool <- function(name, urls, n, dispatcher, seed, stream, hub = NULL, argume
     remote = NULL,
     key = NULL,
     turn = 0L,
+    # Whether commands of the user's were to bring daemons.
+    runs_commands = FALSE,
     # To nanonext, see nanonext.R, and the span of daemons(), see otel.R; if these were asked for.
     bridge = NULL,
     span = NULL,
@@ -82,7 +84,19 @@ close_pool <- function(name, exit = FALSE) {
   if (!pool$sync) close_hub(pool$hub, exit)
   if (!is.null(pool$bridge)) keep_bridge(pool$bridge)
   if (!is.null(pool$span)) trace_reset(pool)
+  if (pool$runs_commands) await_launched_commands()
   invisible()
+}
+
+# Commands that have brought no daemon yet are ended, and jobs that have not begun taken back, by a thread. A scheduler that does not
+# answer is not waited for.
+await_launched_commands <- function() checked(.Call(wrap__errands_settle, 5))
+
+# As the session ends. Whether the pools' hubs have been closed by then is for R to choose.
+close_pools_at_exit <- function(profiles) {
+  runs_commands <- Filter(function(name) isTRUE(profiles[[name]]$runs_commands), names(profiles))
+  for (name in runs_commands) safely(close_pool(name))
+  safely(await_launched_commands())
 }
 
 # In a forked child of the session a pool is the parent's: for the child it is enough to forget it.

@@ -134,7 +134,9 @@ run_errands <- function(pool, errands, arguments, call, is_awaited) {
   lines <- vapply(errands, line, "", USE.NAMES = FALSE)
   counts <- vapply(errands, function(errand) as.numeric(errand$count), 0, USE.NAMES = FALSE)
   is_session <- grepl("ssh", basename(errands[[1L]]$command), fixed = TRUE)
-  checked(.Call(wrap__run_errands, pool$hub, lines, counts, is_session, isTRUE(arguments$output), is_awaited), call)
+  at_end <- as.logical(autoexit_code(arguments[["autoexit"]] %or% TRUE, call))
+  pool$runs_commands <- TRUE
+  checked(.Call(wrap__run_errands, pool$hub, lines, counts, is_session, isTRUE(arguments$output), at_end, is_awaited), call)
 }
 
 has_relative_libraries <- function() {

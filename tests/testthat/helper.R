@@ -172,6 +172,13 @@ servers <- normalizePath(testthat::test_path("servers"), mustWork = FALSE)
 # A server of the test's own, started by a script in the folder `servers`: what that has said, and the server's folder. It is
 # stopped at the end of the test, which is skipped, with the reason, where the server cannot run.
 server <- function(name, ..., within = character(), frame = parent.frame()) {
+  running <- start_server(name, ..., within = within)
+  defer(running$stop(), frame)
+  running
+}
+
+# The same for several tests: whoever starts it has to `stop()` it.
+start_server <- function(name, ..., within = character()) {
   skip_unless_linux()
   skip_within_check()
   script <- file.path(servers, paste0(name, ".sh"))
@@ -181,12 +188,14 @@ server <- function(name, ..., within = character(), frame = parent.frame()) {
     words <- c(within, "sh", shQuote(script), action, shQuote(folder), ...)
     suppressWarnings(system2(words[1L], words[-1L], stdout = log, stderr = log))
   }
-  defer(run("stop"), frame)
+  started <- FALSE
+  on.exit(if (!started) run("stop"))
   status <- run("start", ...)
   said <- readLines(log, warn = FALSE)
   if (status == 77L) testthat::skip(paste(said, collapse = " "))
   if (status != 0L) stop(paste(c("the server does not start:", said), collapse = "\n"))
-  list(folder = folder, said = said[length(said)])
+  started <- TRUE
+  list(folder = folder, said = said[length(said)], stop = function() run("stop"))
 }
 
 # A port that nobody listens at, for now, nor dials from: those of connections begin at 32768.

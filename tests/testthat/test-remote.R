@@ -177,3 +177,66 @@ test_that("library paths that are relative to another folder are made absolute f
   ))
   expect_match(out, "^here .* library $", all = FALSE)
 })
+
+test_that("commands that have brought no daemon end with their pool, and with the session", {
+  skip_unless_linux()
+  note <- tempfile("pids")
+  stuck <- sprintf("echo $$ >>'%s'; sleep 600 & echo $! >>'%s'; wait", note, note)
+  pids <- function() as.integer(readLines(note))
+  remote <- remote_config("sh", c("-c", shQuote(stuck), "."))
+  local_pool(url = local_url())
+  launch_remote(2, remote)
+  await(file.exists(note) && length(pids()) == 4L)
+  defer(for (pid in pids()) tools::pskill(pid, tools::SIGKILL))
+  daemons(0)
+  expect_false(any(vapply(pids(), alive, NA)))
+
+  # One that does not care is killed.
+  unlink(note)
+  local_pool(url = local_url())
+  launch_remote(1, remote_config("sh", c("-c", shQuote(paste("trap '' TERM;", stuck)), ".")))
+  await(file.exists(note) && length(pids()) == 2L)
+  daemons(0)
+  expect_true(await(!any(vapply(pids(), alive, NA))))
+
+  unlink(note)
+  host <- spawn(c(
+    "library(mirai)",
+    "daemons(url = local_url())",
+    sprintf("launch_remote(1, remote_config('sh', c('-c', %s, '.')))", deparse(shQuote(stuck))),
+    sprintf("while (!file.exists('%s') || length(readLines('%s')) < 2L) Sys.sleep(0.01)", note, note)
+  ))
+  host$wait()
+  expect_true(await(!any(vapply(pids(), alive, NA))))
+})
+
+test_that("commands end with the daemons that they have brought, and not before", {
+  skip_unless_linux()
+  note <- tempfile("note")
+  after <- sprintf("%s && echo after >'%s'", paste(child_env(), "\"$@\""), note)
+  local_pool(url = local_url())
+  launch_remote(1, remote_config("sh", c("-c", shQuote(after), "sh", "."), rscript))
+  await(info()[["connections"]] == 1L)
+  daemons(0)
+  expect_true(await(file.exists(note)))
+
+  # With another one that is stuck, a daemon may still end its task.
+  local_pool(url = local_url(), autoexit = NA)
+  launch_remote(1, remote_config("sh", c("-c", shQuote(after), "sh", "."), rscript))
+  unlink(note)
+  done <- tempfile("done")
+  held <- mirai({ file.create(done); Sys.sleep(1); file.create(paste0(done, 2)) }, done = done)
+  await(file.exists(done))
+  launch_remote(1, remote_config("sh", c("-c", shQuote("sleep 20"), ".")))
+  daemons(0)
+  expect_true(await(file.exists(paste0(done, 2)) && file.exists(note)))
+})
+
+test_that("daemons that come to a pool that is closed leave", {
+  local_pool(url = local_url(tcp = TRUE))
+  command <- launch_remote(1, remote_config(rscript = rscript))
+  daemons(0)
+  out <- suppressWarnings(system2("env", c(child_env(), command), stdout = TRUE, stderr = TRUE))
+  expect_identical(attr(out, "status"), 1L)
+  expect_match(out, "6 | Connection refused", fixed = TRUE, all = FALSE)
+})

@@ -160,6 +160,45 @@ test_that("each daemon of an array of PBS or LSF tells its job, and what is said
   }
 })
 
+test_that("PBS and LSF are told to take back what waits as its pool closes, and it is said if they do not", {
+  bin <- tempfile("bin")
+  dir.create(bin)
+  program <- function(name, ...) {
+    writeLines(c("#!/bin/sh", ...), file.path(bin, name))
+    Sys.chmod(file.path(bin, name), "755")
+  }
+  record <- function(name) sprintf("printf '%%s\\n' \"$*\" >>'%s'", file.path(bin, paste0(name, ".words")))
+  words <- function(name) readLines(file.path(bin, paste0(name, ".words")))
+  program("qstat", "case \"$*\" in *13*) printf 'Job Id: 13[].head\\n job_state = B\\nJob Id: 13[1].head\\n job_state = R\\nJob Id: 13[2].head\\n job_state = Q\\n' ;;",
+          "*) printf 'Job Id: 12.head\\n job_state = Q\\n' ;; esac")
+  program("qdel", record("qdel"))
+  # It is asked for one job with its state, and for all that wait.
+  program("bjobs", "case \"$*\" in *-p*) printf '12|0\\n13|2\\n14|0\\n' ;; *) printf '0|PEND|-|-\\n' ;; esac")
+  program("bkill", record("bkill"), "echo 'Job <12>: not yours' >&2", "exit 255")
+  local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
+  launch <- function(...) {
+    local_pool(url = local_url(tcp = TRUE))
+    for (says in c(...)) {
+      submit <- stand_in(says)
+      launch_remote(1, cluster_config(submit$command))
+      submit$script()
+    }
+    daemons(0)
+  }
+  launch("12.head", "13[].head")
+  expect_identical(sort(words("qdel")), c("12.head", "13[2].head"))
+  said <- character()
+  withCallingHandlers({
+    launch("Job <12> is submitted to queue <normal>.", "Job <13> is submitted to queue <normal>.")
+    await({info(); length(said) == 2L})
+  }, message = function(c) {
+    said <<- c(said, conditionMessage(c))
+    invokeRestart("muffleMessage")
+  })
+  expect_identical(sort(words("bkill")), c("12", "13[2]"))
+  expect_match(said, "LSF jobs that wait for a pool that is closed could not be taken back: `bkill .*` ended with exit code 255.*not yours")
+})
+
 test_that("a submission that is refused is an error with what was said, or a warning where some are not", {
   refuses <- stand_in("qsub: no such queue", code = 3L)
   e <- tryCatch(daemons(2, url = local_url(tcp = TRUE), remote = cluster_config(refuses$command)), error = identity)
@@ -171,8 +210,12 @@ test_that("a submission that is refused is an error with what was said, or a war
 
 # ---- Slurm
 
+# One for all tests here, with its accounts: it takes a while to start. The end of the file stops it.
+shared <- new.env()
+
 slurm <- function(frame = parent.frame()) {
-  running <- server("slurm", frame = frame)
+  if (is.null(shared$slurm)) shared$slurm <- start_server("slurm")
+  running <- shared$slurm
   said <- strsplit(running$said, " ")[[1L]]
   running$has <- function(what) paste0(what, "=yes") %in% said
   local_variables(said, child_env(), frame = frame)
@@ -267,6 +310,7 @@ test_that("Slurm: why a job has ended is in the error of the task that is lost w
   local_grace(10)
   job <- held_job("#SBATCH --no-requeue")
   system2("scontrol", c("update", "NodeName=here", "State=DOWN", "Reason=test"))
+  defer(system2("scontrol", c("update", "NodeName=here", "State=RESUME")))
   expect_lost(job$m, "was lost with its Slurm job: NODE_FAIL")
 })
 
@@ -285,15 +329,77 @@ test_that("Slurm: what the controller has forgotten the accounts have", {
   expect_lost(job$m, sprintf("job %s\\) ended with its Slurm job: CANCELLED", job$id))
 })
 
+# Of the jobs of this user: the states of those of which `squeue` knows.
+slurm_states <- function() system2("squeue", c("-h", "-r", "-o", "%T"), stdout = TRUE)
+
+test_that("Slurm: jobs that wait are taken back as their pool closes, and those that have begun are left to end", {
+  slurm()
+  remote <- function(options) cluster_config(options = options, rscript = rscript)
+  local_pool(url = local_url(tcp = TRUE))
+  launch_remote(1, remote("#SBATCH --begin=now+1hour"))
+  # One of it runs, and the others wait for their turn.
+  launch_remote(1, remote("#SBATCH --array=1-4%1"))
+  held <- hold()
+  held$started()
+  await(setequal(slurm_states(), c("RUNNING", "PENDING")) && length(slurm_states()) == 5L)
+  running <- status()$workers$job
+  daemons(0)
+  expect_false("PENDING" %in% slurm_states())
+  await(!length(slurm_states()))
+  said <- system2("scontrol", c("-o", "show", "job", running), stdout = TRUE)
+  expect_match(said, "JobState=(COMPLETED|FAILED)")
+
+  # Each of these leaves its task to the end.
+  local_pool(url = local_url(tcp = TRUE), autoexit = NA)
+  launch_remote(1, remote("#SBATCH --array=1-2%1"))
+  note <- tempfile("note")
+  started <- tempfile("started")
+  mirai({
+    file.create(started)
+    Sys.sleep(1)
+    file.create(note)
+  }, note = note, started = started)
+  await(file.exists(started))
+  daemons(0)
+  await(!length(slurm_states()))
+  expect_true(file.exists(note))
+
+  # Daemons that wait for another host at the address may come later.
+  local_pool(url = local_url(tcp = TRUE), autoexit = FALSE)
+  launch_remote(1, remote("#SBATCH --begin=now+1hour"))
+  await(identical(slurm_states(), "PENDING"))
+  daemons(0)
+  expect_identical(slurm_states(), "PENDING")
+  system2("scancel", "--user=root")
+})
+
+test_that("Slurm: what a session that ends has left in the queue is taken back", {
+  slurm()
+  host <- spawn(c(
+    "library(mirai)",
+    "daemons(url = local_url(tcp = TRUE))",
+    "launch_remote(1, cluster_config(options = '#SBATCH --begin=now+1hour'))",
+    "launch_remote(1, remote_config('srun', c('--begin=now+1hour', '.')))",
+    "while (length(system2('squeue', '-h', stdout = TRUE)) < 2) Sys.sleep(0.05)",
+    "cat('submitted\\n')"
+  ))
+  expect_true("submitted" %in% host$wait())
+  await(!length(slurm_states()))
+})
+
 # ---- Grid Engine
 
-test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begin or are cancelled", {
-  running <- server("gridengine")
-  local_variables(strsplit(running$said, " ")[[1L]], child_env())
+grid_engine <- function(frame = parent.frame()) {
+  running <- server("gridengine", frame = frame)
+  local_variables(strsplit(running$said, " ")[[1L]], child_env(), frame = frame)
   home <- tempfile("home")
   dir.create(home)
   old <- setwd(home)
-  defer(setwd(old))
+  defer(setwd(old), frame)
+}
+
+test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begin or are cancelled", {
+  grid_engine()
   remote <- function(options = "", ...) cluster_config("qsub", c("#$ -V", "#$ -cwd", options), ...)
   expect_message(local_pool(1, url = local_url(tcp = TRUE), remote = remote(rscript = rscript)), "1 launched, [01] connected so far")
   await(info()[["connections"]] == 1L)
@@ -324,6 +430,26 @@ test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begi
   system2("qdel", sub("^ *([0-9]+) .*", "\\1", job), stdout = FALSE)
   expect_warned("daemons are lost: Grid Engine job [0-9]+: failed 100 ")
   expect_match(lost_reason(held$m), "job [0-9]+\\) ended with its Grid Engine job: failed 100 ")
+
+  # Jobs that wait are taken back as their pool closes: a whole one, and of an array those that have not begun.
+  daemons(0)
+  local_pool(url = local_url(tcp = TRUE), autoexit = NA)
+  launch_remote(1, remote("#$ -h", rscript = rscript))
+  launch_remote(1, remote("#$ -t 1-8", rscript = rscript))
+  note <- tempfile("note")
+  started <- tempfile("started")
+  mirai({
+    file.create(started)
+    Sys.sleep(1)
+    file.create(note)
+  }, note = note, started = started)
+  await(file.exists(started))
+  listed <- function(state) system2("qstat", c("-s", state), stdout = TRUE)
+  await(length(listed("p")) > 3L && length(listed("r")) > 3L)
+  daemons(0)
+  expect_length(listed("p"), 0L)
+  await(!length(listed("pr")))
+  expect_true(file.exists(note))
 })
 
 test_that("daemons of this machine, of ssh and of Slurm serve one pool", {
@@ -342,3 +468,5 @@ test_that("daemons of this machine, of ssh and of Slurm serve one pool", {
   })
   expect_setequal(collect_mirai(kinds, .flat), c("local", "ssh", "slurm"))
 })
+
+if (!is.null(shared$slurm)) shared$slurm$stop()

@@ -3,8 +3,8 @@
 
 use crate::context::Context;
 use crate::event::ExitStatus;
-use crate::quote::as_shown;
-use crate::sys::{self, Command, HostOutput, Process};
+use crate::printable::printable;
+use crate::sys::{self, Command, HostOutput, Process, Terminator};
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use std::io::{self, PipeReader, Read};
@@ -45,16 +45,63 @@ pub enum ErrandEvent {
     },
 }
 
+/// Of a command that was asked to end, what it has started has so long for that once the command itself has ended.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A command that has been started, and what ends it.
+#[derive(Debug, Clone)]
+pub struct RunningErrand(Arc<Mutex<Life>>);
+
+#[derive(Debug)]
+struct Life {
+    /// `None` once its process id may be another's.
+    process: Option<Terminator>,
+    is_to_end: bool,
+}
+
+impl RunningErrand {
+    /// Asks the command to end, with all of its session. Of no consequence once it has ended by itself: what it has left in the
+    /// background goes on.
+    pub fn terminate(&self) {
+        let mut life = self.0.lock();
+        life.is_to_end = true;
+        if let Some(process) = &life.process {
+            process.terminate_group();
+        }
+    }
+
+    /// As [`terminate`](Self::terminate), without a chance to refuse.
+    pub fn kill(&self) {
+        let mut life = self.0.lock();
+        life.is_to_end = true;
+        if let Some(process) = &life.process {
+            process.kill_group();
+        }
+    }
+
+    /// The command has ended, and is not waited for yet: what it has left in its session ends as well, if it was to.
+    fn end(&self, closed: &Receiver<()>) {
+        if self.0.lock().is_to_end {
+            let _ = closed.recv_timeout(LAST_PATIENCE);
+            self.kill();
+        }
+        self.0.lock().process = None;
+    }
+}
+
 impl Errand {
     /// Starts the command in a session of its own, so without a terminal that it could ask for a password. `handler` gets the
     /// events, on a thread of its own.
     ///
     /// # Errors
     /// As the system gives them, when it cannot be started.
-    pub fn run(self, handler: impl FnMut(ErrandEvent) + Send + 'static) -> io::Result<()> {
+    pub fn run(
+        self,
+        handler: impl FnMut(ErrandEvent) + Send + 'static,
+    ) -> io::Result<RunningErrand> {
         let (reader, writer) = io::pipe()?;
         let said = Arc::new(Mutex::new(Vec::new()));
-        let (start, started) = bounded::<Process>(1);
+        let (start, started) = bounded::<(Process, RunningErrand)>(1);
         let host = self.forwards.then(HostOutput::current).transpose()?;
         let (open, closed) = bounded::<()>(0);
         let kept = Arc::clone(&said);
@@ -64,8 +111,8 @@ impl Errand {
             drop(open);
         })?;
         sys::spawn_thread("mirai-errand", move || {
-            if let Ok(process) = started.recv() {
-                attend(process, &said, &closed, handler);
+            if let Ok((process, running)) = started.recv() {
+                attend(process, &running, &said, &closed, handler);
             }
         })?;
         let words = ["/bin/sh".to_owned(), "-c".to_owned(), self.line];
@@ -75,9 +122,14 @@ impl Errand {
             dir: &self.context.working_dir,
         };
         let process = Process::errand(command, &writer)?;
+        let running = RunningErrand(Arc::new(Mutex::new(Life {
+            process: Some(process.terminator()),
+            is_to_end: false,
+        })));
         start
-            .send(process)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+            .send((process, running.clone()))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(running)
     }
 
     /// Runs the command to its end: how it ended, and what it said.
@@ -125,18 +177,20 @@ fn keep(said: &mut Vec<u8>, part: &[u8]) {
 
 fn attend(
     mut process: Process,
+    running: &RunningErrand,
     said: &Mutex<Vec<u8>>,
     closed: &Receiver<()>,
     mut handler: impl FnMut(ErrandEvent),
 ) {
     process.await_end();
+    running.end(closed);
     let status = process.wait();
     // By disconnection, if at all.
     let _ = closed.recv_timeout(SETTLED);
     let output = || {
         let said = said.lock();
         let last = &said[said.len().saturating_sub(KEPT_BYTES)..];
-        as_shown(&String::from_utf8_lossy(last))
+        printable(&String::from_utf8_lossy(last))
     };
     let output_then = output();
     handler(ErrandEvent::Ended {
@@ -179,6 +233,30 @@ mod tests {
             .finish()
             .expect("a shell");
         assert!(output.len() <= KEPT_BYTES && output.ends_with("last\n"));
+    }
+
+    #[test]
+    fn a_command_that_runs_is_ended_with_what_it_has_started() {
+        let stubborn = "(trap '' TERM; sleep 600) & trap 'exit 3' TERM; echo; wait";
+        for (line, ends) in [
+            ("sleep 600 & sleep 600", RunningErrand::terminate as fn(&_)),
+            ("sleep 600 & sleep 600", RunningErrand::kill),
+            (stubborn, RunningErrand::terminate),
+        ] {
+            let (tell, told) = crossbeam_channel::unbounded();
+            // Both hold the output open.
+            let running = errand(line)
+                .run(move |event| tell.send(event).expect("a receiver"))
+                .expect("a shell");
+            ends(&running);
+            let limit = Duration::from_secs(30);
+            let event = told.recv_timeout(limit);
+            assert!(matches!(event, Ok(ErrandEvent::Ended { .. })), "{event:?}");
+            let event = told.recv_timeout(limit);
+            assert!(matches!(event, Ok(ErrandEvent::Silent { .. })), "{event:?}");
+            // Nothing to end any more.
+            ends(&running);
+        }
     }
 
     #[test]

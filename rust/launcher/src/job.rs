@@ -396,5 +396,7 @@ fn slurm_state(state: &str, exit_code: &str, reason: &str) -> JobState {
     }
 }
 
+mod withdrawal;
+
 #[cfg(test)]
 mod tests;

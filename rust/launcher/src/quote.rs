@@ -73,38 +73,6 @@ pub(crate) fn without(text: &str, secrets: &[String]) -> String {
 #[cfg(target_os = "linux")]
 const TELLING: usize = 12;
 
-/// What a program has said, as it may be shown: without secrets, and without what a terminal would act upon.
-pub fn as_shown(text: &str) -> String {
-    without_controls(&without_secrets(text))
-}
-
-/// Colours and the like go as a whole.
-fn without_controls(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        if c == '\x1b' {
-            match rest.peek() {
-                Some('[') => {
-                    rest.next();
-                    while rest.next_if(|c| (' '..='?').contains(c)).is_some() {}
-                    rest.next_if(|c| ('@'..='~').contains(c));
-                }
-                Some(']') => {
-                    while rest
-                        .next_if(|c| !matches!(c, '\x07' | '\x1b' | '\n'))
-                        .is_some()
-                    {}
-                }
-                _ => {}
-            }
-        } else if !c.is_control() || matches!(c, '\n' | '\t') {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 /// A command line as one would type it in a shell, without secrets.
 pub(crate) fn shell_line(words: &[String]) -> String {
     let shown = words.iter().map(|word| without_secrets(word));
@@ -172,19 +140,6 @@ mod tests {
             without(line, &[secret]),
             "R -e daemon(%2D%2DBEGIN%20MIRAI%20TOKEN%0A...%0AMDEy)"
         );
-    }
-
-    #[test]
-    fn what_a_terminal_would_act_upon_is_not_shown() {
-        for (said, shown) in [
-            ("plain\n\ttext \u{e9}", "plain\n\ttext \u{e9}"),
-            ("\x1b[2J\x1b[1;31mred\x1b[0m", "red"),
-            ("\x1b]0;title\x07here\r\n", "here\n"),
-            ("a\x08\x07\u{9b}b\x1b", "ab"),
-        ] {
-            assert_eq!(as_shown(said), shown);
-        }
-        assert_eq!(as_shown("\x1b[1m-----BEGIN MIRAI TOKEN-----\nxyz"), "...");
     }
 
     #[test]

@@ -73,11 +73,12 @@ rapi::entries! {
     healing::hub_relaunching => hub_relaunching(hub, is_relaunching);
     healing::hub_not_relaunched => hub_not_relaunched(hub, n, reason);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
-    errands::run_errands => run_errands(hub, lines, counts, is_session, forwards, is_awaited);
+    errands::run_errands => run_errands(hub, lines, counts, is_session, forwards, at_end, is_awaited);
     errands::follow_requests => follow_requests(hub, n, said, failed, command);
     cookie::cookie_page => cookie_page(text);
     cookie::cookie_wait => cookie_wait(page, seconds);
     errands::errands_wait => errands_wait(hub, ticket, patience);
+    errands::errands_settle => errands_settle(patience);
     status::hub_absent => hub_absent(hub);
     status::hub_refused => hub_refused(hub);
     status::hub_starting => hub_starting(hub);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use mirai_launcher::{Context, Errand};
 
-use crate::follow::{Follower, Launch};
+use crate::follow::{AtEnd, Follower, Launch, await_followers};
 use crate::hub::{SessionHub, wait_until};
 use crate::rapi::{Failure, Handle, Scope, Sexp};
+use crate::wait::interruptibly;
 
 /// What has become of one launch.
 struct Ticket(Arc<Launch>);
@@ -18,8 +20,9 @@ impl Handle for Ticket {
 
 /// Entry: runs command lines in the background, each of which starts `counts` daemons of the hub somewhere. Returns at once,
 /// with a ticket for `errands_wait`. `is_session`: a command lasts as long as its daemons, as `ssh` does, also when it has
-/// gone into the background. `forwards`: what they say also goes to stdout. `is_awaited`: the caller waits, and says itself what has become of them; else
-/// users are told as it turns out.
+/// gone into the background. `forwards`: what they say also goes to stdout. `at_end`: what the daemons do once the hub is closed:
+/// `TRUE` leave, `NA` end their tasks and leave, `FALSE` stay. `is_awaited`: the caller waits, and says itself what has become of them;
+/// else users are told as it turns out.
 pub(crate) fn run_errands<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
@@ -27,12 +30,18 @@ pub(crate) fn run_errands<'r>(
     counts: Sexp<'r>,
     is_session: Sexp<'r>,
     forwards: Sexp<'r>,
+    at_end: Sexp<'r>,
     is_awaited: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let lines = lines.strings(scope, "lines")?;
     let counts = counts.numbers(scope)?.to_vec();
     let is_session = is_session.flag(scope, "is_session")?;
     let forwards = forwards.flag(scope, "forwards")?;
+    let at_end = match at_end.logical(scope, "at_end")? {
+        Some(true) => AtEnd::Leave,
+        None => AtEnd::EndTasks,
+        Some(false) => AtEnd::Stay,
+    };
     let is_awaited = is_awaited.flag(scope, "is_awaited")?;
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let hub = SessionHub::open(scope, hub)?;
@@ -45,7 +54,7 @@ pub(crate) fn run_errands<'r>(
     let total = counts.iter().map(|count| *count as u64).sum();
     let launch = Arc::new(Launch::new(hub.handle(), session_hub, total, is_awaited));
     session_hub.note_launching(&hub, total);
-    let mut follower = Follower::new(Arc::clone(&launch), context.clone(), is_session);
+    let mut follower = Follower::new(Arc::clone(&launch), context.clone(), is_session, at_end);
     for (line, count) in lines.into_iter().zip(counts) {
         let errand = Errand {
             line,
@@ -54,7 +63,7 @@ pub(crate) fn run_errands<'r>(
         };
         follower.run(errand, count as u64);
     }
-    follower.start().map_err(no_thread)?;
+    session_hub.follow(follower.start().map_err(no_thread)?);
     Ok(scope.pointer(Ticket(launch), None)?)
 }
 
@@ -87,9 +96,9 @@ pub(crate) fn follow_requests<'r>(
         library_paths: Vec::new(),
         package: None,
     };
-    let mut follower = Follower::new(Arc::clone(&launch), context, false);
+    let mut follower = Follower::new(Arc::clone(&launch), context, false, AtEnd::Leave);
     follower.expect(n, command, said);
-    follower.start().map_err(no_thread)?;
+    session_hub.follow(follower.start().map_err(no_thread)?);
     Ok(scope.pointer(Ticket(launch), None)?)
 }
 
@@ -112,4 +121,16 @@ pub(crate) fn errands_wait<'r>(
     wait_until(scope, hub, Some(patience), |_| launch.is_settled())?;
     launch.is_awaited.store(false, Ordering::Relaxed);
     launch.absent().outcome(scope, launch.came())
+}
+
+/// Entry: waits until what was left of the launches of pools that have been closed is ended, or `patience` (in seconds) is over.
+pub(crate) fn errands_settle<'r>(
+    scope: &'r Scope,
+    patience: Sexp<'r>,
+) -> Result<Sexp<'r>, Failure> {
+    let end = Instant::now() + patience.seconds(scope, "patience")?;
+    interruptibly(scope, |slice| {
+        (await_followers(slice) || Instant::now() >= end).then_some(())
+    })?;
+    Ok(scope.null())
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use mirai_hub::{HubHandle, ProcessFate};
 use mirai_launcher::{
-    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, Scheduler, Turns, as_shown,
-    without_secrets,
+    Context, Errand, ErrandEvent, ExitStatus, Job, JobPart, JobState, RunningErrand, Scheduler,
+    Turns, printable, without_secrets,
 };
 use parking_lot::Mutex;
 
@@ -21,6 +21,10 @@ use crate::absent::{Absent, For, note_untold, with_output};
 use crate::healer::{self, Healer};
 use crate::hub::SessionHub;
 use crate::sys::start_thread;
+
+mod closing;
+
+pub(crate) use closing::{AtEnd, End, Followers, await_followers};
 
 /// After how long it is told that daemons have not come, so that nobody waits in silence.
 const LATE: Duration = Duration::from_secs(20);
@@ -144,6 +148,8 @@ struct Followed {
     count: u64,
     stage: Stage,
     output: String,
+    /// Once it has begun.
+    running: Option<RunningErrand>,
 }
 
 struct FollowedJob {
@@ -166,6 +172,10 @@ enum News {
     NotStarted(usize, io::Error),
     /// A daemon that runs in this job.
     Silent(String),
+    /// The hub is closed, perhaps before all daemons have come that were launched.
+    Closed {
+        before_all_came: bool,
+    },
 }
 
 /// Follows the errands of a launch, on a thread of its own.
@@ -173,6 +183,7 @@ pub(crate) struct Follower {
     launch: Arc<Launch>,
     context: Context,
     is_session: bool,
+    at_end: AtEnd,
     begun: Instant,
     tell: Sender<News>,
     news: Receiver<News>,
@@ -189,12 +200,18 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(launch: Arc<Launch>, context: Context, is_session: bool) -> Follower {
+    pub(crate) fn new(
+        launch: Arc<Launch>,
+        context: Context,
+        is_session: bool,
+        at_end: AtEnd,
+    ) -> Follower {
         let (tell, news) = unbounded();
         Follower {
             launch,
             context,
             is_session,
+            at_end,
             begun: Instant::now(),
             tell,
             news,
@@ -217,6 +234,7 @@ impl Follower {
             count,
             stage: Stage::Running,
             output: String::new(),
+            running: None,
         });
         self.turns.add(at, errand);
         self.begin_next();
@@ -228,14 +246,17 @@ impl Follower {
         }
     }
 
-    fn begin(&self, at: usize, errand: Errand) {
+    fn begin(&mut self, at: usize, errand: Errand) {
         let tell = self.tell.clone();
         let run = errand.run(move |event| {
             // Nobody listens once the hub is closed.
             let _ = tell.send(News::Event(at, event));
         });
-        if let Err(error) = run {
-            let _ = self.tell.send(News::NotStarted(at, error));
+        match run {
+            Ok(running) => self.errands[at].running = Some(running),
+            Err(error) => {
+                let _ = self.tell.send(News::NotStarted(at, error));
+            }
         }
     }
 
@@ -246,11 +267,13 @@ impl Follower {
             count,
             stage: Stage::Over,
             output: said,
+            running: None,
         });
         self.launch.hand_over(count);
     }
 
-    pub(crate) fn start(self) -> io::Result<()> {
+    /// What tells it that the hub is closed.
+    pub(crate) fn start(self) -> io::Result<End> {
         let (launch, tell) = (Arc::downgrade(&self.launch), self.tell.clone());
         self.launch.hub.listen_to_jobs(Box::new(move |job| {
             let Some(launch) = launch.upgrade() else {
@@ -259,11 +282,18 @@ impl Follower {
             let is_ours = launch.jobs.lock().iter().any(|ours| ours.holds(job));
             !is_ours || tell.send(News::Silent(job.to_owned())).is_ok()
         }));
-        start_thread("mirai-follow", move || self.follow())
+        let tell = self.tell.clone();
+        // Disconnected as the thread ends.
+        let (open, done) = bounded::<()>(0);
+        start_thread("mirai-follow", move || {
+            self.follow();
+            drop(open);
+        })?;
+        Ok(End { tell, done })
     }
 
     fn follow(mut self) {
-        while !self.launch.hub.is_closed() {
+        loop {
             self.begin_next();
             let news = match self.next_deadline() {
                 Some(at) => self.news.recv_deadline(at),
@@ -272,14 +302,22 @@ impl Follower {
                 None => self.news.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match news {
-                Ok(News::Event(at, event)) => self.take(at, event),
-                Ok(News::NotStarted(at, error)) => {
-                    self.turns.ended(at);
-                    self.fail(at, &format!("cannot be started: {error}"));
-                }
-                Ok(News::Silent(job)) => self.press(&job),
+                Ok(News::Closed { before_all_came }) => return self.wind_up(before_all_came),
+                Ok(news) => self.learn(news),
                 Err(_) => self.look(),
             }
+        }
+    }
+
+    fn learn(&mut self, news: News) {
+        match news {
+            News::Event(at, event) => self.take(at, event),
+            News::NotStarted(at, error) => {
+                self.turns.ended(at);
+                self.fail(at, &format!("cannot be started: {error}"));
+            }
+            News::Silent(job) => self.press(&job),
+            News::Closed { .. } => {}
         }
     }
 
@@ -598,7 +636,7 @@ fn last_lines(file: &Path) -> Option<String> {
         .ok()?;
     let mut bytes = Vec::new();
     opened.take(SHOWN_BYTES).read_to_end(&mut bytes).ok()?;
-    let text = as_shown(&String::from_utf8_lossy(&bytes));
+    let text = printable(&String::from_utf8_lossy(&bytes));
     let lines: Vec<&str> = text.trim().lines().collect();
     let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
     (!last.is_empty()).then_some(last)

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::absent::{Absent, tell, unserved_listener};
 use crate::access::{Admission, Asked, TokenVariable, admission};
 use crate::batch::{make_mirai, read_form};
+use crate::follow::{End, Followers};
 use crate::healer::{Healer, News};
 use crate::launchers::{launcher, withdraw};
 use crate::memory;
@@ -44,6 +45,8 @@ pub(crate) struct SessionHub {
     credentials: String,
     /// The token in the environment of daemons that are launched.
     pub token_variable: TokenVariable,
+    /// Of what was launched elsewhere.
+    followers: RefCell<Followers>,
 }
 
 impl Handle for SessionHub {
@@ -85,6 +88,11 @@ impl SessionHub {
         }
     }
 
+    /// One launch elsewhere more.
+    pub(crate) fn follow(&self, follower: End) {
+        self.followers.borrow_mut().add(follower);
+    }
+
     /// Notes a launch for this hub. Those of a hub of mode "single" are not kept: it is closed with the process.
     pub(crate) fn note_launch(&self, launch: LaunchId) {
         if !self.is_single {
@@ -99,6 +107,7 @@ impl Drop for SessionHub {
         if let Some(hub) = self.hub.get_mut().take().and_then(Rc::into_inner) {
             self.end_healing();
             withdraw(&self.launches.take(), &hub);
+            self.followers.get_mut().close(hub.starting() > 0);
             // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
             let close = move || drop(hub);
             let _ = sys::start_thread("mirai-close", close);
@@ -181,6 +190,7 @@ pub(crate) fn hub_open<'r>(
         is_relaunching: Cell::default(),
         credentials: shown,
         token_variable: variable,
+        followers: RefCell::default(),
     };
     Ok(scope.pointer(session_hub, None)?)
 }
@@ -506,7 +516,10 @@ pub(crate) fn hub_close<'r>(
     let session_hub: &SessionHub = hub.handle(scope, "hub")?;
     let open = session_hub.hub.take();
     if let Some(hub) = open {
+        // Afterwards none is on its way.
+        let before_all_came = hub.starting() > 0;
         hub.close_soon(exit);
+        session_hub.followers.borrow_mut().close(before_all_came);
         session_hub.end_healing();
         withdraw(&session_hub.launches.take(), &hub);
     }

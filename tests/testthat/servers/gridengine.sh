@@ -7,21 +7,13 @@
 # Its state is where the packages have put it, so one test at a time has it. Status 77: it cannot run here, and the reason has
 # been printed.
 set -eu
-action=$1
-folder=$2
+. "$(dirname "$0")/common.sh"
 export SGE_ROOT=/var/lib/gridengine SGE_CELL=default
 cell=$SGE_ROOT/$SGE_CELL
-
-lacking() {
-  echo "$1"
-  exit 77
-}
+logs="$cell/spool/qmaster/messages /var/spool/gridengine/qmaster/messages"
 
 start() {
-  test "$(id -u)" = 0 || lacking "a Grid Engine of the test's own needs root"
-  for program in sge_qmaster sge_execd qconf qsub qstat; do
-    command -v "$program" >/dev/null || lacking "needs $program of Grid Engine: .ci/servers installs it"
-  done
+  needs "Grid Engine" sge_qmaster sge_execd qconf qsub qstat
   ! pgrep -x sge_qmaster >/dev/null || lacking "a Grid Engine runs here already"
   getent hosts "$(hostname)" >/dev/null || lacking "Grid Engine has to find this machine by its name, $(hostname)"
   mkdir -p "$folder"
@@ -38,16 +30,6 @@ start() {
   qmod -cq all.q >/dev/null
   await is_up
   echo "SGE_ROOT=$SGE_ROOT SGE_CELL=$SGE_CELL"
-}
-
-await() {
-  for _ in $(seq 300); do
-    "$@" >/dev/null 2>&1 && return
-    sleep 0.1
-  done
-  echo "never came true: $*"
-  tail -n 20 "$cell/spool/qmaster/messages" /var/spool/gridengine/qmaster/messages 2>/dev/null || true
-  exit 1
 }
 
 # A queue of it is there, and in no state that a letter stands for.
@@ -83,16 +65,10 @@ stop() {
   test -e "$folder/is-ours" || exit 0
   pgrep -x sge_qmaster >/dev/null || exit 0
   qdel -f -u '*' >/dev/null 2>&1 || true
-  for _ in $(seq 100); do
-    test -n "$(qstat -u '*' 2>/dev/null)" || break
-    sleep 0.1
-  done
+  await_none qstat -u '*'
   qconf -ke all >/dev/null 2>&1 || true
   qconf -km >/dev/null 2>&1 || true
-  for _ in $(seq 100); do
-    pgrep '^sge_' >/dev/null || return 0
-    sleep 0.1
-  done
+  await_none pgrep '^sge_'
 }
 
 case "$action" in start) start ;; stop) stop ;; esac

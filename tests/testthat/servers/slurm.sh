@@ -7,21 +7,12 @@
 #
 # Status 77: it cannot run here, and the reason has been printed.
 set -eu
-action=$1
-folder=$2
-
-lacking() {
-  echo "$1"
-  exit 77
-}
+. "$(dirname "$0")/common.sh"
+logs="$folder/slurmctld.log $folder/slurmd.log $folder/slurmdbd.log $folder/accounts/log.err"
 
 start() {
-  test "$(id -u)" = 0 || lacking "a Slurm of the test's own needs root"
-  for program in munged mungekey slurmctld slurmd sbatch scontrol; do
-    command -v "$program" >/dev/null || lacking "needs $program of Slurm: .ci/servers installs it"
-  done
-  # Three ports that are free now.
-  ports=$(perl -MIO::Socket::INET -e '@s = map IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1"), 1..3; print join " ", map $_->sockport, @s')
+  needs Slurm munged mungekey slurmctld slurmd sbatch scontrol
+  ports=$(free_ports 3 127.0.0.1)
   mkdir -p "$folder/state" "$folder/spool" "$folder/munge"
   chmod 755 "$folder"
   chmod 700 "$folder/munge"
@@ -33,16 +24,11 @@ start() {
   if has_accounting; then start_accounting ${ports##* }; fi
   slurmctld -c -L "$folder/slurmctld.log"
   slurmd -N here -L "$folder/slurmd.log"
-  for _ in $(seq 300); do
-    case $(sinfo -h -o %T 2>/dev/null) in idle) break ;; esac
-    sleep 0.1
-  done
-  test "$(sinfo -h -o %T)" = idle || {
-    tail -n 20 "$folder/slurmctld.log" "$folder/slurmd.log"
-    exit 1
-  }
+  await is_idle
   echo "SLURM_CONF=$SLURM_CONF$(! has_accounting || echo " HAS_ACCOUNTS=yes")$(! limits_memory || echo " LIMITS_MEMORY=yes")"
 }
+
+is_idle() { test "$(sinfo -h -o %T)" = idle; }
 
 write_settings() {
   cat >"$folder/slurm.conf" <<EOF
@@ -116,16 +102,6 @@ EOF
   await sacctmgr -i add cluster mirai
 }
 
-await() {
-  for _ in $(seq 300); do
-    "$@" >/dev/null 2>&1 && return
-    sleep 0.1
-  done
-  echo "never came true: $*"
-  tail -n 20 "$folder/slurmdbd.log" "$folder/accounts/log.err" 2>/dev/null || true
-  exit 1
-}
-
 stop() {
   export SLURM_CONF="$folder/slurm.conf"
   test -f "$SLURM_CONF" || exit 0
@@ -134,10 +110,7 @@ stop() {
   accounts=$(cat "$folder/slurmdbd.pid" "$folder/accounts/pid" 2>/dev/null || true)
   scancel -f --user=root --signal=KILL --full 2>/dev/null || true
   scancel -f --user=root 2>/dev/null || true
-  for _ in $(seq 100); do
-    test -n "$(squeue -h 2>/dev/null)" || break
-    sleep 0.1
-  done
+  await_none squeue -h
   scontrol shutdown 2>/dev/null || true
   end $servers
   test -z "$accounts" || kill $accounts 2>/dev/null || true

@@ -7,13 +7,8 @@
 # In the folder, `ssh` connects without asking anything, and `shell` may be the name of another login shell. Status 77: it
 # cannot run here, and the reason has been printed.
 set -eu
-action=$1
-folder=$2
-
-lacking() {
-  echo "$1"
-  exit 77
-}
+. "$(dirname "$0")/common.sh"
+logs=$folder/log
 
 start() {
   sshd=$(command -v sshd || echo /usr/sbin/sshd)
@@ -26,7 +21,7 @@ start() {
   for key in host user; do
     ssh-keygen -q -t ed25519 -N '' -f "$folder/$key"
   done
-  port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => $ARGV[0])->sockport' "$1")
+  port=$(free_ports 1 "$1")
   cat >"$folder/config" <<EOF
 Port $port
 ListenAddress $1
@@ -52,10 +47,7 @@ exec ssh -F none -i "$folder/user" -o UserKnownHostsFile=/dev/null -o StrictHost
 EOF
   chmod +x "$folder/login" "$folder/ssh"
   "$sshd" -f "$folder/config" -E "$folder/log"
-  for _ in $(seq 100); do
-    test ! -s "$folder/pid" || break
-    sleep 0.1
-  done
+  await test -s "$folder/pid"
   echo "$port"
 }
 

@@ -130,6 +130,8 @@ impl Terminator {
     pub(crate) fn terminate_group(&self) {}
 
     pub(crate) fn resume_group(&self) {}
+
+    pub(crate) fn kill_group(&self) {}
 }
 
 /// Starts a thread.

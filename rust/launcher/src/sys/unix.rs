@@ -231,7 +231,6 @@ impl Terminator {
     }
 
     /// Ends it at once, with what it has started.
-    #[cfg(target_os = "linux")]
     pub(crate) fn kill_group(&self) {
         let _ = rustix::process::kill_process_group(self.0, Signal::KILL);
     }
