@@ -61,6 +61,8 @@ pub enum JobState {
     Done,
     /// Ended otherwise, or never to begin; with what is said of it.
     Died(String),
+    /// Failed to begin, with what is said of it. It stays in the queue, for somebody to have it tried again.
+    Stuck(String),
     /// Given up, as its machine does not answer: what runs there may go on.
     Unreachable(String),
 }
@@ -239,7 +241,7 @@ impl Job {
                 .map(after_colon)
         };
         if let Some(reason) = line("error reason") {
-            return self.part(None, JobState::Died(format!("in error state: {reason}")));
+            return self.part(None, JobState::Stuck(format!("in error state: {reason}")));
         }
         let state = match line("usage ") {
             Some(_) => JobState::Running,

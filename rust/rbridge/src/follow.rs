@@ -520,7 +520,8 @@ impl Follower {
             return;
         }
         self.jobs[at].unknown = 0;
-        self.jobs[at].is_over = parts.iter().all(has_ended);
+        let is_stuck = |part: &JobPart| matches!(part.state, JobState::Stuck(_));
+        self.jobs[at].is_over = parts.iter().all(|part| has_ended(part) && !is_stuck(part));
         let ended: Vec<JobPart> = parts
             .iter()
             .filter(|part| has_ended(part))
@@ -543,7 +544,8 @@ impl Follower {
         self.spent += u64::from(came);
         let output = part.output.iter().find_map(|file| last_lines(file));
         self.note_end(at, part, output.as_deref());
-        let (JobState::Died(how) | JobState::Unreachable(how)) = &part.state else {
+        let (JobState::Died(how) | JobState::Stuck(how) | JobState::Unreachable(how)) = &part.state
+        else {
             return;
         };
         let reason = match output {
@@ -562,7 +564,9 @@ impl Follower {
     fn note_end(&self, at: usize, part: &JobPart, output: Option<&str>) {
         let scheduler = self.jobs[at].job.scheduler;
         let how = match &part.state {
-            JobState::Died(how) => format!("ended with its {scheduler} job: {how}"),
+            JobState::Died(how) | JobState::Stuck(how) => {
+                format!("ended with its {scheduler} job: {how}")
+            }
             JobState::Unreachable(how) => format!("was lost with its {scheduler} job: {how}"),
             _ => format!("ended, and so did its {scheduler} job, without an error"),
         };
@@ -595,7 +599,9 @@ impl Follower {
                     JobState::Waiting(why) => format!("waiting ({why})"),
                     JobState::Running => "running".to_owned(),
                     JobState::Done => "done".to_owned(),
-                    JobState::Died(how) | JobState::Unreachable(how) => how.clone(),
+                    JobState::Died(how) | JobState::Stuck(how) | JobState::Unreachable(how) => {
+                        how.clone()
+                    }
                 };
                 text += &format!("\n{}: {state}", part.name);
             }
@@ -623,7 +629,7 @@ fn daemons(count: u64) -> String {
 fn has_ended(part: &JobPart) -> bool {
     matches!(
         part.state,
-        JobState::Done | JobState::Died(_) | JobState::Unreachable(_)
+        JobState::Done | JobState::Died(_) | JobState::Stuck(_) | JobState::Unreachable(_)
     )
 }
 

@@ -106,8 +106,8 @@ fn grid_engine_tells_of_what_waits_runs_and_has_ended() {
     let error = format!(
         "{begin}error reason          1:      11/27/2026 01:47:49 [0:3]: error: can't open output file \"/x\": No such\n"
     );
-    let [(_, JobState::Died(text))] = &states(Scheduler::GridEngine, &error)[..] else {
-        panic!("one that has died");
+    let [(_, JobState::Stuck(text))] = &states(Scheduler::GridEngine, &error)[..] else {
+        panic!("one that is stuck");
     };
     assert_eq!(
         text,
