@@ -88,8 +88,8 @@ close_pool <- function(name, exit = FALSE) {
   invisible()
 }
 
-# Commands that have brought no daemon yet are ended, and jobs that have not begun taken back, by a thread. A scheduler that does not
-# answer is not waited for.
+# Commands that have brought no daemon yet are ended, and jobs that have not begun taken back, by a thread. A scheduler that does
+# not answer is not waited for.
 await_launched_commands <- function() checked(.Call(wrap__errands_settle, 5))
 
 # As the session ends. Whether the pools' hubs have been closed by then is for R to choose.

@@ -193,7 +193,7 @@ test_that("the manifests for Kubernetes give a session the rights to what the ex
   load <- getExportedValue("yaml", "yaml.load")
   manifests <- function(name) {
     lines <- readLines(system.file("kubernetes", name, package = "mirai"))
-    lapply(split(lines, cumsum(lines == "---")), function(lines) load(paste(setdiff(lines, "---"), collapse = "\n")))
+    lapply(split(lines, cumsum(lines == "---")), function(lines) load(paste(lines[lines != "---"], collapse = "\n")))
   }
   rights <- manifests("rights.yaml")
   names(rights) <- vapply(rights, `[[`, "", "kind")

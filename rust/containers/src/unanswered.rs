@@ -1,5 +1,5 @@
-//! A connection on which nothing is said before a request has been read. What hyper answers by itself to bytes that are no request
-//! has no body, and every reply of the API has one.
+//! A connection on which nothing is said before a request has been read. What hyper answers by itself to bytes that are no
+//! request has no body, and every reply of the API has one.
 
 use std::io;
 use std::pin::Pin;

@@ -21,8 +21,9 @@ impl Handle for Ticket {
 /// Entry: runs command lines in the background, each of which starts `counts` daemons of the hub somewhere. Returns at once,
 /// with a ticket for `errands_wait`. `is_session`: a command lasts as long as its daemons, as `ssh` does, also when it has
 /// gone into the background. `forwards`: what they say also goes to stdout. `at_end`: what the daemons do once the hub is closed:
-/// `TRUE` leave, `NA` end their tasks and leave, `FALSE` stay. `is_awaited`: the caller waits, and says itself what has become of them;
-/// else users are told as it turns out.
+/// `TRUE` leave, `NA` end their tasks and leave, `FALSE` stay. `is_awaited`: the caller waits, and says itself what has become of
+/// them; else users are told as it turns out.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn run_errands<'r>(
     scope: &'r Scope,
     hub: Sexp<'r>,
