@@ -59,14 +59,27 @@ add_cargo_test
 # The background jobs of a shell ignore SIGINT, and a current R that starts so does it for good; tests send it.
 defaults=
 env --default-signal=INT true 2>/dev/null && defaults="env --default-signal=INT"
+# Known by the mark is what they leave running.
+mark=MIRAI_TEST_RUN=$(basename "$work")
 # shellcheck disable=SC2086
-run $defaults Rscript tools/test.R "$work/counts"
+run env "$mark" $defaults Rscript tools/test.R "$work/counts"
 if test -f "$work/counts"; then
   # shellcheck disable=SC2046
   add $(cat "$work/counts")
 else
   add 0 1 0
 fi
+
+# Processes that tests have started and left behind slow down whatever comes after.
+left_over() { grep -lsz "^$mark\$" /proc/[0-9]*/environ | sed 's|^/proc/||; s|/environ$||'; }
+for _ in $(seq 60); do
+  test -n "$(left_over)" || break
+  sleep 1
+done
+for pid in $(left_over); do
+  echo "left behind by a test: process $pid, $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+  failed=$((failed + 1))
+done
 
 if test "$skipped" -gt 0; then
   echo "$passed passed, $failed failed, $skipped skipped"
