@@ -137,7 +137,7 @@ test_that("a command that ends as its daemon was killed on purpose is no loss", 
     expect_true(stop_mirai(m, force = TRUE))
     await(!alive(pid))
     # It takes longer for another to come than to tell of the end of that one.
-    await(info()[["connections"]] == 1L)
+    await(info()[["cumulative"]] == 2L)
     expect_identical(value(mirai(1)), 1)
   }, warning = function(w) {
     heard <<- c(heard, conditionMessage(w))
