@@ -77,7 +77,7 @@ fn worker_comes_in_beside(source: Ipv4Addr, url: &str, access: Access, credentia
         .split_once("://")
         .map(|(scheme, at)| (scheme.to_owned(), at.to_owned()))
         .unwrap();
-    let at: SocketAddr = at.parse().unwrap();
+    let at: SocketAddr = at.trim_end_matches('/').parse().unwrap();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _end = AtEnd(|| {
@@ -124,5 +124,15 @@ fn a_worker_comes_in_by_tls_beside_a_flood_from_another_address() {
         "tls+tcp://127.0.0.1:0",
         access,
         credentials,
+    );
+}
+
+#[test]
+fn a_worker_comes_in_by_a_websocket_beside_a_flood_from_another_address() {
+    worker_comes_in_beside(
+        Ipv4Addr::new(127, 0, 0, 2),
+        "ws://127.0.0.1:0/",
+        Access::default(),
+        Credentials::default(),
     );
 }

@@ -166,20 +166,24 @@ fn dial_nng(
 ) -> Result<Arc<dyn Dialled>, LaneError> {
     let url = || address.to_string();
     let os = |source| LaneError::Os { url: url(), source };
-    let failed = |failure: Failure| match failure.is_authentication() {
-        true => LaneError::Refused {
-            url: url(),
-            reason: Refusal::WebTls(failure),
-        },
-        false => LaneError::Network {
-            url: url(),
-            failure,
-        },
-    };
+    let failed = |failure| dial_failed(failure, url());
     let dialling = NngDialling::start(&address.url_of(at), tls).map_err(failed)?;
     let stream = dialling.wait(patience).map_err(os)?.map_err(failed)?;
     let duplex = Duplex::new(stream, address.scheme()).map_err(failed)?;
     Ok(Arc::new(Parked(duplex)))
+}
+
+/// Why NNG could not make a connection. Where somebody has taken it and let it go it is a reset, as on the system's sockets:
+/// NNG's number for that depends on how far its handshakes had come.
+fn dial_failed(failure: Failure, url: String) -> LaneError {
+    let reason = if failure.is_authentication() {
+        Refusal::WebTls(failure)
+    } else if failure.is_break() {
+        Refusal::Io(io::ErrorKind::ConnectionReset.into())
+    } else {
+        return LaneError::Network { url, failure };
+    };
+    LaneError::Refused { url, reason }
 }
 
 /// Why the system's resolver has no address.
@@ -187,5 +191,39 @@ fn lookup_failure(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::OutOfMemory => Failure::NO_MEMORY,
         _ => Failure::NO_ADDRESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorCode;
+
+    #[test]
+    fn a_dial_that_is_let_go_is_a_reset_and_no_other_failure_is() {
+        let failed = |number| {
+            let failure = Failure::of(ErrorCode::number(number)).unwrap();
+            dial_failed(failure, "ws://127.0.0.1:7".to_owned())
+        };
+        for code in [
+            ErrorCode::CLOSED,
+            ErrorCode::SHUT,
+            ErrorCode::RESET,
+            ErrorCode::ABORTED,
+        ] {
+            let LaneError::Refused {
+                reason: Refusal::Io(error),
+                ..
+            } = failed(code)
+            else {
+                panic!("{code:?} is no reset");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        }
+        for code in [ErrorCode::REFUSED, ErrorCode::PROTOCOL] {
+            assert!(
+                matches!(failed(code), LaneError::Network { failure, .. } if failure.code() == code)
+            );
+        }
     }
 }

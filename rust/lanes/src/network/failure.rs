@@ -36,6 +36,14 @@ impl Failure {
         )
     }
 
+    /// Whether the peer of a connection that is being made has broken it.
+    pub(super) fn is_break(self) -> bool {
+        matches!(
+            self.0,
+            ErrorCode::CLOSED | ErrorCode::SHUT | ErrorCode::RESET | ErrorCode::ABORTED
+        )
+    }
+
     /// Whether TLS has not accepted the peer, or the peer this side.
     pub(super) fn is_authentication(self) -> bool {
         matches!(
