@@ -31,7 +31,7 @@ const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// How often a daemon connects again after a hub has dropped it before the greeting, over a network within some 16 s. A hub
-/// drops the oldest when many connect, and resets what comes from where too many have come from.
+/// drops the oldest when many connect, or who is too late, and resets what comes from where too many have come from.
 const RETURNS: u32 = 8;
 
 /// How long a daemon tries to reach a hub.
@@ -166,19 +166,29 @@ fn reason_to_leave(
     options.leave.is_asked().then_some(ExitReason::Ended)
 }
 
-/// Whether the hub has dropped the connection without a word: one that refuses says why, or ends the stream.
+/// Whether the hub has dropped the connection without a word: one that refuses says why. A reset is seen while dialling, in
+/// what follows, or as an end where writing has met it.
 fn is_let_go(error: &WorkerError) -> bool {
-    let (WorkerError::Io(error)
-    | WorkerError::Dial(LaneError::Refused {
-        reason: Refusal::Io(error),
-        ..
-    })) = error
-    else {
-        return false;
+    let error = match error {
+        WorkerError::Dial(LaneError::Refused {
+            reason: Refusal::Gone,
+            ..
+        }) => return true,
+        WorkerError::Io(error)
+        | WorkerError::Dial(
+            LaneError::Os { source: error, .. }
+            | LaneError::Refused {
+                reason: Refusal::Io(error),
+                ..
+            },
+        ) => error,
+        _ => return false,
     };
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
     )
 }
 
@@ -215,6 +225,13 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{Shutdown, TcpListener};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use mirai_lanes::Access;
+
     use super::*;
     use crate::clock::HandClock;
 
@@ -286,6 +303,57 @@ mod tests {
         assert!(!is_final(&dialled(io::ErrorKind::AddrNotAvailable)));
         assert!(!is_final(&dialled(io::ErrorKind::NetworkUnreachable)));
         assert!(is_final(&dialled(io::ErrorKind::ConnectionRefused)));
+    }
+
+    /// What a host does with a peer that it has no time for.
+    #[derive(Debug, Clone, Copy)]
+    enum Drops {
+        AtOnce,
+        OnceItSpeaks,
+        ByAnEnd,
+    }
+
+    /// Takes peers, counts them and drops each.
+    fn drop_all(listener: &TcpListener, count: &AtomicU32, how: Drops) {
+        for peer in listener.incoming() {
+            let mut peer = peer.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            if !matches!(how, Drops::AtOnce) {
+                peer.read_exact(&mut [0]).unwrap();
+            }
+            if matches!(how, Drops::ByAnEnd) {
+                peer.shutdown(Shutdown::Write).unwrap();
+                // Until it has closed its side, too: what is unread would be a reset.
+                let _ = peer.read_to_end(&mut Vec::new());
+            } else {
+                rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_is_dropped_without_a_word_comes_again() {
+        let (_, secured) = Access::single_use("127.0.0.1").unwrap();
+        for scheme in ["tcp", "ws", "tls+tcp", "wss"] {
+            for how in [Drops::AtOnce, Drops::OnceItSpeaks, Drops::ByAnEnd] {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+                let mut options = WorkerOptions::new(Address::parse(&url).unwrap());
+                if matches!(scheme, "tls+tcp" | "wss") {
+                    options.credentials = secured.clone();
+                }
+                let count = Arc::new(AtomicU32::new(0));
+                let counted = Arc::clone(&count);
+                std::thread::spawn(move || drop_all(&listener, &counted, how));
+                let clock = HandClock::at(Instant::now());
+                let limits = WorkerLimits::new(&options, clock.now());
+                let left = connect(&options, &limits, &mut Idle, Patience::None, &clock);
+                let error = left.expect_err("nobody takes it in");
+                let count = count.load(Ordering::SeqCst);
+                assert_eq!(count, RETURNS + 1, "{url}, {how:?}: {error:?}");
+                assert!(!is_final(&error), "{url}, {how:?}: {error:?}");
+            }
+        }
     }
 
     #[test]
