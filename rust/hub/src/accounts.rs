@@ -88,12 +88,6 @@ impl Accounts {
         self.account(source)?.throttle.closed_until(now)
     }
 
-    /// Whether anything is owed there.
-    pub(crate) fn owes(&mut self, now: Instant, source: Source) -> bool {
-        self.account(source)
-            .is_some_and(|account| account.throttle.owes(now))
-    }
-
     /// For how long nobody from there is heard, in whole milliseconds, less what this has said before.
     pub(crate) fn take_untold(&mut self, now: Instant, source: Source) -> Option<Duration> {
         let account = self.account(source)?;
@@ -116,6 +110,11 @@ mod tests {
         Source::of((number.to_be_bytes(), 1).into())
     }
 
+    fn owes(accounts: &mut Accounts, now: Instant, source: Source) -> bool {
+        let account = accounts.account(source);
+        account.is_some_and(|account| account.throttle.owes(now))
+    }
+
     fn flooded(accounts: &mut Accounts, now: Instant, source: Source) {
         while accounts.closed_until(now, source).is_none() {
             accounts.charge(now, source, AFTER_READING);
@@ -128,7 +127,7 @@ mod tests {
         let mut accounts = Accounts::new(now);
         flooded(&mut accounts, now, source(1));
         assert_eq!(accounts.closed_until(now, source(2)), None);
-        assert!(!accounts.owes(now, source(2)));
+        assert!(!owes(&mut accounts, now, source(2)));
         let until = accounts.closed_until(now, source(1)).unwrap();
         assert_eq!(accounts.closed_until(until, source(1)), None);
     }
@@ -204,7 +203,7 @@ mod tests {
                 now += Duration::from_micros(micros);
                 accounts.charge(now, source(number), AFTER_READING);
                 prop_assert!(accounts.open.len() <= 8);
-                prop_assert!(accounts.owes(now, source(number)));
+                prop_assert!(owes(&mut accounts, now, source(number)));
             }
         }
     }

@@ -113,18 +113,12 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
 }
 
 impl Entrance {
-    /// A place for a peer from there, for which others may have to wait for a while; `None` where too many from there were
-    /// turned away.
+    /// A place for a peer from there, for which others may have to wait for a while; `None` where so many from there were
+    /// turned away that its account is closed. Some debt is no reason: each reset costs a daemon one of its attempts.
     async fn place(&self, source: Option<Source>) -> Option<Newcomer> {
         if let Some(source) = source {
             let now = Instant::now();
             if self.accounts.lock().closed_until(now, source).is_some() {
-                return None;
-            }
-            if let Ok(newcomer) = self.newcomers.admit(now, Some(source)) {
-                return Some(newcomer);
-            }
-            if self.accounts.lock().owes(now, source) {
                 return None;
             }
         }
@@ -164,7 +158,7 @@ impl Entrance {
         };
         let greeted = tokio::select! {
             greeted = greeting => greeted,
-            () = newcomer.gives_way() => Err(PeerError::Crowded),
+            whom = newcomer.gives_way() => Err(PeerError::Crowded(whom)),
             () = tokio::time::sleep(HELLO_WITHIN) => Err(PeerError::Late),
         };
         let was_silent = newcomer.is_silent();
@@ -182,6 +176,7 @@ impl Entrance {
             } else {
                 throttle::AFTER_READING
             };
+            let source = source.filter(|_| !error.is_blameless());
             self.turned_away(source, error.kind(), &error, price);
         }
     }
@@ -334,7 +329,7 @@ impl Entrance {
             read = read_pongs(link, &mut buffer) => if let Err(error) = read {
                 self.note_breach(&error);
             },
-            () = gives_way => return Err(PeerError::Crowded),
+            () = gives_way => return Err(PeerError::NoData),
         }
         match self.halves.lock().remove(&pair) {
             Some(_) => Err(PeerError::NoData),

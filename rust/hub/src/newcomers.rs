@@ -63,7 +63,33 @@ struct Here {
 struct Entry {
     source: Option<Source>,
     since: Instant,
-    gives_way: Arc<Notify>,
+    dismissal: Arc<Dismissal>,
+}
+
+/// Tells a newcomer that it is to go.
+#[derive(Debug, Default)]
+struct Dismissal {
+    told: Notify,
+    is_for_elsewhere: AtomicBool,
+}
+
+/// For whom a newcomer gives way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// One that came from the same source.
+    ItsOwn,
+    /// One that came from elsewhere.
+    Elsewhere,
+}
+
+impl Entry {
+    /// Has the newcomer go for one from `source`.
+    fn give_way(&self, source: Option<Source>) {
+        let is_for_elsewhere = self.source != source;
+        let dismissal = &self.dismissal;
+        (dismissal.is_for_elsewhere).store(is_for_elsewhere, Ordering::Relaxed);
+        dismissal.told.notify_one();
+    }
 }
 
 impl Here {
@@ -78,7 +104,7 @@ impl Here {
             return Ok(());
         }
         if let Some(oldest) = self.oldest_of_greediest(source) {
-            oldest.notify_one();
+            oldest.give_way(source);
             return Ok(());
         }
         let oldest = [
@@ -99,14 +125,14 @@ impl Here {
             return Err(until);
         }
         if let Some(entry) = self.remove(number) {
-            entry.gives_way.notify_one();
+            entry.give_way(source);
         }
         Ok(())
     }
 
     /// Takes out the oldest of the source that has most places, the silent first, if that has two more than this one: so that
     /// they do not push each other out.
-    fn oldest_of_greediest(&mut self, source: Option<Source>) -> Option<Arc<Notify>> {
+    fn oldest_of_greediest(&mut self, source: Option<Source>) -> Option<Entry> {
         let mine = self.places.get(&source).copied().unwrap_or_default();
         let (greediest, most) = self.places.iter().max_by_key(|(_, count)| **count)?;
         if *most < mine + 2 {
@@ -115,7 +141,7 @@ impl Here {
         let mut all = self.silent.iter().chain(&self.spoken);
         let (number, _) = all.find(|(_, entry)| entry.source == *greediest)?;
         let number = *number;
-        Some(self.remove(number)?.gives_way)
+        self.remove(number)
     }
 
     fn remove(&mut self, number: u64) -> Option<Entry> {
@@ -130,18 +156,18 @@ impl Here {
         Some(entry)
     }
 
-    fn enter(&mut self, now: Instant, source: Option<Source>) -> (u64, Arc<Notify>) {
+    fn enter(&mut self, now: Instant, source: Option<Source>) -> (u64, Arc<Dismissal>) {
         let number = self.next;
         self.next += 1;
-        let gives_way = Arc::new(Notify::new());
+        let dismissal = Arc::new(Dismissal::default());
         *self.places.entry(source).or_default() += 1;
         let entry = Entry {
             source,
             since: now,
-            gives_way: Arc::clone(&gives_way),
+            dismissal: Arc::clone(&dismissal),
         };
         self.silent.insert(number, entry);
-        (number, gives_way)
+        (number, dismissal)
     }
 
     fn has_spoken(&mut self, number: u64) {
@@ -168,11 +194,11 @@ impl Newcomers {
     ) -> Result<Newcomer, Instant> {
         let mut here = self.here.lock();
         here.make_room(self.room, now, source)?;
-        let (number, gives_way) = here.enter(now, source);
+        let (number, dismissal) = here.enter(now, source);
         Ok(Newcomer {
             all: Arc::clone(self),
             number,
-            gives_way,
+            dismissal,
             is_silent: AtomicBool::new(true),
         })
     }
@@ -197,7 +223,7 @@ impl Newcomers {
 pub(crate) struct Newcomer {
     all: Arc<Newcomers>,
     number: u64,
-    gives_way: Arc<Notify>,
+    dismissal: Arc<Dismissal>,
     is_silent: AtomicBool,
 }
 
@@ -214,8 +240,12 @@ impl Newcomer {
     }
 
     /// Resolves when this newcomer is to be dropped.
-    pub(crate) async fn gives_way(&self) {
-        self.gives_way.notified().await;
+    pub(crate) async fn gives_way(&self) -> For {
+        self.dismissal.told.notified().await;
+        match self.dismissal.is_for_elsewhere.load(Ordering::Relaxed) {
+            true => For::Elsewhere,
+            false => For::ItsOwn,
+        }
     }
 
     /// The peer is known: it no longer counts as a newcomer.
@@ -347,7 +377,8 @@ mod tests {
         all.admit(now, from(1))
             .expect_err("one of its own waits for it");
         let other = all.admit(now, from(2)).unwrap();
-        assert!(is_dropped(&greedy[1]), "the oldest that is silent");
+        let whom = now_or_never(greedy[1].gives_way());
+        assert_eq!(whom, Some(For::Elsewhere), "the oldest that is silent");
         assert!(!is_dropped(&greedy[0]));
         let others: Vec<_> = (0..Room::STRANGERS.places / 2 - 1)
             .map(|_| all.admit(now, from(2)).unwrap())
@@ -356,6 +387,9 @@ mod tests {
             .expect_err("both have as many places");
         all.admit(now, from(1)).unwrap_err();
         assert!(!is_dropped(&other) && !others.iter().any(is_dropped));
+        let later = now + Room::STRANGERS.silent;
+        let _next = all.admit(later, from(1)).unwrap();
+        assert_eq!(now_or_never(greedy[129].gives_way()), Some(For::ItsOwn));
     }
 
     proptest! {

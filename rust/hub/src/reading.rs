@@ -9,6 +9,7 @@ use mirai_wire::{FrameBuffer, Want, WireError};
 use thiserror::Error;
 
 use crate::link::Link;
+use crate::newcomers::For;
 use crate::refusals::Kind;
 
 /// Why a peer did not become a daemon, or stopped being one.
@@ -35,7 +36,7 @@ pub(crate) enum PeerError {
     #[error("it did not say hello in time")]
     Late,
     #[error("it was silent while others waited")]
-    Crowded,
+    Crowded(For),
     #[error("too many from its address were turned away just before")]
     Unheard,
     #[error(transparent)]
@@ -53,12 +54,19 @@ impl PeerError {
         matches!(self, PeerError::Io(error) if error.kind() == io::ErrorKind::InvalidData)
     }
 
+    /// Whether its source does not pay for it: it had to go for one from elsewhere, or its data connection did not come after a
+    /// hello that was right. What goes for others of its own source does count: whoever holds all places and comes all the
+    /// time would have everybody wait for these.
+    pub(crate) fn is_blameless(&self) -> bool {
+        matches!(self, PeerError::Crowded(For::Elsewhere) | PeerError::NoData)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match self {
             PeerError::Lane(error) => Kind::of(error),
             PeerError::Unheard => Kind::Unproven,
             error if error.is_forged() => Kind::Unproven,
-            PeerError::Late | PeerError::Crowded => Kind::Silent,
+            PeerError::Late | PeerError::Crowded(_) => Kind::Silent,
             _ => Kind::Unfit,
         }
     }
