@@ -81,7 +81,8 @@ pub(crate) async fn accept_all(core: Arc<Core>, mut listener: Listener, refusals
         let closed_until = entrance.throttle.lock().closed_until(now);
         if let Some(until) = closed_until {
             tokio::time::sleep_until(until).await;
-            entrance.core.hold_up(None, now.elapsed());
+            // What a process that was stopped meanwhile took longer is not the door's.
+            entrance.core.hold_up(None, until - now);
             continue;
         }
         match listener.accept().await {
