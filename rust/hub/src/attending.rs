@@ -22,6 +22,9 @@ const PINGS: u32 = 3;
 /// wakes for a pool that rests.
 const PAUSE: u32 = 59;
 
+/// The longest time between two of these pings, unless pings are rarer than that anyhow.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
 /// How long a process takes to end whose connection has.
 const ENDING_WITHIN: Duration = Duration::from_millis(200);
 
@@ -183,7 +186,7 @@ async fn silence(core: &Core, seat: Seat, links: &Links) {
     let mut missed = 0;
     while missed < PINGS {
         let pause = match missed == 0 && core.rests(seat) {
-            true => interval.saturating_mul(PAUSE),
+            true => rest(interval),
             false => Duration::ZERO,
         };
         let heard = links.heard();
@@ -205,6 +208,12 @@ async fn silence(core: &Core, seat: Seat, links: &Links) {
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// By how much the next ping comes later to a daemon that has nothing to do.
+fn rest(interval: Duration) -> Duration {
+    let most = LONGEST_REST.saturating_sub(interval);
+    interval.saturating_mul(PAUSE).min(most)
 }
 
 /// Whether a signal has stopped the daemon, where its process is one of this machine's.
@@ -274,4 +283,25 @@ fn handle_received(
         buffer.let_go();
     }
     Ok(ControlFlow::Continue(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_daemon_that_rests_is_asked_every_five_minutes() {
+        let interval = mirai_lanes::SILENCE / PINGS;
+        assert_eq!(interval + rest(interval), LONGEST_REST);
+    }
+
+    proptest! {
+        /// Whatever the session has set: no daemon that rests is asked less often than each five minutes, or than one at work.
+        #[test]
+        fn no_setting_has_a_daemon_rest_for_longer(seconds in 3_u64..1_000_000) {
+            let interval = Duration::from_secs(seconds) / PINGS;
+            prop_assert!(interval + rest(interval) <= interval.max(LONGEST_REST));
+        }
+    }
 }
