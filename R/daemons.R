@@ -150,9 +150,10 @@ base_stream <- function(seed) {
 
 # The first one of the streams that the hub hands out to daemons as they connect. With a seed, tasks have their own
 # streams, S1, S2, ... : daemons get sub-streams of these, which no task reaches. Direct daemons without a seed are
-# launched with theirs, unless they come by other ways, as in containers.
+# launched with theirs; those that come by other ways keep their own random numbers.
 daemon_stream <- function(stream, dispatcher, seed) {
-  if (dispatcher && is.null(seed)) checked(.Call(wrap__next_rng_stream, stream)) else parallel::nextRNGSubStream(stream)
+  if (!is.null(seed)) return(parallel::nextRNGSubStream(stream))
+  if (dispatcher) checked(.Call(wrap__next_rng_stream, stream))
 }
 
 print.miraiDaemons <- function(x, ...) {

@@ -31,8 +31,8 @@ valid_text <- function(texts) {
 
 # Without what daemons have to show, and without passwords in addresses. Those of services have tokens in the place of users.
 without_credentials <- function(text) {
-  text <- gsub("(://[^/:@[:space:]]*):[^/[:space:]]*@", "\\1:...@", without_pem(text), perl = TRUE)
-  gsub("(?i)(https?://)[^/:@[:space:]]+@", "\\1...@", text, perl = TRUE)
+  text <- gsub("(?i)((?:https?|wss?)://)[^/[:space:]]*@", "\\1...@", without_pem(text), perl = TRUE)
+  gsub("(://[^/:@[:space:]]*):[^/[:space:]]*@", "\\1:...@", text, perl = TRUE)
 }
 
 # Texts of a call: only those that need it are changed at all.

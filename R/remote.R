@@ -68,7 +68,7 @@ launch_by <- function(remote, pool, n, arguments, call, is_awaited = FALSE) {
   port <- if (isTRUE(remote$tunnel)) tunnel_port(pool, call)
   calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")
   ticket <- if (n > 0L && !is.null(remote$command))
-    run_errands(pool, errands(remote, calls, port), arguments, call, is_awaited)
+    run_errands(pool, errands(remote, calls, port), errand_kind(remote), arguments, call, is_awaited)
   structure(daemon_commands(calls, remote$rscript), class = "miraiLaunchCmd", ticket = if (is_awaited) ticket)
 }
 
@@ -119,7 +119,7 @@ words_with <- function(words, command, quote) {
 
 # In the background: the command of a daemon may last as long as the daemon. Library paths relative to the folder that R was
 # started in lead nowhere from another one, so the daemon is told those of this session. A ticket to wait with.
-run_errands <- function(pool, errands, arguments, call, is_awaited) {
+run_errands <- function(pool, errands, kind, arguments, call, is_awaited) {
   if (has_relative_libraries()) {
     old <- Sys.getenv("R_LIBS", NA)
     on.exit(if (is.na(old)) Sys.unsetenv("R_LIBS") else Sys.setenv(R_LIBS = old))
@@ -133,10 +133,18 @@ run_errands <- function(pool, errands, arguments, call, is_awaited) {
   line <- function(errand) paste(c(shQuote(errand$command), errand$words), collapse = " ")
   lines <- vapply(errands, line, "", USE.NAMES = FALSE)
   counts <- vapply(errands, function(errand) as.numeric(errand$count), 0, USE.NAMES = FALSE)
-  is_session <- grepl("ssh", basename(errands[[1L]]$command), fixed = TRUE)
   at_end <- as.logical(autoexit_code(arguments[["autoexit"]] %or% TRUE, call))
   pool$runs_commands <- TRUE
-  checked(.Call(wrap__run_errands, pool$hub, lines, counts, is_session, isTRUE(arguments$output), at_end, is_awaited), call)
+  checked(.Call(wrap__run_errands, pool$hub, lines, counts, kind, isTRUE(arguments$output), at_end, is_awaited), call)
+}
+
+# What commands are: sessions that last as long as their daemons, submissions to a scheduler, whose output names jobs of ours, or
+# others.
+errand_kind <- function(remote) {
+  program <- basename(remote$command)
+  if (grepl("ssh", program, fixed = TRUE)) "session"
+  else if (is.null(remote$quote) || program %in% c("sbatch", "qsub", "bsub")) "submission"
+  else "other"
 }
 
 has_relative_libraries <- function() {

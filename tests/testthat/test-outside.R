@@ -23,13 +23,15 @@ test_that("credentials are not shown, however they are quoted", {
   for (dash in c("\\u002d", "\\\\u002D", "\\x2d", "&#45;", "&#x2d;"))
     shown_as(paste("a", gsub("-", dash, token, fixed = TRUE), "b"), "a ...\n b")
   shown_as("to https://TOKEN@host/x and HTTP://TOKEN@host", "to https://...@host/x and HTTP://...@host")
-  shown_as("to http://me:sec@ret@host/x, ssh://me@host:22 and a@b.c:d", "to http://me:...@host/x, ssh://me@host:22 and a@b.c:d")
+  shown_as("https://TOKEN:@host wss://TOKEN:x-oauth-basic@host/a@b", "https://...@host wss://...@host/a@b")
+  shown_as("tcp://me:secret@host and https://to@ken@host", "tcp://me:...@host and https://...@host")
+  shown_as("to http://me:sec@ret@host/x, ssh://me@host:22 and a@b.c:d", "to http://...@host/x, ssh://me@host:22 and a@b.c:d")
 })
 
 test_that("errors and warnings of the package show text so", {
   e <- tryCatch(mirai:::abort(paste0("\033", token), quote(f("http://me:secret@host", x[]))), error = identity)
   expect_identical(conditionMessage(e), "...\n")
-  expect_identical(deparse(conditionCall(e)), "f(\"http://me:...@host\", x[])")
+  expect_identical(deparse(conditionCall(e)), "f(\"http://...@host\", x[])")
   w <- tryCatch(mirai:::warn("\033", NULL), warning = identity)
   expect_identical(conditionMessage(w), "")
   said <- expect_message(mirai:::warn_of_absence("lost", 1L, paste0("\033", token), "", TRUE))

@@ -2,11 +2,11 @@
 # that wait, die or are cancelled.
 
 # A program in the place of a scheduler's: it keeps what it is given, and says what such a program says.
-stand_in <- function(says, code = 0L, frame = parent.frame()) {
+stand_in <- function(says, code = 0L, name = "submit", frame = parent.frame()) {
   folder <- tempfile("standin")
   dir.create(folder)
   defer(unlink(folder, recursive = TRUE), frame)
-  command <- file.path(folder, "submit")
+  command <- file.path(folder, name)
   writeLines(c(
     "#!/bin/sh", sprintf("cat >'%s/script.new'", folder), sprintf("printf '%%s\\n' \"$@\" >'%s/words'", folder),
     sprintf("cat '%s/says'", folder), sprintf("mv '%s/script.new' '%s/script'", folder, folder), sprintf("exit %d", code)
@@ -177,27 +177,48 @@ test_that("PBS and LSF are told to take back what waits as its pool closes, and 
   program("bjobs", "case \"$*\" in *-p*) printf '12|0\\n13|2\\n14|0\\n' ;; *) printf '0|PEND|-|-\\n' ;; esac")
   program("bkill", record("bkill"), "echo 'Job <12>: not yours' >&2", "exit 255")
   local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
-  launch <- function(...) {
+  launch <- function(name, ...) {
     local_pool(url = local_url(tcp = TRUE))
     for (says in c(...)) {
-      submit <- stand_in(says)
+      submit <- stand_in(says, name = name)
       launch_remote(1, cluster_config(submit$command))
       submit$script()
     }
     daemons(0)
   }
-  launch("12.head", "13[].head")
+  launch("qsub", "12.head", "13[].head")
   expect_identical(sort(words("qdel")), c("12.head", "13[2].head"))
   said <- character()
   withCallingHandlers({
-    launch("Job <12> is submitted to queue <normal>.", "Job <13> is submitted to queue <normal>.")
-    await({info(); length(said) == 2L})
+    launch("bsub", "Job <12> is submitted to queue <normal>.", "Job <13> is submitted to queue <normal>.")
+    # Of both, in one message or two.
+    await({info(); sum(lengths(regmatches(said, gregexpr("not yours", said)))) == 2L})
   }, message = function(c) {
     said <<- c(said, conditionMessage(c))
     invokeRestart("muffleMessage")
   })
   expect_identical(sort(words("bkill")), c("12", "13[2]"))
-  expect_match(said, "LSF jobs that wait for a pool that is closed could not be taken back: `bkill .*` ended with exit code 255.*not yours")
+  expect_match(said, "LSF jobs that wait for a pool that is closed could not be taken back \\(1[23]\\): the command for it ended with exit code 1.*not yours")
+})
+
+test_that("what only looks like a job of the pool's, or may be one of another cluster, is not taken back from this one", {
+  bin <- tempfile("bin")
+  dir.create(bin)
+  words <- file.path(bin, "words")
+  writeLines(c("#!/bin/sh", sprintf("printf '%%s\\n' \"$*\" >>'%s'", words)), file.path(bin, "scancel"))
+  writeLines(c("#!/bin/sh", "echo ' JobState=PENDING Reason=None'"), file.path(bin, "scontrol"))
+  Sys.chmod(list.files(bin, full.names = TRUE), "755")
+  local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
+  local_pool(url = local_url(tcp = TRUE))
+  # As the task of a daemon may have said, or a wrapper.
+  other <- stand_in(c("Submitted batch job 777", "778"), name = "sbatch-wrapper")
+  launch_remote(1, remote_config(other$command, "."))
+  other$script()
+  far <- stand_in("Submitted batch job 12 on cluster far", name = "sbatch")
+  launch_remote(1, cluster_config(far$command))
+  far$script()
+  daemons(0)
+  expect_identical(readLines(words), "--state=PENDING -M far 12")
 })
 
 test_that("a submission that is refused is an error with what was said, or a warning where some are not", {

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::event::ExitStatus;
 use crate::printable::printable;
 use crate::sys::{self, Command, HostOutput, Process, Terminator};
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use std::io::{self, PipeReader, Read};
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Of what a command says the end is kept, where the error is.
 const KEPT_BYTES: usize = 8192;
+
+/// Of what is read by programs all is kept, within reason: lists of jobs.
+const READ_BYTES: usize = 4 << 20;
 
 /// How long the end of a command's output may come after its own, if nobody else writes there.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -99,6 +102,15 @@ impl Errand {
         self,
         handler: impl FnMut(ErrandEvent) + Send + 'static,
     ) -> io::Result<RunningErrand> {
+        self.start(KEPT_BYTES, handler)
+    }
+
+    /// The same, with so many bytes of its output.
+    fn start(
+        self,
+        limit: usize,
+        handler: impl FnMut(ErrandEvent) + Send + 'static,
+    ) -> io::Result<RunningErrand> {
         let (reader, writer) = io::pipe()?;
         let said = Arc::new(Mutex::new(Vec::new()));
         let (start, started) = bounded::<(Process, RunningErrand)>(1);
@@ -107,12 +119,12 @@ impl Errand {
         let kept = Arc::clone(&said);
         // The threads come first: a process that nobody waits for could not be taken back.
         sys::spawn_thread("mirai-errand-out", move || {
-            listen(reader, &kept, host.as_ref());
+            listen(reader, &kept, limit, host.as_ref());
             drop(open);
         })?;
         sys::spawn_thread("mirai-errand", move || {
             if let Ok((process, running)) = started.recv() {
-                attend(process, &running, &said, &closed, handler);
+                attend(process, &running, (&said, limit), &closed, handler);
             }
         })?;
         let words = ["/bin/sh".to_owned(), "-c".to_owned(), self.line];
@@ -132,24 +144,31 @@ impl Errand {
         Ok(running)
     }
 
-    /// Runs the command to its end: how it ended, and what it said.
+    /// Runs the command to its end: how it ended, and what it said, up to some megabytes of it.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
-    pub fn finish(self) -> io::Result<(ExitStatus, String)> {
+    /// As [`run`](Self::run); `TimedOut` if it takes longer than `limit`, upon which it is killed.
+    pub fn finish(self, limit: Duration) -> io::Result<(ExitStatus, String)> {
         let (tell, told) = bounded(2);
-        self.run(move |event| {
+        let running = self.start(READ_BYTES, move |event| {
             let _ = tell.send(event);
         })?;
-        match told.recv() {
+        match told.recv_timeout(limit) {
             Ok(ErrandEvent::Ended { status, output }) => Ok((status, output)),
+            Err(RecvTimeoutError::Timeout) => {
+                running.kill();
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("it did not end within {limit:?}"),
+                ))
+            }
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
 
 /// Keeps what comes, to the end of it.
-fn listen(mut reader: PipeReader, said: &Mutex<Vec<u8>>, host: Option<&HostOutput>) {
+fn listen(mut reader: PipeReader, said: &Mutex<Vec<u8>>, limit: usize, host: Option<&HostOutput>) {
     let mut part = [0; 4096];
     loop {
         match reader.read(&mut part) {
@@ -159,7 +178,7 @@ fn listen(mut reader: PipeReader, said: &Mutex<Vec<u8>>, host: Option<&HostOutpu
                 if let Some(host) = host {
                     host.write(part);
                 }
-                keep(&mut said.lock(), part);
+                keep(&mut said.lock(), part, limit);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
@@ -167,18 +186,18 @@ fn listen(mut reader: PipeReader, said: &Mutex<Vec<u8>>, host: Option<&HostOutpu
     }
 }
 
-fn keep(said: &mut Vec<u8>, part: &[u8]) {
+fn keep(said: &mut Vec<u8>, part: &[u8], limit: usize) {
     said.extend_from_slice(part);
     // Not at each part.
-    if said.len() > 2 * KEPT_BYTES {
-        said.drain(..said.len() - KEPT_BYTES);
+    if said.len() > 2 * limit {
+        said.drain(..said.len() - limit);
     }
 }
 
 fn attend(
     mut process: Process,
     running: &RunningErrand,
-    said: &Mutex<Vec<u8>>,
+    (said, limit): (&Mutex<Vec<u8>>, usize),
     closed: &Receiver<()>,
     mut handler: impl FnMut(ErrandEvent),
 ) {
@@ -189,7 +208,7 @@ fn attend(
     let _ = closed.recv_timeout(SETTLED);
     let output = || {
         let said = said.lock();
-        let last = &said[said.len().saturating_sub(KEPT_BYTES)..];
+        let last = &said[said.len().saturating_sub(limit)..];
         printable(&String::from_utf8_lossy(last))
     };
     let output_then = output();
@@ -221,7 +240,7 @@ mod tests {
     #[test]
     fn what_a_command_says_and_its_status_are_told() {
         let (status, output) = errand("echo out; echo err >&2; exit 3")
-            .finish()
+            .finish(Duration::from_secs(60))
             .expect("a shell");
         assert_eq!(status, ExitStatus::Code(3));
         assert_eq!(output, "out\nerr\n");
@@ -229,10 +248,38 @@ mod tests {
 
     #[test]
     fn of_a_long_output_the_end_is_kept() {
-        let (_, output) = errand("yes 0123456789 | head -n 100000; echo last")
-            .finish()
+        let long = "seq 100000; echo last";
+        let (tell, told) = bounded(2);
+        errand(long)
+            .run(move |event| tell.send(event).expect("a receiver"))
             .expect("a shell");
+        let Ok(ErrandEvent::Ended { output, .. }) = told.recv_timeout(Duration::from_secs(60))
+        else {
+            panic!("it ends");
+        };
         assert!(output.len() <= KEPT_BYTES && output.ends_with("last\n"));
+
+        // A program that reads it wants all.
+        let (_, output) = errand(long)
+            .finish(Duration::from_secs(60))
+            .expect("a shell");
+        assert_eq!(output.lines().count(), 100_001);
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_killed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let gate = folder.path().join("gate");
+        let status = std::process::Command::new("mkfifo").arg(&gate).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        // Its end, and that of what it has started, ends what is read here.
+        let line = format!("exec 3>'{}'; sleep 600", gate.display());
+        let reader = std::thread::spawn(move || std::fs::read(gate).expect("a pipe"));
+        let error = errand(&line)
+            .finish(Duration::from_millis(300))
+            .expect_err("too long");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(reader.join().expect("a reader").is_empty());
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Job {
     pub scheduler: Scheduler,
     /// Its name there: digits, with letters, dots, brackets and dashes at most.
     pub id: String,
+    /// The cluster of Slurm that it was handed to, if that was said: not the usual one, then.
+    pub cluster: Option<String>,
 }
 
 /// One of the jobs of an array, or the only one.
@@ -79,10 +81,21 @@ impl Job {
             is_id(id).then(|| Job {
                 scheduler,
                 id: id.to_owned(),
+                cluster: None,
             })
         };
+        // Another cluster has other jobs by these numbers.
+        let of_cluster = |id: &str, cluster: &str| {
+            let cluster = cluster.trim();
+            let mut job = job(Scheduler::Slurm, id).filter(|_| is_cluster(cluster))?;
+            job.cluster = Some(cluster.to_owned());
+            Some(job)
+        };
         if let Some(rest) = line.strip_prefix("Submitted batch job ") {
-            return job(Scheduler::Slurm, rest.split(' ').next()?);
+            return match rest.split_once(" on cluster ") {
+                Some((id, cluster)) => of_cluster(id, cluster),
+                None => job(Scheduler::Slurm, rest.split(' ').next()?),
+            };
         }
         let grid_engine = ["Your job ", "Your job-array "].iter();
         if let Some(rest) = grid_engine
@@ -100,7 +113,8 @@ impl Job {
             .unwrap_or(line.len());
         match line[digits..].chars().next() {
             _ if digits == 0 => None,
-            None | Some(';') => job(Scheduler::Slurm, &line[..digits]),
+            None => job(Scheduler::Slurm, line),
+            Some(';') => of_cluster(&line[..digits], &line[digits + 1..]),
             Some('.' | '[') => job(Scheduler::Pbs, line),
             Some(_) => None,
         }
@@ -128,9 +142,12 @@ impl Job {
     pub fn question(&self) -> String {
         let id = &self.id;
         match self.scheduler {
-            Scheduler::Slurm => format!(
-                "scontrol -o show job {id} 2>/dev/null || sacct -X -n -P -o JobID,State,ExitCode -j {id} 2>/dev/null"
-            ),
+            Scheduler::Slurm => {
+                let there = self.there();
+                format!(
+                    "scontrol{there} -o show job {id} 2>/dev/null || sacct{there} -X -n -P -o JobID,State,ExitCode -j {id} 2>/dev/null"
+                )
+            }
             Scheduler::GridEngine => {
                 format!("qstat -j {id} 2>/dev/null; qacct -j {id} 2>/dev/null")
             }
@@ -150,6 +167,12 @@ impl Job {
                 format!("{} || {}", ask("exit_reason "), ask(""))
             }
         }
+    }
+
+    /// Which cluster Slurm's programs are to ask.
+    fn there(&self) -> String {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or_else(String::new, |cluster| format!(" -M {cluster}"))
     }
 
     /// What the output of that command says; empty if the scheduler does not know the job, or no more. `home` and `folder`
@@ -287,7 +310,8 @@ impl Job {
     fn pbs(&self, output: &str) -> Vec<JobPart> {
         // Long lines are continued on the next one, behind a tab.
         let output = output.replace("\n\t", "");
-        let records = output.split("Job Id: ");
+        let output = format!("\n{output}");
+        let records = output.split("\nJob Id: ");
         let parts: Vec<JobPart> = records
             .filter_map(|record| self.pbs_record(record))
             .collect();
@@ -363,6 +387,14 @@ fn is_id(id: &str) -> bool {
         && id
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || ".-_[]".contains(c))
+}
+
+/// Likewise.
+fn is_cluster(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }
 
 /// From 256 on a status tells the signal.

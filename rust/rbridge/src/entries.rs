@@ -73,7 +73,7 @@ rapi::entries! {
     healing::hub_relaunching => hub_relaunching(hub, is_relaunching);
     healing::hub_not_relaunched => hub_not_relaunched(hub, n, reason);
     launch::hub_wait_connected => hub_wait_connected(hub, n, ticket, patience);
-    errands::run_errands => run_errands(hub, lines, counts, is_session, forwards, at_end, is_awaited);
+    errands::run_errands => run_errands(hub, lines, counts, kind, forwards, at_end, is_awaited);
     errands::follow_requests => follow_requests(hub, n, said, failed, command);
     cookie::cookie_page => cookie_page(text);
     cookie::cookie_wait => cookie_wait(page, seconds);

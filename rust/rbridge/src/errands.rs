@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mirai_launcher::{Context, Errand};
 
-use crate::follow::{AtEnd, Follower, Launch, await_followers};
+use crate::follow::{AtEnd, Follower, Kind, Launch, await_followers, leave_followers};
 use crate::hub::{SessionHub, wait_until};
 use crate::rapi::{Failure, Handle, Scope, Sexp};
 use crate::wait::interruptibly;
@@ -19,8 +19,8 @@ impl Handle for Ticket {
 }
 
 /// Entry: runs command lines in the background, each of which starts `counts` daemons of the hub somewhere. Returns at once,
-/// with a ticket for `errands_wait`. `is_session`: a command lasts as long as its daemons, as `ssh` does, also when it has
-/// gone into the background. `forwards`: what they say also goes to stdout. `at_end`: what the daemons do once the hub is closed:
+/// with a ticket for `errands_wait`. `kind`: "session" for commands that last as long as their daemons, as `ssh` does, also when
+/// they have gone into the background; "submission" for those that hand jobs to a scheduler; or "other". `forwards`: what they say also goes to stdout. `at_end`: what the daemons do once the hub is closed:
 /// `TRUE` leave, `NA` end their tasks and leave, `FALSE` stay. `is_awaited`: the caller waits, and says itself what has become of
 /// them; else users are told as it turns out.
 #[allow(clippy::too_many_arguments)]
@@ -29,14 +29,18 @@ pub(crate) fn run_errands<'r>(
     hub: Sexp<'r>,
     lines: Sexp<'r>,
     counts: Sexp<'r>,
-    is_session: Sexp<'r>,
+    kind: Sexp<'r>,
     forwards: Sexp<'r>,
     at_end: Sexp<'r>,
     is_awaited: Sexp<'r>,
 ) -> Result<Sexp<'r>, Failure> {
     let lines = lines.strings(scope, "lines")?;
     let counts = counts.numbers(scope)?.to_vec();
-    let is_session = is_session.flag(scope, "is_session")?;
+    let kind = match &*kind.string(scope, "kind")? {
+        "session" => Kind::Session,
+        "submission" => Kind::Submission,
+        _ => Kind::Other,
+    };
     let forwards = forwards.flag(scope, "forwards")?;
     let at_end = match at_end.logical(scope, "at_end")? {
         Some(true) => AtEnd::Leave,
@@ -55,7 +59,7 @@ pub(crate) fn run_errands<'r>(
     let total = counts.iter().map(|count| *count as u64).sum();
     let launch = Arc::new(Launch::new(hub.handle(), session_hub, total, is_awaited));
     session_hub.note_launching(&hub, total);
-    let mut follower = Follower::new(Arc::clone(&launch), context.clone(), is_session, at_end);
+    let mut follower = Follower::new(Arc::clone(&launch), context.clone(), kind, at_end);
     for (line, count) in lines.into_iter().zip(counts) {
         let errand = Errand {
             line,
@@ -97,7 +101,7 @@ pub(crate) fn follow_requests<'r>(
         library_paths: Vec::new(),
         package: None,
     };
-    let mut follower = Follower::new(Arc::clone(&launch), context, false, AtEnd::Leave);
+    let mut follower = Follower::new(Arc::clone(&launch), context, Kind::Other, AtEnd::Leave);
     follower.expect(n, command, said);
     session_hub.follow(follower.start().map_err(no_thread)?);
     Ok(scope.pointer(Ticket(launch), None)?)
@@ -133,5 +137,6 @@ pub(crate) fn errands_settle<'r>(
     interruptibly(scope, |slice| {
         (await_followers(slice) || Instant::now() >= end).then_some(())
     })?;
+    leave_followers();
     Ok(scope.null())
 }

@@ -24,7 +24,7 @@ use crate::sys::start_thread;
 
 mod closing;
 
-pub(crate) use closing::{AtEnd, End, Followers, await_followers};
+pub(crate) use closing::{AtEnd, End, Followers, await_followers, leave_followers};
 
 /// After how long it is told that daemons have not come, so that nobody waits in silence.
 const LATE: Duration = Duration::from_secs(20);
@@ -38,6 +38,9 @@ const PRESSING: Duration = Duration::from_secs(12);
 
 /// A scheduler that has not known a job for so many times in a row has forgotten it.
 const MOST_UNKNOWN: u32 = 8;
+
+/// A scheduler that takes longer to answer is not waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Of the output of a job that has died, the last lines.
 const SHOWN_LINES: usize = 20;
@@ -172,17 +175,24 @@ enum News {
     NotStarted(usize, io::Error),
     /// A daemon that runs in this job.
     Silent(String),
-    /// The hub is closed, perhaps before all daemons have come that were launched.
-    Closed {
-        before_all_came: bool,
-    },
+    /// The hub is closed.
+    Closed(Closed),
+}
+
+/// How a hub was closed.
+#[derive(Clone, Copy)]
+struct Closed {
+    /// Before all daemons have come that were launched, perhaps.
+    before_all_came: bool,
+    /// Daemons that would stay are told to leave.
+    exit: bool,
 }
 
 /// Follows the errands of a launch, on a thread of its own.
 pub(crate) struct Follower {
     launch: Arc<Launch>,
     context: Context,
-    is_session: bool,
+    kind: Kind,
     at_end: AtEnd,
     begun: Instant,
     tell: Sender<News>,
@@ -197,20 +207,33 @@ pub(crate) struct Follower {
     next_pressing: Option<Instant>,
     next: Instant,
     pause: Duration,
+    closed: Option<Closed>,
+    is_winding_up: bool,
+}
+
+/// What the commands of a launch are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// They last as long as their daemons, as `ssh` does, also when they have gone into the background.
+    Session,
+    /// They hand jobs to a scheduler, and all that is said is the scheduler's: its jobs are this launch's.
+    Submission,
+    /// Others, in whose output there may be jobs that are none of ours.
+    Other,
 }
 
 impl Follower {
     pub(crate) fn new(
         launch: Arc<Launch>,
         context: Context,
-        is_session: bool,
+        kind: Kind,
         at_end: AtEnd,
     ) -> Follower {
         let (tell, news) = unbounded();
         Follower {
             launch,
             context,
-            is_session,
+            kind,
             at_end,
             begun: Instant::now(),
             tell,
@@ -223,6 +246,8 @@ impl Follower {
             next_pressing: None,
             next: Instant::now(),
             pause: FIRST_PAUSE,
+            closed: None,
+            is_winding_up: false,
         }
     }
 
@@ -294,6 +319,9 @@ impl Follower {
 
     fn follow(mut self) {
         loop {
+            if let Some(closed) = self.closed {
+                return self.wind_up(closed);
+            }
             self.begin_next();
             let news = match self.next_deadline() {
                 Some(at) => self.news.recv_deadline(at),
@@ -302,7 +330,6 @@ impl Follower {
                 None => self.news.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match news {
-                Ok(News::Closed { before_all_came }) => return self.wind_up(before_all_came),
                 Ok(news) => self.learn(news),
                 Err(_) => self.look(),
             }
@@ -317,7 +344,7 @@ impl Follower {
                 self.fail(at, &format!("cannot be started: {error}"));
             }
             News::Silent(job) => self.press(&job),
-            News::Closed { .. } => {}
+            News::Closed(closed) => self.closed = Some(closed),
         }
     }
 
@@ -362,6 +389,11 @@ impl Follower {
                 }
             }
             ErrandEvent::Ended { status, output } => {
+                // One that waits for its job was ended by us.
+                let jobs = Job::in_output(&output);
+                if self.is_winding_up && !jobs.is_empty() {
+                    self.follow_jobs(at, jobs);
+                }
                 self.errands[at].output = output;
                 self.fail(at, &format!("ended with {status}"));
             }
@@ -373,7 +405,7 @@ impl Follower {
                 errand.output = output;
                 if self.jobs.iter().any(|job| job.errand == at) {
                     self.errands[at].stage = Stage::Over;
-                } else if self.is_session {
+                } else if self.kind == Kind::Session {
                     self.end_session(at);
                 } else {
                     self.errands[at].stage = Stage::Over;
@@ -475,6 +507,13 @@ impl Follower {
             if !job.is_over && (is_turn_of_all || is_pressing(job)) {
                 self.ask(at);
             }
+            // Each may take its time.
+            while let Ok(news) = self.news.try_recv() {
+                self.learn(news);
+            }
+            if self.closed.is_some() {
+                return;
+            }
         }
         let mut open = self.jobs.iter().filter(|job| !job.is_over);
         let has_pressing = open.any(is_pressing);
@@ -501,7 +540,7 @@ impl Follower {
             .variable("HOME")
             .map(PathBuf::from)
             .unwrap_or_default();
-        let mut parts = match errand.finish() {
+        let mut parts = match errand.finish(ANSWERED_WITHIN) {
             Ok((_, output)) => job.answer(&output, &home, &self.context.working_dir),
             Err(error) => {
                 log::debug!("a scheduler cannot be asked: {error}");
@@ -515,8 +554,13 @@ impl Follower {
             parts.retain(|part| !is_vague(part));
         }
         if parts.is_empty() {
-            self.jobs[at].unknown += 1;
-            self.jobs[at].is_over = self.jobs[at].unknown >= MOST_UNKNOWN;
+            let job = &mut self.jobs[at];
+            job.unknown += 1;
+            // Its end may reach the accounts a while after it is gone from the queue.
+            let is_pressing = job
+                .pressing_until
+                .is_some_and(|until| Instant::now() < until);
+            job.is_over = job.unknown >= MOST_UNKNOWN && !is_pressing;
             return;
         }
         self.jobs[at].unknown = 0;

@@ -107,7 +107,7 @@ impl Drop for SessionHub {
         if let Some(hub) = self.hub.get_mut().take().and_then(Rc::into_inner) {
             self.end_healing();
             withdraw(&self.launches.take(), &hub);
-            self.followers.get_mut().close(hub.starting() > 0);
+            self.followers.get_mut().close(hub.starting() > 0, false);
             // Closing waits for the hub's thread, which nothing that runs in a garbage collection may do.
             let close = move || drop(hub);
             let _ = sys::start_thread("mirai-close", close);
@@ -519,7 +519,10 @@ pub(crate) fn hub_close<'r>(
         // Afterwards none is on its way.
         let before_all_came = hub.starting() > 0;
         hub.close_soon(exit);
-        session_hub.followers.borrow_mut().close(before_all_came);
+        session_hub
+            .followers
+            .borrow_mut()
+            .close(before_all_came, exit);
         session_hub.end_healing();
         withdraw(&session_hub.launches.take(), &hub);
     }

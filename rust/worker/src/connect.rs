@@ -140,12 +140,11 @@ pub(crate) fn reconnect(
     None
 }
 
-/// Whether a hub says, or shows, that there is no return. An address that has served before is right, though there may be none of
-/// that name or kind while a link is down.
+/// Whether a hub says, or shows, that there is no return: nobody listens any more. An address that has served before is right, though
+/// there may be none of that name or kind while a link is down, and a handshake may be cut at any point.
 fn is_final(error: &WorkerError) -> bool {
     match error {
-        WorkerError::Dial(error) if error.code() == ErrorCode::NO_ADDRESS => false,
-        WorkerError::Dial(error) => !error.is_absence() || error.code() == ErrorCode::REFUSED,
+        WorkerError::Dial(error) => error.code() == ErrorCode::REFUSED,
         WorkerError::Io(_) => false,
         _ => true,
     }

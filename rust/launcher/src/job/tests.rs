@@ -13,6 +13,7 @@ fn answer(scheduler: Scheduler, output: &str) -> Vec<JobPart> {
     let job = Job {
         scheduler,
         id: "7".to_owned(),
+        cluster: None,
     };
     job.answer(output, Path::new("/home"), Path::new("/here"))
 }
@@ -190,6 +191,7 @@ fn the_jobs_of_an_array_of_pbs_have_a_record_each() {
     let job = Job {
         scheduler: Scheduler::Pbs,
         id: "12[].head".to_owned(),
+        cluster: None,
     };
     assert!(job.question().starts_with("qstat -t -f '12[].head' "));
     // As PBS writes it: long lines go on behind a tab.
@@ -277,7 +279,11 @@ fn jobs_are_known_by_the_names_that_daemons_have_for_them() {
         (Lsf, "7", &["7", "7[2]"], &["70[2]"]),
     ] {
         let id = id.to_owned();
-        let job = Job { scheduler, id };
+        let job = Job {
+            scheduler,
+            id,
+            cluster: None,
+        };
         assert!(own.iter().all(|name| job.holds(name)), "{job:?}");
         assert!(!other.iter().any(|name| job.holds(name)), "{job:?}");
     }

@@ -1,7 +1,7 @@
 //! What becomes of the commands and jobs of a launch when its pool is closed before they have brought all daemons: who comes
 //! later would be refused, so they are ended, as far as they are this process's own.
 
-use super::{Followed, Follower, News, Stage};
+use super::{ANSWERED_WITHIN, Closed, Followed, FollowedJob, Follower, Kind, News, Stage};
 use std::io;
 use std::process;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ const SUBMISSION: Duration = Duration::from_secs(1);
 
 /// For how long a command may go on that was asked to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A message names so many jobs.
+const NAMED: usize = 8;
 
 /// What daemons do once their host is done, as `daemon(autoexit =)` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +59,16 @@ impl Followers {
         self.0.push(one);
     }
 
-    /// The hub closes, perhaps before all daemons have come that were launched.
-    pub(crate) fn close(&mut self, before_all_came: bool) {
-        let open = self.0.drain(..).filter(|end| {
-            let news = News::Closed { before_all_came };
-            end.tell.send(news).is_ok() && end.is_open()
-        });
+    /// The hub closes, perhaps before all daemons have come that were launched; with `exit` also those leave that would stay.
+    pub(crate) fn close(&mut self, before_all_came: bool, exit: bool) {
+        let closed = Closed {
+            before_all_came,
+            exit,
+        };
+        let open = self
+            .0
+            .drain(..)
+            .filter(|end| end.tell.send(News::Closed(closed)).is_ok() && end.is_open());
         let ending = open.map(|end| (process::id(), end.done));
         ENDING.lock().extend(ending);
     }
@@ -85,27 +92,51 @@ pub(crate) fn await_followers(slice: Duration) -> bool {
     is_over
 }
 
+/// Nobody waits for them any longer: they go on by themselves.
+pub(crate) fn leave_followers() {
+    ENDING.lock().clear();
+}
+
+fn named(jobs: &[Job]) -> String {
+    let ids: Vec<&str> = jobs.iter().take(NAMED).map(|job| &*job.id).collect();
+    let others = jobs.len() - ids.len();
+    let others = if others > 0 {
+        format!(" and {others} more")
+    } else {
+        String::new()
+    };
+    format!("{}{others}", ids.join(", "))
+}
+
 impl Follower {
-    pub(super) fn wind_up(&mut self, before_all_came: bool) {
-        if self.at_end == AtEnd::Stay {
+    pub(super) fn wind_up(&mut self, closed: Closed) {
+        let at_end = if closed.exit {
+            AtEnd::Leave
+        } else {
+            self.at_end
+        };
+        if at_end == AtEnd::Stay {
             return;
         }
+        self.is_winding_up = true;
         self.turns = Turns::default();
         // A command that has brought its daemon ends with it.
-        let may_end = match self.at_end {
-            AtEnd::Leave => before_all_came,
+        let may_end = match at_end {
+            AtEnd::Leave => closed.before_all_came,
             AtEnd::EndTasks | AtEnd::Stay => self.launch.came() == 0,
         };
+        // Before others may take their time to end, and then those of submissions that were under way.
+        let known = std::mem::take(&mut self.jobs);
+        self.withdraw_jobs(&known);
         if may_end {
             self.end_commands();
         }
-        for scheduler in Scheduler::ALL {
-            self.withdraw_jobs(scheduler);
-        }
+        let known = std::mem::take(&mut self.jobs);
+        self.withdraw_jobs(&known);
     }
 
     fn end_commands(&mut self) {
-        if !self.is_session {
+        if self.kind != Kind::Session {
             self.await_commands(SUBMISSION);
         }
         for end in [RunningErrand::terminate, RunningErrand::kill] {
@@ -131,22 +162,28 @@ impl Follower {
     }
 
     /// Jobs that have not begun would find nobody, but take their turn in the queue and a place.
-    fn withdraw_jobs(&self, scheduler: Scheduler) {
-        let open = self.jobs.iter().filter(|job| !job.is_over);
-        let jobs: Vec<Job> = open
-            .map(|job| &job.job)
-            .filter(|job| job.scheduler == scheduler)
-            .cloned()
-            .collect();
-        if jobs.is_empty() {
-            return;
+    fn withdraw_jobs(&self, known: &[FollowedJob]) {
+        for scheduler in Scheduler::ALL {
+            let open = known.iter().filter(|job| !job.is_over);
+            let ours = open.filter(|job| job.job.scheduler == scheduler && self.has_made(job));
+            let jobs: Vec<Job> = ours.map(|job| job.job.clone()).collect();
+            if jobs.is_empty() {
+                continue;
+            }
+            if let Err(why) = self.withdraw(scheduler, &jobs) {
+                let text = format!(
+                    "{scheduler} jobs that wait for a pool that is closed could not be taken back ({}): {why}",
+                    named(&jobs)
+                );
+                note_untold(For::Elsewhere, &text, "");
+            }
         }
-        if let Err(why) = self.withdraw(scheduler, &jobs) {
-            let text = format!(
-                "{scheduler} jobs that wait for a pool that is closed could not be taken back: {why}"
-            );
-            note_untold(For::Elsewhere, &text, "");
-        }
+    }
+
+    /// Whether a job is this launch's for sure: what looks like one may be what a task has said, or a wrapper.
+    fn has_made(&self, job: &FollowedJob) -> bool {
+        let line = &self.errands[job.errand].command;
+        self.kind == Kind::Submission && job.job.scheduler.is_handed_jobs_by(line)
     }
 
     fn withdraw(&self, scheduler: Scheduler, jobs: &[Job]) -> Result<(), String> {
@@ -155,24 +192,31 @@ impl Follower {
             Some(line) => run(line)?.1,
             None => String::new(),
         };
-        let Some(line) = scheduler.withdrawal(jobs, &listed) else {
-            return Ok(());
-        };
-        match run(line.clone())? {
-            (ExitStatus::Code(0), _) => Ok(()),
-            (status, output) => Err(with_output(
-                &format!("`{line}` ended with {status}"),
-                &output,
-            )),
+        let mut failed = Ok(());
+        for line in scheduler.withdrawals(jobs, &listed) {
+            match run(line)? {
+                (ExitStatus::Code(0), _) => {}
+                (_, output) if scheduler.says_they_are_over(&output) => {}
+                (status, output) => {
+                    let text = format!("the command for it ended with {status}");
+                    failed = Err(with_output(&text, &output));
+                }
+            }
         }
+        failed
     }
 
     fn run_to_its_end(&self, line: String) -> io::Result<(ExitStatus, String)> {
+        let mut context = self.context.clone();
+        // That of the launch may be gone by now.
+        if !context.working_dir.is_dir() {
+            context.working_dir = "/".into();
+        }
         let errand = Errand {
             line,
-            context: self.context.clone(),
+            context,
             forwards: false,
         };
-        errand.finish()
+        errand.finish(ANSWERED_WITHIN)
     }
 }
