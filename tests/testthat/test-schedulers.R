@@ -354,6 +354,19 @@ test_that("Slurm: what the controller has forgotten the accounts have", {
 # Of the jobs of this user: the states of those of which `squeue` knows.
 slurm_states <- function() system2("squeue", c("-h", "-r", "-o", "%T"), stdout = TRUE)
 
+# A task that has begun and goes on for a while: the file that is there once it has come to its end.
+task_under_way <- function() {
+  note <- tempfile("note")
+  started <- tempfile("started")
+  mirai({
+    file.create(started)
+    Sys.sleep(1)
+    file.create(note)
+  }, note = note, started = started)
+  await(file.exists(started))
+  note
+}
+
 test_that("Slurm: jobs that wait are taken back as their pool closes, and those that have begun are left to end", {
   slurm()
   remote <- function(options) cluster_config(options = options, rscript = rscript)
@@ -374,14 +387,7 @@ test_that("Slurm: jobs that wait are taken back as their pool closes, and those 
   # Each of these leaves its task to the end.
   local_pool(url = local_url(tcp = TRUE), autoexit = NA)
   launch_remote(1, remote("#SBATCH --array=1-2%1"))
-  note <- tempfile("note")
-  started <- tempfile("started")
-  mirai({
-    file.create(started)
-    Sys.sleep(1)
-    file.create(note)
-  }, note = note, started = started)
-  await(file.exists(started))
+  note <- task_under_way()
   daemons(0)
   await(!length(slurm_states()))
   expect_true(file.exists(note))
@@ -461,14 +467,7 @@ test_that("Grid Engine: jobs and arrays; jobs that are refused, die, cannot begi
   local_pool(url = local_url(tcp = TRUE), autoexit = NA)
   launch_remote(1, remote("#$ -h", rscript = rscript))
   launch_remote(1, remote("#$ -t 1-8", rscript = rscript))
-  note <- tempfile("note")
-  started <- tempfile("started")
-  mirai({
-    file.create(started)
-    Sys.sleep(1)
-    file.create(note)
-  }, note = note, started = started)
-  await(file.exists(started))
+  note <- task_under_way()
   await(length(listed("p")) > 3L && length(listed("r")) > 3L)
   daemons(0)
   expect_length(listed("p"), 0L)

@@ -47,9 +47,9 @@ impl Price {
 /// The debt at which it closes.
 const CREDIT: Duration = Duration::from_millis(25);
 
-/// Limits the rate at which peers are turned away, all or those of one source. That takes time that tasks need, so each such peer adds a price in time
-/// to a debt, which falls as time passes. Once it has exceeded [`CREDIT`], no peer is accepted until nothing is owed; those
-/// that wait meanwhile wait in the system's queue, at no cost here.
+/// Limits the rate at which peers are turned away, all or those of one source. That takes time that tasks need, so each such
+/// peer adds a price in time to a debt, which falls as time passes. Once it has exceeded [`CREDIT`], no peer is accepted until
+/// nothing is owed; those that wait meanwhile wait in the system's queue, at no cost here.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     /// When nothing will be owed any more.

@@ -1,42 +1,27 @@
 //! Peers that connect to a port as often as they can, and daemons and tasks beside them.
 #![cfg(target_os = "linux")]
 
+#[path = "common/echo.rs"]
+mod echo;
+
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Access, Address, Hub, HubOptions, Outcome, Payload, Task, TaskFlags};
+use mirai_hub::{Access, Address, Hub, HubOptions, Outcome, Task};
 use mirai_lanes::Credentials;
-use mirai_worker::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
+use mirai_worker::{AutoExit, WorkerOptions};
 use rustix::net::{AddressFamily, SocketType};
+
+use echo::Echo;
 
 /// A test that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(120);
 
 /// More than a source may have turned away at once.
 const MANY: u64 = 1000;
-
-struct Echo;
-
-impl Evaluator for Echo {
-    fn welcome(&mut self, _settings: &[u8]) {}
-    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
-        Evaluation {
-            end: RunEnd::Value,
-            payload: Payload::copy_from_slice(task.body),
-        }
-    }
-    fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Payload) {}
-    fn forget_part(&mut self, _id: u64) {}
-}
-
-impl Interrupter for Echo {
-    fn interrupt(&self) {}
-    fn clear_interrupt(&self) {}
-}
 
 /// Connects from `source`, and says something that no hub asks for.
 fn bother(hub: SocketAddr, source: Ipv4Addr) -> Result<(), Box<dyn std::error::Error>> {
@@ -71,12 +56,8 @@ fn worker_comes_in_beside(source: Ipv4Addr, url: &str, access: Access, credentia
         ..HubOptions::new(Address::parse(url).unwrap())
     })
     .unwrap();
-    let (_, at) = hub
-        .address()
-        .to_string()
-        .split_once("://")
-        .map(|(scheme, at)| (scheme.to_owned(), at.to_owned()))
-        .unwrap();
+    let url = hub.address().to_string();
+    let (_, at) = url.split_once("://").unwrap();
     let at: SocketAddr = at.trim_end_matches('/').parse().unwrap();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {

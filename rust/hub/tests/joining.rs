@@ -1,18 +1,23 @@
 //! Daemons that join over TLS: thousands of them, and some beside strangers who are slow with their handshakes.
 
+#[path = "common/echo.rs"]
+mod echo;
+
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mirai_hub::{Access, Address, Hub, HubOptions, Outcome, Payload, Task, TaskFlags};
+use mirai_hub::{Access, Address, Hub, HubOptions, Outcome, Task};
 use mirai_lanes::{Credentials, Dialled, Patience, check_room_for, dial};
 use mirai_wire::{
     Frame, FrameBuffer, FrameLimits, FromDaemon, Hello, PairKey, Preamble, Role, ToDaemon, Want,
     encode_head,
 };
-use mirai_worker::{AutoExit, Evaluation, Evaluator, Interrupter, RunEnd, WorkerOptions};
+use mirai_worker::{AutoExit, WorkerOptions};
+
+use echo::Echo;
 
 /// A test that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(120);
@@ -109,26 +114,6 @@ fn a_thousand_daemons_join_by_two_thousand_tls_connections() {
     assert_eq!(hub.counts().connections, DAEMONS as u64);
     assert_eq!(hub.counts().cumulative, DAEMONS as u64);
     assert_eq!(hub.refused(), mirai_hub::Refused::default());
-}
-
-struct Echo;
-
-impl Evaluator for Echo {
-    fn welcome(&mut self, _settings: &[u8]) {}
-    fn evaluate(&mut self, task: mirai_worker::Task<'_>) -> Evaluation {
-        Evaluation {
-            end: RunEnd::Value,
-            payload: Payload::copy_from_slice(task.body),
-        }
-    }
-    fn after(&mut self, _flags: TaskFlags) {}
-    fn keep_part(&mut self, _id: u64, _bytes: Payload) {}
-    fn forget_part(&mut self, _id: u64) {}
-}
-
-impl Interrupter for Echo {
-    fn interrupt(&self) {}
-    fn clear_interrupt(&self) {}
 }
 
 /// The head of a TLS record that announces a long ClientHello.

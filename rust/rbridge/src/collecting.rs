@@ -31,9 +31,14 @@ pub(crate) fn mirai_wait<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r>, 
 fn wait_for_all(scope: &Scope, x: Sexp<'_>) -> Result<(), Failure> {
     let mut open = Vec::new();
     for element in x.elements(scope, "x")? {
-        open.extend(open_task(scope, element)?.filter(|task| task.outcome().is_none()));
+        open.extend(pending(open_task(scope, element)?));
     }
     wait_for_tasks(scope, open)
+}
+
+/// The task, if it has no outcome yet.
+fn pending(task: Option<TaskHandle>) -> Option<TaskHandle> {
+    task.filter(|task| task.outcome().is_none())
 }
 
 /// Waits until all have an outcome. Mostly the last one is also the last to end: one wait, and no registration of the others.
@@ -74,20 +79,17 @@ pub(crate) fn mirai_collect<'r>(scope: &'r Scope, x: Sexp<'r>) -> Result<Sexp<'r
 }
 
 fn wait_for_block(scope: &Scope, block: &[Sexp<'_>]) -> Result<(), Failure> {
-    let mut open = Vec::new();
     // Where the last one has its outcome, few others have none.
     if let Some(last) = block.last() {
-        open.extend(open_task(scope, *last)?.filter(|task| task.outcome().is_none()));
-        wait_for_tasks(scope, std::mem::take(&mut open))?;
+        let last = pending(open_task(scope, *last)?);
+        wait_for_tasks(scope, last.into_iter().collect())?;
     }
+    let mut open = Vec::new();
     {
         let scope = scope.inner();
         let mut row = Row::new(&scope, block)?;
         for mirai in block {
-            open.extend(
-                row.open_task(&scope.inner(), *mirai)?
-                    .filter(|task| task.outcome().is_none()),
-            );
+            open.extend(pending(row.open_task(&scope.inner(), *mirai)?));
         }
     }
     wait_for_tasks(scope, open)
