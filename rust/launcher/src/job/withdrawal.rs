@@ -6,7 +6,7 @@ impl Scheduler {
     /// All of them.
     pub const ALL: [Scheduler; 4] = [Self::Slurm, Self::GridEngine, Self::Pbs, Self::Lsf];
 
-    /// The command that lists what waits, for [`withdrawal`](Self::withdrawal); `None` where that needs no list.
+    /// The command that lists what waits, for [`withdrawals`](Self::withdrawals); `None` where that needs no list.
     pub fn listing(self, jobs: &[Job]) -> Option<String> {
         match self {
             Self::Slurm => None,
