@@ -125,8 +125,7 @@ daemon_handlers <- function(url, cleanup, rs) {
       if (!is.null(stream)) assign(".Random.seed", stream, envir = globalenv())
       # Before the snapshot, as an exporter brings packages and environment variables with it.
       if (is_traced) trace_connect(url)
-      # An interrupt waits: without the snapshot there would be no clean-up.
-      if (cleanup) suspendInterrupts(snapshot <<- take_snapshot())
+      if (cleanup) snapshot <<- take_snapshot()
       snapshot
     },
     evaluate = evaluate,

@@ -127,6 +127,47 @@ alive <- function(pid) {
 
 parent_of <- function(pid) as.integer(sub("^PPid:\\s+", "", grep("^PPid:", readLines(sprintf("/proc/%d/status", pid)), value = TRUE)))
 
+# A process that hands on what comes to a port of its own to another of this machine. Whoever makes the file `cut` has the connections
+# through it cut; then it removes that file.
+start_relay <- function(to, frame = parent.frame()) {
+  port <- free_port()
+  cut <- tempfile("cut")
+  ready <- tempfile("ready")
+  spawn(c(sprintf("to <- %d; port <- %d; cut <- '%s'; ready <- '%s'", to, port, cut, ready), deparse(relay_code)), frame = frame)
+  await(file.exists(ready))
+  list(port = port, cut = cut)
+}
+
+relay_code <- quote({
+  listener <- serverSocket(port)
+  file.create(ready)
+  # Each end beside the one that it is handed on to.
+  ends <- list()
+  drop <- function(which) {
+    for (end in ends[which]) close(end$from)
+    if (length(which)) ends <<- ends[-which]
+  }
+  accept <- function() {
+    from <- socketAccept(listener, blocking = FALSE, open = "r+b")
+    beyond <- socketConnection("127.0.0.1", to, blocking = FALSE, open = "r+b")
+    ends <<- c(ends, list(list(from = from, to = beyond), list(from = beyond, to = from)))
+  }
+  repeat {
+    if (file.exists(cut)) {
+      drop(seq_along(ends))
+      file.remove(cut)
+    }
+    ready <- socketSelect(c(list(listener), lapply(ends, function(end) end$from)), timeout = 0.05)
+    over <- integer()
+    for (i in which(ready[-1L])) {
+      bytes <- readBin(ends[[i]]$from, raw(), 65536L)
+      if (length(bytes)) writeBin(bytes, ends[[i]]$to) else over <- c(over, if (i %% 2L) c(i, i + 1L) else c(i - 1L, i))
+    }
+    drop(unique(over))
+    if (ready[1L]) accept()
+  }
+})
+
 needs_package <- function(name, version) {
   found <- tryCatch(utils::packageVersion(name), error = function(e) NULL)
   if (is.null(found)) testthat::skip(paste0("no package ", name))

@@ -221,6 +221,23 @@ test_that("Ctrl-C ends an idle daemon that is called at a prompt, also one that 
   }
 })
 
+test_that("Ctrl-C while a daemon is welcomed ends it where somebody attends to it, and elsewhere leaves it whole", {
+  skip_on_os("windows")
+  url <- host()
+  interrupted_welcome <- c(
+    "signal <- quote(tools::pskill(Sys.getpid(), tools::SIGINT))",
+    "suppressMessages(trace('take_snapshot', signal, print = FALSE, where = asNamespace('mirai')))",
+    sprintf("r <- tryCatch(mirai::daemon('%s'), interrupt = function(e) 'interrupted')", url),
+    "cat('\\nthen', r, '\\n')"
+  )
+  attended <- spawn(interrupted_welcome, at_prompt = TRUE)
+  expect_match(attended$wait(), "^then interrupted", all = FALSE)
+  await(info()[["connections"]] == 0L)
+  script <- spawn(interrupted_welcome)
+  expect_identical(value(mirai({left <<- "something"; Sys.getpid()})), script$pid)
+  expect_false(value(mirai(exists("left"))))
+})
+
 test_that("Ctrl-C ends a daemon whose host says nothing", {
   skip_on_os("windows")
   socket <- NULL

@@ -260,22 +260,26 @@ test_that("a task has the spans of the contract, with their kinds, parents, link
 })
 
 test_that("a daemon that is cut off and returns tells of it, and stays the one that has connected", {
+  needs_otel()
+  port <- free_port()
+  relay <- start_relay(port)
   host <- traced({
-    options(mirai.silence = 3, mirai.grace = 600)
-    daemons(url = "ws://127.0.0.1:0", token = TRUE)
-    url <- status()$daemons
-    launch_local(1)
+    options(mirai.grace = 600)
+    daemons(url = paste0("ws://127.0.0.1:", Sys.getenv("PORT")))
+    url <- paste0("ws://127.0.0.1:", Sys.getenv("RELAY"))
+    call <- shQuote(sprintf("mirai::daemon('%s', asyncdial = TRUE)", url))
+    system2(file.path(R.home("bin"), "Rscript"), c("-e", call), stdout = FALSE, stderr = FALSE, wait = FALSE)
     pid <- mirai(Sys.getpid())[]
-    is <- function(state) identical(status()$workers$state, state)
-    # It does not answer.
-    tools::pskill(pid, tools::SIGSTOP)
-    while (!is("away")) Sys.sleep(0.01)
-    tools::pskill(pid, tools::SIGCONT)
-    while (!is("idle")) Sys.sleep(0.01)
-    stopifnot(mirai(Sys.getpid())[] == pid)
+    gate <- tempfile()
+    m <- mirai({while (!file.exists(gate)) Sys.sleep(0.01); Sys.getpid()}, gate = gate)
+    while (status()$workers$state != "busy") Sys.sleep(0.01)
+    file.create(Sys.getenv("CUT"))
+    while (status()$workers$returns == 0L) Sys.sleep(0.01)
+    file.create(gate)
+    stopifnot(m[] == pid)
     daemons(0)
     list(url = url, pid = pid)
-  })
+  }, env = c(paste0("PORT=", port), paste0("RELAY=", relay$port), paste0("CUT=", relay$cut)))
   spans <- ended(host, 1L)
   url <- host$value$url
   connect <- the_one(spans, paste("daemon connect", url))

@@ -21,7 +21,9 @@ use crate::payload::{decode_settings, decode_task, encode_result, object_of_task
 use crate::pure::PureCalls;
 use crate::rapi::{Failure, Given, Jump, Kept, MAP, Preface, Scope, Sexp};
 use crate::rng::Seed;
-use crate::sys::{Interruptible, block_signals, enter_kernel, is_in_foreground, signals};
+use crate::sys::{
+    Interruptible, block_signals, enter_kernel, is_in_foreground, signals, without_interrupts,
+};
 
 /// Entry: becomes a daemon of the hub at `url`, and returns the code of why it left. `autoexit` is 1 to leave with the
 /// hub, 0 to stay, `NA` to finish the task first, also at SIGTERM. `idletime` and `walltime` in milliseconds, `maxtasks` a number, each
@@ -178,6 +180,8 @@ struct REvaluator<'r> {
     is_plain: bool,
     /// The task has a stream of its own.
     streamed: bool,
+    /// An interrupt came before work that none is to leave, and since then no task.
+    was_interrupted: bool,
     /// Tasks so far.
     done: u64,
     /// When the last one began.
@@ -231,6 +235,7 @@ impl<'r> REvaluator<'r> {
             tidiness: Tidiness::Unknown,
             is_plain: false,
             streamed: false,
+            was_interrupted: false,
             done: 0,
             begun: Instant::now(),
             interrupter,
@@ -293,6 +298,13 @@ impl<'r> REvaluator<'r> {
         Ok(None)
     }
 
+    /// Runs R code between tasks, which an interrupt would leave in the middle. One that comes waits, for
+    /// [`wants_to_leave`](Evaluator::wants_to_leave).
+    fn uninterrupted<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.was_interrupted |= self.scope.inner().swallow_interrupts();
+        without_interrupts(|| signals::held(|| work(self)))
+    }
+
     /// Whether the task has left nothing. That its stream is over, and that something went along with it, is left to `after`.
     fn is_tidy(&self, scope: &Scope, flags: TaskFlags) -> Result<bool, Failure> {
         let has_nothing_beside = scope.forget_task()?;
@@ -351,12 +363,13 @@ impl Evaluator for REvaluator<'_> {
         self.tidiness = Tidiness::Unknown;
         self.is_plain = false;
         self.pure.clear();
-        let called = decode_settings(&scope, settings).and_then(|(seed, settings)| {
+        let called = self.uninterrupted(|this| {
+            let (seed, settings) = decode_settings(&scope, settings)?;
             let stream = seed_or_null(&scope, seed)?;
-            let snapshot = signals::held(|| scope.call(self.welcome, &[stream, settings]))?;
-            self.tidiness = self.look_for(&scope, snapshot)?;
-            self.is_plain = scope.evaluates_plainly()?;
-            Ok(())
+            let snapshot = scope.call(this.welcome, &[stream, settings])?;
+            this.tidiness = this.look_for(&scope, snapshot)?;
+            this.is_plain = scope.evaluates_plainly()?;
+            Ok::<_, Failure>(())
         });
         if let Err(failure) = called {
             log::warn!("the daemon's handler `welcome` was left: {failure:?}");
@@ -368,6 +381,7 @@ impl Evaluator for REvaluator<'_> {
         signals::forget_errors();
         // Of a SIGINT that came while there was nothing to interrupt.
         let swallowed = scope.swallow_interrupts();
+        self.was_interrupted = false;
         ATTEMPT.store(task.attempt, Ordering::Relaxed);
         self.begun = Instant::now();
         if swallowed | self.interrupter.swallowed.swap(false, Ordering::Relaxed) {
@@ -454,21 +468,22 @@ impl Evaluator for REvaluator<'_> {
             ];
             scope.call(away, &arguments)
         };
-        if let Err(jump) = signals::held(told) {
+        if let Err(jump) = self.uninterrupted(|_| told()) {
             give_up("away", jump.into());
         }
     }
 
     fn hub_is_gone(&mut self) {
-        if let Some(left) = self.left
-            && let Err(jump) = signals::held(|| self.scope.inner().call(left, &[]).map(drop))
-        {
+        let Some(left) = self.left else { return };
+        let told = self.uninterrupted(|this| this.scope.inner().call(left, &[]).map(drop));
+        if let Err(jump) = told {
             give_up("left", jump.into());
         }
     }
 
     fn wants_to_leave(&mut self) -> bool {
-        self.scope.inner().swallow_interrupts()
+        let was_interrupted = std::mem::take(&mut self.was_interrupted);
+        self.scope.inner().swallow_interrupts() || was_interrupted
     }
 }
 

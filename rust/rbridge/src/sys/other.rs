@@ -57,6 +57,11 @@ pub(crate) fn is_in_foreground() -> bool {
     false
 }
 
+/// Runs `work`.
+pub(crate) fn without_interrupts<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// A thread that cannot be sent an interrupt.
 #[derive(Clone, Copy)]
 pub(crate) struct Interruptible;

@@ -99,6 +99,24 @@ pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Runs `work`, R code included. A SIGINT that comes meanwhile is delivered after it.
+pub(crate) fn without_interrupts<T>(work: impl FnOnce() -> T) -> T {
+    let mut interrupt = Mask::uninit();
+    let mut before = Mask::uninit();
+    // SAFETY: the set is filled before it is read, and the mask is of this thread.
+    let blocked = unsafe {
+        libc::sigemptyset(interrupt.as_mut_ptr());
+        libc::sigaddset(interrupt.as_mut_ptr(), libc::SIGINT);
+        libc::pthread_sigmask(libc::SIG_BLOCK, interrupt.as_ptr(), before.as_mut_ptr()) == 0
+    };
+    let result = work();
+    if blocked {
+        // SAFETY: a mask that pthread_sigmask has written.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    }
+    result
+}
+
 /// Has the kernel deliver the signals that are pending for this thread.
 pub(crate) fn enter_kernel() {
     // SAFETY: no preconditions; the shortest call that no C library answers by itself.
