@@ -36,7 +36,7 @@ use crate::callback::guarded;
 use crate::deaths::{Deaths, JobListener};
 use crate::member::Member;
 use crate::options::BreakTimes;
-use crate::presence::{Presence, PresenceListener};
+use crate::presence::PresenceListener;
 use crate::reactor::{Reactor, after, is_inside};
 use crate::setups::{ReplayLimit, SetUps};
 use crate::timer::Timer;
@@ -58,7 +58,6 @@ pub(crate) struct Core {
     /// Waited for under `state`; signalled without it, after queued bytes may have fallen.
     room: Condvar,
     welcome: Mutex<Option<Welcome>>,
-    listener: Mutex<Option<PresenceListener>>,
     /// Daemons whose connections the hub's thread ends as it stops.
     leaving: Mutex<Table<Member>>,
     /// Weak, as the reactor's tasks own this.
@@ -106,6 +105,7 @@ impl Core {
             heals_again: None,
             service: Service::default(),
             asks_for_waiting: false,
+            listener: None,
             changes: 0,
             is_closed: false,
             mode,
@@ -119,7 +119,6 @@ impl Core {
             presence: Condvar::new(),
             room: Condvar::new(),
             welcome: Mutex::new(welcome),
-            listener: Mutex::new(None),
             leaving: Mutex::default(),
             reactor,
             timer: Timer::new(),
@@ -147,11 +146,14 @@ impl Core {
     /// Lets `change` act on the state, then does what follows from it.
     fn with_state<T>(&self, change: impl FnOnce(&mut State, &Timer, &mut Work) -> T) -> T {
         let mut work = Work::default();
-        let (result, is_unserved) = {
+        let (result, is_unserved, listener) = {
             let mut state = self.state.lock();
             let result = change(&mut state, &self.timer, &mut work);
             state.note_waiting(&mut work);
-            (result, state.note_service())
+            // Whoever comes to listen later has counted what has happened here.
+            let listener = state.listener.clone();
+            let listener = listener.filter(|_| !work.presence.is_empty());
+            (result, state.note_service(), listener)
         };
         if is_unserved {
             self.unserved_begins.notify_one();
@@ -161,7 +163,11 @@ impl Core {
         let dismissed = std::mem::take(&mut work.dismissed);
         self.room.notify_all();
         work.finish();
-        self.tell_listener(presence);
+        if let Some(listener) = listener {
+            for presence in presence {
+                let _ = guarded("the listener to daemons", || listener(presence));
+            }
+        }
         for number in dismissed {
             self.dismiss(number);
         }
@@ -171,20 +177,14 @@ impl Core {
         result
     }
 
-    fn tell_listener(&self, presence: Vec<Presence>) {
-        if presence.is_empty() {
-            return;
-        }
-        let listener = self.listener.lock().clone();
-        if let Some(listener) = listener {
-            for presence in presence {
-                let _ = guarded("the listener to daemons", || listener(presence));
-            }
-        }
-    }
-
-    pub(crate) fn listen(&self, listener: PresenceListener) {
-        *self.listener.lock() = Some(listener);
+    pub(crate) fn listen(&self, listener: PresenceListener) -> Counts {
+        let mut state = self.state.lock();
+        let earlier = state.listener.replace(listener);
+        let counts = state.scheduler.counts();
+        drop(state);
+        // Without the lock, as what it holds may come here.
+        drop(earlier);
+        counts
     }
 
     /// From now on what is evaluated everywhere is kept for replacements.
@@ -320,7 +320,7 @@ impl Core {
         if is_at_work {
             *self.leaving.lock() = members;
         }
-        let listener = self.listener.lock().take();
+        let listener = self.state.lock().listener.take();
         drop(listener);
         self.stop.notify_one();
         self.note_change();

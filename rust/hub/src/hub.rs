@@ -377,9 +377,9 @@ impl Hub {
     }
 
     /// Has the listener told of daemons that come and go from now on, until the hub is closed. It takes the place of an
-    /// earlier one.
-    pub fn listen(&self, listener: PresenceListener) {
-        self.core.listen(listener);
+    /// earlier one. The counts of that moment: what it is told of has not happened in these, and all later changes are told.
+    pub fn listen(&self, listener: PresenceListener) -> Counts {
+        self.core.listen(listener)
     }
 
     /// When daemons are replaced again, if they [are not now](HubHandle::set_heals_again).

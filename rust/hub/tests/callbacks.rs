@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mirai_hub::{
-    Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, Payload, SubmitError, Task, TaskFlags,
+    Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, Payload, Presence, SubmitError, Task, TaskFlags,
     TaskHandle,
 };
 use mirai_worker::{Evaluation, Evaluator, ExitReason, Interrupter, RunEnd, WorkerOptions};
@@ -88,6 +88,29 @@ fn a_task_whose_evaluator_panics_is_lost_and_the_next_goes_to_another_worker() {
     let next = submit(&hub, "next");
     start_worker(&hub);
     assert_eq!(outcome(&next), Outcome::Value("next".into()));
+}
+
+#[test]
+fn who_listens_is_told_of_nothing_that_its_counts_have_taken_in() {
+    let hub = Arc::new(open());
+    let (tell, told) = mpsc::channel();
+    let (count, counted) = mpsc::channel();
+    let task = submit(&hub, "evaluate");
+    let listening = Arc::clone(&hub);
+    // At the death of the worker, before any listener is told of it.
+    task.on_settle(move || {
+        let tell = Mutex::new(tell);
+        let counts = listening.listen(Arc::new(move |presence| {
+            let _ = tell.lock().unwrap().send(presence);
+        }));
+        let _ = count.send(counts.connections);
+    });
+    assert!(start_worker(&hub).join().is_err());
+    assert_eq!(counted.recv_timeout(HANG), Ok(0));
+    start_worker(&hub);
+    assert_serves(&hub);
+    let first = told.recv_timeout(HANG);
+    assert!(matches!(first, Ok(Presence::Joined { .. })), "{first:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mirai_hub::{
-    Death, HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
+    Counts, Death, HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
     ReplayLimit, launcher_of_replacements,
 };
 use mirai_launcher::{Context, LaunchRequest, Launcher};
@@ -77,8 +77,8 @@ pub(crate) fn hub_heal<'r>(
         begun: Instant::now(),
         last: Mutex::default(),
     };
-    listen(&hub, &healer);
-    let policy = HealingPolicy::new(target, &hub.counts(), options);
+    let counts = listen(&hub, &healer);
+    let policy = HealingPolicy::new(target, &counts, options);
     start_thread("mirai-heal", move || ward.attend(policy, &news))
         .map_err(|error| Failure::error(format!("the pool cannot heal: {error}")))?;
     session_hub.healer.replace(Some(healer));
@@ -159,11 +159,11 @@ pub(crate) fn hub_wait_healed<'r>(
     Ok(scope.null())
 }
 
-fn listen(hub: &Hub, healer: &Healer) {
+fn listen(hub: &Hub, healer: &Healer) -> Counts {
     let healer = healer.clone();
     hub.listen(Arc::new(move |presence| {
         healer.tell(News::Presence(presence));
-    }));
+    }))
 }
 
 /// Who launches.

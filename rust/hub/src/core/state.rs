@@ -17,7 +17,7 @@ use crate::cell::Cell;
 use crate::deaths::{Death, Deaths};
 use crate::member::{Links, Member, Seat};
 use crate::parts::Parts;
-use crate::presence::Presence;
+use crate::presence::{Presence, PresenceListener};
 use crate::setups::{Added, SetUps};
 use crate::timer::Timer;
 use crate::unserved::Service;
@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) service: Service,
     /// Whether the listener is to be told when tasks wait.
     pub(super) asks_for_waiting: bool,
+    /// Told of what happens to daemons, once this is unlocked.
+    pub(super) listener: Option<PresenceListener>,
     pub(super) changes: u64,
     pub(super) is_closed: bool,
     pub(super) mode: Mode,
