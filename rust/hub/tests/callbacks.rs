@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mirai_hub::{
-    Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, Payload, Presence, SubmitError, Task, TaskFlags,
-    TaskHandle,
+    Address, Hub, HubOptions, MAX_EVALUATIONS, Outcome, Payload, Presence, SubmitError, Task,
+    TaskFlags, TaskHandle,
 };
 use mirai_worker::{Evaluation, Evaluator, ExitReason, Interrupter, RunEnd, WorkerOptions};
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mirai_hub::{
-    Counts, Death, HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW, Presence,
-    ReplayLimit, launcher_of_replacements,
+    Counts, Death, HealingOptions, HealingPolicy, HealingStep, Hub, HubHandle, MOST_IN_A_ROW,
+    Presence, ReplayLimit, launcher_of_replacements,
 };
 use mirai_launcher::{Context, LaunchRequest, Launcher};
 use parking_lot::Mutex;

@@ -3,7 +3,8 @@
 //! A daemon has one clock, as it evaluates one task at a time. It is wound whenever another task is the first that the daemon has.
 //! Who has not reported on a task that was interrupted within [`kill_after`](crate::SchedulerOptions::kill_after) is killed. That
 //! time passes in slices, each of which counts as one however long it really took: a stall of this process, in which nobody read what
-//! daemons said, is one of them. One that ends late does not count at all, as reports may not have been read.
+//! daemons said, is one of them. One that ends late does not count, as reports may not have been read. Where hardly any ends in time,
+//! as on a machine whose processors are rationed, the late ones count in the end, each as little more than a slice.
 
 use crate::daemons::Stage;
 use crate::due::{Clock, Due, Until};
@@ -16,6 +17,12 @@ const SLICES: u64 = 4;
 
 /// By how many milliseconds a slice may end late: what timers are late by on a busy machine, and less than a stall that matters.
 const LATE: std::ops::RangeInclusive<u64> = 10..=50;
+
+/// After so many times [`kill_after`](crate::SchedulerOptions::kill_after) in late slices a daemon is killed all the same.
+const PATIENCE: u64 = 10;
+
+/// The least of that time, in milliseconds: of many late slices that are short, not few.
+const LEAST_PATIENCE: u64 = 1000;
 
 impl Scheduler {
     /// Sets the clock of a daemon by the first of its tasks.
@@ -75,18 +82,10 @@ impl Scheduler {
                     self.give_up(first, Settled::RanOut, claims);
                 }
             }
-            Until::Killed { slices } => {
-                let slice = self.slice();
-                let late = self.now.0.saturating_sub(due.0);
-                let left = match late > slice.clamp(*LATE.start(), *LATE.end()) {
-                    true => slices,
-                    false => slices - 1,
-                };
-                match left {
-                    0 => self.kill(daemon, KillReason::Deaf, claims),
-                    slices => self.begin_slice(daemon, slices),
-                }
-            }
+            Until::Killed { slices, patience } => match self.pass_slice(due, slices, patience) {
+                (0, _) | (_, 0) => self.kill(daemon, KillReason::Deaf, claims),
+                (slices, patience) => self.begin_slice(daemon, slices, patience),
+            },
         }
     }
 
@@ -127,17 +126,30 @@ impl Scheduler {
         self.kill_after.unwrap_or(0).div_ceil(SLICES).max(1)
     }
 
+    /// What is left after a slice that was to end at `due`, of slices and of patience. However long a stall was, it is a slice of
+    /// that, or what an end may be late by if that is more.
+    fn pass_slice(&self, due: Tick, slices: u64, patience: u64) -> (u64, u64) {
+        let slice = self.slice();
+        let late = self.now.0.saturating_sub(due.0);
+        if late <= slice.clamp(*LATE.start(), *LATE.end()) {
+            return (slices - 1, patience);
+        }
+        let counted = slice.saturating_add(late).min(slice.max(*LATE.end()));
+        (slices, patience.saturating_sub(counted))
+    }
+
     fn begin_slices(&mut self, daemon: Slot) {
         if let Some(time) = self.kill_after {
-            self.begin_slice(daemon, time.div_ceil(self.slice()).max(1));
+            let patience = time.saturating_mul(PATIENCE).max(LEAST_PATIENCE);
+            self.begin_slice(daemon, time.div_ceil(self.slice()).max(1), patience);
         }
     }
 
-    fn begin_slice(&mut self, daemon: Slot, slices: u64) {
+    fn begin_slice(&mut self, daemon: Slot, slices: u64, patience: u64) {
         let entry = self.daemons.get(daemon);
         if !entry.is_condemned && !matches!(entry.stage, Stage::Suspect { .. }) {
             let due = Tick(self.now.0.saturating_add(self.slice()));
-            self.set_clock(daemon, due, Until::Killed { slices });
+            self.set_clock(daemon, due, Until::Killed { slices, patience });
         }
     }
 

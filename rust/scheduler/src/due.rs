@@ -26,6 +26,6 @@ pub(crate) struct Clock {
 pub(crate) enum Until {
     /// The task has run for as long as it may.
     RunOut,
-    /// The daemon is killed, after so many slices.
-    Killed { slices: u64 },
+    /// The daemon is killed, after so many slices, or when ends of slices that are late have used up so many milliseconds.
+    Killed { slices: u64, patience: u64 },
 }

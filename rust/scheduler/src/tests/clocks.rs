@@ -2,6 +2,7 @@
 
 use super::recorder::*;
 use crate::{Effect, KillReason, Mode, TaskOptions};
+use proptest::prelude::*;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -167,6 +168,73 @@ fn a_stall_of_the_host_is_not_the_daemons_time() {
     assert_eq!(run_until(&mut pool, 3_600_060), []);
     pool.end(1, 1);
     pool.expect([release(a)]);
+}
+
+/// Has a daemon that was asked to stop a task be deaf, while each slice ends so many milliseconds late. When it is killed, if it is
+/// within that.
+fn killed_at(kill_after: u64, lates: impl IntoIterator<Item = u64>) -> Option<u64> {
+    let mut pool = Recorder::with_daemons(Mode::Queue, 1);
+    pool.scheduler.kill_after = Some(kill_after);
+    let a = pool.submit();
+    pool.expect([send(1, a, 1)]);
+    pool.cancel(a);
+    pool.skip();
+    for late in lates {
+        let daemons = &pool.scheduler.daemons;
+        let daemon = daemons.slots.slots().next().expect("it is there");
+        let clock = daemons.get(daemon).clock.expect("it is set");
+        pool.fire_at(clock.due.0.saturating_add(late));
+        let kill = |effect: &Effect| matches!(effect, Effect::Kill { .. });
+        if pool.skip().iter().any(kill) {
+            return Some(pool.now);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_machine_that_is_always_late_kills_in_the_end() {
+    for (kill_after, late, within) in [
+        (50, 14, 1100),
+        (50, 300, 7000),
+        (1, 11, 1100),
+        (5000, 51, 53_000),
+        (5000, 5000, 260_000),
+    ] {
+        let at = killed_at(kill_after, std::iter::repeat_n(late, 200));
+        let at = at.expect("it is killed");
+        assert!(
+            at >= 1000.max(10 * kill_after) && at <= within,
+            "{kill_after} ms, each slice {late} ms late: at {at}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_that_is_late_now_and_then_takes_little_longer() {
+    let lates = [0, 200, 0, 70, 0, 900].into_iter().cycle().take(20);
+    assert_eq!(killed_at(100, lates), Some(7 * 25 + 200 + 70 + 900));
+}
+
+proptest! {
+    /// However long they are, stalls bring the end no nearer than so many slices of late ones do.
+    #[test]
+    fn stalls_are_slices_at_most(
+        kill_after in 1_u64..10_000,
+        stalls in proptest::collection::vec(60_u64..1 << 40, 0..19),
+    ) {
+        prop_assert_eq!(killed_at(kill_after, stalls), None);
+    }
+
+    /// Nobody is killed before its time is over, and whoever is deaf is, whatever the clock does.
+    #[test]
+    fn the_deaf_are_killed_and_not_too_early(
+        kill_after in 1_u64..10_000,
+        lates in proptest::collection::vec(prop_oneof![0_u64..10, 0_u64..100, 0_u64..100_000], 100),
+    ) {
+        let at = killed_at(kill_after, lates);
+        prop_assert!(at.is_some_and(|at| at >= kill_after));
+    }
 }
 
 #[test]

@@ -45,6 +45,9 @@ struct Barrier {
     passed: BTreeSet<DaemonId>,
 }
 
+/// Slices of the time to stop, and milliseconds of late ones, that a daemon still has.
+type Left = (u64, u64);
+
 #[derive(Debug)]
 pub(crate) struct Model {
     mode: Mode,
@@ -63,8 +66,9 @@ pub(crate) struct Model {
     kill_after: Option<u64>,
     /// When each daemon has begun the first of its tasks.
     since: BTreeMap<DaemonId, u64>,
-    /// The deadline of each at that: when, how many there were before, and after how many slices of time it is killed, if so.
-    clocks: BTreeMap<DaemonId, (u64, u64, Option<u64>)>,
+    /// The deadline of each at that: when, how many there were before, and after how many slices of time it is killed, if so, or how
+    /// much time of late ones.
+    clocks: BTreeMap<DaemonId, (u64, u64, Option<Left>)>,
     condemned: BTreeSet<DaemonId>,
     leaving: BTreeSet<DaemonId>,
     setups: usize,
@@ -267,19 +271,20 @@ impl Model {
 
     fn begin_slices(&mut self, daemon: DaemonId) {
         if let Some(time) = self.kill_after {
-            self.begin_slice(daemon, time.div_ceil(self.slice()).max(1));
+            let left = (time.div_ceil(self.slice()).max(1), (10 * time).max(1000));
+            self.begin_slice(daemon, left);
         }
     }
 
-    fn begin_slice(&mut self, daemon: DaemonId, slices: u64) {
+    fn begin_slice(&mut self, daemon: DaemonId, left: Left) {
         if !self.condemned.contains(&daemon) && !self.suspects.contains_key(&daemon) {
             let (due, order) = self.next_deadline(self.slice());
-            self.clocks.insert(daemon, (due, order, Some(slices)));
+            self.clocks.insert(daemon, (due, order, Some(left)));
         }
     }
 
     fn clock_due(&mut self, daemon: DaemonId, deadline: (u64, u64)) {
-        let Some(&(due, order, slices)) = self.clocks.get(&daemon) else {
+        let Some(&(due, order, left)) = self.clocks.get(&daemon) else {
             return;
         };
         if (due, order) != deadline {
@@ -287,15 +292,19 @@ impl Model {
         }
         self.clocks.remove(&daemon);
         let runs = self.runs(daemon);
-        match slices {
-            None => self.give_up(runs[0].1, Settled::RanOut),
-            Some(slices) => {
-                let is_late = self.now > due + self.slice().clamp(10, 50);
-                match slices - u64::from(!is_late) {
-                    0 => self.kill(daemon, KillReason::Deaf),
-                    left => self.begin_slice(daemon, left),
-                }
+        let Some((mut slices, mut patience)) = left else {
+            return self.give_up(runs[0].1, Settled::RanOut);
+        };
+        match self.now > due + self.slice().clamp(10, 50) {
+            true => {
+                let took = self.now - due + self.slice();
+                patience = patience.saturating_sub(took.min(self.slice().max(50)));
             }
+            false => slices -= 1,
+        }
+        match slices == 0 || patience == 0 {
+            true => self.kill(daemon, KillReason::Deaf),
+            false => self.begin_slice(daemon, (slices, patience)),
         }
     }
 
