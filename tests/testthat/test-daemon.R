@@ -1,3 +1,5 @@
+skip_within_check()
+
 # A daemon as a process of its own, which prints what daemon() returns.
 start_daemon <- function(url, ..., frame = parent.frame()) {
   arguments <- paste0(", ", c(...), collapse = "")

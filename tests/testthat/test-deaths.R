@@ -1,3 +1,5 @@
+skip_within_check()
+
 test_that("a daemon killed during a task: 19 for that task, others go on", {
   local_pool(2, heal = FALSE)
   held <- list(hold(), hold())

@@ -1,3 +1,5 @@
+skip_within_check()
+
 test_that("without daemons each mirai has a process of its own", {
   expect_false(daemons_set())
   a <- mirai(Sys.getpid())

@@ -1,5 +1,7 @@
 # Daemons that do not stop when they are asked to, and limits of running time.
 
+skip_within_check()
+
 # Compiled code that does not look for interrupts, for longer than any test takes. One that comes before it is caught.
 deaf_code <- quote({
   work <- function(...) stats::filter(numeric(4e6), numeric(2e6))

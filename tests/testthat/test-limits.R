@@ -1,5 +1,7 @@
 # The limits of open files, and of how large they may be: ours to keep to, and not to change for others.
 
+skip_within_check()
+
 # Runs R code in a process with this limit, and returns its output. Lines start with the name of what they say.
 run_limited <- function(limit, code, env = character()) {
   script <- tempfile("limited", fileext = ".R")

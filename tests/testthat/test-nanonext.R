@@ -1,6 +1,8 @@
 # nanonext's view of our objects, as packages above use it: its functions on a mirai, and its condition variable of a pool. In
 # processes of their own, as nanonext is not to be loaded here.
 
+skip_within_check()
+
 runs <- function(code, ...) {
   needs_package("nanonext", "1.9.0")
   log <- run_r(c("library(mirai)", code, "cat('the end\\n')"), ...)

@@ -1,6 +1,8 @@
 # Tracing (contract 07), by package otel. There is an exporter of the tests' own: it writes each span that has ended to a
 # file. Hosts are processes of their own, as whether to trace is decided when mirai is loaded.
 
+skip_within_check()
+
 needs_otel <- function() {
   found <- tryCatch(utils::packageVersion("otel"), error = function(e) NULL)
   if (is.null(found)) skip("no package otel")

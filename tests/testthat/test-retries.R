@@ -1,5 +1,7 @@
 # Tasks that are tried again after the death of a daemon.
 
+skip_within_check()
+
 # Kills its daemon at each attempt up to this one, of which there is a line in the file.
 killing_up_to <- function(last, file) {
   quote({

@@ -1,6 +1,8 @@
 # Signals other than an interrupt, which host and daemon get from users and from job schedulers. R itself handles SIGUSR1
 # (save the workspace, run .Last, quit), SIGUSR2 (save, quit) and SIGPIPE (an error); the others have their usual effect.
 
+skip_within_check()
+
 signals <- c(HUP = 1L, USR1 = 10L, USR2 = 12L, PIPE = 13L, ALRM = 14L, TERM = 15L, CHLD = 17L)
 ending <- setdiff(names(signals), c("PIPE", "CHLD"))
 

@@ -1,5 +1,7 @@
 # Other users of this machine, who can reach a host's local socket, and get nothing from it.
 
+skip_within_check()
+
 # Another user who connects for ever; returns what tells how often, and ends it. The socket is an abstract one.
 start_stranger <- function(url, frame = parent.frame()) {
   log <- tempfile("stranger")

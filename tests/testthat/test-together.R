@@ -1,5 +1,7 @@
 # Small tasks that travel together to daemons of this machine.
 
+skip_within_check()
+
 # A pool that knows by now how short its tasks are.
 local_quick_pool <- function(..., frame = parent.frame()) {
   local_pool(..., frame = frame)

@@ -1,5 +1,7 @@
 # Objects of other packages go to a daemon, are used there, come back, and are used here. What is missing here is skipped.
 
+skip_within_check()
+
 # For each package: `make` makes an object, and what `use` gives is the same here, there, and here again of what came back.
 travellers <- list(
   data.table = list(

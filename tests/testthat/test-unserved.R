@@ -1,5 +1,7 @@
 # Tasks that wait while nobody will serve them are not waited for in silence.
 
+skip_within_check()
+
 # The value of an expression, and the warnings and messages on the way; `at_first` is called at the first of these.
 noted <- function(expr, at_first = function() NULL) {
   notes <- list(warnings = character(), messages = character())
