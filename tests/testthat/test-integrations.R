@@ -103,8 +103,8 @@ test_that("purrr's errors carry location, name and the original condition", {
   expect_identical(e$location, 2L)
   expect_match(conditionMessage(e$parent), "too large", fixed = TRUE)
 
-  # What no R error stands behind.
-  e <- tryCatch(purrr::map(1, purrr::in_parallel(function(x) quit("no"))), error = identity)
+  # What no R error stands behind. The death is told of besides.
+  e <- tryCatch(suppressWarnings(purrr::map(1, purrr::in_parallel(function(x) quit("no")))), error = identity)
   expect_s3_class(e, "purrr_error_indexed")
   expect_identical(e$location, 1L)
   expect_match(conditionMessage(e$parent), "19 | Connection reset", fixed = TRUE)
@@ -271,6 +271,12 @@ test_that("a table of arrow travels through its own serialisation", {
   expect_identical(counts[.flat], 4:5)
   tables <- mirai_map(list(table, table), function(x) x)[]
   expect_true(tables[[2]]$Equals(table))
+  # A record batch comes as the table that the article says.
+  batch <- arrow::record_batch(id = 1:3)
+  there <- mirai(list(sum = sum(as.data.frame(batch)$id), back = batch), batch = batch)[]
+  expect_identical(there$sum, 6L)
+  expect_s3_class(there$back, "Table")
+  expect_true(there$back$Equals(arrow::arrow_table(batch)))
 })
 
 test_that("a table of arrow is mapped over by rows", {

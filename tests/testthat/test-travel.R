@@ -118,6 +118,26 @@ test_that("a data.table that has come back takes new columns in place", {
   expect_identical(x$double, c(2L, 4L, 6L))
 })
 
+test_that("data.table: assignment in place works on a daemon that has attached it, and after the return", {
+  skip_if_not_installed("data.table", "1.17.0")
+  # Its own operator is found by the package's name in the search path, so a session of its own attaches it.
+  shown <- run_r(c(
+    "suppressPackageStartupMessages(library(data.table)); library(mirai)",
+    "daemons(1)",
+    "x <- data.table(id = 1:3)",
+    "add <- function(x) x[, half := id / 2][id > 1]",
+    "done <- list(task = mirai({ library(data.table); x[, half := id / 2]; x }, x = x)[])",
+    "invisible(everywhere(library(data.table))[])",
+    "done$local <- mirai({ x[, half := id / 2]; x }, .args = list(x = x))[]",
+    "done$map <- mirai_map(list(x), add)[][[1L]]",
+    "for (y in done) { y[, third := id / 3]; cat(names(y), '|', y$half, '|', y$third * 3, '\\n') }",
+    # What was sent is another one.
+    "cat(names(x), '\\n')"
+  ))
+  whole <- "id half third | 0.5 1 1.5 | 1 2 3 "
+  expect_identical(shown, c(whole, whole, "id half third | 1 1.5 | 2 3 ", "id "))
+})
+
 # ---- what comes empty
 
 # A data base in memory, disconnected from at the end of the tests.
