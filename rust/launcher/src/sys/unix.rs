@@ -10,6 +10,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Of a long early output only the end is kept, where the error is.
 const KEPT_BYTES: u64 = 8192;
@@ -131,7 +133,11 @@ fn nameless_file() -> io::Result<File> {
 
 /// A process this one has started.
 #[derive(Debug)]
-pub(crate) struct Process(Pid);
+pub(crate) struct Process {
+    pid: Pid,
+    /// Its id may be another's: somebody else has waited for it, or the session ignores the ends of its children.
+    is_gone: Arc<AtomicBool>,
+}
 
 impl Process {
     /// Starts a daemon whose early output is kept, and that finds the host's output at the
@@ -169,36 +175,46 @@ impl Process {
     /// Starts a program with these as its descriptors 0, 1, 2 ….
     pub(crate) fn spawn(command: &Command<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let pid = spawn::spawn(command, descriptors)?;
-        Pid::from_raw(pid)
-            .map(Self)
-            .ok_or_else(|| io::ErrorKind::Other.into())
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?;
+        let is_gone = Arc::default();
+        Ok(Self { pid, is_gone })
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.0.as_raw_nonzero().get().unsigned_abs()
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Waits until it has ended, and keeps its process id, which [`wait`](Self::wait) lets go.
+    /// Waits until it has ended, and keeps its process id, which [`wait`](Self::wait) lets go. Where it is let go already, its
+    /// [`Terminator`]s do nothing from here on.
     pub(crate) fn await_end(&mut self) {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(Errno::INTR) = waitid(WaitId::Pid(self.0), options) {}
+        loop {
+            match waitid(WaitId::Pid(self.pid), options) {
+                Ok(_) => return,
+                Err(Errno::INTR) => {}
+                Err(_) => return self.is_gone.store(true, Ordering::Release),
+            }
+        }
     }
 
     /// Ends what it has left in its group, if it was killed and had no chance to do that itself. Call it once it has ended.
     pub(crate) fn terminate_rest(&self) {
-        terminate_rest(self.0);
+        terminate_rest(self.pid);
     }
 
     /// What ends it from elsewhere, before it is waited for.
     pub(crate) fn terminator(&self) -> Terminator {
-        Terminator(self.0)
+        Terminator {
+            pid: self.pid,
+            is_gone: Arc::clone(&self.is_gone),
+        }
     }
 
     /// Waits until it has ended, and lets its process id go: call it once.
     pub(crate) fn wait(self) -> ExitStatus {
         loop {
-            match rustix::process::waitpid(Some(self.0), WaitOptions::empty()) {
+            match rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
                 Ok(Some((_, status))) => return status.into(),
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(_) => return ExitStatus::Unknown,
@@ -210,29 +226,38 @@ impl Process {
 /// Ends a process of a session of its own. Not to be used once that has been [waited for](Process::wait): its id may be
 /// another's by then.
 #[derive(Debug)]
-pub(crate) struct Terminator(Pid);
+pub(crate) struct Terminator {
+    pid: Pid,
+    is_gone: Arc<AtomicBool>,
+}
 
 impl Terminator {
     pub(crate) fn id(&self) -> u32 {
-        self.0.as_raw_nonzero().get().unsigned_abs()
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Asks it to end, with what it has started.
     pub(crate) fn terminate_group(&self) {
-        // It may have ended just now.
-        let _ = rustix::process::kill_process_group(self.0, Signal::TERM);
+        self.signal_group(Signal::TERM);
         // A stopped one would not be told.
         self.resume_group();
     }
 
     /// Lets it go on, with what it has started, where somebody has stopped them.
     pub(crate) fn resume_group(&self) {
-        let _ = rustix::process::kill_process_group(self.0, Signal::CONT);
+        self.signal_group(Signal::CONT);
     }
 
     /// Ends it at once, with what it has started.
     pub(crate) fn kill_group(&self) {
-        let _ = rustix::process::kill_process_group(self.0, Signal::KILL);
+        self.signal_group(Signal::KILL);
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        if !self.is_gone.load(Ordering::Acquire) {
+            // It may have ended just now.
+            let _ = rustix::process::kill_process_group(self.pid, signal);
+        }
     }
 }
 
@@ -244,7 +269,8 @@ pub(crate) fn terminate_rest(daemon: Pid) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let ended = waitid(WaitId::Pid(daemon), options);
     if matches!(ended, Ok(Some(status)) if status.killed() || status.dumped()) {
-        Terminator(daemon).terminate_group();
+        let _ = rustix::process::kill_process_group(daemon, Signal::TERM);
+        let _ = rustix::process::kill_process_group(daemon, Signal::CONT);
     }
 }
 
@@ -306,4 +332,44 @@ pub(crate) fn adopt_stdio(out: i32, err: i32) -> io::Result<()> {
 pub(crate) fn remove_variable(name: &str) {
     // SAFETY: callers are on R's main thread, the only one to read or write the environment.
     unsafe { std::env::remove_var(name) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+
+    #[test]
+    fn the_group_of_a_process_that_is_gone_may_be_that_of_another() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let gate = folder.path().join("gate");
+        let made = std::process::Command::new("mkfifo").arg(&gate).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        // What is left in its group stands for that other one.
+        let line = format!("cat '{}' & echo started", gate.display());
+        let words = ["/bin/sh".to_owned(), "-c".to_owned(), line];
+        let command = Command {
+            words: &words,
+            environment: std::env::vars_os().collect(),
+            dir: Path::new("/"),
+        };
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let mut process = Process::errand(command, &writer).expect("a shell");
+        drop(writer);
+        let terminator = process.terminator();
+        let mut said = BufReader::new(reader).lines().map_while(Result::ok);
+        assert_eq!(said.next().as_deref(), Some("started"));
+        // As the kernel does where a session ignores SIGCHLD.
+        let waited = rustix::process::waitpid(Some(process.pid), WaitOptions::empty());
+        assert!(matches!(waited, Ok(Some(_))));
+        process.await_end();
+        terminator.terminate_group();
+        terminator.kill_group();
+        // Open for both, so that this waits for nobody.
+        let gate = File::options().read(true).write(true).open(gate);
+        let mut gate = gate.expect("the pipe");
+        gate.write_all(b"alive\n").expect("room");
+        assert_eq!(said.next().as_deref(), Some("alive"));
+        assert_eq!(process.wait(), ExitStatus::Unknown);
+    }
 }
