@@ -1,10 +1,9 @@
 //! The routes: what is asked for, by whom, and what is replied. No HTTP in here but its words.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
@@ -62,23 +61,6 @@ enum Refusal {
     Body(String),
     #[error(transparent)]
     Engine(#[from] EngineError),
-}
-
-#[derive(Deserialize)]
-struct StartRequest {
-    dispatcher: String,
-    n: Option<u32>,
-    port: Option<u16>,
-    scheme: Option<String>,
-    credentials: Option<String>,
-    #[serde(default)]
-    arguments: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct StopRequest {
-    dispatcher: String,
-    port: Option<u16>,
 }
 
 impl Refusal {
@@ -166,18 +148,17 @@ impl Api {
     }
 
     async fn start(&self, body: &[u8], entry: &mut Entry) -> Result<Value, Refusal> {
-        let request: StartRequest = parse(body)?;
-        let n = request.n.unwrap_or(self.settings.workers);
-        let dispatcher = self.dispatcher(&request.dispatcher, request.port)?;
-        let approach = Approach::new(request.scheme, request.credentials, &request.arguments)
+        let fields = Fields::parse(body)?;
+        let n = fields.whole("n", 0..=MAX_WORKERS)?;
+        let n = n.unwrap_or(self.settings.workers);
+        let dispatcher = self.dispatcher(&fields)?;
+        let (scheme, credentials) = (fields.text("scheme")?, fields.text("credentials")?);
+        let approach = Approach::new(scheme, credentials, &fields.object("arguments")?)
             .map_err(Refusal::Body)?;
         let (host, port, image) = (dispatcher.host(), dispatcher.port(), &self.settings.image);
         entry.add(format_args!(
             "dispatcher={host} n={n} port={port} image={image}{approach}"
         ));
-        if n > MAX_WORKERS {
-            return Err(Refusal::Body(format!("`n` must be {MAX_WORKERS} at most")));
-        }
         let (provided, outcome) = self.workers.start(&dispatcher, &approach, n).await?;
         if provided == crate::engine::Provided::Pulled {
             entry.add(format_args!("pulled {image}"));
@@ -193,8 +174,7 @@ impl Api {
     }
 
     async fn stop(&self, body: &[u8], entry: &mut Entry) -> Result<Value, Refusal> {
-        let request: StopRequest = parse(body)?;
-        let dispatcher = self.dispatcher(&request.dispatcher, request.port)?;
+        let dispatcher = self.dispatcher(&Fields::parse(body)?)?;
         let (host, port) = (dispatcher.host(), dispatcher.port());
         entry.add(format_args!("dispatcher={host} port={port}"));
         let outcome = self.workers.stop(&dispatcher).await?;
@@ -249,22 +229,70 @@ impl Api {
         })
     }
 
-    fn dispatcher(&self, host: &str, port: Option<u16>) -> Result<Dispatcher, Refusal> {
-        let port = port.unwrap_or(self.settings.port);
-        Dispatcher::new(host, port).ok_or_else(|| {
+    fn dispatcher(&self, fields: &Fields) -> Result<Dispatcher, Refusal> {
+        let host = fields.text("dispatcher")?.unwrap_or_default();
+        let port = fields.whole("port", 1..=u16::MAX)?;
+        Dispatcher::new(&host, port.unwrap_or(self.settings.port)).ok_or_else(|| {
             Refusal::Body(format!(
-                "`dispatcher` must be the address of a machine, with a port, not `{host}` and {port}"
+                "`dispatcher` must be the address of a machine, not `{}`",
+                host.escape_debug()
             ))
         })
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
-        Refusal::Body(format!(
-            "the body must be a JSON object with the fields of this path: {error}"
-        ))
-    })
+/// Those of a request, which say themselves what is wrong with them. Those that are `null` are not given.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn parse(body: &[u8]) -> Result<Fields, Refusal> {
+        let fields = serde_json::from_slice(body).map_err(|error| {
+            Refusal::Body(format!(
+                "the body must be a JSON object with the fields of this path: {error}"
+            ))
+        });
+        fields.map(Fields)
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// What was given is not told: it may be secret.
+    fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(Refusal::Body(format!("`{name}` must be a text"))),
+        }
+    }
+
+    fn object(&self, name: &str) -> Result<Map<String, Value>, Refusal> {
+        match self.get(name) {
+            None => Ok(Map::new()),
+            Some(Value::Object(fields)) => Ok(fields.clone()),
+            Some(_) => Err(Refusal::Body(format!("`{name}` must be an object"))),
+        }
+    }
+
+    /// A whole number of that range.
+    fn whole<T: TryFrom<u64> + Into<u64> + Copy>(
+        &self,
+        name: &str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, Refusal> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let (least, most): (u64, u64) = ((*range.start()).into(), (*range.end()).into());
+        let number = value.as_u64().filter(|n| (least..=most).contains(n));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.map(Some).ok_or_else(|| {
+            Refusal::Body(format!(
+                "`{name}` must be a whole number from {least} to {most}, not `{value}`"
+            ))
+        })
+    }
 }
 
 fn note(outcome: &Outcome, what: &str, entry: &mut Entry) {

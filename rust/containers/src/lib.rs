@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod arguments;
 mod engine;
 mod journal;
 mod places;

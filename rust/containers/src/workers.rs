@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use crate::Settings;
+use crate::arguments::arguments_as_code;
 use crate::engine::{Blueprint, Container, Engine, EngineError, Provided};
 
 /// More than this in one request is a mistake.
@@ -92,18 +93,6 @@ pub(crate) struct Approach {
 const SCHEMES: [&str; 4] = ["tcp", "tls+tcp", "ws", "wss"];
 /// An environment variable of Linux is at most 128 KiB long.
 const MAX_CREDENTIALS: usize = 100 << 10;
-/// What a worker lets be chosen, each a number, `true`, `false`, or `null` for R's `NA`.
-const ARGUMENTS: [&str; 8] = [
-    "dispatcher",
-    "asyncdial",
-    "autoexit",
-    "cleanup",
-    "output",
-    "maxtasks",
-    "idletime",
-    "walltime",
-];
-
 impl Approach {
     /// An error says what is wrong, without what was given as credentials.
     pub(crate) fn new(
@@ -126,20 +115,11 @@ impl Approach {
                 MAX_CREDENTIALS >> 10
             ));
         }
-        let arguments = arguments
-            .iter()
-            .map(|(name, value)| argument(name, value))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| {
-                format!(
-                    "`arguments` must be numbers, true, false or null, named {}",
-                    ARGUMENTS.join(", ")
-                )
-            })?;
+        let arguments = arguments_as_code(arguments)?;
         Ok(Approach {
             scheme,
             credentials,
-            arguments: (!arguments.is_empty()).then(|| arguments.join(",")),
+            arguments: Some(arguments).filter(|code| !code.is_empty()),
         })
     }
 
@@ -167,18 +147,6 @@ impl fmt::Display for Approach {
             None => Ok(()),
         }
     }
-}
-
-/// As R writes it, if it is one.
-fn argument(name: &str, value: &Value) -> Option<String> {
-    let value = match value {
-        Value::Bool(true) => "TRUE".to_owned(),
-        Value::Bool(false) => "FALSE".to_owned(),
-        Value::Null => "NA".to_owned(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    ARGUMENTS.contains(&name).then(|| format!("{name}={value}"))
 }
 
 /// What has become of the workers that were to be started or stopped.

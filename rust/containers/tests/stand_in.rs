@@ -377,7 +377,44 @@ fn how_a_host_is_reached_goes_to_its_workers_and_into_no_log_or_reply() {
         start(json!({ "arguments": { "url": 1 } })),
         start(json!({ "arguments": { "cleanup": "system('x')" } })),
         start(json!({ "arguments": [1] })),
+        start(json!({ "arguments": { "maxtasks": -1 } })),
+        start(json!({ "credentials": ["c2VjcmV0"] })),
     ];
+    let told = |reply: &Reply| reply.body["error"].as_str().unwrap().to_owned();
+    assert_eq!(
+        told(&refused[5]),
+        "`maxtasks` must be a whole number of at least 0, not `-1`"
+    );
+    for (fields, expected) in [
+        (
+            json!({ "n": -1 }),
+            "`n` must be a whole number from 0 to 1000, not `-1`",
+        ),
+        (
+            json!({ "n": 1001 }),
+            "`n` must be a whole number from 0 to 1000, not `1001`",
+        ),
+        (
+            json!({ "n": 1.5 }),
+            "`n` must be a whole number from 0 to 1000, not `1.5`",
+        ),
+        (
+            json!({ "port": 0 }),
+            "`port` must be a whole number from 1 to 65535, not `0`",
+        ),
+        (
+            json!({ "port": "80" }),
+            "`port` must be a whole number from 1 to 65535, not `\"80\"`",
+        ),
+        (json!({ "dispatcher": 5 }), "`dispatcher` must be a text"),
+        (
+            json!({ "dispatcher": "" }),
+            "`dispatcher` must be the address of a machine, not ``",
+        ),
+    ] {
+        let reply = start(fields);
+        assert_eq!((reply.status, told(&reply).as_str()), (400, expected));
+    }
     assert!(refused.iter().all(|reply| reply.status == 400));
     for reply in refused.iter().chain([&reply]) {
         let text = format!("{}{:?}", log(reply), reply.body);
