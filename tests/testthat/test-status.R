@@ -56,6 +56,18 @@ test_that("the table says what needs attention", {
   ))
 })
 
+test_that("the table shows what keeps a daemon from its task", {
+  local_pool(1)
+  s <- status()
+  for (activity in c("stopped", "swapping", "disk")) {
+    s$workers$state <- "busy"
+    s$workers$activity <- activity
+    expect_match(printed(s), paste0("busy, ", activity), fixed = TRUE, all = FALSE)
+  }
+  s$workers$activity <- "computing"
+  expect_no_match(printed(s), "computing")
+})
+
 test_that("what is not known is missing, and a column has its type without rows too", {
   local_pool(1)
   s <- status()

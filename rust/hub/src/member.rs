@@ -370,3 +370,52 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_did_not_stop_is_told_with_what_it_was_at() {
+        let how = |activity, is_launched, within| {
+            let condemned = Condemned {
+                why: KillReason::Deaf,
+                task: None,
+                activity,
+            };
+            condemned.how(is_launched, Some(within))
+        };
+        let within = Duration::from_millis(50);
+        let killed = "was killed, as it did not stop its task within 50ms of being asked to";
+        for (activity, why) in [
+            (None, ""),
+            (
+                Some(Activity::Computing),
+                ": it was busy in code that does not look for interrupts",
+            ),
+            (
+                Some(Activity::Waiting),
+                ": it waited in code that does not look for interrupts",
+            ),
+            (
+                Some(Activity::Stopped),
+                ": its process was stopped, as by SIGSTOP",
+            ),
+            (
+                Some(Activity::Swapping),
+                ": it waited for memory that was swapped out",
+            ),
+            (
+                Some(Activity::Disk),
+                ": it waited for a disk or another device",
+            ),
+        ] {
+            assert_eq!(how(activity, true, within), format!("{killed}{why}"));
+        }
+        assert!(how(Some(Activity::Swapping), false, within).starts_with("was sent away, as"));
+        assert_eq!(
+            how(Some(Activity::Swapping), true, Duration::ZERO),
+            "was killed, as its task was to be stopped"
+        );
+    }
+}
