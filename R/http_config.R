@@ -3,8 +3,30 @@
 # Nothing is evaluated here: functions are called at each launch, so that what they give is fresh.
 http_config <- function(url = posit_workbench_url, method = "POST", headers = posit_workbench_headers,
                         data = posit_workbench_data, ..., cookie = NULL, token = NULL, verify = TRUE) {
-  list(type = "http", url = url, method = method, headers = headers, data = data, dots = list(...), cookie = cookie,
-       token = token, verify = verify)
+  config <- list(type = "http", url = url, method = method, headers = headers, data = data, dots = list(...), cookie = cookie,
+                 token = token, verify = verify)
+  structure(config, class = "miraiHttpConfig")
+}
+
+print.miraiHttpConfig <- function(x, ...) {
+  print(without_own_secrets(x), ...)
+  invisible(x)
+}
+
+str.miraiHttpConfig <- function(object, ...) utils::str(without_own_secrets(object), ...)
+
+# As it may be seen: what its names say is secret is not, nor are credentials in its texts, or functions, which may have some in their
+# code.
+without_own_secrets <- function(config) {
+  hide <- function(x) {
+    if (is.function(x)) return("<function>")
+    if (is.list(x)) x[] <- lapply(x, hide)
+    if (is.character(x)) x <- hide_credentials(x)
+    if (length(x) && (is.list(x) || is.character(x)) && !is.null(names(x)))
+      for (i in which(.Call(wrap__are_secret_names, names(x)))) if (is.character(x[[i]])) x[[i]][] <- "..."
+    x
+  }
+  hide(unclass(config))
 }
 
 is_http <- function(remote) identical(remote$type, "http")
@@ -21,10 +43,11 @@ launch_by_http <- function(remote, pool, n, arguments, call, is_awaited) {
   request <- http_request(remote, trust, call)
   answers <- lapply(calls, function(daemon) http_launch(request, daemon, trust))
   failed <- lapply(answers, `[[`, "failure")
-  failed <- unlist(failed[!vapply(failed, is.null, NA)])
+  failed <- without_values(unlist(failed[!vapply(failed, is.null, NA)]), secret_values(request))
   said <- Filter(function(answer) is.null(answer$failure), answers)
   said <- if (length(said)) said[[1L]]$response$data else ""
-  ticket <- checked(.Call(wrap__follow_requests, pool$hub, n - length(failed), shown_text(said), failed %or% character(),
+  said <- without_values(shown_text(said), secret_values(request))
+  ticket <- checked(.Call(wrap__follow_requests, pool$hub, n - length(failed), said, failed %or% character(),
                           request_line(request)), call)
   if (!is_awaited && length(failed))
     warn(sprintf("%d of %d daemons could not be launched.\n%s", length(failed), n, failed[1L]), call)
@@ -79,6 +102,12 @@ check_trust <- function(verify, call) {
   if (!file.exists(verify))
     abort(sprintf("%s: there is no file \"%s\" of certificates, as `verify` has it.", coded(12L), verify), call)
   paste(readLines(verify, warn = FALSE), collapse = "\n")
+}
+
+# What a request shows to be let in, which the answer may quote.
+secret_values <- function(request) {
+  headers <- request$headers[.Call(wrap__are_secret_names, as.character(names(request$headers)))]
+  unlist(c(headers, strsplit(headers, "[ =;]+")), use.names = FALSE)
 }
 
 # As users see it.

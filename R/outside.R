@@ -29,38 +29,23 @@ valid_text <- function(texts) {
   gsub("\r\n", "\n", texts, fixed = TRUE)
 }
 
-# Without what daemons have to show, and without passwords in addresses. Those of services have tokens in the place of users.
-without_credentials <- function(text) {
-  text <- gsub("(?i)((?:https?|wss?)://)[^/[:space:]]*@", "\\1...@", without_pem(text), perl = TRUE)
-  gsub("(://[^/:@[:space:]]*):[^/[:space:]]*@", "\\1:...@", text, perl = TRUE)
-}
+# Without certificates, keys, passwords and tokens: the rule is rust/launcher/src/secrets.rs. Of valid texts, none of them `NA`.
+without_credentials <- function(texts) .Call(wrap__hide_secrets, texts)
 
 # Texts of a call: only those that need it are changed at all.
 hide_credentials <- function(texts) {
-  suspect <- !is.na(texts) & grepl("://|BEGIN|END", texts, useBytes = TRUE)
-  if (any(suspect)) texts[suspect] <- vapply(valid_text(texts[suspect]), without_credentials, "")
+  valid <- valid_text(texts)
+  valid[is.na(texts)] <- ""
+  hidden <- without_credentials(valid)
+  is_changed <- hidden != valid
+  texts[is_changed] <- hidden[is_changed]
   texts
 }
 
-# Five dashes, also as URLs, JSON and HTML have them.
-dashes <- "(?:-|%2D|\\\\+u002D|\\\\+x2D|&#45;|&#x2D;){5}"
-
-# Without all from the first begin to the last end. Whoever quotes what it was sent may have cut it: without an end all that
-# follows is secret, without a begin all before.
-without_pem <- function(text) {
-  find <- function(what) gregexpr(paste0("(?i)", dashes, what), text, perl = TRUE)[[1L]]
-  begins <- find("BEGIN")
-  ends <- find("END")
-  if (begins[1L] < 0L && ends[1L] < 0L) return(text)
-  has_begin <- begins[1L] > 0L && (ends[1L] < 0L || begins[1L] < ends[1L])
-  before <- if (has_begin) substr(text, 1L, begins[1L] - 1L) else ""
-  last <- ends[length(ends)]
-  is_cut <- last < 0L || begins[length(begins)] > last
-  # The label, and what is behind it.
-  rest <- if (!is_cut) substring(text, last + attr(ends, "match.length")[length(ends)])
-  label <- if (!is_cut) regexpr(paste0("(?i)", dashes), rest, perl = TRUE) else -1L
-  after <- if (label > 0L) substring(rest, label + attr(label, "match.length")) else ""
-  paste0(before, "...", after)
+# Without these values, wherever they are.
+without_values <- function(text, values) {
+  for (value in values[nchar(values) >= 6L]) text <- gsub(value, "...", text, fixed = TRUE)
+  text
 }
 
 # Of an answer, which may be a whole page, the begin.

@@ -25,7 +25,8 @@ http_answer <- function(con) {
   list(status = status, json = jsonlite::fromJSON(rawToChar(body), simplifyVector = FALSE))
 }
 
-# A server as `servers/http.R` has it: its URL, and the requests that it has had.
+# A server as `servers/http.R` has it: its URL, and the requests that it has had. Until the end of the test, or with `frame = NULL`
+# until the caller ends it. `starts(FALSE)` has it start nothing more.
 http_server <- function(frame = parent.frame()) {
   folder <- tempfile("http")
   dir.create(folder)
@@ -35,7 +36,9 @@ http_server <- function(frame = parent.frame()) {
   process <- spawn(script, frame = frame)
   await(file.exists(file.path(folder, "port")))
   url <- paste0("http://127.0.0.1:", readLines(file.path(folder, "port")))
-  list(url = url, pid = process$pid, folder = folder, requests = function() {
+  dry <- file.path(folder, "dry")
+  starts <- function(does) if (does) unlink(dry) else file.create(dry)
+  list(url = url, pid = process$pid, folder = folder, starts = starts, requests = function() {
     files <- list.files(folder, "^request-[0-9]+$")
     lapply(file.path(folder, files[order(as.integer(sub("request-", "", files)))]), readLines)
   })

@@ -77,7 +77,7 @@ child_env <- function(...) c(paste0("R_LIBS=", paste(.libPaths(), collapse = .Pl
 
 # Starts R code as a process of its own: a list of its pid, the file of its output, and a function that waits for its end.
 # `at_prompt`: as an interactive session that is typed into; `in_terminal`: in the foreground of a terminal; `within`: a command
-# that runs the one that follows it.
+# that runs the one that follows it. It is killed at the end of the test, unless `frame` is `NULL`.
 spawn <- function(code, env = character(), libs = child_env(), frame = parent.frame(), at_prompt = FALSE, in_terminal = FALSE,
                   within = character()) {
   folder <- tempfile("spawn")
@@ -100,7 +100,7 @@ spawn <- function(code, env = character(), libs = child_env(), frame = parent.fr
   system2(command[1L], command[-1L], stdout = log, stderr = log, stdin = if (at_prompt) script else "", wait = FALSE, env = c(libs, env))
   await(file.exists(pid_file))
   pid <- as.integer(readLines(pid_file))
-  defer(if (alive(pid)) tools::pskill(pid, tools::SIGKILL), frame)
+  if (!is.null(frame)) defer(if (alive(pid)) tools::pskill(pid, tools::SIGKILL), frame)
   list(
     pid = pid,
     log = function() if (file.exists(log)) readLines(log, warn = FALSE) else character(),

@@ -2,6 +2,40 @@
 
 skip_within_check()
 
+# R takes its time to start, so there is one server for all tests here, of which each sees its own requests.
+shared <- new.env()
+
+shared_server <- function() {
+  if (is.null(shared$server)) shared$server <- http_server(frame = NULL)
+  server <- shared$server
+  server$starts(TRUE)
+  earlier <- length(server$requests())
+  server$requests <- local({
+    all <- server$requests
+    function() {
+      requests <- all()
+      requests[seq_along(requests) > earlier]
+    }
+  })
+  server
+}
+
+# What waits for many seconds does so in a session beside all others, with a server of its own.
+begin_patient <- function() {
+  shared$silent <- http_server(frame = NULL)
+  shared$patient <- spawn(c(
+    "library(mirai)",
+    "invisible(daemons(url = local_url(tcp = TRUE)))",
+    sprintf("ask <- function(path) launch_remote(1, http_config(paste0(\"%s\", path), headers = NULL, data = \"%%s\"))", shared$silent$url),
+    "said <- function(c, how) { cat(how, \": \", conditionMessage(c), \"\\n\", sep = \"\"); invokeRestart(paste0(\"muffle\", how)) }",
+    "withCallingHandlers(ask(\"/silent\"), warning = function(w) said(w, \"Warning\"))",
+    "ask(\"/agree\")",
+    "told <- FALSE",
+    "withCallingHandlers(while (!told) { info(); Sys.sleep(0.01) }, message = function(c) { told <<- TRUE; said(c, \"Message\") })"
+  ), frame = NULL)
+}
+begin_patient()
+
 body_of <- function(request) request[length(request)]
 
 test_that("a configuration is a list in which nothing has been evaluated", {
@@ -11,8 +45,25 @@ test_that("a configuration is a list in which nothing has been evaluated", {
   expect_true(all(vapply(http_config()[c("url", "headers", "data")], is.function, NA)))
 })
 
+test_that("a configuration is printed without what is secret", {
+  secret <- "s3cr3t-t0k3n"
+  config <- http_config(
+    url = paste0("https://", secret, "@h/a?n=1&access_token=", secret), headers = c(`Content-Type` = "application/json", `X-Api-Key` = secret),
+    data = sprintf("{\"token\":\"%s\",\"run\":\"%%s\"}", secret), image = "r:1", api_key = secret, cookie = secret, token = secret
+  )
+  expect_identical(config$token, secret)
+  for (shown in list(printed(config), utils::capture.output(utils::str(config)))) {
+    expect_false(any(grepl(secret, shown, fixed = TRUE)), label = paste(shown, collapse = "\n"))
+    for (text in c("https://...@h/a?n=1&access_token=...", "application/json", "r:1", "POST"))
+      expect_true(any(grepl(text, shown, fixed = TRUE)), label = text)
+  }
+  config$token <- function() "s3cr3t-t0k3n"
+  expect_false(any(grepl(secret, printed(config), fixed = TRUE)))
+  expect_identical(printed(http_config("u", headers = NULL, data = NULL))[1:5], c("$type", "[1] \"http\"", "", "$url", "[1] \"u\""))
+})
+
 test_that("a request for each daemon starts it", {
-  server <- http_server()
+  server <- shared_server()
   local_pool(url = local_url(tcp = TRUE))
   count <- 0L
   config <- http_config(
@@ -31,13 +82,14 @@ test_that("a request for each daemon starts it", {
   expect_identical(body_of(requests[[1L]]), sprintf("{\"image\":\"r:1\",\"share\":\"100%%\",\"run\":\"mirai::daemon(\\\"%s\\\",maxtasks=5)\"}",
                                                     nextget("url")))
   # Once for each launch.
+  server$starts(FALSE)
   launch_remote(1, config)
   expect_true("authorization: bearer token-2" %in% tolower(server$requests()[[3L]]))
   expect_identical(launch_remote(0, config), list())
 })
 
 test_that("daemons over TLS are started with all that they have to show", {
-  server <- http_server()
+  server <- shared_server()
   expect_message(local_pool(1, url = "tls+tcp://127.0.0.1:0",
                             remote = http_config(paste0(server$url, "/start"), headers = NULL, data = "{\"run\":\"%s\"}")),
                  "mirai: 1 launched, [01] connected so far")
@@ -45,7 +97,7 @@ test_that("daemons over TLS are started with all that they have to show", {
 })
 
 test_that("what does not start a daemon is told, with the answer", {
-  server <- http_server()
+  server <- shared_server()
   config <- function(path, ...) http_config(paste0(server$url, path), headers = NULL, data = "%s", ...)
   local_pool(url = local_url(tcp = TRUE))
   expect_warning(answers <- launch_remote(2, config("/refuse")),
@@ -64,7 +116,7 @@ test_that("what does not start a daemon is told, with the answer", {
 })
 
 test_that("credentials that a service sends back are not shown", {
-  server <- http_server()
+  server <- shared_server()
   local_pool(url = "tls+tcp://127.0.0.1:0")
   text <- NULL
   withCallingHandlers(launch_remote(1, http_config(paste0(server$url, "/echo"), headers = NULL, data = "%s")), warning = function(w) {
@@ -81,8 +133,26 @@ test_that("credentials that a service sends back are not shown", {
   expect_false(any(grepl(body, status()$failed$reason, fixed = TRUE)))
 })
 
+test_that("a token is not shown that a service quotes, or that is in its address", {
+  server <- shared_server()
+  local_pool(url = local_url(tcp = TRUE))
+  secret <- "s3cr3t-t0k3n"
+  config <- http_config(paste0(server$url, "/headers?access_token=", secret), headers = c(`X-Api-Key` = "k3y-k3y-k3y"), data = "%s",
+                        cookie = "session=c00k1e-c00k1e", token = secret)
+  said <- NULL
+  withCallingHandlers(launch_remote(1, config), warning = function(w) {
+    said <<- conditionMessage(w)
+    invokeRestart("muffleWarning")
+  })
+  # It is no service for daemons, and quotes all headers in its own words.
+  expect_match(said, "/headers?access_token=... was answered with status 400: you have said ", fixed = TRUE)
+  e <- tryCatch(daemons(1, url = local_url(tcp = TRUE), remote = config), error = identity)
+  shown <- c(said, conditionMessage(e), deparse(conditionCall(e)), unlist(lapply(status()$failed, as.character)))
+  for (value in c(secret, "k3y-k3y-k3y", "c00k1e-c00k1e")) expect_false(any(grepl(value, shown, fixed = TRUE)), label = value)
+})
+
 test_that("what a service says does nothing to a terminal, and a password in its address is not shown", {
-  server <- http_server()
+  server <- shared_server()
   local_pool(url = local_url(tcp = TRUE))
   config <- http_config(paste0(sub("http://", "http://me:secret@", server$url, fixed = TRUE), "/escape"), headers = NULL, data = "%s")
   expect_warning(launch_remote(1, config), "POST http://...@127.*status 500: no room$")
@@ -93,25 +163,12 @@ test_that("what a service says does nothing to a terminal, and a password in its
 })
 
 test_that("daemons() fails where no request is granted, and says how many were", {
-  server <- http_server()
+  server <- shared_server()
   config <- function(path) http_config(paste0(server$url, path), headers = NULL, data = "%s")
   expect_refused(daemons(2, url = local_url(tcp = TRUE), remote = config("/refuse")), "status 500: no room for another one", "daemons")
   expect_false(daemons_set())
   expect_warning(expect_message(local_pool(2, url = local_url(tcp = TRUE), remote = config("/every-other")), "1 launched, 0 connected so far"),
                  "only 1 of 2 daemons could be launched.*status 503: not now")
-})
-
-test_that("a server that does not answer costs five seconds, and what has been agreed to and does not come is told of", {
-  server <- http_server()
-  local_pool(url = local_url(tcp = TRUE))
-  expect_warning(launch_remote(1, http_config(paste0(server$url, "/silent"), headers = NULL, data = "%s")), "5 | Timed out", fixed = TRUE)
-  launch_remote(1, http_config(paste0(server$url, "/agree"), headers = NULL, data = "%s"))
-  said <- NULL
-  withCallingHandlers(await({info(); !is.null(said)}, 180), message = function(c) {
-    said <<- conditionMessage(c)
-    invokeRestart("muffleMessage")
-  })
-  expect_match(said, "0 of 1 launched daemons have connected so far.*in a while")
 })
 
 test_that("the certificate of a server is verified, by the system's or others, unless that is switched off", {
@@ -161,7 +218,7 @@ test_that("what a service says is shown without secrets, whole or in part, and w
 # ---- Kubernetes
 
 test_that("the example for Kubernetes creates a Job as its API documents it", {
-  server <- http_server()
+  server <- shared_server()
   account <- tempfile("account")
   dir.create(account)
   put <- function(name, text) writeLines(text, file.path(account, name))
@@ -228,7 +285,7 @@ test_that("the manifests for Kubernetes give a session the rights to what the ex
 # ---- Posit Workbench
 
 workbench <- function(cookie = "good", frame = parent.frame()) {
-  server <- http_server(frame)
+  server <- shared_server()
   local_variables(paste0("RS_SERVER_ADDRESS=", server$url), paste0("RS_SESSION_RPC_COOKIE=", cookie), frame = frame)
   session <- getFromNamespace("session", "mirai")
   defer(session$workbench_cookie <- NULL, frame)
@@ -243,7 +300,8 @@ test_that("outside of Posit Workbench that is an error", {
 
 test_that("another service is asked without credentials where this session has none", {
   local_variables("RS_SERVER_ADDRESS=", "RS_SESSION_RPC_COOKIE=")
-  server <- http_server()
+  server <- shared_server()
+  server$starts(FALSE)
   local_pool(url = local_url(tcp = TRUE))
   launch_remote(1, http_config(paste0(server$url, "/start"), data = "{\"run\":\"%s\"}", token = "t"))
   request <- server$requests()[[1L]]
@@ -271,6 +329,7 @@ test_that("Posit Workbench is sent a job as it documents it", {
 
 test_that("its options choose cluster, profile, resources and names", {
   server <- workbench()
+  server$starts(FALSE)
   local_pool(url = local_url(tcp = TRUE))
   job <- function(...) {
     launch_remote(1, http_config(...))
@@ -314,6 +373,18 @@ test_that("where the session's credentials do not do, those of the browser are u
   expect_identical(seen[-1L], c("mirai <> Posit Workbench", "activateConsole"))
   request <- tolower(utils::tail(server$requests(), 1L)[[1L]])
   expect_true(all(c("cookie: good", "x-rs-session-server-rpc-cookie: good") %in% request))
+  server$starts(FALSE)
   launch_remote(1, http_config())
   expect_length(seen, 3L)
 })
+
+# ---- What was begun at first
+
+test_that("a server that does not answer costs five seconds, and what has been agreed to and does not come is told of", {
+  out <- paste(shared$patient$wait(180), collapse = "\n")
+  expect_match(out, "Warning: 1 of 1 daemons could not be launched.*5 \\| Timed out")
+  expect_match(out, "Message: mirai: 0 of 1 launched daemons have connected so far.*in a while")
+  expect_length(shared$silent$requests(), 2L)
+})
+
+for (process in list(shared$server, shared$silent, shared$patient)) if (!is.null(process) && alive(process$pid)) tools::pskill(process$pid)

@@ -1,6 +1,6 @@
 //! What programs have said, as it may be shown.
 
-use crate::quote::without_secrets;
+use crate::secrets::without_secrets;
 
 /// Characters that change the direction of writing.
 const TURNING: [char; 12] = [

@@ -1,6 +1,7 @@
 //! Texts for other interpreters: R code, and commands as one types them in a shell.
 
 use crate::context::Context;
+use crate::secrets::without_secrets;
 use std::path::Path;
 
 /// The descriptor at which the fork server finds its socket to the host.
@@ -38,28 +39,7 @@ fn r_string(text: &Path) -> String {
     literal
 }
 
-/// How a PEM section begins. The script that starts R writes the blank that follows in another way.
-const BEGIN: &str = "-----BEGIN";
-
-/// How it ends, before its label and five more dashes.
-const END: &str = "-----END";
-
-/// The text without the PEM sections in it: certificates, keys, tokens. Where the text was cut, what has no end is secret to
-/// its own end, and what has no begin from its own begin.
-pub fn without_secrets(text: &str) -> String {
-    let (begin, end) = (text.find(BEGIN), text.find(END));
-    let before = match begin {
-        Some(begin) if end.is_none_or(|end| begin < end) => &text[..begin],
-        _ if end.is_some() => "",
-        _ => return text.to_owned(),
-    };
-    let last = text.rfind(END).filter(|end| text.rfind(BEGIN) < Some(*end));
-    let label = last.map_or("", |end| &text[end + END.len()..]);
-    let after = label.split_once("-----").map_or("", |(_, after)| after);
-    format!("{before}...{after}")
-}
-
-/// The same, and without the lines of these secrets, in whatever way the rest of these is written in the text.
+/// The text without secrets, and without the lines of these, in whatever way the rest of these is written in the text.
 #[cfg(target_os = "linux")]
 pub(crate) fn without(text: &str, secrets: &[String]) -> String {
     let lines = secrets.iter().flat_map(|secret| secret.lines());
@@ -96,39 +76,6 @@ mod tests {
     #[test]
     fn paths_become_r_strings() {
         assert_eq!(r_string(Path::new(r#"/a "b"\c"#)), r#""/a \"b\"\\c""#);
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let secret = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n-----BEGIN MIRAI TOKEN-----\nxyz\n-----END \
-            MIRAI TOKEN-----\n";
-        let call = format!("mirai::daemon(\"tls+tcp://a:1\",tlscert=c(\"{secret}\",\"\"))");
-        let shown = without_secrets(&call);
-        assert_eq!(
-            shown,
-            "mirai::daemon(\"tls+tcp://a:1\",tlscert=c(\"...\n\",\"\"))"
-        );
-        for plain in ["", "mirai::daemon(\"a\")", "-----x"] {
-            assert_eq!(without_secrets(plain), plain);
-        }
-        for (cut, shown) in [
-            ("a -----BEGIN b-----c", "a ..."),
-            ("c -----END a----- d", "... d"),
-            ("c -----END a----- d -----BEGIN b-----e", "..."),
-            ("c -----END a", "..."),
-        ] {
-            assert_eq!(without_secrets(cut), shown);
-        }
-    }
-
-    #[test]
-    fn secrets_are_found_in_the_words_that_r_is_started_with() {
-        let words = "R --no-echo -e mirai::daemon(\"tcp://a:1\",tlscert=c(\"-----BEGIN~+~MIRAI~+~TOKEN-----~n~xyz~n~-----END~+~MIRAI\
-            ~+~TOKEN-----~n~\",\"\"))";
-        assert_eq!(
-            without_secrets(words),
-            "R --no-echo -e mirai::daemon(\"tcp://a:1\",tlscert=c(\"...~n~\",\"\"))"
-        );
     }
 
     #[cfg(target_os = "linux")]

@@ -114,6 +114,8 @@ rapi::entries! {
     http::http_request => http_request(method, url, names, values, body, seconds, trust);
     http::json_read => json_read(text);
     http::json_quote => json_quote(texts);
+    http::hide_secrets => hide_secrets(texts);
+    http::are_secret_names => are_secret_names(names);
 
     probe::test_serialize => test_serialize(object);
     probe::test_serialize_small => test_serialize_small(object, room);

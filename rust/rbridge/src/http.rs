@@ -4,6 +4,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
 use mirai_http::{HttpError, Request, Trust};
 use mirai_hub::ErrorCode;
+use mirai_launcher::{is_secret_name, without_secrets};
 use serde_json::Value;
 
 use crate::rapi::{Failure, Scope, Sexp};
@@ -130,4 +131,19 @@ pub(crate) fn json_quote<'r>(scope: &'r Scope, texts: Sexp<'r>) -> Result<Sexp<'
         .collect();
     let quoted: Vec<&str> = quoted.iter().map(|text| &**text).collect();
     Ok(scope.strings(&quoted)?)
+}
+
+/// Entry: texts [without secrets](without_secrets).
+pub(crate) fn hide_secrets<'r>(scope: &'r Scope, texts: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let texts = texts.strings(scope, "texts")?;
+    let shown: Vec<String> = texts.iter().map(|text| without_secrets(text)).collect();
+    let shown: Vec<&str> = shown.iter().map(|text| &**text).collect();
+    Ok(scope.strings(&shown)?)
+}
+
+/// Entry: whether what has these names [is secret](is_secret_name).
+pub(crate) fn are_secret_names<'r>(scope: &'r Scope, names: Sexp<'r>) -> Result<Sexp<'r>, Failure> {
+    let names = names.strings(scope, "names")?;
+    let are: Vec<bool> = names.iter().map(|name| is_secret_name(name)).collect();
+    Ok(scope.logicals(&are)?)
 }

@@ -37,6 +37,7 @@ text_of <- function(body, pattern) {
 }
 
 start <- function(code) {
+  if (file.exists(file.path(folder, "dry"))) return()
   system2(rscript, c("-e", shQuote(code)), wait = FALSE, stdout = FALSE, stderr = FALSE)
 }
 
@@ -55,7 +56,7 @@ repeat {
   if (!length(request$head)) { close(con); next }
   count <- count + 1L
   put(c(request$head, "", request$body), paste0("request-", count))
-  path <- strsplit(request$head[1L], " ")[[1L]][2L]
+  path <- sub("[?].*", "", strsplit(request$head[1L], " ")[[1L]][2L])
   allowed <- function() header(request, "cookie") %in% readLines(file.path(folder, "cookies"))
   switch(path,
     "/start" = { start(text_of(request$body, "\"run\":\"(.*)\"\\}$")); answer(con, 200L, "{\"started\":1}") },
@@ -63,6 +64,7 @@ repeat {
     "/refuse" = answer(con, 500L, "no room for another one"),
     "/echo" = answer(con, 400L, paste("this is no", request$body)),
     "/cut" = answer(con, 400L, paste("this is no", substr(request$body, 1L, nchar(request$body) - 60L))),
+    "/headers" = answer(con, 400L, paste("you have said", paste(sub("^[^:]*:", "", request$head), collapse = " and "))),
     "/escape" = answer(con, 500L, "\033[2J\033]0;mine\007no room\r\n"),
     "/every-other" = if (count %% 2L) answer(con, 200L, "yes") else answer(con, 503L, "not now"),
     "/elsewhere" = answer(con, 302L, "", "Location: /start"),
