@@ -138,13 +138,19 @@ run_errands <- function(pool, errands, kind, arguments, call, is_awaited) {
   checked(.Call(wrap__run_errands, pool$hub, lines, counts, kind, isTRUE(arguments$output), at_end, is_awaited), call)
 }
 
-# What commands are: sessions that last as long as their daemons, submissions to a scheduler, whose output names jobs of ours, or
-# others.
+# What commands are: sessions that last as long as their daemons, so that nobody comes any more once they are over; submissions to a
+# scheduler, whose output names jobs of ours; or others, of which nothing is known.
 errand_kind <- function(remote) {
   program <- basename(remote$command)
-  if (grepl("ssh", program, fixed = TRUE)) "session"
+  if (grepl("ssh", program, fixed = TRUE) || program %in% c("Rscript", "R", "srun", "qrsh") || is_mere_shell(remote)) "session"
   else if (is.null(remote$quote) || program %in% c("sbatch", "qsub", "bsub")) "submission"
   else "other"
+}
+
+# Whether a shell runs the command of a daemon, and nothing else.
+is_mere_shell <- function(remote) {
+  is_mere <- function(words) identical(words[words != ""], c("-c", "."))
+  basename(remote$command) %in% c("sh", "bash", "dash", "ksh", "zsh") && all(vapply(word_sets(remote$args), is_mere, NA))
 }
 
 has_relative_libraries <- function() {

@@ -448,6 +448,22 @@ test_that("a launch of replacements that is left by a jump is made again", {
   expect_identical(value(mirai("fine")), "fine")
 })
 
+test_that("a command that ends well and brings nobody is a launch that failed, and others follow", {
+  flag <- tempfile("flag")
+  script <- sprintf("-e 'if (file.exists(\"%s\")) quit(\"no\")'", flag)
+  local_variables(child_env())
+  remote <- remote_config(rscript, ".", script)
+  local_pool(1, url = local_url(), remote = remote, heal = TRUE)
+  expect_identical(value(mirai("first")), "first")
+  file.create(flag)
+  tools::pskill(status()$workers$pid, tools::SIGKILL)
+  untold(suppressWarnings(await({info(); sum(status()$failed$count) >= 2L})))
+  expect_match(status()$failed$reason, "the session that was to start a daemon has ended", fixed = TRUE, all = FALSE)
+  unlink(flag)
+  suppressWarnings(await(info()[["connections"]] == 1L))
+  expect_identical(value(mirai("whole")), "whole")
+})
+
 test_that("daemons that cannot be launched at first are an error of daemons(), and not tried again", {
   skip_unless_linux()
   file <- tempfile()

@@ -201,6 +201,50 @@ test_that("PBS and LSF are told to take back what waits as its pool closes, and 
   expect_match(said, "LSF jobs that wait for a pool that is closed could not be taken back \\(1[23]\\): the command for it ended with exit code 1.*not yours")
 })
 
+test_that("a mere number is a job of the scheduler that the command is of", {
+  bin <- tempfile("bin")
+  dir.create(bin)
+  words <- file.path(bin, "words")
+  program <- function(name, ...) {
+    writeLines(c("#!/bin/sh", ...), file.path(bin, name))
+    Sys.chmod(file.path(bin, name), "755")
+  }
+  note <- function(name) sprintf("printf '%%s\\n' \"%s $*\" >>'%s'", name, words)
+  program("qdel", note("qdel"))
+  program("scancel", note("scancel"))
+  # Grid Engine lists what waits, and says nothing of one job yet.
+  program("qstat", "case \"$*\" in '-s p') echo '     12 0.5 STDIN me qw 11/28/2026 08:00:00 1' ; echo '     13 0.5 STDIN me qw 11/28/2026 08:00:00 1 2-3:1' ;; esac")
+  program("qacct", "exit 1")
+  local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
+  for (says in c("12", "13.1-3:1")) {
+    local_pool(url = local_url(tcp = TRUE))
+    submit <- stand_in(says, name = "qsub")
+    launch_remote(1, cluster_config(paste(submit$command, "-terse")))
+    submit$script()
+    daemons(0)
+  }
+  expect_identical(readLines(words), c("qdel 12", "qdel 13 -t 2-3:1"))
+})
+
+test_that("a job that ends well before its daemon has come is a launch that failed", {
+  bin <- tempfile("bin")
+  dir.create(bin)
+  ended <- file.path(bin, "ended")
+  writeLines(c("#!/bin/sh", "echo 'Job Id: 12.head'", sprintf("if [ -e '%s' ]; then printf ' job_state = F\\n Exit_status = 0\\n'", ended),
+               "else echo ' job_state = Q'; fi"), file.path(bin, "qstat"))
+  Sys.chmod(file.path(bin, "qstat"), "755")
+  local_variables(paste0("PATH=", bin, ":", Sys.getenv("PATH")))
+  local_pool(url = local_url(tcp = TRUE))
+  pbs <- stand_in("12.head", name = "qsub")
+  launch_remote(1, cluster_config(pbs$command))
+  pbs$script()
+  # However long it waits in the queue, it is none.
+  expect_identical(sum(status()$failed$count), 0L)
+  file.create(ended)
+  expect_warned("1 launched daemon will not come.*PBS job 12.head: ended without an error, before a daemon had come")
+  expect_identical(sum(status()$failed$count), 1L)
+})
+
 test_that("what only looks like a job of the pool's, or may be one of another cluster, is not taken back from this one", {
   bin <- tempfile("bin")
   dir.create(bin)

@@ -100,6 +100,7 @@ impl Core {
             joined: HashSet::new(),
             turned_away: HashMap::new(),
             deaths: Deaths::default(),
+            jobs: HashSet::new(),
             reports: 0,
             given_up: None,
             heals_again: None,
@@ -151,8 +152,8 @@ impl Core {
             let result = change(&mut state, &self.timer, &mut work);
             state.note_waiting(&mut work);
             // Whoever comes to listen later has counted what has happened here.
-            let listener = state.listener.clone();
-            let listener = listener.filter(|_| !work.presence.is_empty());
+            let has_news = !work.presence.is_empty();
+            let listener = has_news.then(|| state.listener.clone()).flatten();
             (result, state.note_service(), listener)
         };
         if is_unserved {

@@ -83,6 +83,12 @@ impl HubHandle {
         self.0.note_job_end(job, fate, is_gone);
     }
 
+    /// Whether a daemon has come that says to run in such a job, named as in [`Origin`](crate::Origin); `None` where that cannot be
+    /// known, as if none has told of a job. `is_it` must not call the hub.
+    pub fn has_come_by(&self, is_it: &dyn Fn(&str) -> bool) -> Option<bool> {
+        self.0.has_come_by(is_it)
+    }
+
     /// Whether a daemon of this process id was refused for want of descriptors; reported once.
     pub fn take_turned_away(&self, pid: u32) -> Option<OutOfFiles> {
         self.0.take_turned_away(pid)

@@ -69,13 +69,34 @@ pub enum JobState {
     Unreachable(String),
 }
 
+impl Scheduler {
+    /// The one that a command line hands jobs to, by the name of the program in it. Grid Engine and PBS call theirs the same: a line
+    /// for the first has options of it, or `has_grid_engine`, the variable `SGE_ROOT` without which it does not run.
+    pub fn of_command(line: &str, has_grid_engine: bool) -> Option<Scheduler> {
+        let is_word = |c: char| !c.is_ascii_alphanumeric() && !"_.-".contains(c);
+        let word = line
+            .split(is_word)
+            .find(|word| matches!(*word, "sbatch" | "qsub" | "bsub"))?;
+        let is_grid_engine = ["-terse", "#$ "].iter().any(|mark| line.contains(mark));
+        Some(match word {
+            "sbatch" => Self::Slurm,
+            "bsub" => Self::Lsf,
+            _ if line.contains("#PBS ") => Self::Pbs,
+            _ if is_grid_engine || has_grid_engine => Self::GridEngine,
+            _ => Self::Pbs,
+        })
+    }
+}
+
 impl Job {
-    /// The jobs that a submission says it has made.
-    pub fn in_output(output: &str) -> Vec<Job> {
-        output.lines().filter_map(Self::in_line).collect()
+    /// The jobs that a submission says it has made. Where that is a mere number, it is one of the scheduler that the command is
+    /// of, which is `by`, if that is known, and Slurm otherwise.
+    pub fn in_output(output: &str, by: Option<Scheduler>) -> Vec<Job> {
+        let in_line = |line| Self::in_line(line, by);
+        output.lines().filter_map(in_line).collect()
     }
 
-    fn in_line(line: &str) -> Option<Job> {
+    fn in_line(line: &str, by: Option<Scheduler>) -> Option<Job> {
         let line = line.trim();
         let job = |scheduler, id: &str| {
             is_id(id).then(|| Job {
@@ -107,16 +128,29 @@ impl Job {
         if let Some(rest) = line.strip_prefix("Job <") {
             return job(Scheduler::Lsf, rest.split('>').next()?);
         }
-        // `sbatch --parsable` says the number, perhaps with the cluster; PBS the number with its server.
+        Self::in_number(line, by.unwrap_or(Scheduler::Slurm), job, of_cluster)
+    }
+
+    /// `sbatch --parsable` says the number, perhaps with the cluster; `qsub -terse` the number, of an array with its tasks; PBS the
+    /// number, as a rule with its server. LSF always says more.
+    fn in_number(
+        line: &str,
+        by: Scheduler,
+        job: impl Fn(Scheduler, &str) -> Option<Job>,
+        of_cluster: impl Fn(&str, &str) -> Option<Job>,
+    ) -> Option<Job> {
         let digits = line
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(line.len());
-        match line[digits..].chars().next() {
+        let (number, rest) = line.split_at(digits);
+        match (rest.chars().next(), by) {
             _ if digits == 0 => None,
-            None => job(Scheduler::Slurm, line),
-            Some(';') => of_cluster(&line[..digits], &line[digits + 1..]),
-            Some('.' | '[') => job(Scheduler::Pbs, line),
-            Some(_) => None,
+            (None, Scheduler::Lsf) => None,
+            (None, by) => job(by, number),
+            (Some(';'), _) => of_cluster(number, &rest[1..]),
+            (Some('.'), Scheduler::GridEngine) if is_range(&rest[1..]) => job(by, number),
+            (Some('.' | '['), _) => job(Scheduler::Pbs, line),
+            (Some(_), _) => None,
         }
     }
 
@@ -395,6 +429,14 @@ fn is_cluster(name: &str) -> bool {
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+}
+
+/// Of the tasks of an array of Grid Engine. Likewise.
+fn is_range(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_digit() || "-:,".contains(c))
 }
 
 /// From 256 on a status tells the signal.

@@ -381,7 +381,7 @@ impl Follower {
                 status: ExitStatus::Code(0),
                 output,
             } => {
-                let jobs = Job::in_output(&output);
+                let jobs = self.jobs_in(at, &output);
                 self.errands[at].output = output;
                 self.errands[at].stage = Stage::Gone;
                 if !jobs.is_empty() {
@@ -390,7 +390,7 @@ impl Follower {
             }
             ErrandEvent::Ended { status, output } => {
                 // One that waits for its job was ended by us.
-                let jobs = Job::in_output(&output);
+                let jobs = self.jobs_in(at, &output);
                 if self.is_winding_up && !jobs.is_empty() {
                     self.follow_jobs(at, jobs);
                 }
@@ -413,6 +413,13 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// What a command says that it has handed to a scheduler.
+    fn jobs_in(&self, at: usize, output: &str) -> Vec<Job> {
+        let has_grid_engine = self.context.variable("SGE_ROOT").is_some();
+        let by = Scheduler::of_command(&self.errands[at].command, has_grid_engine);
+        Job::in_output(output, by)
     }
 
     fn follow_jobs(&mut self, errand: usize, jobs: Vec<Job>) {
@@ -584,13 +591,17 @@ impl Follower {
         let running = running
             .filter(|part| part.state == JobState::Running)
             .count() as u64;
-        let came = self.launch.came() > running + self.spent;
+        let came = match part.state {
+            JobState::Done => self.may_have_brought(at, part),
+            _ => self.launch.came() > running + self.spent,
+        };
         self.spent += u64::from(came);
         let output = part.output.iter().find_map(|file| last_lines(file));
         self.note_end(at, part, output.as_deref());
-        let (JobState::Died(how) | JobState::Stuck(how) | JobState::Unreachable(how)) = &part.state
-        else {
-            return;
+        let how = match &part.state {
+            JobState::Died(how) | JobState::Stuck(how) | JobState::Unreachable(how) => how,
+            JobState::Done if !came => "ended without an error, before a daemon had come",
+            _ => return,
         };
         let reason = match output {
             Some(output) => with_output(&format!("{}: {how}", part.name), &output),
@@ -602,6 +613,14 @@ impl Follower {
         } else {
             self.launch.note_absent(1, &reason, command);
         }
+    }
+
+    /// Of a job that has ended as it should. Daemons tell which job they run in; where none has, any that came may be of this one.
+    fn may_have_brought(&self, at: usize, part: &JobPart) -> bool {
+        let job = &self.jobs[at].job;
+        let is_it = |told: &str| told == part.job || (part.job == job.id && job.holds(told));
+        let has_come = self.launch.hub.has_come_by(&is_it);
+        has_come.unwrap_or_else(|| self.launch.came() > self.spent)
     }
 
     /// For what is lost with it.

@@ -16,6 +16,9 @@ use crate::member::{Links, Member, Seat};
 use crate::options::BreakTimes;
 use crate::presence::Presence;
 
+/// Names that are kept of jobs whose daemons have come.
+const MOST_JOBS: usize = 100_000;
+
 impl Core {
     /// Takes a daemon in; its welcome goes out before any task. Where its connection `may_break`, it gets what it needs
     /// for a return; where it takes tasks `ahead` of their turn, and a queue has them, what it needs for that.
@@ -189,10 +192,20 @@ impl Core {
         if !origin.job.is_empty() {
             // Its scheduler has begun the job again.
             state.deaths.forget_job_end(&origin.job);
+            if state.jobs.len() < MOST_JOBS {
+                state.jobs.insert(origin.job.clone());
+            }
         }
         if let Some(member) = state.seated(seat) {
             member.origin = Some(Arc::new(origin));
         }
+    }
+
+    /// Whether a daemon has come by such a job, by its own words; `None` if none has told of any, or not all are known any more.
+    pub(crate) fn has_come_by(&self, is_it: &dyn Fn(&str) -> bool) -> Option<bool> {
+        let state = self.state.lock();
+        let is_known = (1..MOST_JOBS).contains(&state.jobs.len());
+        is_known.then(|| state.jobs.iter().any(|job| is_it(job)))
     }
 
     /// A daemon has said goodbye, perhaps as a signal has it end.

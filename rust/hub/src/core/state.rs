@@ -40,6 +40,8 @@ pub(super) struct State {
     /// Likewise those that were turned away for want of descriptors.
     pub(super) turned_away: HashMap<u32, OutOfFiles>,
     pub(super) deaths: Deaths,
+    /// Of schedulers, by which daemons have come.
+    pub(super) jobs: HashSet<String>,
     /// Number of reports received.
     pub(super) reports: u64,
     /// Why no daemon will come any more.

@@ -3,7 +3,11 @@
 use super::*;
 
 fn jobs(output: &str) -> Vec<(Scheduler, String)> {
-    Job::in_output(output)
+    jobs_by(output, None)
+}
+
+fn jobs_by(output: &str, by: Option<Scheduler>) -> Vec<(Scheduler, String)> {
+    Job::in_output(output, by)
         .into_iter()
         .map(|job| (job.scheduler, job.id))
         .collect()
@@ -21,6 +25,62 @@ fn answer(scheduler: Scheduler, output: &str) -> Vec<JobPart> {
 fn states(scheduler: Scheduler, output: &str) -> Vec<(String, JobState)> {
     let parts = answer(scheduler, output).into_iter();
     parts.map(|part| (part.name, part.state)).collect()
+}
+
+#[test]
+fn a_mere_number_is_of_the_scheduler_whose_command_it_was() {
+    use Scheduler::{GridEngine, Pbs, Slurm};
+    let line = |command: &str, options: &str| {
+        format!(
+            "'/bin/sh' -c '{command}<<'\\''EOF'\\''\n#!/bin/sh\n{options}\nRscript -e 'mirai::daemon()'\nEOF\n'"
+        )
+    };
+    for (command, options, has_grid_engine, said, expected) in [
+        ("sbatch --parsable", "", false, "12", Some((Slurm, "12"))),
+        (
+            "/opt/slurm/bin/sbatch --parsable",
+            "",
+            true,
+            "12",
+            Some((Slurm, "12")),
+        ),
+        ("qsub -terse", "", false, "12", Some((GridEngine, "12"))),
+        (
+            "qsub -terse",
+            "#$ -t 1-10",
+            false,
+            "12.1-10:1",
+            Some((GridEngine, "12")),
+        ),
+        ("qsub", "#$ -terse", false, "12", Some((GridEngine, "12"))),
+        ("qsub", "", true, "12", Some((GridEngine, "12"))),
+        ("qsub", "", false, "12", Some((Pbs, "12"))),
+        ("qsub", "#PBS -l nodes=1", true, "12", Some((Pbs, "12"))),
+        (
+            "qsub",
+            "#PBS -l nodes=1",
+            false,
+            "12.head",
+            Some((Pbs, "12.head")),
+        ),
+        ("qsub", "", true, "12.head", Some((Pbs, "12.head"))),
+        ("bsub", "", false, "12", None),
+        ("my-sbatcher", "", false, "12", Some((Slurm, "12"))),
+    ] {
+        let by = Scheduler::of_command(&line(command, options), has_grid_engine);
+        let expected = expected.map(|(scheduler, id)| (scheduler, id.to_owned()));
+        let found = jobs_by(said, by);
+        assert_eq!(
+            found,
+            expected.into_iter().collect::<Vec<_>>(),
+            "{command} {options}"
+        );
+        if let [(scheduler, _)] = found[..]
+            && by.is_some()
+        {
+            assert!(scheduler.is_handed_jobs_by(command), "so it is taken back");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Taking back jobs that have not begun. Those that have are left alone, of an array each by itself.
 
-use super::{Job, Scheduler, is_id};
+use super::{Job, Scheduler, is_id, is_range};
 
 impl Scheduler {
     /// All of them.
@@ -61,14 +61,14 @@ impl Scheduler {
     pub fn says_they_are_over(self, output: &str) -> bool {
         let over: &[&str] = match self {
             Self::Slurm => &["Invalid job id", "already comp", "already finished"],
-            Self::GridEngine => &["does not exist"],
-            Self::Pbs => &[
-                "Unknown Job",
-                "Job has finished",
-                "invalid state",
-                "Invalid state",
+            Self::GridEngine => &["does not exist", "is already in deletion"],
+            Self::Pbs => &["Unknown Job", "Job has finished", "invalid for state"],
+            Self::Lsf => &[
+                "already finished",
+                "No matching job",
+                "No unfinished job",
+                "is being terminated",
             ],
-            Self::Lsf => &["already finished", "No matching job"],
         };
         let mut lines = output.lines().filter(|line| !line.trim().is_empty());
         lines.all(|line| over.iter().any(|text| line.contains(text)))
@@ -99,13 +99,6 @@ fn grid_engine(jobs: &[Job], line: &str) -> Option<String> {
         Some(tasks) => format!("{id} -t {tasks}"),
         None => (*id).to_owned(),
     })
-}
-
-fn is_range(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_digit() || "-:,".contains(c))
 }
 
 /// The ids of those that have not begun, in quotes as there are brackets in them; of an array of which none has, its own.
@@ -164,18 +157,57 @@ mod tests {
             ["s=0; scancel --state=PENDING 12 || s=1; scancel --state=PENDING 13 || s=1; exit $s"]
         );
         assert!(Scheduler::Slurm.withdrawals(&[], "").is_empty());
-        let over = "scancel: error: Kill job error on job id 12: Invalid job id specified\n";
-        assert!(Scheduler::Slurm.says_they_are_over(over));
-        assert!(
-            !Scheduler::Slurm
-                .says_they_are_over(&format!("{over}Unable to contact slurm controller\n"))
-        );
+    }
+
+    #[test]
+    fn jobs_that_are_over_by_then_are_no_failure() {
+        let said = [
+            (
+                Scheduler::Slurm,
+                "scancel: error: Kill job error on job id 12: Invalid job id specified",
+            ),
+            (
+                Scheduler::Slurm,
+                "scancel: error: Kill job error on job id 12: Job/step already completing or completed",
+            ),
+            (Scheduler::GridEngine, "denied: job \"12\" does not exist"),
+            (Scheduler::GridEngine, "job 12 is already in deletion"),
+            (Scheduler::Pbs, "qdel: Unknown Job Id 12.head"),
+            (Scheduler::Pbs, "qdel: Job has finished 12.head"),
+            (
+                Scheduler::Pbs,
+                "qdel: Request invalid for state of job 12.head",
+            ),
+            (
+                Scheduler::Pbs,
+                "qdel: Request invalid for state of job MSG=invalid state for job - COMPLETE 12.head",
+            ),
+            (Scheduler::Lsf, "Job <12>: Job has already finished"),
+            (Scheduler::Lsf, "Job <12[3]>: No matching job found"),
+            (Scheduler::Lsf, "Job <12> is being terminated"),
+        ];
+        for (scheduler, text) in said {
+            assert!(scheduler.says_they_are_over(text), "{text}");
+            let other = format!("{text}\ncannot connect to the server\n");
+            assert!(!scheduler.says_they_are_over(&other), "{other}");
+        }
+        for (scheduler, text) in [
+            (Scheduler::Pbs, "qdel: Unauthorized Request 12.head"),
+            (Scheduler::Lsf, "Job <12>: User permission denied"),
+            (Scheduler::Lsf, "Job <12>: Operation is in progress"),
+            (
+                Scheduler::GridEngine,
+                "root - you do not have the necessary privileges to delete the job \"12\"",
+            ),
+        ] {
+            assert!(!scheduler.says_they_are_over(text), "{text}");
+        }
     }
 
     #[test]
     fn a_job_of_another_cluster_is_asked_for_and_taken_back_there() {
         for said in ["Submitted batch job 12 on cluster far", "12;far"] {
-            let jobs = Job::in_output(said);
+            let jobs = Job::in_output(said, None);
             let lines = Scheduler::Slurm.withdrawals(&jobs, "");
             assert_eq!(
                 lines,
@@ -193,7 +225,7 @@ mod tests {
             "12;a b",
             "Submitted batch job 12 on cluster $(x)",
         ] {
-            assert!(Job::in_output(said).is_empty(), "{said}");
+            assert!(Job::in_output(said, None).is_empty(), "{said}");
         }
     }
 
