@@ -16,6 +16,10 @@ const MUCH: u64 = 32 << 20;
 /// times as large.
 const MUCH_KEPT: u64 = MUCH / 4;
 
+/// How much more is freed between two attempts to have a thread: each asks the system for the number of the process, which takes
+/// longer than all else about a small task that is freed.
+const BETWEEN: u64 = 1 << 20;
+
 /// A burst is over when nothing has been freed for this long.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -63,7 +67,9 @@ impl MemoryReturn {
     /// Records `bytes` freed with a task.
     pub(crate) fn note_freed(&'static self, bytes: usize) {
         let bytes = bytes as u64 + OVERHEAD;
-        if self.freed.fetch_add(bytes, Ordering::Relaxed) + bytes >= MUCH {
+        let before = self.freed.fetch_add(bytes, Ordering::Relaxed);
+        let freed = before + bytes;
+        if freed >= MUCH && freed / BETWEEN != before / BETWEEN {
             self.await_calm();
         }
     }
@@ -91,7 +97,7 @@ impl MemoryReturn {
         is_much
     }
 
-    /// Starts the thread, unless there is one. Without a thread to be had, the next call tries again.
+    /// Starts the thread, unless there is one. Without a thread to be had, a later call tries again.
     fn await_calm(&'static self) {
         if self.claim() && (self.start)(Box::new(|| self.return_when_calm())).is_err() {
             self.waiting.store(0, Ordering::Release);
@@ -115,7 +121,8 @@ impl MemoryReturn {
                 seen = freed;
             }
             self.ask();
-            self.waiting.store(0, Ordering::Release);
+            // By a swap, so that what was freed by those who have found this thread is seen.
+            self.waiting.swap(0, Ordering::AcqRel);
             // What was freed meanwhile has found this thread waiting.
             if self.freed.load(Ordering::Relaxed) < MUCH || !self.claim() {
                 return;
@@ -224,7 +231,26 @@ mod tests {
             },
         );
         MEMORY.note_freed(40 << 20);
-        MEMORY.note_freed(1);
+        assert_eq!(TRIED.load(Ordering::Relaxed), 1);
+        MEMORY.note_freed(BETWEEN as usize);
         assert_eq!(TRIED.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn small_tasks_do_not_each_try_for_a_thread() {
+        static TRIED: AtomicU32 = AtomicU32::new(0);
+        static MEMORY: MemoryReturn = MemoryReturn::new(
+            || 0,
+            |_| {
+                TRIED.fetch_add(1, Ordering::Relaxed);
+                Err(std::io::ErrorKind::WouldBlock.into())
+            },
+        );
+        let tasks = 2 * MUCH / OVERHEAD;
+        for _ in 0..tasks {
+            MEMORY.note_freed(0);
+        }
+        let most = (MUCH / BETWEEN + 1) as u32;
+        assert!((2..=most).contains(&TRIED.load(Ordering::Relaxed)));
     }
 }
