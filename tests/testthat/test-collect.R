@@ -410,3 +410,16 @@ test_that("values that have been taken stay where collecting is left by an error
   expect_null(x[[600]]$value)
   expect_identical(x[[600]][], 600L)
 })
+
+test_that("a mirai is read where its variables are locked", {
+  local_pool(1)
+  x <- unclass(mirai_map(1:3, identity))
+  single <- mirai("not a number")
+  for (m in c(x, list(single))) lockEnvironment(m, bindings = TRUE)
+  expect_identical(collect_mirai(x), list(1L, 2L, 3L))
+  expect_identical(single[], "not a number")
+  for (m in c(x, list(single))) {
+    expect_identical(m$value, m$data)
+    expect_true(bindingIsLocked("value", m))
+  }
+})

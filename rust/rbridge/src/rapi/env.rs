@@ -161,7 +161,16 @@ unsafe fn settle(mirai: SEXP, value: SEXP) {
     // SAFETY: the caller's promise.
     unsafe {
         let marks = Marks::get();
+        // Where variables are locked as well, it gets its value all the same. Those of a locked environment are there.
+        let is_locked = ffi::R_EnvironmentIsLocked(mirai) != 0
+            && ffi::R_BindingIsLocked(marks.value, mirai) != 0;
+        if is_locked {
+            ffi::R_unLockBinding(marks.value, mirai);
+        }
         ffi::Rf_defineVar(marks.value, value, mirai);
+        if is_locked {
+            ffi::R_LockBinding(marks.value, mirai);
+        }
         ffi::Rf_setAttrib(mirai, marks.task, ffi::R_NilValue);
     }
 }

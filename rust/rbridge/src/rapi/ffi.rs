@@ -190,6 +190,8 @@ unsafe extern "C-unwind" {
     );
     pub fn R_EnvironmentIsLocked(env: SEXP) -> c_int;
     pub fn R_BindingIsLocked(name: SEXP, env: SEXP) -> c_int;
+    pub fn R_LockBinding(name: SEXP, env: SEXP);
+    pub fn R_unLockBinding(name: SEXP, env: SEXP);
     pub fn R_BindingIsActive(name: SEXP, env: SEXP) -> c_int;
     pub fn Rf_installTrChar(name: SEXP) -> SEXP;
     pub fn R_gc();
