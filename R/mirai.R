@@ -239,7 +239,7 @@ unresolved <- function(x) {
   pending <- if (inherits(x, "mirai")) is_pending(x) else
     if (is.list(x)) length(x) > 0L && checked(.Call(wrap__mirai_pending, unclass(x))) > 0L else
       inherits(x, "unresolvedValue") && checked(.Call(wrap__is_unresolved, x))
-  if (!pending) settle_shadows(x)
+  if (pending) checked(.Call(wrap__launch_lacking)) else settle_shadows(x)
   pending
 }
 

@@ -400,6 +400,19 @@ test_that("daemons that were launched elsewhere are launched again by the same w
   expect_identical(value(mirai("fine")), "fine")
 })
 
+test_that("daemons are launched again elsewhere also where only unresolved() is called", {
+  skip_unless_linux()
+  local_pool(1, url = local_url(tcp = TRUE), remote = elsewhere, heal = TRUE)
+  await(info()[["connections"]] == 1L)
+  lost <- mirai(kill_self(), kill_self = kill_self)
+  following <- mirai("fine")
+  expect_no_warning(await(!unresolved(following)))
+  # Of the command that has ended as well.
+  suppressWarnings(expect_warning(info(), "a daemon has died"))
+  expect_identical(following$data, "fine")
+  expect_code(lost$data, 19L)
+})
+
 test_that("each launch asks the functions of a service anew, and what fails in them is no error of who comes by", {
   asked <- 0L
   local_pool(url = local_url(tcp = TRUE))

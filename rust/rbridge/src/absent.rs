@@ -259,6 +259,10 @@ fn tell_now(scope: &Scope) -> Result<(), Jump> {
     if deaths.len() > 1 {
         *deaths = vec![together(deaths)];
     }
+    tell_each(scope, untold)
+}
+
+fn tell_each(scope: &Scope, mut untold: [Vec<Reason>; FORS]) -> Result<(), Jump> {
     for (missed, word) in For::ALL {
         while !untold[missed as usize].is_empty() {
             let reason = untold[missed as usize].remove(0);
@@ -269,6 +273,20 @@ fn tell_now(scope: &Scope) -> Result<(), Jump> {
         }
     }
     Ok(())
+}
+
+/// Entry: has R launch what pools lack that heal by R code, and leaves untold what is only to be said: who just looks, again and
+/// again, whether a task is done is not to wait for one that nobody will do, nor to be warned in the midst of something else.
+pub(crate) fn launch_lacking<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
+    if HAS_UNTOLD.load(Ordering::Acquire) == process::id()
+        && let Some(mut untold) = UNTOLD.try_lock()
+    {
+        let mut due = [const { Vec::new() }; FORS];
+        due[For::Relaunch as usize] = std::mem::take(&mut untold[For::Relaunch as usize]);
+        drop(untold);
+        tell_each(scope, due)?;
+    }
+    Ok(scope.null())
 }
 
 /// Whoever was told has left by a jump: the rest is told the next time, before what has come meanwhile.

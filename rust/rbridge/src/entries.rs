@@ -83,6 +83,7 @@ rapi::entries! {
     status::hub_refused => hub_refused(hub);
     status::hub_starting => hub_starting(hub);
     absent::set_absence_warning => set_absence_warning(f);
+    absent::launch_lacking => launch_lacking();
     launch::serve_forks => serve_forks(fd, loaded);
     launch::give_up_tempdir => give_up_tempdir(path);
     launch::discarded_output => discarded_output();
