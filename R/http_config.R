@@ -41,12 +41,13 @@ launch_by_http <- function(remote, pool, n, arguments, call, is_awaited) {
   calls <- vapply(seq_len(n), function(i) pool_call(pool, arguments), "")
   trust <- check_trust(remote$verify, call)
   request <- http_request(remote, trust, call)
+  secrets <- secret_values(request)
   answers <- lapply(calls, function(daemon) http_launch(request, daemon, trust))
   failed <- lapply(answers, `[[`, "failure")
-  failed <- without_values(unlist(failed[!vapply(failed, is.null, NA)]), secret_values(request))
+  failed <- without_values(unlist(failed[!vapply(failed, is.null, NA)]), secrets)
   said <- Filter(function(answer) is.null(answer$failure), answers)
   said <- if (length(said)) said[[1L]]$response$data else ""
-  said <- without_values(shown_text(said), secret_values(request))
+  said <- without_values(shown_text(said), secrets)
   ticket <- checked(.Call(wrap__follow_requests, pool$hub, n - length(failed), said, failed %or% character(),
                           request_line(request)), call)
   if (!is_awaited && length(failed))

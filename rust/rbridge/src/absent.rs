@@ -278,7 +278,9 @@ fn tell_each(scope: &Scope, mut untold: [Vec<Reason>; FORS]) -> Result<(), Jump>
 /// Entry: has R launch what pools lack that heal by R code, and leaves untold what is only to be said: who just looks, again and
 /// again, whether a task is done is not to wait for one that nobody will do, nor to be warned in the midst of something else.
 pub(crate) fn launch_lacking<'r>(scope: &'r Scope) -> Result<Sexp<'r>, Failure> {
-    if HAS_UNTOLD.load(Ordering::Acquire) == process::id()
+    // In this order: whoever polls is not to ask the system for the process each time.
+    if has_untold()
+        && HAS_UNTOLD.load(Ordering::Acquire) == process::id()
         && let Some(mut untold) = UNTOLD.try_lock()
     {
         let mut due = [const { Vec::new() }; FORS];

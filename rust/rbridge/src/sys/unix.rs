@@ -79,41 +79,48 @@ type Mask = MaybeUninit<libc::sigset_t>;
 /// Blocks all signals in this thread; the mask before.
 pub(crate) fn block_signals() -> Option<Mask> {
     let mut all = Mask::uninit();
+    // SAFETY: fills the set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    block(&all)
+}
+
+/// Blocks those of a set, which has been filled; the mask before.
+fn block(signals: &Mask) -> Option<Mask> {
     let mut before = Mask::uninit();
-    // SAFETY: the set is filled before it is read, and the mask is of this thread.
+    // SAFETY: the set is one, and the mask is of this thread.
     let blocked = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
+        libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), before.as_mut_ptr()) == 0
     };
     blocked.then_some(before)
+}
+
+/// Puts back the mask before, if signals were blocked.
+fn unblock(before: Option<Mask>) {
+    if let Some(before) = before {
+        // SAFETY: a mask that pthread_sigmask has written.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    }
 }
 
 /// Runs `start`, whose threads are to leave all signals to R's thread: they inherit that they are blocked.
 pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let before = block_signals();
     let result = start();
-    if let Some(before) = before {
-        // SAFETY: a mask that pthread_sigmask has written.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    }
+    unblock(before);
     result
 }
 
 /// Runs `work`, R code included. A SIGINT that comes meanwhile is delivered after it.
 pub(crate) fn without_interrupts<T>(work: impl FnOnce() -> T) -> T {
     let mut interrupt = Mask::uninit();
-    let mut before = Mask::uninit();
-    // SAFETY: the set is filled before it is read, and the mask is of this thread.
-    let blocked = unsafe {
+    // SAFETY: makes the set empty before there is something in it.
+    unsafe {
         libc::sigemptyset(interrupt.as_mut_ptr());
         libc::sigaddset(interrupt.as_mut_ptr(), libc::SIGINT);
-        libc::pthread_sigmask(libc::SIG_BLOCK, interrupt.as_ptr(), before.as_mut_ptr()) == 0
-    };
-    let result = work();
-    if blocked {
-        // SAFETY: a mask that pthread_sigmask has written.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     }
+    let before = block(&interrupt);
+    let result = work();
+    unblock(before);
     result
 }
 
